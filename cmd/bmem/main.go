@@ -1,0 +1,33 @@
+// Command bmem runs BudgetMem: asks questions of a memory, runs the benchmarks, and looks after models and data.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newRoot().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bmem:", err)
+		os.Exit(1)
+	}
+}
+
+// newRoot assembles the verbs; each lives in a file of its name.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "bmem",
+		Short:         "Runtime agent memory that treats compute as money",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand()
+	return root
+}

@@ -1,0 +1,103 @@
+// Package llm is how tiers and answers reach a language model: one Client interface, and around it usage, prices,
+// a response cache, one retry loop and a spend limit, each a Client that wraps another.
+package llm
+
+import "context"
+
+// Role names who speaks in a Message.
+type Role string
+
+// The roles of a chat.
+const (
+	System    Role = "system"
+	User      Role = "user"
+	Assistant Role = "assistant"
+)
+
+// Message is one turn of a chat.
+type Message struct {
+	Role    Role   `json:"role"`
+	Content string `json:"content"`
+}
+
+// Request is one chat completion. The zero value of every setting is the project's default: temperature 0.
+type Request struct {
+	Messages []Message `json:"messages"`
+	// MaxTokens bounds the reply; 0 means 512.
+	MaxTokens int `json:"max_tokens,omitempty"`
+	// Temperature is 0 for greedy decoding.
+	Temperature float64 `json:"temperature,omitempty"`
+	// Stop ends the reply before any of these strings.
+	Stop []string `json:"stop,omitempty"`
+	// Seed makes sampling repeatable where the model supports it.
+	Seed int64 `json:"seed,omitempty"`
+}
+
+// Usage is what a call consumed.
+type Usage struct {
+	Calls   int     `json:"calls"`             // calls made, cached ones included
+	Cached  int     `json:"cached,omitempty"`  // of these, answered from the response cache
+	In      int     `json:"tokens_in"`         // prompt tokens
+	Out     int     `json:"tokens_out"`        // reply tokens
+	Dollars float64 `json:"dollars"`           // In and Out times the model's price; the same for a cached reply
+	Paid    float64 `json:"paid"`              // dollars spent now: 0 for a cached reply
+	MS      float64 `json:"ms"`                // wall time in milliseconds; of the original call for a cached reply
+	Retries int     `json:"retries,omitempty"` // attempts after the first
+	Failed  int     `json:"failed,omitempty"`  // calls that gave no reply
+}
+
+// Add returns the sum of two usages.
+func (u Usage) Add(v Usage) Usage {
+	u.Calls += v.Calls
+	u.Cached += v.Cached
+	u.In += v.In
+	u.Out += v.Out
+	u.Dollars += v.Dollars
+	u.Paid += v.Paid
+	u.MS += v.MS
+	u.Retries += v.Retries
+	u.Failed += v.Failed
+	return u
+}
+
+// Response is a model's reply.
+type Response struct {
+	Text string `json:"text"`
+	// Finish is why the reply ended: "stop" or "length".
+	Finish string `json:"finish"`
+	Usage  Usage  `json:"usage"`
+}
+
+// Client answers chats. Implementations are safe for concurrent use.
+type Client interface {
+	// Model is the name that prices and reports know the model by.
+	Model() string
+	// ID identifies model and weights (and endpoint family) in cache keys: two clients with one ID give the same reply to the same request.
+	ID() string
+	// Chat returns the reply. On error the returned Response still carries the Usage of what was consumed.
+	Chat(ctx context.Context, req Request) (Response, error)
+}
+
+// ScoreRequest asks how likely the model finds Continuation as the assistant's reply to Messages.
+type ScoreRequest struct {
+	Messages     []Message `json:"messages"`
+	Continuation string    `json:"continuation"`
+}
+
+// Score is the log-probability (natural log, summed over the continuation's tokens) and the number of those tokens.
+type Score struct {
+	LogProb float64 `json:"log_prob"`
+	Tokens  int     `json:"tokens"`
+}
+
+// Scorer is an optional capability of a Client: the likelihood of given continuations, batched. Requests that share a
+// prefix share its computation.
+type Scorer interface {
+	Score(ctx context.Context, reqs []ScoreRequest) ([]Score, Usage, error)
+}
+
+// AsScorer returns c's Scorer, looking through wrappers that implement Unwrap only when they pass scoring on themselves.
+func AsScorer(c Client) (Scorer, bool) {
+	s, ok := c.(Scorer)
+	return s, ok
+}

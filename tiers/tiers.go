@@ -1,0 +1,90 @@
+// Package tiers holds the five modules that extract what a question needs from retrieved chunks, each at several
+// budget tiers. A tier knows nothing of routers: it is asked for, it runs, and it says what it served and what that cost.
+package tiers
+
+import (
+	"context"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Module names one of the five steps.
+type Module int
+
+// The modules, in the order of decision and execution. Entity, Temporal and Topic do not depend on one another.
+const (
+	Filter Module = iota
+	Entity
+	Temporal
+	Topic
+	Summary
+	NumModules int = iota
+)
+
+var moduleNames = [NumModules]string{"filter", "entity", "temporal", "topic", "summary"}
+
+// String returns the module's lower-case name.
+func (m Module) String() string { return moduleNames[m] }
+
+// Modules lists all modules in order.
+func Modules() []Module { return []Module{Filter, Entity, Temporal, Topic, Summary} }
+
+// Item is a retrieved chunk with what retrieval knows about it.
+type Item struct {
+	chunk.Chunk
+	// Vector is the chunk's unit embedding [d] float32.
+	Vector []float32
+	// Score is the retrieval score (larger is better; its scale is the retriever's).
+	Score float64
+	// TurnScores holds, for each of the chunk's turns, the retriever's score of that turn alone; nil if it gives none.
+	TurnScores []float64
+	// Relevance in [0,1] is the filter's verdict.
+	Relevance float64
+}
+
+// Input is what a module may read. Each module reads the fields that its row in the package doc names.
+type Input struct {
+	// Query is the question and QueryVector its unit embedding [d] float32.
+	Query       string
+	QueryVector []float32
+	// QueryDate is when the question is asked; "" if the data set does not say.
+	QueryDate string
+	// Items are the retrieved chunks (filter) or the kept ones (all others), best first.
+	Items []Item
+	// TopK is the most items the filter may keep.
+	TopK int
+	// Entity, Temporal and Topic are what the relation modules returned (summary only).
+	Entity, Temporal, Topic []string
+}
+
+// Output is what a module returns. Each module fills its own field.
+type Output struct {
+	Kept  []Item   `json:"-"`               // filter: at most TopK, best first
+	Facts []string `json:"facts,omitempty"` // entity, temporal, topic
+	Text  string   `json:"text,omitempty"`  // summary
+	Step  Step     `json:"-"`
+}
+
+// Step records how a module was served. A tier that could not do what was asked says so here; it is never silent.
+type Step struct {
+	Asked  string    `json:"asked"`           // tier asked for: "low", "mid", "high"
+	Served string    `json:"served"`          // tier that produced the output
+	Why    string    `json:"why,omitempty"`   // cause of a difference between the two
+	Method string    `json:"method"`          // method that produced the output, such as "rules" or "llm"
+	Usage  llm.Usage `json:"usage"`           // model calls made, failed ones included
+	MS     float64   `json:"ms"`              // wall time of the module, milliseconds
+	Notes  []string  `json:"notes,omitempty"` // parse repairs and other things worth seeing
+}
+
+// Tier is one way of doing one module.
+type Tier interface {
+	// Name is "low", "mid", "high" or what a tier set calls it.
+	Name() string
+	// Run does the module's work. An error means that the module produced nothing usable: the question then fails and is
+	// counted; it is not scored 0. Failures that the tier can bridge by a lower tier are bridged and recorded in Step.
+	Run(ctx context.Context, in Input) (Output, error)
+}
+
+// Set holds the tiers of every module, cheapest first: Set[Filter][0] is the filter's lowest tier.
+type Set [NumModules][]Tier
