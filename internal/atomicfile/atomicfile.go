@@ -1,0 +1,73 @@
+// Package atomicfile replaces files so that a reader, or a crash at any moment, sees the old content or the new, never a part.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// WriteFile replaces the file at path by data. Once it returns nil the new content survives a power cut.
+// The folder must exist. On error the old file is untouched and no temporary file is left.
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return Write(path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// Write replaces the file at path by what fill writes, with the guarantees of WriteFile. If fill fails, its error is
+// returned (wrapped) and the old file stays.
+func Write(path string, perm fs.FileMode, fill func(io.Writer) error) error {
+	if err := write(path, perm, fill); err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	return nil
+}
+
+func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error) {
+	dir := filepath.Dir(path)
+	// The same folder means the same file system, without which a rename is not atomic.
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close() // a second close is harmless
+			os.Remove(tmp.Name())
+		}
+	}()
+	if err := fill(tmp); err != nil {
+		return err
+	}
+	if err := tmp.Chmod(perm); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a rename in dir durable.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // a folder cannot be opened for syncing there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
