@@ -1,0 +1,184 @@
+package chunk
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DefaultTokens is the chunk size used where none is given.
+const DefaultTokens = 256
+
+// Split packs turns, in order, into chunks of at most maxTokens tokens each (maxTokens ≤ 0 means DefaultTokens). count measures a text
+// in tokens, special tokens left out; it is called with texts that may become a chunk's Text.
+//
+// A chunk never crosses sessions. A turn too long for one chunk is split over several, at the last sentence border that fits, else
+// between words, else between characters; no word is lost, and only the white space at the cut goes. The rest of such a turn shares its
+// chunk with the turns that follow. The one case of a chunk over maxTokens is a limit too small for even one character of a turn.
+//
+// A chunk's id is SESSION#N, N counted from 1 inside the session, so that adding sessions, or turns at a session's end, changes no
+// earlier chunk. A chunk's time is that of its first turn.
+func Split(turns []Turn, count func(string) int, maxTokens int) []Chunk {
+	if maxTokens <= 0 {
+		maxTokens = DefaultTokens
+	}
+	s := splitter{count: count, max: maxTokens, numbers: map[string]int{}}
+	for _, t := range turns {
+		s.add(t)
+	}
+	s.flush()
+	return s.chunks
+}
+
+// splitter fills one open chunk after the other.
+type splitter struct {
+	count   func(string) int
+	max     int
+	numbers map[string]int // chunks so far, by session
+	chunks  []Chunk
+	open    Chunk // without turns: nothing is open
+}
+
+// add puts a turn into the open chunk when it fits there, else into chunks of its own.
+func (s *splitter) add(t Turn) {
+	if len(s.open.Turns) > 0 {
+		if s.open.Session == t.Session && s.push(t) {
+			return
+		}
+		s.flush()
+	}
+	for !s.push(t) {
+		head, tail := s.cut(t)
+		part := t
+		part.Text = head
+		s.force(part)
+		if tail == "" {
+			return
+		}
+		s.flush()
+		t.Text = tail
+	}
+}
+
+// push appends the turn to the open chunk if the result is within the limit.
+func (s *splitter) push(t Turn) bool {
+	line := t.String()
+	if len(s.open.Turns) > 0 {
+		line = s.open.Text() + "\n" + line
+	}
+	n := s.count(line)
+	if n > s.max {
+		return false
+	}
+	s.append(t, n)
+	return true
+}
+
+// force appends the turn to the open chunk whatever its length.
+func (s *splitter) force(t Turn) { s.append(t, s.count(t.String())) }
+
+func (s *splitter) append(t Turn, tokens int) {
+	if len(s.open.Turns) == 0 {
+		s.open.Session, s.open.Time = t.Session, t.Time
+	}
+	s.open.Turns = append(s.open.Turns, t)
+	s.open.Tokens = tokens
+}
+
+// flush closes the open chunk and names it.
+func (s *splitter) flush() {
+	if len(s.open.Turns) == 0 {
+		return
+	}
+	s.numbers[s.open.Session]++
+	s.open.ID = s.open.Session + "#" + strconv.Itoa(s.numbers[s.open.Session])
+	s.chunks = append(s.chunks, s.open)
+	s.open = Chunk{}
+}
+
+// cut splits the text of a turn that is too long for a chunk: head fits, tail is what remains.
+func (s *splitter) cut(t Turn) (head, tail string) {
+	fits := func(n int) bool {
+		part := t
+		part.Text = strings.TrimSpace(t.Text[:n])
+		return s.count(part.String()) <= s.max
+	}
+	at := longest(wordEnds(t.Text), fits)
+	if at > 0 {
+		// A sentence border is taken only when it leaves the chunk at least half full.
+		if border := lastSentenceEnd(t.Text[:at]); border > at/2 && fits(border) {
+			at = border
+		}
+	} else {
+		lead := len(t.Text) - len(strings.TrimLeftFunc(t.Text, unicode.IsSpace))
+		at = longest(runeEnds(t.Text, lead), fits)
+		if at == 0 {
+			_, size := utf8.DecodeRuneInString(t.Text[lead:])
+			at = lead + size
+		}
+	}
+	return strings.TrimSpace(t.Text[:at]), strings.TrimSpace(t.Text[at:])
+}
+
+// longest returns the largest of the ascending ends that fits, 0 if none does. It takes fitting to be monotone, and where a tokenizer
+// breaks that it still returns an end that fits.
+func longest(ends []int, fits func(int) bool) int {
+	lo, hi := 0, len(ends) // ends[:lo] fit, ends[hi:] do not
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if fits(ends[mid]) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo == 0 {
+		return 0
+	}
+	return ends[lo-1]
+}
+
+// wordEnds returns the byte offsets at which the words of text end, the end of text left out.
+func wordEnds(text string) []int {
+	var ends []int
+	inWord := false
+	for i, r := range text {
+		space := unicode.IsSpace(r)
+		if inWord && space {
+			ends = append(ends, i)
+		}
+		inWord = !space
+	}
+	return ends
+}
+
+// runeEnds returns the byte offsets at which the characters of text from offset lead end, the end of text left out.
+func runeEnds(text string, lead int) []int {
+	var ends []int
+	for i := range text[lead:] {
+		if i > 0 {
+			ends = append(ends, lead+i)
+		}
+	}
+	return ends
+}
+
+// lastSentenceEnd returns the byte offset at which the last finished sentence or line of text ends, 0 if there is none. The end of text
+// counts when it stands behind a full stop.
+func lastSentenceEnd(text string) int {
+	for i := len(text); i > 0; {
+		r, size := utf8.DecodeLastRuneInString(text[:i])
+		switch {
+		case r == '\n', strings.ContainsRune("。！？", r):
+			return i
+		case strings.ContainsRune(".!?", r):
+			next, _ := utf8.DecodeRuneInString(text[i:])
+			if i == len(text) || unicode.IsSpace(next) {
+				return i
+			}
+		}
+		i -= size
+	}
+	return 0
+}
