@@ -1,0 +1,84 @@
+// Package router decides, module by module, which tier a question gets. It knows nothing of what a tier does: modules
+// and tiers are indexes with names.
+package router
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// State is what a policy may look at when it decides for one module.
+type State struct {
+	// Question identifies the question, so that a random policy draws the same tiers whichever order questions run in.
+	Question string
+	// Module is the module to decide for, an index into Space.
+	Module int
+	// Query is the question's unit embedding [d] float32.
+	Query []float32
+	// Memory computes the memory embedding [d] float32 that belongs to the module: the mean over the retrieved chunks, the
+	// kept chunks or the extracted facts. It is a function because embedding the facts costs time that a policy which looks
+	// at nothing should not spend. Calling it twice computes once.
+	Memory func(context.Context) ([]float32, error)
+}
+
+// Policy chooses tiers. Implementations are safe for concurrent use, and what they decide depends on State alone.
+type Policy interface {
+	// Name is how tables call the policy: "low", "random", "low,high,mid,low,high".
+	Name() string
+	// Decide returns the tier of s.Module, an index into that module's tiers in Space.
+	Decide(ctx context.Context, s State) (int, error)
+}
+
+// Module is one decision: its name and the names of its tiers, cheapest first.
+type Module struct {
+	Name  string
+	Tiers []string
+}
+
+// Space lists the decisions of a question, in the order in which they are made.
+type Space []Module
+
+// index returns the position of a tier of module m.
+func (s Space) index(m int, tier string) (int, error) {
+	for i, name := range s[m].Tiers {
+		if name == tier {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("module %s has no tier %q; it has %s", s[m].Name, tier, strings.Join(s[m].Tiers, ", "))
+}
+
+// names lists the modules' names for messages.
+func (s Space) names() string {
+	out := make([]string, len(s))
+	for i, m := range s {
+		out[i] = m.Name
+	}
+	return strings.Join(out, ",")
+}
+
+// Parse reads a policy: "random", one tier for all modules ("low"), or one tier a module, separated by commas in the
+// order of the space ("low,high,mid,low,high"). The seed is that of "random".
+func Parse(spec string, space Space, seed int64) (Policy, error) {
+	if spec == "random" {
+		return NewRandom(space, seed), nil
+	}
+	parts := strings.Split(spec, ",")
+	if len(parts) != 1 && len(parts) != len(space) {
+		return nil, fmt.Errorf("policy %q names %d tiers; give one tier, or %d for %s, or \"random\"", spec, len(parts), len(space), space.names())
+	}
+	choice := make([]int, len(space))
+	for m := range space {
+		tier := parts[0]
+		if len(parts) > 1 {
+			tier = parts[m]
+		}
+		i, err := space.index(m, strings.TrimSpace(tier))
+		if err != nil {
+			return nil, fmt.Errorf("policy %q: %w", spec, err)
+		}
+		choice[m] = i
+	}
+	return NewStatic(space, choice)
+}

@@ -1,0 +1,74 @@
+package router
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+)
+
+// Static gives every question the same tiers.
+type Static struct {
+	name   string
+	choice []int
+}
+
+// NewStatic returns the policy that gives module m the tier choice[m]. Its name is the tier's where all modules have
+// the same, and the tiers joined by commas otherwise.
+func NewStatic(space Space, choice []int) (*Static, error) {
+	if len(choice) != len(space) {
+		return nil, fmt.Errorf("static policy: %d tiers for the %d modules %s", len(choice), len(space), space.names())
+	}
+	names := make([]string, len(choice))
+	uniform := true
+	for m, i := range choice {
+		if i < 0 || i >= len(space[m].Tiers) {
+			return nil, fmt.Errorf("static policy: module %s has tiers 0 to %d, not %d", space[m].Name, len(space[m].Tiers)-1, i)
+		}
+		names[m] = space[m].Tiers[i]
+		uniform = uniform && names[m] == names[0]
+	}
+	s := &Static{name: strings.Join(names, ","), choice: append([]int(nil), choice...)}
+	if uniform && len(names) > 0 {
+		s.name = names[0]
+	}
+	return s, nil
+}
+
+// Name implements Policy.
+func (s *Static) Name() string { return s.name }
+
+// Decide implements Policy; it looks at the module only.
+func (s *Static) Decide(_ context.Context, st State) (int, error) { return s.choice[st.Module], nil }
+
+// Random draws every tier with equal chance. A draw depends on the seed, the question and the module and on nothing
+// else, so neither the order of the questions nor how many run at once changes it.
+type Random struct {
+	seed  int64
+	tiers []int // how many tiers each module has
+}
+
+// NewRandom returns the random policy of a seed.
+func NewRandom(space Space, seed int64) *Random {
+	r := &Random{seed: seed, tiers: make([]int, len(space))}
+	for m := range space {
+		r.tiers[m] = len(space[m].Tiers)
+	}
+	return r
+}
+
+// Name implements Policy.
+func (r *Random) Name() string { return "random" }
+
+// Decide implements Policy.
+func (r *Random) Decide(_ context.Context, st State) (int, error) {
+	h := fnv.New64a()
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(r.seed))
+	h.Write(b[:])
+	h.Write([]byte(st.Question))
+	// The module is PCG's stream, so that a question's five draws are independent.
+	return rand.New(rand.NewPCG(h.Sum64(), uint64(st.Module))).IntN(r.tiers[st.Module]), nil
+}
