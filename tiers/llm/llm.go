@@ -23,7 +23,7 @@ type Message struct {
 // Request is one chat completion. The zero value of every setting is the project's default: temperature 0.
 type Request struct {
 	Messages []Message `json:"messages"`
-	// MaxTokens bounds the reply; 0 means 512.
+	// MaxTokens bounds the reply; 0 means DefaultMaxTokens.
 	MaxTokens int `json:"max_tokens,omitempty"`
 	// Temperature is 0 for greedy decoding.
 	Temperature float64 `json:"temperature,omitempty"`
@@ -31,6 +31,17 @@ type Request struct {
 	Stop []string `json:"stop,omitempty"`
 	// Seed makes sampling repeatable where the model supports it.
 	Seed int64 `json:"seed,omitempty"`
+}
+
+// DefaultMaxTokens bounds a reply when its request does not.
+const DefaultMaxTokens = 512
+
+// ReplyLimit is the most tokens the reply may have: MaxTokens, or DefaultMaxTokens where that is unset.
+func (r Request) ReplyLimit() int {
+	if r.MaxTokens > 0 {
+		return r.MaxTokens
+	}
+	return DefaultMaxTokens
 }
 
 // Usage is what a call consumed.
@@ -96,8 +107,31 @@ type Scorer interface {
 	Score(ctx context.Context, reqs []ScoreRequest) ([]Score, Usage, error)
 }
 
-// AsScorer returns c's Scorer, looking through wrappers that implement Unwrap only when they pass scoring on themselves.
+// AsScorer returns c's Scorer. Every wrapper of this package has a Score method exactly when the client it wraps has
+// one, so scores too are cached, counted and paid for; no wrapper is looked through.
 func AsScorer(c Client) (Scorer, bool) {
 	s, ok := c.(Scorer)
 	return s, ok
+}
+
+// TokenCounter is an optional capability of a Client: the exact length of a prompt in the model's own tokens, its chat
+// template included. The spend limit then need not assume the worst.
+type TokenCounter interface {
+	CountTokens(messages []Message) (int, error)
+}
+
+// AsTokenCounter returns the TokenCounter of c or of the first client with one among those it wraps. Counting does not
+// depend on the wrappers, so these are looked through, unlike for AsScorer.
+func AsTokenCounter(c Client) (TokenCounter, bool) {
+	for c != nil {
+		if t, ok := c.(TokenCounter); ok {
+			return t, true
+		}
+		w, ok := c.(interface{ Unwrap() Client })
+		if !ok {
+			break
+		}
+		c = w.Unwrap()
+	}
+	return nil, false
 }
