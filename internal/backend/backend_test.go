@@ -1,0 +1,199 @@
+package backend
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/core/graph"
+)
+
+// quietEnv clears what the machine says about plugins, so that a test sees only the files it makes.
+func quietEnv(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{Env, EnvPlugin, EnvPluginPath} {
+		t.Setenv(name, "")
+	}
+	t.Setenv(EnvVenv, t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+}
+
+func touch(t *testing.T, path string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("not a library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOpenRejects(t *testing.T) {
+	quietEnv(t)
+	dir := t.TempDir()
+	broken := touch(t, filepath.Join(dir, "pjrt_c_api_cpu_plugin.so"))
+	comma := touch(t, filepath.Join(dir, "a,b", "pjrt_c_api_cpu_plugin.so"))
+	commaCUDA := touch(t, filepath.Join(dir, "a,b", "xla_cuda_plugin.so"))
+	for _, c := range []struct{ name, spec, want string }{
+		{"unknown name", "tpu", "valid are auto, go, xla:cpu, xla:cuda"},
+		{"unknown XLA device", "xla:gpu", "valid are auto, go, xla:cpu, xla:cuda"},
+		{"unknown option of pure Go", "go,fast", "fast"},
+		{"no plugin", "xla:cpu", "make setup"},
+		{"no CUDA plugin", "xla:cuda", "make setup"},
+		{"missing file", "xla:" + filepath.Join(dir, "none.so"), "none.so"},
+		{"broken file", "xla:" + broken, broken},
+		{"broken file, comma in its path", "xla:" + comma, comma},
+		{"CUDA, comma in its path", "xla:" + commaCUDA, "holds a comma"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, err := Open(c.spec, nil)
+			if err == nil {
+				b.Finalize()
+				t.Fatalf("Open(%q) opened %s", c.spec, b.Kind)
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Open(%q): %v; want a mention of %q", c.spec, err, c.want)
+			}
+		})
+	}
+}
+
+func TestAutoFallsBackToGo(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T)
+		want string
+	}{
+		{"no plugin", func(*testing.T) {}, "slower"},
+		{"broken plugin", func(t *testing.T) {
+			t.Setenv(EnvPlugin, touch(t, filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")))
+		}, "slower"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			quietEnv(t)
+			c.make(t)
+			var out bytes.Buffer
+			b, err := Open("auto", slog.New(slog.NewTextHandler(&out, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Finalize()
+			if b.Kind != Go || b.Plugin != "" || b.Why == "" {
+				t.Errorf("got kind %q, plugin %q, why %q; want pure Go and a reason", b.Kind, b.Plugin, b.Why)
+			}
+			if n := strings.Count(out.String(), c.want); n != 1 {
+				t.Errorf("%d log lines say %q, want 1:\n%s", n, c.want, out.String())
+			}
+		})
+	}
+}
+
+func TestPlugins(t *testing.T) {
+	quietEnv(t)
+	venv := os.Getenv(EnvVenv)
+	packages := filepath.Join(venv, "lib", "python3.11", "site-packages")
+	cpu := touch(t, filepath.Join(packages, "lammps_jax_pjrt_cpu", "pjrt_c_api_cpu_plugin.so"))
+	other := touch(t, filepath.Join(packages, "xla_plugins", "xla_cpu_pjrt", "xla_cpu_pjrt.so"))
+	cuda := touch(t, filepath.Join(packages, "jax_plugins", "xla_cuda13", "xla_cuda_plugin.so"))
+	touch(t, filepath.Join(packages, "numpy", "core.so"))
+	dir := t.TempDir()
+	first := touch(t, filepath.Join(dir, "pjrt_c_api_cpu_plugin.so"))
+	t.Setenv(EnvPlugin, dir)
+	t.Setenv(EnvPluginPath, first) // found twice, listed once
+
+	want := []Plugin{{first, CPU, EnvPlugin}, {cpu, CPU, venv}, {other, CPU, venv}, {cuda, CUDA, venv}}
+	got := Plugins()
+	if len(got) != len(want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("plugin %d: got %v, want %v", i, got[i], want[i])
+		}
+	}
+	if p, err := find(CUDA); err != nil || p.Path != cuda {
+		t.Errorf("find(CUDA) = %v, %v; want %s", p, err, cuda)
+	}
+}
+
+func TestVenvAboveWorkingDirectory(t *testing.T) {
+	quietEnv(t)
+	t.Setenv(EnvVenv, "")
+	root := t.TempDir()
+	plugin := touch(t, filepath.Join(root, ".venv", "lib", "python3.12", "site-packages", "p", "pjrt_c_api_cpu_plugin.so"))
+	deep := filepath.Join(root, "a", "b")
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(deep)
+	p, err := find(CPU)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if real, _ := filepath.EvalSymlinks(plugin); p.Path != plugin && p.Path != real {
+		t.Errorf("found %s, want %s", p.Path, plugin)
+	}
+}
+
+// TestBackendsAgree computes one product on every backend that this machine has and checks it against plain loops.
+func TestBackendsAgree(t *testing.T) {
+	specs := []string{"go"}
+	for _, p := range Plugins() {
+		if hasXLA && (p.Kind == CPU || p.Kind == CUDA && hasNVIDIA()) {
+			specs = append(specs, "xla:"+p.Path)
+			if p.Kind == CPU { // the same plugin where its path speaks of another device
+				link := filepath.Join(t.TempDir(), "nvidia, cuda", filepath.Base(p.Path))
+				if err := errors.Join(os.Mkdir(filepath.Dir(link), 0o755), os.Symlink(p.Path, link)); err != nil {
+					t.Fatal(err)
+				}
+				specs = append(specs, "xla:"+link)
+			}
+		}
+	}
+	if len(specs) == 1 {
+		t.Log("no XLA plugin here: only pure Go is tested")
+	}
+	const n = 64
+	a, b := make([][]float32, n), make([][]float32, n)
+	for i := range n {
+		a[i], b[i] = make([]float32, n), make([]float32, n)
+		for j := range n {
+			a[i][j], b[i][j] = float32(math.Sin(float64(i*n+j))), float32(math.Cos(float64(i-j)))
+		}
+	}
+	for _, spec := range specs {
+		t.Run(spec, func(t *testing.T) {
+			be, err := Open(spec, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer be.Finalize()
+			exec, err := graph.NewExec(be, func(x, y *graph.Node) *graph.Node { return graph.MatMul(x, y) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Call1(a, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := out.Value().([][]float32)
+			for i := range n {
+				for j := range n {
+					var want float64
+					for k := range n {
+						want += float64(a[i][k]) * float64(b[k][j])
+					}
+					if d := math.Abs(float64(got[i][j]) - want); d > 1e-4 {
+						t.Fatalf("[%d][%d] = %g, want %g", i, j, got[i][j], want)
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,150 @@
+package backend
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Environment variables that say where plugins are.
+const (
+	// EnvPlugin is a plugin's file, or a folder of plugins.
+	EnvPlugin = "BUDGETMEM_PJRT"
+	// EnvPluginPath is GoMLX's and JAX's own: files or folders, separated by the system's list separator.
+	EnvPluginPath = "PJRT_PLUGIN_LIBRARY_PATH"
+	// EnvVenv is a Python environment to look into instead of the project's .venv.
+	EnvVenv = "BUDGETMEM_VENV"
+)
+
+// Plugin is a PJRT plugin on disk.
+type Plugin struct {
+	Path string `json:"path"`
+	Kind Kind   `json:"kind"`
+	// From says where it was found.
+	From string `json:"from"`
+}
+
+// Plugins lists the plugins of this machine, those of the first place first. Looked into, in this order: EnvPlugin;
+// EnvPluginPath; the Python environment, which is EnvVenv or else a folder .venv beside the executable or the working
+// directory or in a folder above either; and the two folders that GoMLX's own installer uses.
+func Plugins() []Plugin {
+	var found []Plugin
+	seen := map[string]bool{}
+	add := func(from string, patterns ...string) {
+		for _, pattern := range patterns {
+			paths, _ := filepath.Glob(pattern) // a bad pattern finds nothing, which is right for an odd folder name
+			for _, path := range paths {
+				abs, err := filepath.Abs(path)
+				if info, statErr := os.Stat(path); err != nil || statErr != nil || info.IsDir() || seen[abs] {
+					continue
+				}
+				seen[abs] = true
+				found = append(found, Plugin{Path: abs, Kind: kindOf(abs), From: from})
+			}
+		}
+	}
+	if path := os.Getenv(EnvPlugin); path != "" {
+		add(EnvPlugin, fileOrFolder(path)...)
+	}
+	for _, path := range filepath.SplitList(os.Getenv(EnvPluginPath)) {
+		if path != "" {
+			add(EnvPluginPath, fileOrFolder(path)...)
+		}
+	}
+	for _, venv := range venvs() {
+		packages := filepath.Join(venv, "lib", "python*", "site-packages")
+		add(venv,
+			filepath.Join(packages, "*", "pjrt_c_api_*_plugin.so"),
+			filepath.Join(packages, "xla_plugins", "*", "*pjrt*.so"),
+			filepath.Join(packages, "jax_plugins", "xla_*", "xla_*_plugin.so"))
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		add("GoMLX's folder", inFolder(filepath.Join(home, ".local", "lib", "go-xla"))...)
+	}
+	add("GoMLX's folder", inFolder("/usr/local/lib/go-xla")...)
+	return found
+}
+
+// find returns the first plugin of a kind.
+func find(kind Kind) (Plugin, error) {
+	for _, p := range Plugins() {
+		if p.Kind == kind {
+			return p, nil
+		}
+	}
+	return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q found: run `make setup`, or name its file in %s", kind, EnvPlugin)
+}
+
+// venvs lists the Python environments that may hold plugins.
+func venvs() []string {
+	if v := os.Getenv(EnvVenv); v != "" {
+		return []string{v}
+	}
+	var starts, found []string
+	if exe, err := os.Executable(); err == nil {
+		if real, err := filepath.EvalSymlinks(exe); err == nil {
+			exe = real
+		}
+		starts = append(starts, filepath.Dir(exe))
+	}
+	if wd, err := os.Getwd(); err == nil {
+		starts = append(starts, wd)
+	}
+	for _, dir := range starts {
+		for {
+			if v := filepath.Join(dir, ".venv"); isDir(v) {
+				found = append(found, v)
+				break
+			}
+			parent := filepath.Dir(dir)
+			if parent == dir {
+				break
+			}
+			dir = parent
+		}
+	}
+	return found
+}
+
+func fileOrFolder(path string) []string {
+	if isDir(path) {
+		return inFolder(path)
+	}
+	return []string{path}
+}
+
+func inFolder(dir string) []string {
+	return []string{
+		filepath.Join(dir, "pjrt_c_api_*_plugin.so"),
+		filepath.Join(dir, "xla_*_plugin.so"),
+		filepath.Join(dir, "pjrt_c_api_*_plugin.dylib"),
+	}
+}
+
+// kindOf tells a plugin's kind from its file name, as GoMLX does.
+func kindOf(path string) Kind {
+	name := strings.ToLower(filepath.Base(path))
+	switch {
+	case strings.Contains(name, "cuda"):
+		return CUDA
+	case strings.Contains(name, "rocm"):
+		return "xla:rocm"
+	}
+	return CPU
+}
+
+// hasNVIDIA reports whether the machine shows an NVIDIA device: a device file, or the one of Windows' Linux subsystem.
+func hasNVIDIA() bool {
+	devices, _ := filepath.Glob("/dev/nvidia[0-9]*")
+	if len(devices) > 0 {
+		return true
+	}
+	_, err := os.Stat("/dev/dxg")
+	return err == nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
