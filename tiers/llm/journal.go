@@ -1,0 +1,85 @@
+package llm
+
+import (
+	"database/sql"
+	"fmt"
+)
+
+var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, schema: `
+	CREATE TABLE calls (
+		id     INTEGER PRIMARY KEY,
+		model  TEXT NOT NULL,
+		need   INTEGER NOT NULL, -- most the call can cost, 1e-12 dollars
+		cost   INTEGER,          -- what it did cost; NULL while in flight
+		sure   INTEGER           -- 0: cost is only a bound
+	);
+	CREATE INDEX in_flight ON calls (id) WHERE cost IS NULL`}
+
+// journal keeps a ledger's reservations on disk, so that a limit holds across a crash. A nil journal keeps nothing.
+type journal struct{ db *sql.DB }
+
+// OpenLedger is a ledger kept in the SQLite file at path, for a limit in dollars that holds over all runs with the file
+// together. A reservation is on disk before its call is made; one that a crash left open counts as spent, as Uncertain,
+// for nobody knows whether the call went out. One process at a time may have the file open. The caller closes the ledger.
+func OpenLedger(path string, limit float64) (*Ledger, error) {
+	l, err := NewLedger(limit)
+	if err != nil {
+		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.what, path, err)
+	}
+	db, err := openFile(path, ledgerFile)
+	if err != nil {
+		return nil, err
+	}
+	l.journal = &journal{db}
+	if err := l.resume(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.what, path, explain(err))
+	}
+	return l, nil
+}
+
+// resume locks the file for this process and reads what was spent.
+func (l *Ledger) resume() error {
+	db := l.journal.db
+	db.SetMaxOpenConns(1)
+	for _, q := range []string{
+		"PRAGMA busy_timeout = 0",
+		"PRAGMA locking_mode = EXCLUSIVE",
+		"UPDATE calls SET cost = need, sure = 0 WHERE cost IS NULL", // a write takes the lock, even if nothing matches
+	} {
+		if _, err := db.Exec(q); err != nil {
+			return err
+		}
+	}
+	return db.QueryRow(`SELECT coalesce(sum(cost) FILTER (WHERE sure), 0), coalesce(sum(cost) FILTER (WHERE NOT sure), 0),
+		count(*) FILTER (WHERE cost > need) FROM calls`).Scan(&l.spent, &l.unsure, &l.overruns)
+}
+
+// Close closes the ledger's file, if it has one. Calls in flight count as spent when it is opened again.
+func (l *Ledger) Close() error {
+	if l.journal == nil {
+		return nil
+	}
+	return l.journal.db.Close()
+}
+
+func (j *journal) reserve(model string, need pico) (int64, error) {
+	if j == nil {
+		return 0, nil
+	}
+	res, err := j.db.Exec("INSERT INTO calls (model, need) VALUES (?, ?)", model, int64(need))
+	if err != nil {
+		return 0, fmt.Errorf("write to %s: %w", ledgerFile.what, explain(err))
+	}
+	return res.LastInsertId()
+}
+
+func (j *journal) settle(row int64, cost pico, sure bool) error {
+	if j == nil {
+		return nil
+	}
+	if _, err := j.db.Exec("UPDATE calls SET cost = ?, sure = ? WHERE id = ?", int64(cost), sure, row); err != nil {
+		return fmt.Errorf("write to %s: %w", ledgerFile.what, explain(err))
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package llm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// Retry is the one retry loop: exponential backoff with jitter, Retry-After honoured, only for errors that Retryable
+// accepts. It never waits past the context's deadline: where the next wait would, the last error is returned at once.
+// The zero value has the defaults given with the fields.
+type Retry struct {
+	// Attempts bounds how often a call is sent; 0 means 8, 1 never retries.
+	Attempts int
+	// Base is the first wait, doubled each time, each ±50 % at random; 0 means 500 ms.
+	Base time.Duration
+	// MaxInterval bounds the growth; 0 means 30 s.
+	MaxInterval time.Duration
+	// MaxRetryAfter is the longest Retry-After that is waited for; beyond it the call fails. 0 means 5 min.
+	MaxRetryAfter time.Duration
+}
+
+func (r Retry) withDefaults() Retry {
+	if r.Attempts <= 0 {
+		r.Attempts = 8
+	}
+	if r.Base <= 0 {
+		r.Base = 500 * time.Millisecond
+	}
+	if r.MaxInterval <= 0 {
+		r.MaxInterval = 30 * time.Second
+	}
+	if r.MaxRetryAfter <= 0 {
+		r.MaxRetryAfter = 5 * time.Minute
+	}
+	return r
+}
+
+// Wrap returns c with every call retried. The usage of a call then covers all its attempts: tokens and dollars of failed
+// ones where these are known, and the wall time with the waits.
+func (r Retry) Wrap(c Client) Client { return asClient(&retrying{inner{c}, r}) }
+
+type retrying struct {
+	inner
+	retry Retry
+}
+
+func (r *retrying) Chat(ctx context.Context, req Request) (Response, error) {
+	resp, usage, err := Do(ctx, r.retry, func(ctx context.Context) (Response, Usage, error) {
+		resp, err := r.Client.Chat(ctx, req)
+		return resp, resp.Usage, err
+	})
+	resp.Usage = usage
+	if err != nil {
+		return resp, fmt.Errorf("chat with %s: %w", r.Model(), err)
+	}
+	return resp, nil
+}
+
+func (r *retrying) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([]Score, Usage, error) {
+	scores, usage, err := Do(ctx, r.retry, func(ctx context.Context) ([]Score, Usage, error) {
+		return next.Score(ctx, reqs)
+	})
+	if err != nil {
+		return nil, usage, fmt.Errorf("score with %s: %w", r.Model(), err)
+	}
+	return scores, usage, nil
+}
+
+// Do runs op until it succeeds, fails for good, or the attempts or the context's time run out. The Usage is that of all
+// attempts together: as many calls as one attempt makes, Retries the attempts after the first.
+func Do[T any](ctx context.Context, r Retry, op func(context.Context) (T, Usage, error)) (T, Usage, error) {
+	var (
+		start = time.Now()
+		plan  = newSchedule(ctx, r.withDefaults())
+		total Usage
+		calls int
+	)
+	out, err := backoff.Retry(ctx, func() (T, error) {
+		v, u, err := op(ctx)
+		total = total.Add(u)
+		calls = max(calls, u.Calls)
+		plan.note(err)
+		if err != nil && !Retryable(err) {
+			return v, backoff.Permanent(err)
+		}
+		return v, err
+	}, backoff.WithBackOff(plan), backoff.WithMaxElapsedTime(0))
+
+	total.Calls = calls
+	total.Failed = 0
+	total.Retries += max(0, plan.sent-1)
+	total.MS = float64(time.Since(start)) / float64(time.Millisecond)
+	if err == nil {
+		return out, total, nil
+	}
+	total.Failed = calls
+	if !errors.Is(err, plan.last) { // cut short by the context: say what was being retried
+		err = fmt.Errorf("%w, while waiting to retry after: %w", err, plan.last)
+	}
+	if plan.sent > 1 {
+		err = fmt.Errorf("%w (given up after %d attempts in %s)", err, plan.sent, time.Since(start).Round(time.Millisecond))
+	}
+	return out, total, err
+}
+
+// schedule is the backoff.BackOff of one call.
+type schedule struct {
+	retry    Retry
+	growing  *backoff.ExponentialBackOff
+	deadline time.Time // zero: none
+	last     error
+	sent     int // attempts that left this process
+}
+
+func newSchedule(ctx context.Context, r Retry) *schedule {
+	s := &schedule{retry: r, growing: &backoff.ExponentialBackOff{
+		InitialInterval: r.Base, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: r.MaxInterval}}
+	s.deadline, _ = ctx.Deadline()
+	return s
+}
+
+// note files how an attempt went.
+func (s *schedule) note(err error) {
+	s.last = err
+	var e *Error
+	if !errors.As(err, &e) || !e.Unsent {
+		s.sent++
+	}
+}
+
+// Reset is part of backoff.BackOff.
+func (s *schedule) Reset() { s.growing.Reset() }
+
+// NextBackOff is the wait before the next attempt, or backoff.Stop.
+func (s *schedule) NextBackOff() time.Duration {
+	if s.sent >= s.retry.Attempts {
+		return backoff.Stop
+	}
+	var wait time.Duration
+	var e *Error
+	if errors.As(s.last, &e) && e.RetryAfter > 0 {
+		if e.RetryAfter > s.retry.MaxRetryAfter {
+			return backoff.Stop
+		}
+		// Never earlier than asked, and not all who were told the same at one moment.
+		wait = e.RetryAfter + rand.N(s.retry.Base)
+	} else {
+		wait = s.growing.NextBackOff()
+	}
+	if !s.deadline.IsZero() && time.Until(s.deadline) < wait {
+		return backoff.Stop
+	}
+	return wait
+}
