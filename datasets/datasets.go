@@ -26,6 +26,8 @@ type Question struct {
 	Category string `json:"category"`
 	// Evidence holds the ids of the turns that contain the answer, as far as they resolve; it may be empty.
 	Evidence []string `json:"evidence,omitempty"`
+	// EvidenceDropped counts the evidence ids of the source that name no turn and are therefore not in Evidence.
+	EvidenceDropped int `json:"evidence_dropped,omitempty"`
 	// EvidenceSessions holds the sessions (or documents) of the evidence.
 	EvidenceSessions []string `json:"evidence_sessions,omitempty"`
 }

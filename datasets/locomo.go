@@ -1,0 +1,197 @@
+package datasets
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/datasets/score"
+)
+
+// locomoSpec is LoCoMo: ten long conversations between two people, questions of categories 1 to 4. Category 5
+// (adversarial questions, nearly all without an answer) is left out, as in the paper.
+// Conversations 0–5 are for training, 6–7 for validation, 8–9 for the test.
+var locomoSpec = spec{
+	name:        "locomo",
+	summary:     "ten conversations of 19 to 32 sessions; multi-hop, temporal, open-domain and single-hop questions",
+	licence:     "CC BY-NC 4.0",
+	chunkTokens: 256,
+	metric:      "locomo",
+	index:       "locomo/locomo_splits.json",
+	sources:     func(Split) []source { return []source{locomoFile} },
+	read: func(ctx context.Context, opts Options, _ Split, want func(string) bool, add addFunc) error {
+		return load(ctx, locomoFile, opts, func(c *locomoConversation) error {
+			h := c.history()
+			for _, q := range c.questions(h) {
+				if want(q.ID) {
+					add(q, h)
+				}
+			}
+			return nil
+		})
+	},
+}
+
+var locomoFile = shippedSource("locomo/locomo10.json.gz")
+
+// LoCoMoCategories names LoCoMo's question categories by their number less one.
+var LoCoMoCategories = []string{"multi-hop", "temporal", "open-domain", "single-hop", "adversarial"}
+
+type locomoConversation struct {
+	ID           string                     `json:"sample_id"`
+	Conversation map[string]json.RawMessage `json:"conversation"`
+	QA           []struct {
+		Question string     `json:"question"`
+		Answer   score.Gold `json:"answer"`
+		Category int        `json:"category"`
+		Evidence []string   `json:"evidence"`
+	} `json:"qa"`
+
+	sessions []locomoSession // set by check
+}
+
+type locomoSession struct {
+	number int
+	date   string
+	turns  []locomoTurn
+}
+
+type locomoTurn struct {
+	Speaker string `json:"speaker"`
+	ID      string `json:"dia_id"`
+	Text    string `json:"text"`
+	Caption string `json:"blip_caption"`
+}
+
+var sessionKey = regexp.MustCompile(`^session_(\d+)$`)
+
+func (c *locomoConversation) check() error {
+	if c.ID == "" {
+		return missing("sample_id")
+	}
+	for key, raw := range c.Conversation {
+		m := sessionKey.FindStringSubmatch(key)
+		if m == nil {
+			continue // a date, a speaker's name
+		}
+		field := "conversation." + key
+		number, err := strconv.Atoi(m[1])
+		if err != nil {
+			return fmt.Errorf("field %q: session number: %w", field, err)
+		}
+		s := locomoSession{number: number}
+		if err := json.Unmarshal(raw, &s.turns); err != nil {
+			return fmt.Errorf("field %q: %w", field, unexpected(err))
+		}
+		if err := json.Unmarshal(c.Conversation[key+"_date_time"], &s.date); err != nil {
+			return fmt.Errorf("field %q: want the session's date as text", field+"_date_time")
+		}
+		for i, t := range s.turns {
+			if t.ID == "" {
+				return missing(fmt.Sprintf("%s[%d].dia_id", field, i))
+			}
+			if t.Speaker == "" {
+				return missing(fmt.Sprintf("%s[%d].speaker", field, i))
+			}
+		}
+		c.sessions = append(c.sessions, s)
+	}
+	if len(c.sessions) == 0 {
+		return missing("conversation.session_1")
+	}
+	slices.SortFunc(c.sessions, func(a, b locomoSession) int { return a.number - b.number })
+	for i, q := range c.QA {
+		field := fmt.Sprintf("qa[%d]", i)
+		switch {
+		case q.Category < 1 || q.Category > len(LoCoMoCategories):
+			return fmt.Errorf("field %q is %d, want 1 to %d", field+".category", q.Category, len(LoCoMoCategories))
+		case q.Question == "":
+			return missing(field + ".question")
+		case len(q.Answer) == 0 && q.Category != 5:
+			return missing(field + ".answer")
+		}
+	}
+	return nil
+}
+
+func (c *locomoConversation) history() History {
+	h := History{ID: c.ID}
+	for _, s := range c.sessions {
+		for _, t := range s.turns {
+			text := t.Text
+			if t.Caption != "" {
+				text = strings.TrimSpace(text + " [shared picture: " + t.Caption + "]")
+			}
+			h.Turns = append(h.Turns, chunk.Turn{
+				ID: t.ID, Session: "D" + strconv.Itoa(s.number), Time: s.date, Speaker: t.Speaker, Text: text,
+			})
+		}
+	}
+	return h
+}
+
+// questions returns those of categories 1 to 4. Their ids count all questions of the file, so that they do not depend on
+// what is left out.
+func (c *locomoConversation) questions(h History) []Question {
+	known := map[string]bool{}
+	for _, t := range h.Turns {
+		known[t.ID] = true
+	}
+	var out []Question
+	for i, q := range c.QA {
+		if q.Category == 5 {
+			continue
+		}
+		evidence, dropped := locomoEvidence(q.Evidence, known)
+		out = append(out, Question{
+			ID:               fmt.Sprintf("%s/q%04d", c.ID, i),
+			History:          c.ID,
+			Text:             q.Question,
+			Gold:             q.Answer,
+			Category:         LoCoMoCategories[q.Category-1],
+			Evidence:         evidence,
+			EvidenceDropped:  dropped,
+			EvidenceSessions: sessionsOf(evidence, h),
+		})
+	}
+	return out
+}
+
+var turnID = regexp.MustCompile(`^D0*(\d+):0*(\d+)$`)
+
+// locomoEvidence returns the turn ids that evidence names, each once, and how many it names that are not there. An entry
+// may hold several ids, such as "D8:6; D9:17", and a number may have leading zeros.
+func locomoEvidence(evidence []string, known map[string]bool) (ids []string, dropped int) {
+	for _, entry := range evidence {
+		for _, field := range strings.FieldsFunc(entry, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
+			id := turnID.ReplaceAllString(field, "D$1:$2")
+			switch {
+			case !known[id]:
+				dropped++
+			case !slices.Contains(ids, id):
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, dropped
+}
+
+// sessionsOf returns the sessions of the turns with the given ids, each once, in the order of ids.
+func sessionsOf(ids []string, h History) []string {
+	session := make(map[string]string, len(h.Turns))
+	for _, t := range h.Turns {
+		session[t.ID] = t.Session
+	}
+	var out []string
+	for _, id := range ids {
+		if s := session[id]; s != "" && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
