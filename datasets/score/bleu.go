@@ -1,0 +1,3 @@
+package score
+
+func BLEU1(prediction, gold string) float64 { return 0 }
