@@ -73,7 +73,10 @@ type cached struct {
 
 func (c *cached) Chat(ctx context.Context, req Request) (Response, error) {
 	req.MaxTokens = req.ReplyLimit() // unset and set to the default is the same request
-	key := cacheKey("chat", c.ID(), req)
+	key, err := cacheKey("chat", c.ID(), req)
+	if err != nil {
+		return Response{}, err
+	}
 	e, err := c.cache.get(ctx, key, c.ID(), func(ctx context.Context) (entry, error) {
 		resp, err := c.Client.Chat(ctx, req)
 		return entry{Text: resp.Text, Finish: resp.Finish, Usage: resp.Usage}, err
@@ -85,7 +88,10 @@ func (c *cached) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([
 	if len(reqs) == 0 {
 		return nil, Usage{}, nil
 	}
-	key := cacheKey("score", c.ID(), reqs)
+	key, err := cacheKey("score", c.ID(), reqs)
+	if err != nil {
+		return nil, Usage{}, err
+	}
 	e, err := c.cache.get(ctx, key, c.ID(), func(ctx context.Context) (entry, error) {
 		scores, usage, err := next.Score(ctx, reqs)
 		return entry{Scores: scores, Usage: usage}, err
@@ -97,12 +103,12 @@ func (c *cached) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([
 }
 
 // cacheKey hashes what a reply depends on.
-func cacheKey(kind, client string, request any) [sha256.Size]byte {
+func cacheKey(kind, client string, request any) ([sha256.Size]byte, error) {
 	b, err := json.Marshal([]any{"v1", kind, client, request})
-	if err != nil {
-		panic(err) // strings and numbers only; a temperature that is not finite is refused before
+	if err != nil { // a temperature that is no finite number
+		return [sha256.Size]byte{}, &Error{Kind: ErrBadRequest, Unsent: true, Err: err}
 	}
-	return sha256.Sum256(b)
+	return sha256.Sum256(b), nil
 }
 
 // get returns the entry under key, from the file, from a call in flight, or by making one.

@@ -50,7 +50,7 @@ type Ledger struct {
 // NewLedger is a ledger in memory. The limit is in dollars; +Inf only counts, 0 lets nothing through that costs anything.
 func NewLedger(limit float64) (*Ledger, error) {
 	if !(limit >= 0) {
-		return nil, fmt.Errorf("%w, not %v", errNegative, limit)
+		return nil, fmt.Errorf("a spend limit must be 0 dollars or more, not %v", limit)
 	}
 	return &Ledger{limit: picoDown(limit), changed: make(chan struct{})}, nil
 }

@@ -3,7 +3,6 @@ package llm
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -185,9 +184,18 @@ const (
 	tokensPerTemplate = 256
 )
 
-// Bound returns the most that a chat with c can cost. Unless c counts tokens itself, a prompt is taken to have as many
-// tokens as bytes, which no tokenizer that falls back on bytes exceeds, plus an allowance for the chat template: about
+// UpperBound is a number of tokens that no model's prompt made of the messages exceeds: as many as the messages have
+// bytes, which tokenizers that fall back on bytes cannot exceed, plus an allowance for the chat template. It is about
 // four times too many for English text, but never too few.
+func UpperBound(messages []Message) int {
+	n := tokensPerTemplate
+	for _, m := range messages {
+		n += len(m.Content) + tokensPerMessage
+	}
+	return n
+}
+
+// Bound returns the most that a chat with c can cost: the prompt counted if c is a TokenCounter, else by UpperBound.
 func (p Price) Bound(c Client, req Request) Bound {
 	b := Bound{In: promptBound(c, req.Messages), Out: req.ReplyLimit()}
 	b.Dollars = p.Dollars(b.In, b.Out)
@@ -211,12 +219,5 @@ func promptBound(c Client, messages []Message) int {
 			return n
 		}
 	}
-	n := tokensPerTemplate
-	for _, m := range messages {
-		n += len(m.Content) + tokensPerMessage
-	}
-	return n
+	return UpperBound(messages)
 }
-
-// errNegative is what NewLedger and OpenLedger say of a limit below 0.
-var errNegative = errors.New("a spend limit must be 0 dollars or more")
