@@ -1,0 +1,355 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+)
+
+func open1(t testing.TB, path string) *Store {
+	t.Helper()
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func newStore(t testing.TB) *Store { return open1(t, filepath.Join(t.TempDir(), "memory.db")) }
+
+// history makes n turns, five a session, and cuts them two a chunk.
+func history(n int) []chunk.Turn {
+	words := []string{"piano", "camping", "pottery", "adoption", "violin", "marathon", "sunrise"}
+	turns := make([]chunk.Turn, n)
+	for i := range turns {
+		turns[i] = chunk.Turn{ID: fmt.Sprint("t", i), Session: fmt.Sprint("s", i/5), Speaker: "Ann", Time: "8 May 2023",
+			Text: fmt.Sprintf("I talked about %s and day %d.", words[i%len(words)], i)}
+	}
+	return turns
+}
+
+func split(turns []chunk.Turn) []chunk.Chunk {
+	return chunk.Split(turns, func(s string) int { return len(strings.Fields(s)) }, 20)
+}
+
+func mustPut(t testing.TB, s *Store, name string, turns []chunk.Turn) {
+	t.Helper()
+	if err := s.PutMemory(t.Context(), name, turns, split(turns)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMemoryRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), `odd name ?#%20&"é.db`)
+	s := open1(t, path)
+	for _, n := range []int{12, 12, 30, 7} { // new, the same again, grown, shrunk
+		turns := history(n)
+		mustPut(t, s, "a", turns)
+		mustPut(t, s, "b", turns[:3])
+		got, err := s.Memory(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := (Memory{Name: "a", Turns: turns, Chunks: split(turns)}); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%d turns: got %+v\nwant %+v", n, got, want)
+		}
+		found, err := s.Search(t.Context(), "a", []string{fmt.Sprint(n - 1)}, 3)
+		if err != nil || len(found) != 1 || found[0].Pos != len(got.Chunks)-1 {
+			t.Fatalf("%d turns: search for the last turn found %v (%v)", n, found, err)
+		}
+		if found, err := s.Search(t.Context(), "a", []string{fmt.Sprint(n)}, 3); err != nil || len(found) != 0 {
+			t.Fatalf("%d turns: search for a turn not there found %v (%v)", n, found, err)
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error("the store is not where it was asked for:", err)
+	}
+	second := open1(t, path)
+	if names, err := second.Memories(t.Context()); err != nil || !slices.Equal(names, []string{"a", "b"}) {
+		t.Errorf("memories %v (%v)", names, err)
+	}
+	if err := second.DeleteMemory(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for what, err := range map[string]error{
+		"Memory":       second1(s.Memory(t.Context(), "a")),
+		"DeleteMemory": s.DeleteMemory(t.Context(), "a"),
+		"Search":       second1(s.Search(t.Context(), "a", []string{"x"}, 1)),
+	} {
+		if !errors.Is(err, ErrNoMemory) || !strings.Contains(err.Error(), `"a"`) {
+			t.Errorf("%s of a deleted memory: %v", what, err)
+		}
+	}
+}
+
+func second1[T any](_ T, err error) error { return err }
+
+func TestPutUnchangedWritesNothing(t *testing.T) {
+	s := newStore(t)
+	mustPut(t, s, "a", history(20))
+	changes := func() (n int) {
+		// One connection: total_changes is counted by connection.
+		if err := s.db.QueryRow("SELECT total_changes()").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	s.db.SetMaxOpenConns(1)
+	before := changes()
+	mustPut(t, s, "a", history(20))
+	if after := changes(); after != before {
+		t.Errorf("putting the same again changed %d rows", after-before)
+	}
+	mustPut(t, s, "a", history(21))
+	if changes() == before {
+		t.Error("the counter does not count")
+	}
+}
+
+func TestAppend(t *testing.T) {
+	s := newStore(t)
+	all := history(20)
+	for _, part := range [][]chunk.Turn{all[:8], all[:8], all[4:14], all[14:]} { // overlaps are skipped
+		if _, err := s.Append(t.Context(), "a", part, split); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Memory(t.Context(), "a")
+	if err != nil || !reflect.DeepEqual(got, Memory{"a", all, split(all)}) {
+		t.Fatalf("got %+v (%v)", got, err)
+	}
+	bad := []chunk.Turn{{ID: "new", Text: "x"}, {ID: "t3", Text: "other"}}
+	if _, err := s.Append(t.Context(), "a", bad, split); err == nil || !strings.Contains(err.Error(), `turn 2: id "t3"`) {
+		t.Errorf("an id with another content: %v", err)
+	}
+	if again, _ := s.Memory(t.Context(), "a"); !reflect.DeepEqual(again, got) {
+		t.Error("a refused append changed the memory")
+	}
+}
+
+func TestSearchRanksByBM25(t *testing.T) {
+	s := newStore(t)
+	var chunks []chunk.Chunk
+	for _, text := range []string{
+		"the dog slept all day", "a painting of a sunrise over the sea", "we painted the fence", "dog dog dog and a sunrise", "nothing here",
+	} {
+		chunks = append(chunks, chunk.Chunk{Turns: []chunk.Turn{{Text: text}}})
+	}
+	if err := s.PutMemory(t.Context(), "a", nil, chunks); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, "noise", history(100)) // must not change the scores of a
+	search := func(k int, terms ...string) (positions []int) {
+		found, err := s.Search(t.Context(), "a", terms, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range found {
+			if i > 0 && m.Score > found[i-1].Score {
+				t.Errorf("%v: not in order: %v", terms, found)
+			}
+			positions = append(positions, m.Pos)
+		}
+		return positions
+	}
+	for _, tt := range []struct {
+		terms []string
+		k     int
+		want  []int
+	}{
+		{[]string{"sunrise", "paintings"}, 5, []int{1, 2, 3}}, // stems: paintings, painting, painted
+		{[]string{"DOG"}, 5, []int{3, 0}},
+		{[]string{"dog"}, 1, []int{3}},
+		{[]string{"absent"}, 5, nil},
+		{nil, 5, nil},
+		{[]string{"", " ", "\x00"}, 5, nil},
+		{[]string{`dog" OR "sunrise`}, 5, nil}, // a phrase that does not occur, not an operator
+		{[]string{"NEAR(", "AND", "*", "-", "body:", "dog"}, 1, []int{3}},
+	} {
+		if got := search(tt.k, tt.terms...); !slices.Equal(got, tt.want) {
+			t.Errorf("%q: got %v, want %v", tt.terms, got, tt.want)
+		}
+	}
+}
+
+func FuzzSearch(f *testing.F) {
+	s := newStore(f)
+	mustPut(f, s, "a", history(10))
+	for _, text := range []string{"piano", `"`, "a AND (", "NEAR(a b, 3)", "body : x*", "\x00\"", "\xff", "^a - + {b c}", "ﬃ", "👩‍👩‍👧", "' OR 1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, terms := range [][]string{{text}, strings.Fields(text), append(strings.Split(text, ""), "piano")} {
+			found, err := s.Search(t.Context(), "a", terms, 3)
+			if err != nil {
+				t.Fatalf("terms %q: %v", terms, err)
+			}
+			if len(terms) > 0 && terms[len(terms)-1] == "piano" && len(terms) < 100 && len(found) == 0 {
+				t.Fatalf("terms %q: the other terms hid piano", terms)
+			}
+		}
+	})
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	database := func(name, statements string) string {
+		path := filepath.Join(dir, name)
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(statements); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, tt := range []struct {
+		path string
+		want error
+	}{
+		{write("text", []byte(strings.Repeat("not a database. ", 300))), ErrNotStore},
+		{write("short", []byte("x")), ErrNotStore},
+		{dir, ErrNotStore},
+		{filepath.Join(dir, "no", "such"), os.ErrNotExist},
+		{database("foreign", "CREATE TABLE memory (x)"), ErrNotStore},
+		{database("foreign id", "PRAGMA application_id = 7; CREATE TABLE memory (x)"), ErrNotStore},
+		{database("newer", fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = 99; CREATE TABLE x (x)", applicationID)), ErrNewer},
+		{database("older", fmt.Sprintf("PRAGMA application_id = %d; CREATE TABLE x (x)", applicationID)), ErrCorrupt},
+	} {
+		before, _ := os.ReadFile(tt.path)
+		_, err := Open(tt.path)
+		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.path) {
+			t.Errorf("%s: got %v, want %v", tt.path, err, tt.want)
+		}
+		if after, _ := os.ReadFile(tt.path); !bytes.Equal(before, after) {
+			t.Errorf("%s was changed", tt.path)
+		}
+	}
+	open1(t, write("empty", nil)) // what a crash right after creation leaves
+}
+
+func TestDamageIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "memory.db")
+	s := open1(t, path)
+	mustPut(t, s, "a", history(400))
+	if _, err := s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 3 * 4096; i < len(data); i++ { // all but the first three pages
+		data[i] ^= 0x5a
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	broken, err := Open(path)
+	if err == nil {
+		defer broken.Close()
+		err = broken.Check(t.Context())
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+}
+
+// TestTwoProcesses has this process and a second one write and read the same file at once.
+func TestTwoProcesses(t *testing.T) {
+	const env = "BMEM_STORE_TEST_CHILD"
+	work := func(s *Store, who string) error {
+		var wg sync.WaitGroup
+		errs := make([]error, 4)
+		for g := range errs {
+			wg.Go(func() {
+				for i := range 10 {
+					own := []chunk.Turn{{ID: fmt.Sprint(who, g, "-", i), Session: who, Text: "hello"}}
+					_, err := s.Append(context.Background(), "shared", own, split)
+					if err == nil {
+						_, err = s.Search(context.Background(), "shared", []string{"hello"}, 3)
+					}
+					if err != nil {
+						errs[g] = err
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+	if path := os.Getenv(env); path != "" {
+		s, err := Open(path)
+		if err == nil {
+			err = errors.Join(work(s, "child"), s.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	path := filepath.Join(t.TempDir(), "memory.db")
+	child := exec.Command(os.Args[0], "-test.run=^TestTwoProcesses$")
+	child.Env = append(os.Environ(), env+"="+path)
+	var out bytes.Buffer
+	child.Stdout, child.Stderr = &out, &out
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := open1(t, path) // both may create the file
+	if err := work(s, "parent"); err != nil {
+		t.Error(err)
+	}
+	if err := child.Wait(); err != nil {
+		t.Fatalf("child: %v\n%s", err, out.String())
+	}
+	m, err := s.Memory(t.Context(), "shared")
+	if err != nil || len(m.Turns) != 80 {
+		t.Errorf("%d turns (%v), want the 80 of both processes", len(m.Turns), err)
+	}
+}
+
+func TestCancelledContext(t *testing.T) {
+	s := newStore(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.PutMemory(ctx, "a", history(3), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Memory(t.Context(), "a"); !errors.Is(err, ErrNoMemory) {
+		t.Errorf("a cancelled put left something: %v", err)
+	}
+}

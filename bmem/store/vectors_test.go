@@ -1,0 +1,288 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+)
+
+// countingEmbedder makes vectors of hashes and counts how often each text is embedded.
+type countingEmbedder struct {
+	id    string
+	dim   int
+	delay time.Duration
+	fail  func(call int) error
+
+	mu    sync.Mutex
+	calls int
+	texts map[string]int
+}
+
+func newEmbedder(id string) *countingEmbedder {
+	return &countingEmbedder{id: id, dim: 8, texts: map[string]int{}}
+}
+
+func (e *countingEmbedder) ID() string { return e.id }
+func (e *countingEmbedder) Dim() int   { return e.dim }
+
+func (e *countingEmbedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	time.Sleep(e.delay)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls++
+	if e.fail != nil {
+		if err := e.fail(e.calls); err != nil {
+			return nil, err
+		}
+	}
+	vectors := make([][]float32, len(texts))
+	for i, text := range texts {
+		e.texts[text]++
+		vectors[i] = e.vector(text)
+	}
+	return vectors, nil
+}
+
+func (e *countingEmbedder) vector(text string) []float32 {
+	h := sha256.Sum256([]byte(e.id + text))
+	v := make([]float32, e.dim)
+	for i := range v {
+		v[i] = float32(h[i]) - 127.5
+	}
+	return v
+}
+
+func (e *countingEmbedder) total() (n int) {
+	for _, count := range e.texts {
+		n += count
+	}
+	return n
+}
+
+func numbered(n int) []string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = fmt.Sprint("text ", i)
+	}
+	return texts
+}
+
+func check(t *testing.T, s *Store, e *countingEmbedder, texts []string) {
+	t.Helper()
+	got, err := s.Vectors(t.Context(), e, texts, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != len(texts) {
+		t.Fatalf("%d vectors for %d texts", len(got), len(texts))
+	}
+	for i, text := range texts {
+		if !reflect.DeepEqual(got[i], e.vector(text)) {
+			t.Fatalf("text %d has the vector of another", i)
+		}
+	}
+}
+
+func TestNothingIsEmbeddedTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "memory.db")
+	s := open1(t, path)
+	texts := append(numbered(700), "text 3", "text 3", "") // repeats within one call too
+	first := newEmbedder("e1")
+	var seen []int
+	if _, err := s.Vectors(t.Context(), first, texts, func(done, total int) { seen = append(seen, done, total) }); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{128, 701, 256, 701, 384, 701, 512, 701, 640, 701, 701, 701}; !reflect.DeepEqual(seen, want) {
+		t.Errorf("progress %v, want %v", seen, want)
+	}
+	if first.total() != 701 {
+		t.Errorf("embedded %d texts, want 701", first.total())
+	}
+	again := newEmbedder("e1")
+	check(t, open1(t, path), again, texts) // another opening of the file
+	check(t, s, again, nil)
+	if again.calls != 0 {
+		t.Errorf("the second run embedded %d texts", again.total())
+	}
+	other := newEmbedder("e2")
+	check(t, s, other, texts[:5])
+	if other.total() != 5 {
+		t.Errorf("vectors of another embedder were used: %d embedded", other.total())
+	}
+}
+
+func TestConcurrentVectorsEmbedOnce(t *testing.T) {
+	s := newStore(t)
+	e := newEmbedder("e")
+	e.delay = 2 * time.Millisecond
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			texts := numbered(400)[g*20 : 200+g*20]
+			if _, err := s.Vectors(t.Context(), e, texts, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for text, n := range e.texts {
+		if n != 1 {
+			t.Errorf("%q embedded %d times", text, n)
+		}
+	}
+	if len(e.texts) != 340 {
+		t.Errorf("%d texts embedded, want 340", len(e.texts))
+	}
+}
+
+func TestFailureKeepsFinishedBatches(t *testing.T) {
+	s := newStore(t)
+	e := newEmbedder("e")
+	broken := errors.New("endpoint down")
+	e.fail = func(call int) error {
+		if call == 3 {
+			return broken
+		}
+		return nil
+	}
+	if _, err := s.Vectors(t.Context(), e, numbered(500), nil); !errors.Is(err, broken) {
+		t.Fatalf("got %v", err)
+	}
+	check(t, s, e, numbered(500))
+	if e.total() != 500 {
+		t.Errorf("embedded %d texts over both runs, want 500", e.total())
+	}
+}
+
+func TestWrongWidthsAreRefused(t *testing.T) {
+	s := newStore(t)
+	e := newEmbedder("e")
+	check(t, s, e, numbered(3))
+	wider := newEmbedder("e")
+	wider.dim = 9
+	if _, err := s.Vectors(t.Context(), wider, numbered(3), nil); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("stored vectors of another width: %v", err)
+	}
+}
+
+// TestKillLosesLittle kills a process that is embedding and goes on where it was.
+func TestKillLosesLittle(t *testing.T) {
+	const env = "BMEM_STORE_TEST_KILL"
+	if path := os.Getenv(env); path != "" {
+		e := newEmbedder("e")
+		e.delay = 20 * time.Millisecond
+		s, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Vectors(t.Context(), e, numbered(100_000), func(done, _ int) {
+			if done == 5*embedBatch {
+				fmt.Println("five batches")
+			}
+		})
+		t.Fatal("ended before it was killed: ", err)
+	}
+	path := filepath.Join(t.TempDir(), "memory.db")
+	child := exec.Command(os.Args[0], "-test.run=^TestKillLosesLittle$")
+	child.Env = append(os.Environ(), env+"="+path)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	child.Wait() // the error is the kill
+	s := open1(t, path)
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var stored int
+	if err := s.db.QueryRow("SELECT count(*) FROM vector").Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	if stored < 5*embedBatch || stored%embedBatch != 0 {
+		t.Errorf("%d vectors survived, want whole batches, at least five", stored)
+	}
+}
+
+func TestPool(t *testing.T) {
+	s := newStore(t)
+	calls := 0
+	compute := func(context.Context) ([]string, error) {
+		calls++
+		return []string{fmt.Sprint("fact ", calls)}, nil
+	}
+	c := chunk.Chunk{ID: "s#1", Session: "s", Turns: []chunk.Turn{{ID: "t1", Text: "hello"}}}
+	moved, changed, dated := c, c, c
+	moved.ID, moved.Tokens = "s#9", 3
+	changed.Turns = []chunk.Turn{{ID: "t1", Text: "hello!"}}
+	dated.Time = "1 May"
+	for _, tt := range []struct {
+		method string
+		c      chunk.Chunk
+		want   string
+	}{
+		{"m1", c, "fact 1"}, {"m1", c, "fact 1"}, {"m1", moved, "fact 1"}, {"m2", c, "fact 2"}, {"m1", changed, "fact 3"}, {"m1", dated, "fact 4"},
+		{"m2", c, "fact 2"},
+	} {
+		got, err := s.Pool(t.Context(), tt.method, tt.c, compute)
+		if err != nil || !reflect.DeepEqual(got, []string{tt.want}) {
+			t.Errorf("%s %v: got %q (%v), want %q", tt.method, tt.c, got, err, tt.want)
+		}
+	}
+	broken := errors.New("no model")
+	if _, err := s.Pool(t.Context(), "m3", c, func(context.Context) ([]string, error) { return nil, broken }); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	empty := func(context.Context) ([]string, error) { calls++; return nil, nil }
+	before := calls
+	for range 2 {
+		if got, err := s.Pool(t.Context(), "m3", c, empty); err != nil || len(got) != 0 { // a failure was not stored
+			t.Errorf("got %q (%v)", got, err)
+		}
+	}
+	if calls != before+1 {
+		t.Errorf("an empty pool was computed %d times", calls-before)
+	}
+}
+
+func TestConcurrentPoolsComputeOnce(t *testing.T) {
+	s := newStore(t)
+	var mu sync.Mutex
+	calls := 0
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			facts, err := s.Pool(t.Context(), "m", chunk.Chunk{Session: "s"}, func(context.Context) ([]string, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				calls++
+				return []string{"fact"}, nil
+			})
+			if err != nil || len(facts) != 1 {
+				t.Errorf("got %v (%v)", facts, err)
+			}
+		})
+	}
+	wg.Wait()
+	if calls != 1 {
+		t.Errorf("computed %d times", calls)
+	}
+}
