@@ -1,0 +1,117 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Answerer gives the answer from the summary alone: the same strong model in every configuration.
+type Answerer struct {
+	// Client is the answering model.
+	Client llm.Client
+	// Style is the form of prompt and answer; the zero value is StyleShort.
+	Style AnswerStyle
+	// MaxTokens bounds the reply; 0 means 40, enough for a short phrase.
+	MaxTokens int
+}
+
+// AnswerStyle names a form of answer.
+type AnswerStyle string
+
+// The answer styles, each with a prompt template of its own.
+const (
+	// StyleShort asks for a short phrase, dates as 7 May 2023 (LoCoMo).
+	StyleShort AnswerStyle = "locomo"
+	// StyleDated tells the question's date too and lets the model abstain (LongMemEval).
+	StyleDated AnswerStyle = "longmemeval"
+	// StyleTagged asks for the answer inside <answer> tags (HotpotQA).
+	StyleTagged AnswerStyle = "hotpotqa"
+)
+
+// StyleFor returns the style of a data set by its name, StyleShort for an unknown one.
+func StyleFor(dataset string) AnswerStyle {
+	switch {
+	case strings.HasPrefix(dataset, string(StyleTagged)):
+		return StyleTagged
+	case strings.HasPrefix(dataset, string(StyleDated)):
+		return StyleDated
+	}
+	return StyleShort
+}
+
+// Answer is what the answering model said.
+type Answer struct {
+	// Text is the cleaned answer and Raw the reply as it came.
+	Text string `json:"text"`
+	Raw  string `json:"raw"`
+	// Usage is what the call consumed, on error too.
+	Usage llm.Usage `json:"usage"`
+}
+
+// Answer asks the model. On error the Answer carries the usage.
+func (a Answerer) Answer(ctx context.Context, summary, question, date string) (Answer, error) {
+	style := a.Style
+	if style == "" {
+		style = StyleShort
+	}
+	text, err := prompt("answer_"+string(style), promptData{
+		Summary: escape(summary), Question: oneLine(question), Date: oneLine(date),
+	})
+	if err != nil {
+		return Answer{}, fmt.Errorf("answer step: %w", err)
+	}
+	limit := a.MaxTokens
+	if limit <= 0 {
+		limit = 40
+	}
+	reply, err := a.Client.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: llm.User, Content: text}}, MaxTokens: limit})
+	if err != nil {
+		return Answer{Usage: reply.Usage}, fmt.Errorf("answer step: asking %s: %w", a.Client.Model(), err)
+	}
+	return Answer{Text: CleanAnswer(reply.Text), Raw: reply.Text, Usage: reply.Usage}, nil
+}
+
+var (
+	answerPrefixRE = regexp.MustCompile(`(?i)^(?:(?:the |final |short )*answer(?: is)?\s*[:\-]|the answer is)\s*`)
+	answerTagRE    = regexp.MustCompile(`(?i)</?answer>`)
+)
+
+// CleanAnswer reduces a reply to the answer: what stands in answer tags if there are any, else its first line, without
+// an "Answer:" before it, quotes around it, and a full stop behind it.
+func CleanAnswer(reply string) string {
+	s := strings.TrimSpace(reply)
+	if payload, _ := payloadOf(s); answerTagRE.MatchString(s) && payload != "" {
+		s = payload
+	}
+	s = strings.TrimSpace(answerTagRE.ReplaceAllString(s, " "))
+	for _, l := range strings.Split(s, "\n") {
+		if l = strings.TrimSpace(answerPrefixRE.ReplaceAllString(strings.TrimSpace(l), "")); l != "" {
+			s = l
+			break
+		}
+	}
+	for {
+		t := strings.TrimSpace(strings.Trim(s, "\"'`*“”"))
+		if strings.HasSuffix(t, ".") && !abbreviated(t) {
+			t = strings.TrimSuffix(t, ".")
+		}
+		if t == s {
+			return s
+		}
+		s = t
+	}
+}
+
+// abbreviated reports whether a final full stop belongs to the last word ("U.S.", "Dr.", "a.m.").
+func abbreviated(s string) bool {
+	words := strings.Fields(s)
+	if len(words) == 0 {
+		return false
+	}
+	last := words[len(words)-1]
+	return strings.Count(last, ".") > 1 || last == "Dr." || last == "Jr." || last == "Sr." || last == "Inc."
+}

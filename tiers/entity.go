@@ -1,0 +1,73 @@
+package tiers
+
+import (
+	"strings"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/lingua"
+)
+
+// The entity module returns `Subject - relation - Object (context)`.
+//
+//	Low   names found by capitalisation, joined to whoever said them or to each other by occurring together
+//	Mid   clauses: subject, verb group and object by part-of-speech tags, pronouns resolved to names
+//	High  a language model reads the chunks
+//
+// On `Caroline said, "I went to a LGBTQ support group yesterday and it was so powerful."` Low finds that Caroline mentions
+// LGBTQ; Mid finds `Caroline - went to - a LGBTQ support group yesterday`.
+
+type entityLow struct{}
+
+func (entityLow) method() string { return "names by capitalisation@1" }
+
+func (entityLow) extract(c chunk.Chunk, others map[string]string) []string {
+	var facts []string
+	for _, t := range c.Turns {
+		names := lingua.Names(t.Text)
+		subject := t.Speaker
+		if subject == "" && len(names) > 0 { // a document: what its sentences name first
+			subject, names = names[0], names[1:]
+		}
+		for _, n := range names {
+			if n == subject || n == others[t.Speaker] {
+				continue
+			}
+			relation := "mentions"
+			if t.Speaker == "" {
+				relation = "appears with"
+			}
+			facts = append(facts, triple(subject, relation, n, day(c.Time)))
+		}
+	}
+	return distinct(facts)
+}
+
+type entityMid struct{ tagger *lingua.Tagger }
+
+func (entityMid) method() string { return "clauses by part of speech@1" }
+
+func (e entityMid) extract(c chunk.Chunk, others map[string]string) []string {
+	var facts []string
+	for _, t := range c.Turns {
+		for _, cl := range e.tagger.Clauses(t.Text, setting(t, others)) {
+			facts = append(facts, triple(cl.Subject, cl.Relation, cl.Object, day(c.Time)))
+		}
+	}
+	return distinct(facts)
+}
+
+// setting is what pronouns of a turn stand for. The session of a turn that nobody speaks is the document it is from.
+func setting(t chunk.Turn, others map[string]string) lingua.Setting {
+	if t.Speaker == "" {
+		return lingua.Setting{Title: t.Session}
+	}
+	return lingua.Setting{Speaker: t.Speaker, Listener: others[t.Speaker]}
+}
+
+func triple(subject, relation, object, context string) string {
+	s := strings.Join([]string{subject, relation, object}, " - ")
+	if context != "" {
+		s += " (" + context + ")"
+	}
+	return s
+}

@@ -1,0 +1,153 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// The filter keeps at most TopK of the retrieved chunks.
+//
+//	Low   share of the question's content words that occur in the chunk; chunks with none are dropped
+//	Mid   0.7 · cosine(question, chunk) + 0.3 · that share; kept if at least 0.3
+//	High  a language model judges every chunk: by the likelihood of the question after the chunk and of a yes to "does it
+//	      help", combined with the retrieval score, if the model gives likelihoods; else by scores from 0 to 10 that it writes
+//
+// A tier that keeps nothing returns the first TopK chunks, best by its own score first.
+
+const (
+	cosineWeight = 0.7
+	midThreshold = 0.3
+)
+
+func (k *kit) filterLow(_ context.Context, in Input, step *Step) (Output, error) {
+	step.Method = "keyword share"
+	return keep(in, keywordShares(in), func(s float64) bool { return s > 0 }, step), nil
+}
+
+func (k *kit) filterMid(_ context.Context, in Input, step *Step) (Output, error) {
+	step.Method = "cosine + keyword share"
+	scores := keywordShares(in)
+	for i, it := range in.Items {
+		cos, err := cosine(in.QueryVector, it.Vector)
+		if err != nil {
+			return Output{}, fmt.Errorf("comparing the question with chunk %q: %w", it.ID, err)
+		}
+		scores[i] = cosineWeight*max(cos, 0) + (1-cosineWeight)*scores[i]
+	}
+	return keep(in, scores, func(s float64) bool { return s >= midThreshold }, step), nil
+}
+
+// keywordShares returns, for every item, the share of the question's distinct content words that occur in it.
+func keywordShares(in Input) []float64 {
+	var asked []string
+	seen := map[string]bool{}
+	for _, w := range lingua.ContentWords(in.Query) {
+		if !seen[w] {
+			seen[w] = true
+			asked = append(asked, w)
+		}
+	}
+	shares := make([]float64, len(in.Items))
+	for i, it := range in.Items {
+		words := map[string]bool{}
+		for _, w := range lingua.Words(it.Text()) {
+			words[w] = true
+		}
+		shares[i] = lingua.Overlap(asked, words)
+	}
+	return shares
+}
+
+// cosine is the inner product of two unit vectors [d].
+func cosine(a, b []float32) (float64, error) {
+	if len(a) == 0 || len(a) != len(b) {
+		return 0, fmt.Errorf("vectors of %d and %d numbers", len(a), len(b))
+	}
+	sum := 0.0
+	for i := range a {
+		sum += float64(a[i]) * float64(b[i])
+	}
+	return sum, nil
+}
+
+// keep returns the items that pass, best first and at most TopK, with their scores in [0,1] as relevance. If none
+// passes, all compete.
+func keep(in Input, scores []float64, pass func(float64) bool, step *Step) Output {
+	order := make([]int, 0, len(in.Items))
+	for i := range in.Items {
+		if pass(scores[i]) {
+			order = append(order, i)
+		}
+	}
+	if len(order) == 0 && len(in.Items) > 0 {
+		step.note("no chunk passed; kept the first")
+		for i := range in.Items {
+			order = append(order, i)
+		}
+	}
+	sort.SliceStable(order, func(a, b int) bool { return scores[order[a]] > scores[order[b]] })
+	if in.TopK > 0 && len(order) > in.TopK {
+		order = order[:in.TopK]
+	}
+	kept := make([]Item, len(order))
+	for n, i := range order {
+		kept[n] = in.Items[i]
+		kept[n].Relevance = min(max(scores[i], 0), 1)
+	}
+	return Output{Kept: kept}
+}
+
+// filterHigh falls back to Mid when the model fails.
+func (k *kit) filterHigh(ctx context.Context, in Input, step *Step) (Output, error) {
+	if len(in.Items) == 0 {
+		step.Method = "nothing to filter"
+		return Output{}, nil
+	}
+	scores, err := k.judge(ctx, in, step)
+	if err == nil {
+		return keep(in, scores, func(float64) bool { return true }, step), nil
+	}
+	if err := step.stepDown(ctx, Mid, err); err != nil {
+		return Output{}, err
+	}
+	return k.filterMid(ctx, in, step)
+}
+
+// judge returns the model's verdict on every item, in [0,1].
+func (k *kit) judge(ctx context.Context, in Input, step *Step) ([]float64, error) {
+	if scorer, ok := llm.AsScorer(k.Client); ok {
+		step.Method = "llm likelihood + retrieval score"
+		blocks, retrieval := make([]string, len(in.Items)), make([]float64, len(in.Items))
+		for i, it := range in.Items {
+			blocks[i], retrieval[i] = memoryBlock([]Item{it}), it.Score
+		}
+		likely, err := k.likelihoods(ctx, scorer, blocks, in, step)
+		if err != nil {
+			return nil, err
+		}
+		scores := combine([]float64{1, retrievalWeight}, likely, retrieval)
+		for i := range scores {
+			scores[i] = logistic(scores[i])
+		}
+		return scores, nil
+	}
+	step.Method = "llm scores"
+	reply, err := k.generate(ctx, Filter.String(), promptFor(in, len(in.Items)), step)
+	if err != nil {
+		return nil, err
+	}
+	marks, notes, err := parseInts(reply, len(in.Items))
+	step.Notes = append(step.Notes, notes...)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float64, len(marks))
+	for i, m := range marks {
+		scores[i] = float64(min(max(m, 0), 10)) / 10
+	}
+	return scores, nil
+}

@@ -1,0 +1,90 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Weights of the standardised signals that passages are ranked by. They were chosen on LoCoMo's training conversations.
+const (
+	questionWeight  = 1.0 // log-probability of the question after the passage, a token
+	usefulWeight    = 1.0 // log-odds of "Yes" to "does it hold the answer"
+	retrievalWeight = 1.0 // the retriever's own score
+)
+
+// likelihoods returns how strongly the model ties each memory block to the question: the standardised log-probability of
+// the question as a question about the block, plus the standardised log-odds of a yes to whether the block answers it.
+// The blocks come first in their prompts, so the requests about one block share its computation. All scores are asked
+// for in one batch.
+func (k *kit) likelihoods(ctx context.Context, scorer llm.Scorer, blocks []string, in Input, step *Step) ([]float64, error) {
+	var reqs []llm.ScoreRequest
+	for _, b := range blocks {
+		d := promptData{Memory: b, Question: oneLine(in.Query)}
+		ask, err := prompt("rank_question", d)
+		if err != nil {
+			return nil, err
+		}
+		useful, err := prompt("rank_useful", d)
+		if err != nil {
+			return nil, err
+		}
+		reqs = append(reqs, scoreRequest(ask, d.Question), scoreRequest(useful, "Yes"), scoreRequest(useful, "No"))
+	}
+	scores, usage, err := scorer.Score(ctx, reqs)
+	step.Usage = step.Usage.Add(usage)
+	if err != nil {
+		return nil, fmt.Errorf("likelihoods by %s: %w", k.Client.Model(), err)
+	}
+	if len(scores) != len(reqs) {
+		return nil, fmt.Errorf("likelihoods by %s: %d scores for %d requests", k.Client.Model(), len(scores), len(reqs))
+	}
+	question, useful := make([]float64, len(blocks)), make([]float64, len(blocks))
+	for i := range blocks {
+		q := scores[3*i]
+		question[i] = q.LogProb / float64(max(q.Tokens, 1))
+		useful[i] = scores[3*i+1].LogProb - scores[3*i+2].LogProb
+		if math.IsNaN(question[i]+useful[i]) || math.IsInf(question[i]+useful[i], 0) {
+			return nil, fmt.Errorf("likelihoods by %s: passage %d has no finite score", k.Client.Model(), i)
+		}
+	}
+	return combine([]float64{questionWeight, usefulWeight}, question, useful), nil
+}
+
+func scoreRequest(prompt, continuation string) llm.ScoreRequest {
+	return llm.ScoreRequest{Messages: []llm.Message{{Role: llm.User, Content: prompt}}, Continuation: continuation}
+}
+
+// combine returns the weighted sum of standardised signals of equal length.
+func combine(weights []float64, signals ...[]float64) []float64 {
+	out := make([]float64, len(signals[0]))
+	for s, signal := range signals {
+		for i, z := range standardise(signal) {
+			out[i] += weights[s] * z
+		}
+	}
+	return out
+}
+
+// standardise returns values less their mean, over their standard deviation; zeros when they do not differ.
+func standardise(values []float64) []float64 {
+	mean, square := 0.0, 0.0
+	for _, v := range values {
+		mean += v / float64(len(values))
+	}
+	for _, v := range values {
+		square += (v - mean) * (v - mean) / float64(len(values))
+	}
+	out := make([]float64, len(values))
+	if sd := math.Sqrt(square); sd > 1e-12 {
+		for i, v := range values {
+			out[i] = (v - mean) / sd
+		}
+	}
+	return out
+}
+
+// logistic maps a standardised score into (0,1).
+func logistic(z float64) float64 { return 1 / (1 + math.Exp(-z)) }

@@ -1,0 +1,136 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sort"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/lingua"
+)
+
+// extractor is a method that finds facts in one chunk without knowing the question, so that its result can be kept.
+type extractor interface {
+	// method names the method and its version; a change of what it finds changes the version.
+	method() string
+	// extract returns the facts of a chunk. others names the people its speakers talk to.
+	extract(c chunk.Chunk, others map[string]string) []string
+}
+
+// arranger is an extractor whose findings become facts only when those of all kept chunks are seen together.
+type arranger interface {
+	arrange(found [][]string, items []Item) []string
+}
+
+// relation returns the three tiers of an entity, temporal or topic module.
+func (k *kit) relation(m Module, low, mid extractor) []Tier {
+	return []Tier{
+		k.tier(m, Low, k.extracted(low)),
+		k.tier(m, Mid, k.extracted(mid)),
+		k.tier(m, High, k.relationHigh(m)),
+	}
+}
+
+// extracted runs an extractor over the kept chunks, through the pool, and returns the facts nearest to the question.
+func (k *kit) extracted(e extractor) work {
+	return func(ctx context.Context, in Input, step *Step) (Output, error) {
+		step.Method = e.method()
+		found := make([][]string, len(in.Items))
+		for i, it := range in.Items {
+			var err error
+			found[i], err = k.Pool.Facts(ctx, poolKey(e.method(), it.Chunk), func(context.Context) ([]string, error) {
+				return e.extract(it.Chunk, listeners(it.Chunk)), nil
+			})
+			if err != nil {
+				return Output{}, fmt.Errorf("facts of chunk %q: %w", it.ID, err)
+			}
+		}
+		var facts []string
+		if a, ok := e.(arranger); ok {
+			facts = a.arrange(found, in.Items)
+		} else {
+			for _, f := range found {
+				facts = append(facts, f...)
+			}
+		}
+		return Output{Facts: relevant(in.Query, facts, k.Options.MaxFacts)}, nil
+	}
+}
+
+// listeners maps each speaker of a chunk to the one they talk to, when there are two.
+func listeners(c chunk.Chunk) map[string]string {
+	var speakers []string
+	seen := map[string]bool{}
+	for _, t := range c.Turns {
+		if t.Speaker != "" && !seen[t.Speaker] {
+			seen[t.Speaker] = true
+			speakers = append(speakers, t.Speaker)
+		}
+	}
+	if len(speakers) != 2 {
+		return nil
+	}
+	return map[string]string{speakers[0]: speakers[1], speakers[1]: speakers[0]}
+}
+
+// minShown is how many facts are returned when none shares a word with the question.
+const minShown = 3
+
+// relevant returns at most limit distinct facts, those first that share the rarer words with the question. Facts that
+// share none are left out as long as others do.
+func relevant(query string, facts []string, limit int) []string {
+	facts = distinct(facts)
+	asked := lingua.Stems(query)
+	stems := make([]map[string]bool, len(facts))
+	count := map[string]int{}
+	for i, f := range facts {
+		stems[i] = lingua.Stems(f)
+		for s := range stems[i] {
+			count[s]++
+		}
+	}
+	weights := make([]float64, len(facts))
+	order := make([]int, 0, len(facts))
+	for i := range facts {
+		for s := range asked {
+			if stems[i][s] {
+				weights[i] += math.Log(1 + float64(len(facts))/float64(count[s]))
+			}
+		}
+		if weights[i] > 0 {
+			order = append(order, i)
+		}
+	}
+	if len(order) == 0 {
+		for i := 0; i < min(minShown, len(facts)); i++ {
+			order = append(order, i)
+		}
+	}
+	sort.SliceStable(order, func(a, b int) bool { return weights[order[a]] > weights[order[b]] })
+	out := make([]string, 0, limit)
+	for _, i := range order[:min(limit, len(order))] {
+		out = append(out, facts[i])
+	}
+	return out
+}
+
+func distinct(list []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range list {
+		if s != "" && !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// day writes when a session took place as answers want it ("8 May 2023"), or as its source does if that holds no date.
+func day(time string) string {
+	if t, ok := lingua.ParseTime(time); ok {
+		return lingua.Day(t)
+	}
+	return time
+}

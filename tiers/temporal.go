@@ -1,0 +1,107 @@
+package tiers
+
+import (
+	"strings"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/lingua"
+)
+
+// The temporal module returns strings that each state one dated fact.
+//
+//	Low   sentences with a date expression, as said, with the session's date
+//	Mid   the clause with the expression resolved against the session's date, at the precision it has
+//	High  a language model reads the chunks
+//
+// On `I went to a LGBTQ support group yesterday` said on 8 May 2023, Low returns the sentence and "yesterday"; Mid returns
+// `Caroline went to a LGBTQ support group: 7 May 2023 (said on 8 May 2023: yesterday)`.
+
+type temporalLow struct{}
+
+func (temporalLow) method() string { return "date expressions@1" }
+
+func (temporalLow) extract(c chunk.Chunk, _ map[string]string) []string {
+	var facts []string
+	for _, t := range c.Turns {
+		for _, s := range lingua.Sentences(t.Text) {
+			for _, e := range lingua.FindDates(s) {
+				fact := e.Text + ": " + chunk.Turn{Speaker: t.Speaker, Text: s}.String()
+				if d := day(c.Time); d != "" {
+					fact += " (" + d + ")"
+				}
+				facts = append(facts, fact)
+			}
+		}
+	}
+	return distinct(facts)
+}
+
+type temporalMid struct{ tagger *lingua.Tagger }
+
+func (temporalMid) method() string { return "resolved date expressions@1" }
+
+func (e temporalMid) extract(c chunk.Chunk, others map[string]string) []string {
+	said, _ := lingua.ParseTime(c.Time)
+	var facts []string
+	for _, t := range c.Turns {
+		for _, s := range lingua.Sentences(t.Text) {
+			if strings.HasSuffix(s, "?") { // asks, states nothing
+				continue
+			}
+			for _, d := range lingua.FindDates(s) {
+				when := d.Resolve(said)
+				if when == "" {
+					continue
+				}
+				fact := e.event(s, d, t, others) + ": " + when
+				if !said.IsZero() && !strings.EqualFold(when, d.Text) {
+					fact += " (said on " + lingua.Day(said) + ": " + strings.ToLower(d.Text) + ")"
+				}
+				facts = append(facts, fact)
+			}
+		}
+	}
+	return distinct(facts)
+}
+
+// event says what happened at a date expression: the clause that holds it, pronouns resolved, else the whole sentence;
+// without the expression itself.
+func (e temporalMid) event(sentence string, d lingua.DateExpr, t chunk.Turn, others map[string]string) string {
+	bare := strings.TrimSpace(sentence[:d.Start]) + " " + strings.TrimSpace(sentence[d.End:])
+	// Taking the expression out before the clauses are read keeps "last Friday I went" from losing its date, but the
+	// clause must still be the one that held it: mark its place by the words around it.
+	clauses := e.tagger.Clauses(bare, setting(t, others))
+	if c, ok := nearestClause(clauses, sentence, d); ok {
+		return strings.TrimRight(c.Subject+" "+c.Relation+" "+c.Object, " ,")
+	}
+	bare = strings.Trim(strings.Join(strings.Fields(bare), " "), " .,!?-–—")
+	if t.Speaker == "" {
+		return bare
+	}
+	return t.Speaker + ` said, "` + bare + `"`
+}
+
+// nearestClause returns the clause that shares most words with the few around the expression.
+func nearestClause(clauses []lingua.Clause, sentence string, d lingua.DateExpr) (lingua.Clause, bool) {
+	around := map[string]bool{}
+	before, after := lingua.Words(sentence[:d.Start]), lingua.Words(sentence[d.End:])
+	for _, w := range before[max(0, len(before)-4):] {
+		around[w] = true
+	}
+	for _, w := range after[:min(4, len(after))] {
+		around[w] = true
+	}
+	best, most := lingua.Clause{}, 0
+	for _, c := range clauses {
+		n := 0
+		for _, w := range lingua.Words(c.Relation + " " + c.Object) {
+			if around[w] {
+				n++
+			}
+		}
+		if n > most {
+			best, most = c, n
+		}
+	}
+	return best, most > 0
+}

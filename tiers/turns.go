@@ -1,0 +1,204 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/lingua"
+)
+
+// line is one turn of the kept chunks.
+type line struct {
+	turn  chunk.Turn
+	item  int // index of its chunk in the input
+	at    int // its place in the chunk
+	time  string
+	score float64
+}
+
+// allLines lists the turns of the items in order, as memoryBlock numbers them.
+func allLines(items []Item) []line {
+	var out []line
+	for i, it := range items {
+		for j, t := range it.Turns {
+			out = append(out, line{turn: t, item: i, at: j, time: it.Time})
+		}
+	}
+	return out
+}
+
+// turnsByRetrieval returns all turns, best first by the retriever's score of each turn. If it gave none, they are scored
+// like the Mid filter scores chunks: 0.7 · cosine + 0.3 · keyword share, the cosine only with an Embedder.
+func (k *kit) turnsByRetrieval(ctx context.Context, in Input) ([]line, error) {
+	lines := allLines(in.Items)
+	missing := false
+	for i, l := range lines {
+		if scores := in.Items[l.item].TurnScores; l.at < len(scores) {
+			lines[i].score = scores[l.at]
+		} else {
+			missing = true
+		}
+	}
+	if missing {
+		if err := k.scoreTurns(ctx, in, lines); err != nil {
+			return nil, err
+		}
+	}
+	return bestFirst(lines), nil
+}
+
+func (k *kit) scoreTurns(ctx context.Context, in Input, lines []line) error {
+	asked := lingua.Stems(in.Query)
+	texts := make([]string, len(lines))
+	for i, l := range lines {
+		texts[i] = l.turn.String()
+		said, n := lingua.Stems(texts[i]), 0
+		for s := range asked {
+			if said[s] {
+				n++
+			}
+		}
+		lines[i].score = (1 - cosineWeight) * float64(n) / float64(max(len(asked), 1))
+	}
+	if k.Embedder == nil || len(in.QueryVector) == 0 {
+		return nil
+	}
+	vectors, err := k.Embedder.Embed(ctx, texts)
+	if err != nil {
+		return fmt.Errorf("embedding %d turns: %w", len(texts), err)
+	}
+	for i, v := range vectors {
+		cos, err := cosine(in.QueryVector, v)
+		if err != nil {
+			return fmt.Errorf("comparing the question with turn %q: %w", lines[i].turn.ID, err)
+		}
+		lines[i].score += cosineWeight * cos
+	}
+	return nil
+}
+
+func bestFirst(lines []line) []line {
+	sort.SliceStable(lines, func(i, j int) bool { return lines[i].score > lines[j].score })
+	return lines
+}
+
+// fitting returns the best lines that fit into the tokens, at least one.
+func fitting(lines []line, count func(string) int, tokens int) []line {
+	var out []line
+	for _, l := range lines {
+		n := count(l.turn.String()) + 1
+		if n > tokens && len(out) > 0 {
+			continue
+		}
+		tokens -= n
+		out = append(out, l)
+	}
+	return out
+}
+
+// shortReply is the most content words of a turn that needs the one before it to be understood, and shortQuestion the
+// most words of a turn that is quoted only for that.
+const (
+	shortReply    = 8
+	shortQuestion = 40
+)
+
+// withContext adds to each short reply the question right before it, and to each question the reply right after it.
+func withContext(lines []line, items []Item) []line {
+	have := map[[2]int]bool{}
+	for _, l := range lines {
+		have[[2]int{l.item, l.at}] = true
+	}
+	out := append([]line(nil), lines...)
+	add := func(l line, at int) {
+		turns := items[l.item].Turns
+		if at < 0 || at >= len(turns) || have[[2]int{l.item, at}] || len(strings.Fields(turns[at].Text)) > shortQuestion {
+			return
+		}
+		have[[2]int{l.item, at}] = true
+		out = append(out, line{turn: turns[at], item: l.item, at: at, time: l.time})
+	}
+	for _, l := range lines {
+		turns := items[l.item].Turns
+		if l.at > 0 && asks(turns[l.at-1]) && len(lingua.ContentWords(l.turn.Text)) <= shortReply {
+			add(l, l.at-1)
+		}
+		if asks(l.turn) {
+			add(l, l.at+1)
+		}
+	}
+	return out
+}
+
+func asks(t chunk.Turn) bool { return t.Speaker != "" && strings.Contains(t.Text, "?") }
+
+// quote writes lines in order of time under the date of their session, each turn once. With dates, each relative date
+// expression is followed by what it means.
+func quote(lines []line, dates bool) []string {
+	lines = append([]line(nil), lines...)
+	when := make(map[string]time.Time)
+	for _, l := range lines {
+		if _, ok := when[l.time]; !ok {
+			when[l.time], _ = lingua.ParseTime(l.time)
+		}
+	}
+	sort.SliceStable(lines, func(i, j int) bool {
+		a, b := lines[i], lines[j]
+		switch ta, tb := when[a.time], when[b.time]; {
+		case !ta.Equal(tb):
+			return ta.Before(tb)
+		case a.item != b.item:
+			return a.item < b.item
+		}
+		return a.at < b.at
+	})
+	var out []string
+	seen := map[string]bool{}
+	heading := ""
+	for i, l := range lines {
+		text := l.turn.String()
+		if key := l.turn.ID + "\x00" + text; seen[key] {
+			continue
+		} else {
+			seen[key] = true
+		}
+		h := l.turn.Session
+		if t := when[l.time]; !t.IsZero() {
+			h = lingua.Day(t)
+		} else if l.time != "" {
+			h = l.time
+		}
+		if i == 0 || h != heading {
+			heading = h
+			out = append(out, "["+h+"]")
+		}
+		if dates {
+			text = withDates(text, when[l.time])
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// withDates puts what a relative date expression means behind it: `yesterday (7 May 2023)`.
+func withDates(text string, said time.Time) string {
+	if said.IsZero() {
+		return text
+	}
+	var b strings.Builder
+	last := 0
+	for _, e := range lingua.FindDates(text) {
+		when := e.Resolve(said)
+		if when == "" || strings.EqualFold(when, e.Text) {
+			continue
+		}
+		b.WriteString(text[last:e.End] + " (" + when + ")")
+		last = e.End
+	}
+	b.WriteString(text[last:])
+	return b.String()
+}
