@@ -124,19 +124,16 @@ func (b *bpe) appendByte(out []int32, c byte) []int32 {
 	return append(out, b.bytes[c])
 }
 
-// symbol is a token of the word being merged, in a list linked by positions. A symbol that was merged into its left
-// neighbour has rank gone.
+// symbol is a token of the word being merged, in a list linked by positions.
 type symbol struct {
 	id         int32
 	prev, next int32 // -1 at the ends
-	rank       int32 // of the merge with the next symbol; none if they do not merge
+	rank       int32 // of the merge with the next symbol
 	outcome    int32 // what that merge gives
 }
 
-const (
-	none = math.MaxInt32
-	gone = none - 1
-)
+// none is the rank of a symbol that does not merge with the next one, or was merged into the one before.
+const none = math.MaxInt32
 
 // merge applies the merges to word, lowest rank first and leftmost among equals, in O(n log n).
 func (b *bpe) merge(out []int32, word string) []int32 {
@@ -168,7 +165,7 @@ func (b *bpe) merge(out []int32, word string) []int32 {
 			continue // one of the two has changed since
 		}
 		right := &symbols[left.next]
-		left.id, left.next, right.rank = left.outcome, right.next, gone
+		left.id, left.next, right.rank = left.outcome, right.next, none
 		if left.next >= 0 {
 			symbols[left.next].prev = at
 		}
