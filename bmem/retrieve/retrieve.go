@@ -1,10 +1,15 @@
-// Package retrieve ranks the chunks of a memory for a question: dense, BM25, or both fused.
+// Package retrieve ranks the chunks of a memory for a question: dense, BM25, or a learned fusion of both on single turns (hybrid).
 package retrieve
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
 // Query is a question and its unit embedding [d] float32.
@@ -28,4 +33,169 @@ type Hit struct {
 type Retriever interface {
 	// Retrieve returns at most k hits, best first; ties are broken by the chunks' order.
 	Retrieve(ctx context.Context, q Query, k int) ([]Hit, error)
+}
+
+// Mode is a way of ranking.
+type Mode string
+
+// The modes.
+const (
+	// Dense ranks by the inner product of the question's and the chunk's vector, the paper's way.
+	Dense Mode = "dense"
+	// BM25 ranks by SQLite's full-text index on Porter stems.
+	BM25 Mode = "bm25"
+	// Hybrid estimates for every turn the probability that it is evidence, from words and vectors, and ranks chunks by that.
+	Hybrid Mode = "hybrid"
+)
+
+// Modes lists all modes, the default last.
+func Modes() []Mode { return []Mode{Dense, BM25, Hybrid} }
+
+// ParseMode returns the mode of that name; "" is Hybrid. An unknown name is refused with the list.
+func ParseMode(name string) (Mode, error) {
+	if name == "" {
+		return Hybrid, nil
+	}
+	if !slices.Contains(Modes(), Mode(name)) {
+		return "", fmt.Errorf("retrieval mode %q is unknown; the modes are %v", name, Modes())
+	}
+	return Mode(name), nil
+}
+
+// Index is what a memory is ranked by.
+type Index struct {
+	// Chunks are the memory's chunks in order.
+	Chunks []chunk.Chunk
+	// Vectors are the unit embeddings of the chunks' texts: [n, d] float32.
+	Vectors [][]float32
+	// TurnVectors are the unit embeddings of TurnTexts(Chunks): [turns of all chunks, d] float32. Only Hybrid needs them.
+	TurnVectors [][]float32
+	// Search finds chunks by words (see store.Store.Search). Only BM25 needs it.
+	Search func(ctx context.Context, terms []string, k int) ([]store.Match, error)
+}
+
+// TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors.
+func TurnTexts(chunks []chunk.Chunk) []string {
+	var texts []string
+	for _, c := range chunks {
+		for _, t := range c.Turns {
+			texts = append(texts, t.String())
+		}
+	}
+	return texts
+}
+
+// New returns a retriever of the given mode ("" is Hybrid). It is safe for concurrent use, and keeps the index's slices.
+func New(mode Mode, ix Index) (Retriever, error) {
+	mode, err := ParseMode(string(mode))
+	if err != nil {
+		return nil, err
+	}
+	if mode != BM25 || ix.Vectors != nil {
+		if err := checkVectors("chunk", ix.Vectors, len(ix.Chunks)); err != nil {
+			return nil, err
+		}
+	}
+	switch mode {
+	case Dense:
+		return dense{ix}, nil
+	case BM25:
+		if ix.Search == nil {
+			return nil, fmt.Errorf("retrieval mode %s needs Index.Search", mode)
+		}
+		return bm25{ix}, nil
+	default:
+		if err := checkVectors("turn", ix.TurnVectors, len(TurnTexts(ix.Chunks))); err != nil {
+			return nil, err
+		}
+		return newHybrid(ix)
+	}
+}
+
+// Load returns a retriever over a stored memory. Chunks and, for Hybrid, turns that have no stored vector are embedded now; progress,
+// which may be nil, is told how many of them are done.
+func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, mode Mode, progress func(done, total int)) (Retriever, error) {
+	mode, err := ParseMode(string(mode))
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Memory(ctx, memory)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(m.Chunks))
+	for i, c := range m.Chunks {
+		texts[i] = c.Text()
+	}
+	if mode == Hybrid {
+		texts = append(texts, TurnTexts(m.Chunks)...)
+	}
+	vectors, err := s.Vectors(ctx, e, texts, progress)
+	if err != nil {
+		return nil, err
+	}
+	n := len(m.Chunks)
+	return New(mode, Index{
+		Chunks:      m.Chunks,
+		Vectors:     vectors[:n:n],
+		TurnVectors: vectors[n:],
+		Search: func(ctx context.Context, terms []string, k int) ([]store.Match, error) {
+			return s.Search(ctx, memory, terms, k)
+		},
+	})
+}
+
+// checkVectors reports missing vectors and vectors of unequal width.
+func checkVectors(of string, vectors [][]float32, want int) error {
+	if len(vectors) != want {
+		return fmt.Errorf("index holds %d %s vectors, want %d", len(vectors), of, want)
+	}
+	for i, v := range vectors {
+		if len(v) == 0 || len(v) != len(vectors[0]) {
+			return fmt.Errorf("%s vector %d is of width %d, the first of width %d", of, i, len(v), len(vectors[0]))
+		}
+	}
+	return nil
+}
+
+// checkQuery reports a question without the vector that the index needs.
+func checkQuery(q Query, vectors [][]float32) error {
+	if len(vectors) > 0 && len(q.Vector) != len(vectors[0]) {
+		return fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), len(vectors[0]))
+	}
+	return nil
+}
+
+// dot is the inner product of two vectors of equal width.
+func dot(a, b []float32) float64 {
+	var s0, s1, s2, s3 float32 // four sums: the processor does not wait for each addition
+	i := 0
+	for ; i+4 <= len(a) && i+4 <= len(b); i += 4 {
+		s0 += a[i] * b[i]
+		s1 += a[i+1] * b[i+1]
+		s2 += a[i+2] * b[i+2]
+		s3 += a[i+3] * b[i+3]
+	}
+	for ; i < len(a) && i < len(b); i++ {
+		s0 += a[i] * b[i]
+	}
+	return float64(s0) + float64(s1) + float64(s2) + float64(s3)
+}
+
+// top returns the positions of the k largest scores, best first, equal ones in order.
+func top(scores []float64, k int) []int {
+	order := make([]int, len(scores))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch {
+		case scores[a] > scores[b]:
+			return -1
+		case scores[a] < scores[b]:
+			return 1
+		}
+		return 0
+	})
+	return order[:max(0, min(k, len(order)))]
 }
