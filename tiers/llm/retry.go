@@ -99,8 +99,8 @@ func Do[T any](ctx context.Context, r Retry, op func(context.Context) (T, Usage,
 		return out, total, nil
 	}
 	total.Failed = calls
-	if !errors.Is(err, plan.last) { // cut short by the context: say what was being retried
-		err = fmt.Errorf("%w, while waiting to retry after: %w", err, plan.last)
+	if !errors.Is(err, plan.last) { // cut short by the context
+		err = fmt.Errorf("%w (last failure: %w)", err, plan.last)
 	}
 	if plan.sent > 1 {
 		err = fmt.Errorf("%w (given up after %d attempts in %s)", err, plan.sent, time.Since(start).Round(time.Millisecond))
