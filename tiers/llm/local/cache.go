@@ -1,0 +1,105 @@
+package local
+
+import "slices"
+
+// kvRows are the new keys and values of one slot in the output of a step: data [planes, B, KVHeads, S, HeadDim].
+type kvRows struct {
+	data       []float32
+	B, S, slot int
+}
+
+// plane returns the rows of a key or value head from position from of the step on.
+func (r kvRows) plane(cfg *Config, plane, head, from int) []float32 {
+	return r.data[(((plane*r.B+r.slot)*cfg.KVHeads+head)*r.S+from)*cfg.HeadDim:]
+}
+
+// fill copies n tokens of the step, from its position from on, into the block.
+func (b *block) fill(cfg *Config, rows kvRows, from, n int) {
+	for p := range cfg.planes() {
+		for h := range cfg.KVHeads {
+			copy(b.plane(cfg, p, h)[:n*cfg.HeadDim], rows.plane(cfg, p, h, from))
+		}
+	}
+}
+
+// plane returns the rows [blockTokens, HeadDim] of a key or value head.
+func (b *block) plane(cfg *Config, plane, head int) []float32 {
+	return b.data[(plane*cfg.KVHeads+head)*blockTokens*cfg.HeadDim:][:blockTokens*cfg.HeadDim]
+}
+
+// write copies the first n tokens of blocks, from the block skip on, to the start of a slot.
+func (c *kvCache) write(cfg *Config, slot int, blocks []*block, skip, n int) error {
+	return c.edit(func(plane int, data []float32) {
+		for h := range cfg.KVHeads {
+			rows := data[(slot*cfg.KVHeads+h)*c.T*cfg.HeadDim:][:c.T*cfg.HeadDim]
+			for i := skip; i < len(blocks); i++ {
+				at := i * blockTokens
+				copy(rows[at*cfg.HeadDim:min(at+blockTokens, n)*cfg.HeadDim], blocks[i].plane(cfg, plane, h))
+			}
+		}
+	})
+}
+
+// copySlot copies the first n tokens of a slot of another cache.
+func (c *kvCache) copySlot(cfg *Config, slot int, from *kvCache, fromSlot, n int) error {
+	planes := make([][]float32, 0, cfg.planes())
+	if err := from.edit(func(_ int, data []float32) { planes = append(planes, data) }); err != nil {
+		return err
+	}
+	return c.edit(func(plane int, data []float32) {
+		for h := range cfg.KVHeads {
+			copy(data[(slot*cfg.KVHeads+h)*c.T*cfg.HeadDim:][:n*cfg.HeadDim],
+				planes[plane][(fromSlot*cfg.KVHeads+h)*from.T*cfg.HeadDim:])
+		}
+	})
+}
+
+// scratch is the cache that prefill works on. held are the blocks whose contents are in each slot, so that what is there
+// already is not copied again.
+type scratch struct {
+	cache *kvCache
+	held  [][]*block
+}
+
+// assign gives each chunk the free slot that holds most of its sequence's beginning.
+func (s *scratch) assign(chunks []chunk) []int {
+	slots := make([]int, len(chunks))
+	taken := make([]bool, len(s.held))
+	for i, c := range chunks {
+		best, most := -1, -1
+		for b, held := range s.held {
+			if !taken[b] {
+				if n := common(held, c.seq.blocks); n > most {
+					best, most = b, n
+				}
+			}
+		}
+		slots[i], taken[best] = best, true
+	}
+	return slots
+}
+
+// load puts the keys and values of what is known of each sequence into its slot.
+func (s *scratch) load(cfg *Config, chunks []chunk, slots []int) error {
+	for i, c := range chunks {
+		slot, blocks := slots[i], c.seq.blocks
+		skip := common(s.held[slot], blocks)
+		if skip < len(blocks) {
+			if err := s.cache.write(cfg, slot, blocks, skip, c.seq.n); err != nil {
+				return err
+			}
+		}
+		// What lies behind skip in the slot was overwritten or is not needed.
+		s.held[slot] = slices.Clone(blocks)
+	}
+	return nil
+}
+
+// common is how many blocks a and b begin with alike.
+func common(a, b []*block) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,160 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// engine runs the decoder's programs on a backend. It belongs to one goroutine, the scheduler's.
+type engine struct {
+	be                  compute.Backend
+	cfg                 *Config
+	w                   *weights
+	args                []any // embed, norm and the layers' weights, in the order that forward expects
+	body, logits, score *Exec
+}
+
+// headRows and scoreRows are how many rows the two heads take at a time.
+const (
+	headRows  = 16
+	scoreRows = 64
+)
+
+func newEngine(be compute.Backend, cfg *Config, w *weights) (*engine, error) {
+	e := &engine{be: be, cfg: cfg, w: w, args: []any{w.embed, w.norm}}
+	for _, layer := range w.layer {
+		for _, t := range layer {
+			e.args = append(e.args, t)
+		}
+	}
+	var err error
+	if e.body, err = NewExec(be, cfg.forward); err != nil {
+		return nil, fmt.Errorf("preparing the decoder's graph: %w", err)
+	}
+	if e.logits, err = NewExec(be, headLogits); err != nil {
+		return nil, fmt.Errorf("preparing the head's graph: %w", err)
+	}
+	if e.score, err = NewExec(be, headScores); err != nil {
+		return nil, fmt.Errorf("preparing the scoring graph: %w", err)
+	}
+	e.body.SetMaxCache(-1)
+	return e, nil
+}
+
+func (e *engine) finalize() {
+	e.body.Finalize()
+	e.logits.Finalize()
+	e.score.Finalize()
+	e.w.finalize()
+}
+
+// kvCache is the keys and values of up to B sequences of up to T tokens, in memory that the backend reads in place.
+type kvCache struct {
+	B, T   int
+	planes []any // *tensors.Tensor [B, KVHeads, T, HeadDim]: key and value of layer 0, of layer 1, …
+}
+
+func (e *engine) newCache(B, T int) (*kvCache, error) {
+	c := &kvCache{B: B, T: T}
+	for range e.cfg.planes() {
+		t, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, B, e.cfg.KVHeads, T, e.cfg.HeadDim))
+		if err != nil {
+			c.finalize()
+			return nil, fmt.Errorf("allocating a cache of %d sequences of %d tokens: %w", B, T, err)
+		}
+		c.planes = append(c.planes, t)
+	}
+	return c, nil
+}
+
+func (c *kvCache) finalize() {
+	if c == nil {
+		return
+	}
+	for _, t := range c.planes {
+		t.(*tensors.Tensor).FinalizeAll()
+	}
+}
+
+// edit calls fn with the floats of each plane in turn.
+func (c *kvCache) edit(fn func(plane int, data []float32)) error {
+	for i, t := range c.planes {
+		if err := tensors.MutableFlatData(t.(*tensors.Tensor), func(data []float32) { fn(i, data) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forward runs S tokens of each of cache.B sequences, tokens [B*S] and pos0 [B] their first positions, and calls use with
+// hidden [B, S, Dim] and the new keys and values kv [planes, B, KVHeads, S, HeadDim], valid only during the call.
+func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, kv []float32) error) error {
+	S := len(tokens) / cache.B
+	in := append([]any{tensors.FromFlatDataAndDimensions(tokens, cache.B, S), tensors.FromFlatDataAndDimensions(pos0, cache.B)}, e.args...)
+	in = append(in, cache.planes...)
+	out, err := e.body.Call(in...)
+	if err != nil {
+		return fmt.Errorf("running the decoder on %d×%d tokens with a cache of %d: %w", cache.B, S, cache.T, err)
+	}
+	defer out[0].FinalizeAll()
+	defer out[1].FinalizeAll()
+	var used error
+	err = tensors.ConstFlatData(out[0], func(hidden []float32) {
+		if err := tensors.ConstFlatData(out[1], func(kv []float32) { used = use(hidden, kv) }); err != nil {
+			used = err
+		}
+	})
+	return errors.Join(err, used)
+}
+
+// headOn calls use with the logits [n, Vocab] of the rows of hidden, in groups of at most headRows; first is the row that
+// the group begins with. The logits are valid only during the call.
+func (e *engine) headOn(hidden []float32, use func(first int, logits []float32)) error {
+	return e.grouped(hidden, headRows, func(first int, rows *tensors.Tensor, n int) error {
+		out, err := e.logits.Call(rows, e.w.head)
+		if err != nil {
+			return fmt.Errorf("running the output head: %w", err)
+		}
+		defer out[0].FinalizeAll()
+		return tensors.ConstFlatData(out[0], func(flat []float32) { use(first, flat[:n*e.cfg.Vocab]) })
+	})
+}
+
+// scores returns the log-probability of next[i] after the i-th row of hidden [n, Dim].
+func (e *engine) scores(hidden []float32, next []int32) ([]float32, error) {
+	result := make([]float32, len(next))
+	err := e.grouped(hidden, scoreRows, func(first int, rows *tensors.Tensor, n int) error {
+		ids := make([]int32, scoreRows)
+		copy(ids, next[first:first+n])
+		out, err := e.score.Call(rows, e.w.head, ids)
+		if err != nil {
+			return fmt.Errorf("running the scoring head: %w", err)
+		}
+		defer out[0].FinalizeAll()
+		return tensors.ConstFlatData(out[0], func(flat []float32) { copy(result[first:], flat[:n]) })
+	})
+	return result, err
+}
+
+// grouped cuts hidden [n, Dim] into tensors of size rows, the last padded.
+func (e *engine) grouped(hidden []float32, size int, fn func(first int, rows *tensors.Tensor, n int) error) error {
+	dim := e.cfg.Dim
+	for first := 0; first*dim < len(hidden); first += size {
+		part := hidden[first*dim : min(len(hidden), (first+size)*dim)]
+		padded := make([]float32, size*dim)
+		copy(padded, part)
+		rows := tensors.FromFlatDataAndDimensions(padded, size, dim)
+		err := fn(first, rows, len(part)/dim)
+		rows.FinalizeAll()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package local
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// The graph of the decoder. Three programs are compiled from it, each for a few fixed shapes:
+//
+//	extend  S tokens for each of B sequences, given the keys and values of the tokens before them
+//	decode  one token for each of B sequences
+//	head    logits of some rows, or the log-probabilities of given next tokens
+//
+// Keys and values of earlier tokens are inputs [B, KVHeads, T, HeadDim], two for every layer; the graph only reads them
+// and returns the new rows, which Go copies into place (an output cannot alias an input here, so returning whole caches
+// would copy them at every step).
+//
+// What a row comes out as does not depend on which other rows share the batch, on B, S or T, or on how a prompt was cut
+// into chunks: in extend every key sits at its own position of the T axis whether it was cached or is new, so that sums run
+// in one order. This holds bit for bit on XLA-CPU for products of at least two rows, which is why no shape has only one.
+
+// minusInf stands for masked scores; exp of it is 0.
+const minusInf = float32(-1e30)
+
+// body is the input layout shared by extend and decode:
+// tokens [B, S] int32, position of the first [B] int32, embed, norm, weights of every layer, then the 2*Layers caches.
+type body struct {
+	cfg           *Config
+	B, S, T       int
+	g             *Graph
+	pos0          *Node // [B] int32
+	cos, sin      *Node // [B, S, 1, HeadDim/2]
+	keep          *Node // bool: extend [B, 1, 1, S, T], decode [B, 1, 1, T]
+	caches, newKV []*Node
+}
+
+// forward builds extend (S > 1) or decode (S = 1). Returns hidden [B, S, Dim] after the last norm and the new keys and
+// values [2*Layers, B, KVHeads, S, HeadDim].
+func (c *Config) forward(in []*Node) []*Node {
+	tokens, embed, norm := in[0], in[2], in[3]
+	perLayer := 6
+	if c.Bias {
+		perLayer++
+	}
+	layers := in[4 : 4+perLayer*c.Layers]
+	m := &body{cfg: c, g: tokens.Graph(), pos0: in[1], caches: in[4+perLayer*c.Layers:]}
+	m.B, m.S, m.T = tokens.Shape().Dimensions[0], tokens.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
+	m.positions()
+
+	x := Reshape(Gather(embed, ExpandDims(tokens, -1)), m.B*m.S, c.Dim)
+	for l := range c.Layers {
+		w := layers[l*perLayer:][:perLayer]
+		qkv := linear(rmsNorm(x, w[0], c.Eps), w[1])
+		if c.Bias {
+			qkv = Add(qkv, ExpandDims(w[6], 0))
+		}
+		x = Add(x, linear(m.attention(l, qkv), w[2]))
+		gateUp := linear(rmsNorm(x, w[3], c.Eps), w[4])
+		gate, up := columns(gateUp, 0, c.FF), columns(gateUp, c.FF, 2*c.FF)
+		x = Add(x, linear(Mul(Mul(gate, Sigmoid(gate)), up), w[5]))
+	}
+	hidden := Reshape(rmsNorm(x, norm, c.Eps), m.B, m.S, c.Dim)
+	return []*Node{hidden, Stack(m.newKV, 0)}
+}
+
+// positions prepares the rotation tables and the mask.
+func (m *body) positions() {
+	B, S, T := m.B, m.S, m.T
+	ints := func(axis int, dims ...int) *Node { return Iota(m.g, shapes.Make(dtypes.Int32, dims...), axis) }
+	pos := Add(ExpandDims(m.pos0, -1), ints(1, B, S)) // [B, S]
+	angle := Mul(ExpandDims(ConvertDType(pos, dtypes.Float32), -1), ExpandDims(Const(m.g, m.cfg.frequencies()), 0, 0))
+	m.cos, m.sin = ExpandDims(Cos(angle), 2), ExpandDims(Sin(angle), 2)
+	if S == 1 {
+		before := LessThan(ints(1, B, T), BroadcastToDims(pos, B, T))
+		m.keep = Reshape(before, B, 1, 1, T)
+		return
+	}
+	upTo := LessOrEqual(ints(2, B, S, T), BroadcastToDims(ExpandDims(pos, -1), B, S, T))
+	m.keep = Reshape(upTo, B, 1, 1, S, T)
+}
+
+// rotate applies rotary position embedding to v [B, S, heads, HeadDim].
+func (m *body) rotate(v *Node) *Node {
+	half := m.cfg.HeadDim / 2
+	a := Slice(v, AxisRange(), AxisRange(), AxisRange(), AxisRange(0, half))
+	b := Slice(v, AxisRange(), AxisRange(), AxisRange(), AxisRange(half, 2*half))
+	return Concatenate([]*Node{Sub(Mul(a, m.cos), Mul(b, m.sin)), Add(Mul(b, m.cos), Mul(a, m.sin))}, -1)
+}
+
+// attention of layer l: qkv [B*S, (Heads+2*KVHeads)*HeadDim] to [B*S, Heads*HeadDim]. Query heads that share a key head
+// are stacked along the row axis of one product.
+func (m *body) attention(l int, qkv *Node) *Node {
+	c, B, S, T := m.cfg, m.B, m.S, m.T
+	H, K, G, D := c.Heads, c.KVHeads, c.group(), c.HeadDim
+	q := m.rotate(Reshape(columns(qkv, 0, H*D), B, S, H, D))
+	k := m.rotate(Reshape(columns(qkv, H*D, (H+K)*D), B, S, K, D))
+	v := Reshape(columns(qkv, (H+K)*D, (H+2*K)*D), B, S, K, D)
+	q = MulScalar(q, 1/math.Sqrt(float64(D)))
+	q = Reshape(TransposeAllDims(Reshape(q, B, S, K, G, D), 0, 2, 3, 1, 4), B, K, G*S, D)
+	k, v = TransposeAllDims(k, 0, 2, 1, 3), TransposeAllDims(v, 0, 2, 1, 3) // [B, K, S, D]
+	m.newKV = append(m.newKV, k, v)
+
+	var o *Node // [B, K, G*S, D]
+	if S == 1 {
+		o = m.attendOne(q, k, v, m.caches[2*l], m.caches[2*l+1])
+	} else {
+		keys, values := m.place(m.caches[2*l], k), m.place(m.caches[2*l+1], v)
+		scores := Reshape(Einsum("bkqd,bktd->bkqt", q, keys), B, K, G, S, T)
+		scores = mask(m.keep, scores)
+		e := Exp(Sub(scores, ReduceAndKeep(scores, ReduceMax, -1)))
+		sum := Reshape(ReduceAndKeep(e, ReduceSum, -1), B, K, G*S, 1)
+		o = Div(Einsum("bkqt,bktd->bkqd", Reshape(e, B, K, G*S, T), values), sum)
+	}
+	return Reshape(TransposeAllDims(Reshape(o, B, K, G, S, D), 0, 3, 1, 2, 4), B*S, H*D)
+}
+
+// attendOne is attention of a single new token a sequence, which sees the cache and itself: q [B, K, G, D], k and v
+// [B, K, 1, D]. The cache is not copied.
+func (m *body) attendOne(q, k, v, keys, values *Node) *Node {
+	old := mask(m.keep, Einsum("bkqd,bktd->bkqt", q, keys)) // [B, K, G, T]
+	own := ReduceAndKeep(Mul(q, k), ReduceSum, -1)          // [B, K, G, 1]
+	top := Max(ReduceAndKeep(old, ReduceMax, -1), own)
+	eOld, eOwn := Exp(Sub(old, top)), Exp(Sub(own, top))
+	sum := Add(ReduceAndKeep(eOld, ReduceSum, -1), eOwn)
+	return Div(Add(Einsum("bkqt,bktd->bkqd", eOld, values), Mul(eOwn, v)), sum)
+}
+
+// place returns cache [B, K, T, D] with the S new rows of each sequence at its own position.
+func (m *body) place(cache, rows *Node) *Node {
+	zero := Const(m.g, int32(0))
+	placed := make([]*Node, m.B)
+	for b := range m.B {
+		at := Reshape(Slice(m.pos0, AxisElem(b)))
+		placed[b] = DynamicUpdateSlice(Slice(cache, AxisElem(b)), Slice(rows, AxisElem(b)), []*Node{zero, zero, at, zero})
+	}
+	return Concatenate(placed, 0)
+}
+
+// mask replaces the scores that are not kept.
+func mask(keep, scores *Node) *Node {
+	dims := scores.Shape().Dimensions
+	return Where(BroadcastToDims(keep, dims...), scores, BroadcastToDims(Const(scores.Graph(), minusInf), dims...))
+}
+
+// headLogits: hidden [R, Dim] and the head [Vocab, Dim] to logits [R, Vocab].
+func headLogits(hidden, head *Node) *Node { return linear(hidden, head) }
+
+// headScores: hidden [R, Dim], head [Vocab, Dim], next [R] int32 to the log-probability of each next token, [R].
+func headScores(hidden, head, next *Node) *Node {
+	logits := linear(hidden, head)
+	top := ReduceAndKeep(logits, ReduceMax, -1)
+	sum := ReduceAndKeep(Exp(Sub(logits, top)), ReduceSum, -1)
+	own := ReduceSum(Mul(hidden, Gather(head, ExpandDims(next, -1))), -1)
+	return Sub(Sub(own, Reshape(top, -1)), Log(Reshape(sum, -1)))
+}
+
+// linear multiplies x [n, in] by w [out, in].
+func linear(x, w *Node) *Node { return DotGeneral(x, []int{1}, nil, w, []int{1}, nil) }
+
+// columns returns x[:, from:to].
+func columns(x *Node, from, to int) *Node { return Slice(x, AxisRange(), AxisRange(from, to)) }
+
+// rmsNorm scales every row of x [n, dim] to unit root mean square, times w [dim].
+func rmsNorm(x, w *Node, eps float64) *Node {
+	ms := ReduceAndKeep(Square(x), ReduceMean, -1)
+	return Mul(Mul(x, Rsqrt(AddScalar(ms, eps))), ExpandDims(w, 0))
+}

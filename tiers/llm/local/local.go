@@ -1,0 +1,292 @@
+// Package local runs decoder language models of the Llama and Qwen2 families in this process, from a GGUF file, on any
+// GoMLX backend. Weights are dequantised to float32.
+//
+// Concurrent requests are batched. Prompts that begin alike share the computation of their beginning, through a cache of
+// keys and values in blocks of 16 tokens. At temperature 0 a reply is the same whatever else runs beside it: on XLA-CPU
+// the logits do not depend on the batch in a single bit.
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/go-huggingface/models/gguf"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/tokenizer"
+)
+
+// Options are the settings of Open; the zero value is a good choice.
+type Options struct {
+	// Name is what Model returns; empty means the file's name without extension.
+	Name string
+	// Context is the longest prompt and reply together, in tokens; 0 means 4096, or what the model was trained for if less.
+	Context int
+	// MaxBatch is how many replies are generated at a time; 0 means 16.
+	MaxBatch int
+	// PrefixCacheBytes bounds the memory that keeps computed prompts for reuse; 0 means 512 MiB.
+	PrefixCacheBytes int64
+}
+
+// Model is a language model in memory. It implements llm.Client and llm.Scorer and is safe for concurrent use.
+type Model struct {
+	name, id string
+	cfg      Config
+	context  int
+	tok      *tokenizer.Tokenizer
+	eng      *engine
+	sched    *scheduler
+}
+
+// ContextError is returned for a prompt that leaves no room for a reply.
+type ContextError struct {
+	Prompt  int // tokens of the prompt, or of prompt and continuation when scoring
+	Context int // the most that prompt and reply may have together
+}
+
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("prompt of %d tokens does not fit the context of %d tokens with a reply: shorten it, or open the model with a larger Options.Context", e.Prompt, e.Context)
+}
+
+// Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes
+// about 2.5 GB.
+func Open(path string, be compute.Backend, opts Options) (*Model, error) {
+	m, err := open(path, be, opts)
+	if err != nil {
+		return nil, fmt.Errorf("opening language model %s: %w", path, err)
+	}
+	return m, nil
+}
+
+func open(path string, be compute.Backend, opts Options) (*Model, error) {
+	type sum struct {
+		hex string
+		err error
+	}
+	hashed := make(chan sum, 1)
+	go func() {
+		h, err := fileSHA256(path)
+		hashed <- sum{h, err}
+	}()
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{name: opts.Name}
+	if m.name == "" {
+		m.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	}
+	if m.cfg, err = readConfig(f); err != nil {
+		return nil, err
+	}
+	if m.tok, err = tokenizer.FromGGUF(f); err != nil {
+		return nil, err
+	}
+	m.context = opts.Context
+	if m.context <= 0 {
+		m.context = 4096
+	}
+	m.context = min(m.context, m.cfg.Context)
+	if opts.MaxBatch <= 0 {
+		opts.MaxBatch = 16
+	}
+	if opts.PrefixCacheBytes <= 0 {
+		opts.PrefixCacheBytes = 512 << 20
+	}
+	w, err := loadWeights(be, f, &m.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if m.eng, err = newEngine(be, &m.cfg, w); err != nil {
+		w.finalize()
+		return nil, err
+	}
+	s := <-hashed
+	if s.err != nil {
+		m.eng.finalize()
+		return nil, s.err
+	}
+	m.id = "local:sha256:" + s.hex
+	m.sched = newScheduler(m.eng, m.context, opts.MaxBatch, opts.PrefixCacheBytes)
+	return m, nil
+}
+
+func fileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Close frees the model. Requests in flight end with ErrClosed.
+func (m *Model) Close() error {
+	m.sched.close()
+	m.eng.finalize()
+	return nil
+}
+
+// Model returns the name of the model.
+func (m *Model) Model() string { return m.name }
+
+// ID names the weights by the sha256 of their file.
+func (m *Model) ID() string { return m.id }
+
+// Config returns the shape of the model.
+func (m *Model) Config() Config { return m.cfg }
+
+// Context returns how many tokens prompt and reply may have together.
+func (m *Model) Context() int { return m.context }
+
+// Tokenizer returns the model's tokenizer.
+func (m *Model) Tokenizer() *tokenizer.Tokenizer { return m.tok }
+
+// Stats returns what has been computed so far.
+func (m *Model) Stats() Stats { return m.sched.snapshot() }
+
+// CompiledShapes returns the decoder programs compiled so far; each took seconds.
+func (m *Model) CompiledShapes() []Shape { return m.sched.snapshot().Shapes }
+
+// CountTokens returns the number of tokens that messages take as a prompt, the chat template's own included.
+func (m *Model) CountTokens(messages []llm.Message) (int, error) {
+	ids, err := m.encode(messages)
+	return len(ids), err
+}
+
+// encode renders messages as a prompt that ends where the assistant's reply begins.
+func (m *Model) encode(messages []llm.Message) ([]int32, error) {
+	text, err := m.tok.Template().Render(messages, true)
+	if err != nil {
+		return nil, err
+	}
+	ids := m.tok.Encode(text, true)
+	if bos, ok := m.tok.BOS(); ok && (len(ids) == 0 || ids[0] != bos) {
+		ids = append([]int32{bos}, ids...)
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("the chat has no text")
+	}
+	return ids, nil
+}
+
+// Chat generates a reply. A prompt that fills the context is a *ContextError; a reply that reaches the end of the context
+// ends there with Finish "length".
+func (m *Model) Chat(ctx context.Context, req llm.Request) (llm.Response, error) {
+	start := time.Now()
+	usage := llm.Usage{Calls: 1}
+	fail := func(err error) (llm.Response, error) {
+		usage.Failed, usage.MS = 1, ms(start)
+		return llm.Response{Usage: usage}, fmt.Errorf("chat with %s: %w", m.name, err)
+	}
+	ids, err := m.encode(req.Messages)
+	if err != nil {
+		return fail(err)
+	}
+	if len(ids) >= m.context {
+		return fail(&ContextError{Prompt: len(ids), Context: m.context})
+	}
+	maxTokens := req.MaxTokens
+	if maxTokens <= 0 {
+		maxTokens = 512
+	}
+	done := make(chan *sequence, 1)
+	seq := &sequence{
+		ctx: ctx, ids: ids, prompt: len(ids), done: done, eog: m.tok.EOG,
+		maxTokens: min(maxTokens, m.context-len(ids)), temperature: req.Temperature,
+	}
+	if req.Temperature > 0 {
+		seq.rng = rand.New(rand.NewPCG(uint64(req.Seed), 0))
+	}
+	if len(req.Stop) > 0 {
+		seq.stop = func(reply []int32) bool { _, found := cutAtStop(m.tok.Decode(reply), req.Stop); return found }
+	}
+	if err := m.sched.submit(ctx, []*sequence{seq}); err != nil {
+		return fail(err)
+	}
+	<-done
+	usage.In, usage.Out = seq.prompt, len(seq.reply())
+	if seq.err != nil {
+		return fail(seq.err)
+	}
+	text, _ := cutAtStop(m.tok.Decode(seq.reply()), req.Stop)
+	usage.MS = ms(start)
+	return llm.Response{Text: text, Finish: seq.finish, Usage: usage}, nil
+}
+
+// Score returns the log-probability of each continuation as the reply to its messages. Requests that begin alike share
+// the computation of their beginning, also with earlier requests.
+func (m *Model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
+	start := time.Now()
+	usage := llm.Usage{Calls: 1}
+	fail := func(err error) ([]llm.Score, llm.Usage, error) {
+		usage.Failed, usage.MS = 1, ms(start)
+		return nil, usage, fmt.Errorf("scoring with %s: %w", m.name, err)
+	}
+	done := make(chan *sequence, len(reqs))
+	seqs := make([]*sequence, 0, len(reqs))
+	scores := make([]llm.Score, len(reqs))
+	index := make(map[*sequence]int, len(reqs))
+	for i, r := range reqs {
+		ids, err := m.encode(r.Messages)
+		if err != nil {
+			return fail(fmt.Errorf("request %d: %w", i, err))
+		}
+		prompt := len(ids)
+		ids = append(ids, m.tok.Encode(r.Continuation, false)...)
+		if len(ids) > m.context {
+			return fail(fmt.Errorf("request %d: %w", i, &ContextError{Prompt: len(ids), Context: m.context}))
+		}
+		usage.In += len(ids)
+		scores[i].Tokens = len(ids) - prompt
+		if scores[i].Tokens == 0 {
+			continue
+		}
+		seq := &sequence{ctx: ctx, ids: ids, prompt: len(ids), done: done, scoring: true, scoreFrom: prompt}
+		seqs, index[seq] = append(seqs, seq), i
+	}
+	if len(seqs) > 0 {
+		if err := m.sched.submit(ctx, seqs); err != nil {
+			return fail(err)
+		}
+	}
+	var err error
+	for range seqs {
+		seq := <-done
+		if seq.err != nil {
+			err = seq.err
+		}
+		scores[index[seq]].LogProb = seq.logProb
+	}
+	if err != nil {
+		return fail(err)
+	}
+	usage.MS = ms(start)
+	return scores, usage, nil
+}
+
+// cutAtStop cuts text before the first of the stop strings, and tells whether there was one.
+func cutAtStop(text string, stops []string) (string, bool) {
+	cut, found := len(text), false
+	for _, s := range stops {
+		if i := strings.Index(text, s); s != "" && i >= 0 && i <= cut {
+			cut, found = i, true
+		}
+	}
+	return text[:cut], found
+}
+
+func ms(since time.Time) float64 { return float64(time.Since(since).Microseconds()) / 1000 }

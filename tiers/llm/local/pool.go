@@ -1,0 +1,201 @@
+package local
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// pool is the replies being generated, one a slot of a cache that moves to another size when they need it.
+type pool struct {
+	eng    *engine
+	sizes  []int // batch sizes, ascending
+	cache  *kvCache
+	slots  []*sequence // len is cache.B; nil where free
+	idling int         // steps since a smaller cache would have done
+}
+
+// batchSizes are the sizes of decode batches up to most.
+func batchSizes(most int) []int {
+	if most <= smallestBatch {
+		return []int{max(most, 2)}
+	}
+	return []int{smallestBatch, most}
+}
+
+const (
+	// headroom is how many tokens every reply can grow by before a new cache is needed.
+	headroom = 64
+	// shrinkAfter is how many steps a smaller cache must have been enough before the pool moves to it.
+	shrinkAfter = 32
+)
+
+func (p *pool) running() int {
+	n := 0
+	for _, seq := range p.slots {
+		if seq != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// join lets computed prompts take part in the next step.
+func (p *pool) join(seqs []*sequence, shapes *shapeSet) error {
+	if err := p.resize(seqs, shapes); err != nil {
+		return err
+	}
+	slot := 0
+	for _, seq := range seqs {
+		for p.slots[slot] != nil {
+			slot++
+		}
+		if err := p.cache.write(p.eng.cfg, slot, seq.blocks, 0, seq.n); err != nil {
+			return err
+		}
+		p.slots[slot] = seq
+	}
+	return nil
+}
+
+// resize moves to a cache with room for what runs and for joining: at once when it must grow, after a while when it could
+// shrink.
+func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
+	count, longest, running := len(joining), 0, 0
+	for _, seq := range joining {
+		longest = max(longest, seq.n)
+	}
+	for _, seq := range p.slots {
+		if seq != nil {
+			running++
+			longest = max(longest, seq.n)
+		}
+	}
+	count += running
+	fits := p.cache != nil && p.cache.B >= count && p.cache.T > longest
+	if fits {
+		shape := shapes.choose(fit(p.sizes, count), 1, longest+1)
+		if shape.B >= p.cache.B && shape.T >= p.cache.T {
+			p.idling = 0
+			return nil
+		}
+		if p.idling++; p.idling < shrinkAfter {
+			return nil
+		}
+	}
+	shape := shapes.choose(fit(p.sizes, count), 1, longest+headroom)
+	p.idling = 0
+	if p.cache != nil && shape.B == p.cache.B && shape.T == p.cache.T {
+		return nil
+	}
+	if running == 0 {
+		// Nothing to move: free the old memory before asking for the new.
+		p.finalize()
+	}
+	cache, err := p.eng.newCache(shape.B, shape.T)
+	if err != nil {
+		return err
+	}
+	slots := make([]*sequence, shape.B)
+	to := 0
+	for from, seq := range p.slots {
+		if seq == nil {
+			continue
+		}
+		if err := cache.copySlot(p.eng.cfg, to, p.cache, from, seq.n); err != nil {
+			return err
+		}
+		slots[to] = seq
+		to++
+	}
+	p.cache.finalize()
+	p.cache, p.slots = cache, slots
+	return nil
+}
+
+// step computes the next token of every reply and returns the sequences that are complete.
+func (p *pool) step(shapes *shapeSet) ([]*sequence, error) {
+	if err := p.resize(nil, shapes); err != nil {
+		return nil, err
+	}
+	cfg, B := p.eng.cfg, p.cache.B
+	tokens, pos0 := make([]int32, B), make([]int32, B)
+	for b, seq := range p.slots {
+		if seq != nil {
+			tokens[b], pos0[b] = seq.ids[seq.n], int32(seq.n)
+		}
+	}
+	var hidden []float32
+	var rows []int // the slot of each row of hidden
+	err := p.eng.forward(tokens, pos0, p.cache, func(all, kv []float32) error {
+		for b, seq := range p.slots {
+			if seq != nil {
+				hidden = append(hidden, all[b*cfg.Dim:][:cfg.Dim]...)
+				rows = append(rows, b)
+			}
+		}
+		return p.cache.edit(func(plane int, data []float32) {
+			for _, b := range rows {
+				row := kvRows{kv, B, 1, b}
+				for h := range cfg.KVHeads {
+					at := ((b*cfg.KVHeads+h)*p.cache.T + p.slots[b].n) * cfg.HeadDim
+					copy(data[at:][:cfg.HeadDim], row.plane(cfg, plane, h, 0))
+				}
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	var finished []*sequence
+	err = p.eng.headOn(hidden, func(first int, logits []float32) {
+		for i := range len(logits) / cfg.Vocab {
+			b := rows[first+i]
+			seq := p.slots[b]
+			seq.n++
+			if seq.extend(sample(logits[i*cfg.Vocab:][:cfg.Vocab], seq.temperature, seq.rng)) {
+				finished = append(finished, seq)
+				p.slots[b] = nil
+			}
+		}
+	})
+	return finished, err
+}
+
+// drop removes the replies for which gone is true.
+func (p *pool) drop(gone func(*sequence) bool) {
+	for b, seq := range p.slots {
+		if seq != nil && gone(seq) {
+			p.slots[b] = nil
+		}
+	}
+}
+
+func (p *pool) finalize() {
+	p.cache.finalize()
+	p.cache, p.slots = nil, nil
+}
+
+// sample picks a token: the likeliest at temperature 0, the first of equals; else by the softmax of logits/temperature.
+func sample(logits []float32, temperature float64, rng *rand.Rand) int32 {
+	best := 0
+	for i, x := range logits {
+		if x > logits[best] {
+			best = i
+		}
+	}
+	if temperature <= 0 {
+		return int32(best)
+	}
+	weight := func(x float32) float64 { return math.Exp(float64(x-logits[best]) / temperature) }
+	total := 0.0
+	for _, x := range logits {
+		total += weight(x)
+	}
+	left := rng.Float64() * total
+	for i, x := range logits {
+		if left -= weight(x); left < 0 {
+			return int32(i)
+		}
+	}
+	return int32(best)
+}

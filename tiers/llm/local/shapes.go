@@ -1,0 +1,77 @@
+package local
+
+import "slices"
+
+// Shape is the size of a compiled decoder program: S tokens for each of B sequences with a cache of T positions.
+type Shape struct{ B, S, T int }
+
+// The shapes of prefill: one long prompt at a time, a short rest of one, or many short ones together.
+const (
+	longS         = 256
+	shortS        = 64
+	manyB, manyS  = 8, 32
+	smallestBatch = 4 // of decode
+)
+
+// shapeSet picks the compiled shape that serves a step. Compiling takes seconds, and a program made for a longer cache or
+// a larger batch gives the same numbers, only slower. So when nothing compiled fits, a generous shape is compiled; and a
+// closer one is compiled when a larger one has stood in for it often enough that this pays.
+type shapeSet struct {
+	lengths  []int // cache lengths, ascending
+	generous []int // the cache lengths among them to begin with
+	compiled []Shape
+	wanted   map[Shape]int
+}
+
+// patience is how many times a larger shape stands in for a smaller one before that one is compiled.
+const patience = 12
+
+// newShapeSet makes cache lengths for sequences of up to context tokens and a chunk's padding.
+func newShapeSet(context int) *shapeSet {
+	longest := context + longS
+	s := &shapeSet{wanted: map[Shape]int{}}
+	for _, t := range []int{256, 512, 1024, 1536, 2048, 3072, 4096, 6144} {
+		if t < longest {
+			s.lengths = append(s.lengths, t)
+		}
+	}
+	s.lengths = append(s.lengths, longest)
+	for _, t := range []int{512, 2048} {
+		if t < longest {
+			s.generous = append(s.generous, t)
+		}
+	}
+	s.generous = append(s.generous, longest)
+	return s
+}
+
+// fit returns the smallest of the ascending sizes that holds n.
+func fit(sizes []int, n int) int {
+	i, _ := slices.BinarySearch(sizes, n)
+	return sizes[min(i, len(sizes)-1)]
+}
+
+// choose returns the shape that runs a step of S tokens for B sequences with caches of at least n positions. In decode
+// (S = 1) a larger batch may stand in for a smaller one.
+func (s *shapeSet) choose(B, S, n int) Shape {
+	want := Shape{B, S, fit(s.lengths, n)}
+	var best Shape
+	for _, c := range s.compiled {
+		fits := c.S == S && c.T >= want.T && (c.B == B || S == 1 && c.B > B)
+		if fits && (best == Shape{} || c.B*c.T < best.B*best.T) {
+			best = c
+		}
+	}
+	if best == want {
+		return best
+	}
+	s.wanted[want]++
+	switch {
+	case best == Shape{}:
+		want.T = fit(s.generous, n)
+	case s.wanted[want] <= patience:
+		return best
+	}
+	s.compiled = append(s.compiled, want)
+	return want
+}
