@@ -24,8 +24,8 @@ var locomoSpec = spec{
 	metric:      "locomo",
 	index:       "locomo/locomo_splits.json",
 	sources:     func(Split) []source { return []source{locomoFile} },
-	read: func(ctx context.Context, opts Options, _ Split, want func(string) bool, add addFunc) error {
-		return load(ctx, locomoFile, opts, func(c *locomoConversation) error {
+	read: func(ctx context.Context, opts Options, files []source, want func(string) bool, add addFunc) error {
+		return load(ctx, files[0], opts, func(c *locomoConversation) error {
 			h := c.history()
 			for _, q := range c.questions(h) {
 				if want(q.ID) {

@@ -46,17 +46,18 @@ type spec struct {
 	name, summary, licence string
 	chunkTokens            int
 	metric                 string
-	// index is the committed list of each split's question ids, below files/; "" if the files themselves are the splits.
-	index string
-	// read hands every question of a split for which want is true, with its history, to add.
-	read func(ctx context.Context, opts Options, split Split, want func(id string) bool, add addFunc) error
+	// index is the committed list of each split's question ids, below files/; "" if there is none. Then inSplit decides.
+	index   string
+	inSplit func(split Split, id string) bool
 	// sources lists the files that hold a split.
 	sources func(split Split) []source
+	// read hands every question in a split's files for which want is true, with its history, to add.
+	read func(ctx context.Context, opts Options, files []source, want func(id string) bool, add addFunc) error
 }
 
 type addFunc func(Question, History)
 
-var specs = []spec{locomoSpec}
+var specs = []spec{locomoSpec, longMemEvalSpec, oracleSpec, hotpotSpec, hotpot200Spec, hotpotFullSpec}
 
 // Names lists the data sets that Open knows.
 func Names() []string {
@@ -211,10 +212,13 @@ func (d *dataset) readPart(ctx context.Context, split Split) (*part, error) {
 		place[id] = i
 	}
 	want := func(id string) bool {
+		if d.index == "" {
+			return d.inSplit(split, id)
+		}
 		_, ok := place[id]
-		return ok || d.index == ""
+		return ok
 	}
-	err := d.read(ctx, d.opts, split, want, func(q Question, h History) {
+	err := d.read(ctx, d.opts, d.sources(split), want, func(q Question, h History) {
 		p.questions = append(p.questions, q)
 		p.histories[h.ID] = h
 	})

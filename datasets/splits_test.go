@@ -20,7 +20,9 @@ var update = flag.Bool("update", false, "rewrite the split indexes and the hash 
 // The indexes are committed, and the rules they were made by are here.
 func TestSplitIndex(t *testing.T) {
 	indexes := map[string]map[Split][]string{
-		locomoSpec.index: locomoSplits(t),
+		locomoSpec.index:      locomoSplits(t),
+		longMemEvalSpec.index: longMemEvalSplits(t),
+		hotpotSpec.index:      hotpotSplits(t),
 	}
 	for path, want := range indexes {
 		text, err := json.MarshalIndent(want, "", " ")
@@ -62,7 +64,10 @@ func writeSums(t *testing.T) {
 	}
 }
 
-const externalSums = ""
+// The hashes of the LongMemEval-S files that are not shipped, as the splits were made on them.
+const externalSums = `c5588eace20f76906149878472da361a94b576500f0faf0b85ab226ae19b9434  longmemeval/longmemeval_s_train.jsonl.xz
+3146e610079107c6461addb3302790e6139e949e2b9631de560118898bb2f7c5  longmemeval/longmemeval_s_val.jsonl.xz
+`
 
 // locomoSplits: conversations 0–5, 6–7 and 8–9, in training order.
 func locomoSplits(t *testing.T) map[Split][]string {
@@ -105,4 +110,53 @@ func roundRobin(byCategory map[string][]string, categories []string) []string {
 		}
 	}
 	return out
+}
+
+// longMemEvalSplits: the authors' split of LongMemEval-S by list position, given as ids, in training order.
+func longMemEvalSplits(t *testing.T) map[Split][]string {
+	text, err := os.ReadFile("testdata/longmemeval_positions.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var split struct {
+		Order            []string
+		Train, Val, Test []int
+		Absent           []string
+	}
+	if err := json.Unmarshal(text, &split); err != nil {
+		t.Fatal(err)
+	}
+	category := map[string]string{}
+	err = load(t.Context(), oracleSpec.sources(test)[0], Options{}, func(r *longMemEvalRecord) error {
+		category[r.ID] = r.Type
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[Split][]string{}
+	for name, positions := range map[Split][]int{Train: split.Train, Validation: split.Val, test: split.Test} {
+		byCategory := map[string][]string{}
+		for _, p := range positions {
+			if id := split.Order[p]; !slices.Contains(split.Absent, id) {
+				byCategory[category[id]] = append(byCategory[category[id]], id)
+			}
+		}
+		out[name] = roundRobin(byCategory, LongMemEvalCategories)
+	}
+	return out
+}
+
+// hotpotSplits: all training questions we hold, dev 200–499 and dev 0–199, in file order.
+func hotpotSplits(t *testing.T) map[Split][]string {
+	ids := func(split Split) (out []string) {
+		all := func(string) bool { return true }
+		err := readHotpot(t.Context(), Options{}, hotpotFiles(split)[0], all, func(r *hotpotRecord) { out = append(out, r.ID) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	dev := ids(test)
+	return map[Split][]string{Train: ids(Train), Validation: dev[200:], test: dev[:200]}
 }

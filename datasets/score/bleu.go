@@ -2,11 +2,10 @@ package score
 
 import (
 	"math"
-	"sync"
 
 	"github.com/dlclark/regexp2"
-	"gopkg.in/neurosnap/sentences.v1"
-	"gopkg.in/neurosnap/sentences.v1/data"
+
+	"github.com/budgetmem/budgetmem/internal/punkt"
 )
 
 // BLEU1 is the single-word BLEU that A-MEM and mem0 report: both sides lower-cased and split as NLTK's word_tokenize does,
@@ -25,23 +24,11 @@ func BLEU1(prediction, gold string) float64 {
 // words by the conventions of the Penn Treebank, as NLTK departs from them.
 func treebankWords(text string) []string {
 	var words []string
-	for _, s := range punkt().Tokenize(text) {
-		words = append(words, sentenceWords(s.Text)...)
+	for _, s := range punkt.Sentences(text) {
+		words = append(words, sentenceWords(s)...)
 	}
 	return words
 }
-
-var punkt = sync.OnceValue(func() *sentences.DefaultSentenceTokenizer {
-	text, err := data.Asset("data/english.json")
-	if err != nil {
-		panic("score: Punkt's English model is not in its package: " + err.Error())
-	}
-	training, err := sentences.LoadTraining(text)
-	if err != nil {
-		panic("score: Punkt's English model: " + err.Error())
-	}
-	return sentences.NewSentenceTokenizer(training)
-})
 
 func sentenceWords(s string) []string {
 	for _, r := range insideRules {
