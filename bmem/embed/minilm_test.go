@@ -1,0 +1,149 @@
+package embed
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/internal/backend"
+)
+
+// modelDir finds the embedder's files where `make setup` puts them, or skips the test.
+func modelDir(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("BUDGETMEM_TEST_MINILM"); dir != "" {
+		return dir
+	}
+	t.Skip("no embedder weights here: run `make setup`")
+	return ""
+}
+
+func open(t testing.TB, spec string, options ...Option) *MiniLM {
+	t.Helper()
+	dir := modelDir(t)
+	be, err := backend.Open(spec, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := OpenMiniLM(dir, be, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		be.Finalize()
+	})
+	return m
+}
+
+// reference is one case of testdata/minilm.json, which scripts/embed_reference.py makes with onnxruntime.
+type reference struct {
+	Text   string `json:"text"`
+	Tokens int    `json:"tokens"`
+	IDs    []int  `json:"ids"`
+	Vector string `json:"vector"`
+}
+
+func readReference(t testing.TB) []reference {
+	t.Helper()
+	file, err := os.ReadFile("testdata/minilm.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct {
+		Cases []reference `json:"cases"`
+	}
+	if err := json.Unmarshal(file, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r.Cases
+}
+
+func textsOf(cases []reference) []string {
+	var texts []string
+	for _, c := range cases {
+		texts = append(texts, c.Text)
+	}
+	return texts
+}
+
+// unpack decodes a vector of int16 parts.
+func unpack(t testing.TB, packed string) []float64 {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := make([]float64, len(raw)/2)
+	for i := range v {
+		v[i] = float64(int16(binary.LittleEndian.Uint16(raw[2*i:]))) / 32767
+	}
+	return v
+}
+
+func cosine(a []float32, b []float64) float64 {
+	var ab, aa, bb float64
+	for i := range a {
+		x := float64(a[i])
+		ab, aa, bb = ab+x*b[i], aa+x*x, bb+b[i]*b[i]
+	}
+	return ab / math.Sqrt(aa*bb)
+}
+
+func norm(v []float32) float64 {
+	var sum float64
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	return math.Sqrt(sum)
+}
+
+func TestVectorsMatchOnnxruntime(t *testing.T) {
+	ref := readReference(t)
+	for _, spec := range []string{"auto", "go"} {
+		t.Run(spec, func(t *testing.T) {
+			cases := ref
+			if spec == "go" { // slow without SIMD: every text that is short, and some of the chunks
+				cases = slices.DeleteFunc(slices.Clone(ref), func(c reference) bool { return c.Tokens > 60 && c.Tokens%5 != 0 })
+			}
+			m := open(t, spec)
+			vectors, err := m.Embed(t.Context(), textsOf(cases))
+			if err != nil {
+				t.Fatal(err)
+			}
+			worst := 1.0
+			for i, c := range cases {
+				if len(vectors[i]) != m.Dim() {
+					t.Fatalf("case %d: width %d, want %d", i, len(vectors[i]), m.Dim())
+				}
+				cos := cosine(vectors[i], unpack(t, c.Vector))
+				worst = min(worst, cos)
+				if cos < 0.9999 {
+					t.Errorf("case %d, %.60q: cosine %.6f to onnxruntime", i, c.Text, cos)
+				}
+				if n := norm(vectors[i]); math.Abs(n-1) > 1e-5 {
+					t.Errorf("case %d: length %g, want 1", i, n)
+				}
+			}
+			t.Logf("%s: %d texts, worst cosine %.9f", m.ID(), len(cases), worst)
+		})
+	}
+}
+
+func TestTokensMatchHuggingFace(t *testing.T) {
+	m := open(t, "go")
+	for i, c := range readReference(t) {
+		if n := m.Count(c.Text); n != c.Tokens {
+			t.Errorf("case %d, %.60q: %d tokens, want %d", i, c.Text, n, c.Tokens)
+		}
+		if got := m.Encode(c.Text); c.IDs != nil && !slices.Equal(got, c.IDs) {
+			t.Errorf("case %d, %.60q: ids %v, want %v", i, c.Text, got, c.IDs)
+		}
+	}
+}

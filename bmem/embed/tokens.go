@@ -1,0 +1,88 @@
+package embed
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+
+	"github.com/gomlx/go-huggingface/tokenizers/api"
+	"github.com/gomlx/go-huggingface/tokenizers/hftokenizer"
+)
+
+// maxWords bounds the words a wordTokens remembers, some 10 MB.
+const maxWords = 1 << 16
+
+// wordTokens is a BERT tokenizer that remembers the tokens of words. BERT never lets a token cross white space, so a text
+// has the tokens of its words, and in natural language most words have been seen before.
+type wordTokens struct {
+	tokenizer *hftokenizer.Tokenizer
+	cls, sep  int // ids of [CLS] and [SEP], which open and close every input
+
+	mu    sync.RWMutex
+	words map[string][]int
+}
+
+func openTokens(dir string) (*wordTokens, error) {
+	config, err := api.ParseConfigFile(filepath.Join(dir, "tokenizer_config.json"))
+	if err != nil {
+		return nil, err
+	}
+	tokenizer, err := hftokenizer.NewFromFile(config, filepath.Join(dir, "tokenizer.json"))
+	if err != nil {
+		return nil, err
+	}
+	if err := tokenizer.With(api.EncodeOptions{}); err != nil { // no special tokens
+		return nil, err
+	}
+	t := &wordTokens{tokenizer: tokenizer, words: map[string][]int{}}
+	for name, id := range map[string]*int{"[CLS]": &t.cls, "[SEP]": &t.sep} {
+		var ok bool
+		if *id, ok = tokenizer.TokenToID(name); !ok {
+			return nil, fmt.Errorf("tokenizer.json: no token %q", name)
+		}
+	}
+	return t, nil
+}
+
+// encode returns the token ids of text, special tokens left out.
+func (t *wordTokens) encode(text string) []int {
+	var ids []int
+	for word := range strings.FieldsFuncSeq(text, isSpace) {
+		ids = append(ids, t.word(word)...)
+	}
+	return ids
+}
+
+func (t *wordTokens) word(word string) []int {
+	t.mu.RLock()
+	ids, ok := t.words[word]
+	t.mu.RUnlock()
+	if ok {
+		return ids
+	}
+	ids = slices.Clip(t.tokenizer.Encode(strings.Map(visible, word)))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.words) >= maxWords {
+		clear(t.words)
+	}
+	t.words[strings.Clone(word)] = ids
+	return ids
+}
+
+// isSpace tells what BERT takes for white space. Other control characters that Go counts as such are dropped by it.
+func isSpace(r rune) bool {
+	return r == ' ' || r == '\t' || r == '\n' || r == '\r' || r > unicode.MaxASCII && unicode.In(r, unicode.Z)
+}
+
+// visible drops what BERT's cleaning drops beyond the control characters, which are all that the tokenizer drops itself:
+// format characters such as zero-width spaces, and private use.
+func visible(r rune) rune {
+	if r > unicode.MaxASCII && unicode.In(r, unicode.Cf, unicode.Co) {
+		return -1
+	}
+	return r
+}
