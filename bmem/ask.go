@@ -1,0 +1,173 @@
+package bmem
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
+)
+
+// Ask answers a question from a memory. On error the Answer still carries the trace of what ran and what that cost;
+// errors.As with *StepError tells where it ended. Cancelling ctx ends every call under way.
+func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answer Answer, err error) {
+	start := time.Now()
+	a, err := m.ask(question, opts)
+	if err != nil {
+		return Answer{}, err
+	}
+	t := &answer.Trace
+	*t = Trace{Memory: a.memory, Question: question, Date: a.date, Policy: a.policy.Name(), Retrieval: string(a.retrieval), TopK: a.topK}
+	meter := &meter{embedder: stored{m.store, m.options.Embedder}}
+	defer func() {
+		t.Embedding, t.WallMS = meter.sum, msSince(start)
+	}()
+
+	hits, query, err := m.retrieve(ctx, a, meter, t)
+	if err != nil {
+		return answer, err
+	}
+	p := pipeline{set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
+		Query: question, QueryVector: query, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
+	}}
+	kept, summary, err := p.run(ctx)
+	answer.Evidence = turnIDs(kept)
+	if err != nil {
+		return answer, err
+	}
+	return answer, m.answer(ctx, a, summary, &answer)
+}
+
+// AskFrom answers a question straight from the given turns, each session under its time: no retrieval, no modules. With
+// the turns that are known to hold the answer this is the ceiling of what extraction can reach. It takes the options of
+// Ask that concern the answer: WithQuestionDate, WithAnswerStyle.
+func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Turn, opts ...Option) (answer Answer, err error) {
+	start := time.Now()
+	a, err := m.ask(question, opts)
+	if err != nil {
+		return Answer{}, err
+	}
+	if len(turns) == 0 {
+		return Answer{}, fmt.Errorf("answer from given turns: %w", ErrNoTurns)
+	}
+	answer.Trace = Trace{Memory: a.memory, Question: question, Date: a.date}
+	defer func() { answer.Trace.WallMS = msSince(start) }()
+	for _, t := range turns {
+		answer.Evidence = append(answer.Evidence, t.ID)
+	}
+	return answer, m.answer(ctx, a, render(turns), &answer)
+}
+
+// render writes turns in their order, the session's time before the first turn of each session.
+func render(turns []chunk.Turn) string {
+	var lines []string
+	for i, t := range turns {
+		if i == 0 || t.Session != turns[i-1].Session {
+			if head := firstOf(t.Time, t.Session); head != "" {
+				lines = append(lines, "["+head+"]")
+			}
+		}
+		lines = append(lines, t.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// answer makes the answer call.
+func (m *Memory) answer(ctx context.Context, a ask, summary string, answer *Answer) error {
+	t := &answer.Trace
+	t.Summary, t.Answer.Model = summary, m.options.Client.Model()
+	got, err := tiers.Answerer{Client: m.options.Client, Style: a.style}.Answer(ctx, summary, a.question, a.date)
+	t.Answer.Raw, t.Answer.Usage = got.Raw, got.Usage
+	if err != nil {
+		return &StepError{Step: "answer", Err: err}
+	}
+	answer.Text = got.Text
+	return nil
+}
+
+// ask settles what a question is asked with.
+func (m *Memory) ask(question string, opts []Option) (ask, error) {
+	o := m.options
+	a := ask{memory: DefaultMemory, question: question, id: question, policy: o.Policy, topK: o.TopK, keepK: o.KeepK,
+		retrieval: o.Retrieval, style: o.AnswerStyle}
+	for _, opt := range opts {
+		opt(&a)
+	}
+	if strings.TrimSpace(question) == "" {
+		return a, ErrNoQuestion
+	}
+	if a.topK < 1 || a.keepK < 1 {
+		return a, fmt.Errorf("retrieve %d chunks and keep %d: both must be at least 1", a.topK, a.keepK)
+	}
+	mode, err := retrieve.ParseMode(string(a.retrieval))
+	if err != nil {
+		return a, err
+	}
+	a.retrieval = mode
+	if a.policySpec != "" {
+		p, err := router.Parse(a.policySpec, m.space, 0)
+		if err != nil {
+			return a, err
+		}
+		a.policy = p
+	}
+	return a, nil
+}
+
+// retrieve finds the chunks for a question and returns the question's vector with them.
+func (m *Memory) retrieve(ctx context.Context, a ask, e *meter, t *Trace) ([]retrieve.Hit, []float32, error) {
+	fail := func(err error) ([]retrieve.Hit, []float32, error) {
+		return nil, nil, &StepError{Step: "retrieve", Err: err}
+	}
+	r, err := m.retriever(ctx, view{a.memory, a.retrieval})
+	if err != nil {
+		return fail(err)
+	}
+	vecs, err := e.Embed(ctx, []string{a.question})
+	if err != nil {
+		return fail(fmt.Errorf("embed the question: %w", err))
+	}
+	start := time.Now()
+	hits, err := r.Retrieve(ctx, retrieve.Query{Text: a.question, Vector: vecs[0]}, a.topK)
+	if err != nil {
+		return fail(err)
+	}
+	t.RetrievalMS = msSince(start)
+	for _, h := range hits {
+		t.Retrieved = append(t.Retrieved, found(h.Chunk, h.Score))
+	}
+	return hits, vecs[0], nil
+}
+
+func items(hits []retrieve.Hit) []tiers.Item {
+	out := make([]tiers.Item, len(hits))
+	for i, h := range hits {
+		out[i] = tiers.Item{Chunk: h.Chunk, Vector: h.Vector, Score: h.Score, TurnScores: h.TurnScores}
+	}
+	return out
+}
+
+// stored is an embedder that keeps its vectors in the store.
+type stored struct {
+	store    *store.Store
+	embedder embed.Embedder
+}
+
+func (s stored) ID() string { return s.embedder.ID() }
+func (s stored) Dim() int   { return s.embedder.Dim() }
+func (s stored) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	return s.store.Vectors(ctx, s.embedder, texts, nil)
+}

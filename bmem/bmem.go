@@ -1,0 +1,166 @@
+// Package bmem is a memory for agents that treats compute as money: add a long history once, then ask questions of it,
+// and choose for each question how much extraction it is worth.
+//
+//	mem, err := bmem.Open(ctx, bmem.Options{Path: "memory.db", Embedder: e, Tokenizer: e, Client: model})
+//	err = mem.Add(ctx, "chat", turns)
+//	answer, err := mem.Ask(ctx, "When did Ann move?", bmem.WithMemory("chat"), bmem.WithTiers("low,high,mid,low,high"))
+//
+// A question retrieves a few chunks and sends them through five modules: filter, then entity, temporal and topic side by
+// side, then summary. The answer is written from the summary alone. Each module runs at a tier that a policy chooses, and
+// the Trace in every Answer tells which tier that was, what served, why, and what it cost in tokens, dollars and
+// milliseconds.
+//
+// Histories, vectors and what the cheaper tiers extract are kept in one file, so nothing is embedded or extracted twice.
+package bmem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
+)
+
+// Memory holds named histories and answers questions about them. It is safe for concurrent use.
+type Memory struct {
+	options Options
+	store   *store.Store
+	set     tiers.Set
+	space   router.Space
+
+	mu   sync.Mutex
+	open map[view]*opened
+}
+
+// view names a history seen through a retrieval mode.
+type view struct {
+	memory string
+	mode   retrieve.Mode
+}
+
+// opened is a retriever that is made by whoever asks first.
+type opened struct {
+	once      sync.Mutex
+	retriever retrieve.Retriever
+}
+
+// Open opens the memory in the file o.Path and creates it if there is none. The caller closes it.
+func Open(ctx context.Context, o Options) (*Memory, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open a memory: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s, err := store.Open(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	set, err := o.Tiers(tiers.Deps{
+		Client: o.Client, Embedder: stored{s, o.Embedder}, Pool: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
+	}
+	m := &Memory{options: o, store: s, set: set, space: Space(set), open: map[view]*opened{}}
+	if m.options.Policy == nil {
+		if m.options.Policy, err = router.NewStatic(m.space, make([]int, len(m.space))); err != nil {
+			return nil, errors.Join(fmt.Errorf("open memory %s: %w", o.Path, err), s.Close())
+		}
+	}
+	return m, nil
+}
+
+// Close closes the file. Questions still under way fail.
+func (m *Memory) Close() error { return m.store.Close() }
+
+// ChunkTokens is the size of the chunks that Add makes, in tokens.
+func (m *Memory) ChunkTokens() int { return m.options.ChunkTokens }
+
+// Space returns the decisions that policies make: the modules in order, each with its tiers, cheapest first.
+func (m *Memory) Space() router.Space { return m.space }
+
+// Space describes a set of tiers to a router.
+func Space(set tiers.Set) router.Space {
+	space := make(router.Space, len(set))
+	for i, module := range tiers.Modules() {
+		space[i].Name = module.String()
+		for _, t := range set[module] {
+			space[i].Tiers = append(space[i].Tiers, t.Name())
+		}
+	}
+	return space
+}
+
+// Add appends turns to the memory of that name, which is created if need be: it cuts the whole history into chunks and
+// embeds what is new. Turns whose id is there already with the same content are skipped, so adding a history twice
+// changes nothing; the same id with other content is an error, and nothing is added. ErrNoTurns if there is nothing to add.
+func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) error {
+	if len(turns) == 0 {
+		return fmt.Errorf("add to memory %q: %w", memory, ErrNoTurns)
+	}
+	o := m.options
+	_, err := m.store.Append(ctx, memory, turns, func(all []chunk.Turn) []chunk.Chunk {
+		return chunk.Split(all, o.Tokenizer.Count, o.ChunkTokens)
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	for v := range m.open {
+		if v.memory == memory {
+			delete(m.open, v)
+		}
+	}
+	m.mu.Unlock()
+	// Opening the retriever embeds the chunks, here and not in the first question.
+	_, err = m.retriever(ctx, view{memory, o.Retrieval})
+	return err
+}
+
+// Retrieve returns the chunks of a memory that are nearest to the question, best first. It takes the options of Ask that
+// concern retrieval: WithMemory, WithTopK, WithRetrieval.
+func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) ([]retrieve.Hit, error) {
+	a, err := m.ask(question, opts)
+	if err != nil {
+		return nil, err
+	}
+	var t Trace
+	hits, _, err := m.retrieve(ctx, a, &meter{embedder: stored{m.store, m.options.Embedder}}, &t)
+	return hits, err
+}
+
+// retriever returns the open retriever of a view, or opens it. Only one caller at a time opens one.
+func (m *Memory) retriever(ctx context.Context, v view) (retrieve.Retriever, error) {
+	m.mu.Lock()
+	o := m.open[v]
+	if o == nil {
+		o = &opened{}
+		m.open[v] = o
+	}
+	m.mu.Unlock()
+	o.once.Lock()
+	defer o.once.Unlock()
+	if o.retriever != nil {
+		return o.retriever, nil
+	}
+	var progress func(done, total int)
+	if m.options.Progress != nil {
+		progress = func(done, total int) { m.options.Progress(v.memory, done, total) }
+	}
+	r, err := retrieve.Load(ctx, m.store, m.options.Embedder, v.memory, v.mode, progress)
+	if errors.Is(err, store.ErrNoMemory) {
+		return nil, fmt.Errorf("%w %q: add turns to it first", ErrUnknownMemory, v.memory)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open memory %q for %s retrieval: %w", v.memory, v.mode, err)
+	}
+	o.retriever = r
+	return r, nil
+}

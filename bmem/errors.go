@@ -1,0 +1,37 @@
+package bmem
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of Add, Retrieve and Ask, to be tested with errors.Is.
+var (
+	// ErrUnknownMemory: nothing was ever added under this name.
+	ErrUnknownMemory = errors.New("unknown memory")
+	// ErrNoTurns: a memory needs at least one turn with text.
+	ErrNoTurns = errors.New("no turns")
+	// ErrNoQuestion: the question is empty.
+	ErrNoQuestion = errors.New("empty question")
+)
+
+// StepError says which step of the pipeline failed. The Answer returned beside it still holds the trace of what ran
+// before, so that what a failure cost is known.
+type StepError struct {
+	// Step is "retrieve", a module's name or "answer".
+	Step string
+	// Tier is the tier that was asked for; "" where the step has none.
+	Tier string
+	Err  error
+}
+
+// Error implements error.
+func (e *StepError) Error() string {
+	if e.Tier == "" {
+		return fmt.Sprintf("%s: %v", e.Step, e.Err)
+	}
+	return fmt.Sprintf("%s at tier %s: %v", e.Step, e.Tier, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }

@@ -1,0 +1,118 @@
+package bmem
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Options says what a Memory works with. Path, Embedder, Tokenizer and Client are required; every other zero value has a
+// default.
+type Options struct {
+	// Path is the file that turns, chunks, vectors and extracted facts are kept in; it is created if it does not exist.
+	Path string
+	// Embedder turns questions, chunks and facts into vectors. Vectors of different embedders never mix.
+	Embedder embed.Embedder
+	// Tokenizer measures chunks; it should be the embedder's.
+	Tokenizer embed.Tokenizer
+	// Client is the model that writes answers and serves the tiers that need one.
+	Client llm.Client
+	// Tiers builds the modules' tiers; nil means tiers.Implementation.
+	Tiers func(tiers.Deps) (tiers.Set, error)
+	// TierOptions are passed on to Tiers.
+	TierOptions tiers.Options
+	// ChunkTokens is the size of a chunk in tokens (default 256).
+	ChunkTokens int
+	// Defaults of every Ask; see the options of these names.
+	TopK, KeepK int
+	Retrieval   retrieve.Mode
+	Policy      router.Policy
+	AnswerStyle tiers.AnswerStyle
+	// Progress, if not nil, is told how many of the texts that Add has to embed are done.
+	Progress func(memory string, done, total int)
+}
+
+// Defaults of Options.
+const (
+	DefaultChunkTokens = 256
+	DefaultTopK        = 5
+	DefaultKeepK       = 5
+	// DefaultMemory is the memory that is meant where none is named.
+	DefaultMemory = "default"
+)
+
+func (o Options) withDefaults() (Options, error) {
+	var missing []error
+	for name, absent := range map[string]bool{"Path": o.Path == "", "Embedder": o.Embedder == nil, "Tokenizer": o.Tokenizer == nil, "Client": o.Client == nil} {
+		if absent {
+			missing = append(missing, fmt.Errorf("Options.%s is required", name))
+		}
+	}
+	if len(missing) > 0 {
+		return o, errors.Join(missing...)
+	}
+	if o.Tiers == nil {
+		o.Tiers = tiers.Implementation
+	}
+	setDefault(&o.ChunkTokens, DefaultChunkTokens)
+	setDefault(&o.TopK, DefaultTopK)
+	setDefault(&o.KeepK, DefaultKeepK)
+	setDefault(&o.Retrieval, retrieve.Hybrid)
+	return o, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Option changes one Ask.
+type Option func(*ask)
+
+// ask is what one question is asked with.
+type ask struct {
+	memory      string
+	question    string
+	id          string
+	date        string
+	policy      router.Policy
+	policySpec  string // parsed once the tiers are known; "" if policy is set
+	topK, keepK int
+	retrieval   retrieve.Mode
+	style       tiers.AnswerStyle
+}
+
+// WithMemory asks the memory of that name instead of DefaultMemory.
+func WithMemory(name string) Option { return func(a *ask) { a.memory = name } }
+
+// WithPolicy lets a policy choose the tiers.
+func WithPolicy(p router.Policy) Option { return func(a *ask) { a.policy, a.policySpec = p, "" } }
+
+// WithTiers fixes the tiers: one for all modules ("low") or one a module in their order ("low,high,mid,low,high");
+// "random" draws them from the question's id. An unknown tier is reported by Ask.
+func WithTiers(spec string) Option { return func(a *ask) { a.policySpec = spec } }
+
+// WithTopK sets how many chunks are retrieved (default 5).
+func WithTopK(k int) Option { return func(a *ask) { a.topK = k } }
+
+// WithKeepK sets how many chunks the filter may keep (default 5).
+func WithKeepK(k int) Option { return func(a *ask) { a.keepK = k } }
+
+// WithRetrieval sets how chunks are found: retrieve.Hybrid (the default), retrieve.Dense or retrieve.BM25.
+func WithRetrieval(m retrieve.Mode) Option { return func(a *ask) { a.retrieval = m } }
+
+// WithQuestionDate says when the question is asked, in the words of the memory's dates.
+func WithQuestionDate(date string) Option { return func(a *ask) { a.date = date } }
+
+// WithQuestionID names the question, for policies that draw by it; without, its text does.
+func WithQuestionID(id string) Option { return func(a *ask) { a.id = id } }
+
+// WithAnswerStyle sets what form of answer is asked for.
+func WithAnswerStyle(s tiers.AnswerStyle) Option { return func(a *ask) { a.style = s } }

@@ -1,0 +1,136 @@
+package bmem
+
+import (
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Answer is what Ask returns.
+type Answer struct {
+	// Text is the answer.
+	Text string `json:"answer"`
+	// Evidence holds the ids of the turns that the extraction worked from: those of the chunks that the filter kept, best first.
+	Evidence []string `json:"evidence"`
+	// Trace tells how the answer came about and what it cost.
+	Trace Trace `json:"trace"`
+}
+
+// Trace records one question's way through the pipeline.
+type Trace struct {
+	Memory    string `json:"memory"`
+	Question  string `json:"question"`
+	Date      string `json:"date,omitempty"`
+	Policy    string `json:"policy"`
+	Retrieval string `json:"retrieval,omitempty"`
+	TopK      int    `json:"top_k,omitempty"`
+	// Retrieved are the chunks found, best first; Kept those that passed the filter.
+	Retrieved []Found `json:"retrieved,omitempty"`
+	Kept      []Found `json:"kept,omitempty"`
+	// Modules holds one entry a module that ran, in the order of execution.
+	Modules []Module `json:"modules,omitempty"`
+	// Summary is the text that the answer was written from.
+	Summary string `json:"summary"`
+	// Answer is the answer call.
+	Answer Call `json:"answer_call"`
+	// Embedding counts what was embedded for this question (its text, and facts where the policy looked at them).
+	Embedding Embedding `json:"embedding"`
+	// RetrievalMS is the time of the search, in milliseconds, the embedding of the question left out.
+	RetrievalMS float64 `json:"retrieval_ms"`
+	// WallMS is the time that Ask took now, in milliseconds, replies from the cache included at what they took now.
+	WallMS float64 `json:"wall_ms"`
+}
+
+// Found is a chunk in a trace.
+type Found struct {
+	Chunk string   `json:"chunk"`
+	Turns []string `json:"turns"`
+	// Score is the retriever's for a retrieved chunk and the filter's relevance for a kept one.
+	Score float64 `json:"score"`
+}
+
+// Module is what one module did.
+type Module struct {
+	Module string `json:"module"`
+	tiers.Step
+	Facts []string `json:"facts,omitempty"`
+}
+
+// Call is one call of the model outside the modules.
+type Call struct {
+	Model string    `json:"model,omitempty"`
+	Raw   string    `json:"raw,omitempty"` // the reply before the answer was taken out of it
+	Usage llm.Usage `json:"usage"`
+	Notes []string  `json:"notes,omitempty"`
+}
+
+// Embedding counts texts embedded and the milliseconds that took.
+type Embedding struct {
+	Texts int     `json:"texts"`
+	MS    float64 `json:"ms"`
+}
+
+// ModuleUsage is what the modules' model calls consumed together.
+func (t Trace) ModuleUsage() llm.Usage {
+	var u llm.Usage
+	for _, m := range t.Modules {
+		u = u.Add(m.Usage)
+	}
+	return u
+}
+
+// Usage is what the question's model calls consumed, modules and answer; a judge is not part of it, nor is embedding.
+func (t Trace) Usage() llm.Usage { return t.ModuleUsage().Add(t.Answer.Usage) }
+
+// Fallbacks counts the modules that were served by another tier than the one asked for.
+func (t Trace) Fallbacks() int {
+	n := 0
+	for _, m := range t.Modules {
+		if m.Served != m.Asked {
+			n++
+		}
+	}
+	return n
+}
+
+// MS is the question's latency in milliseconds along its longest path: embedding, search, filter, the slowest relation
+// module, summary, answer. A reply from the cache counts with the time of its first call, so that a repeated run does
+// not look faster than the system is.
+func (t Trace) MS() float64 {
+	ms := t.Embedding.MS + t.RetrievalMS + t.Answer.Usage.MS
+	var relation float64
+	for _, m := range t.Modules {
+		switch m.Module {
+		case tiers.Entity.String(), tiers.Temporal.String(), tiers.Topic.String():
+			relation = max(relation, stepMS(m.Step))
+		default:
+			ms += stepMS(m.Step)
+		}
+	}
+	return ms + relation
+}
+
+func stepMS(s tiers.Step) float64 {
+	if s.Usage.Cached == 0 {
+		return s.MS
+	}
+	return max(s.MS, s.Usage.MS)
+}
+
+func turnIDs(items []tiers.Item) []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, it := range items {
+		for _, id := range it.TurnIDs() {
+			if !seen[id] {
+				seen[id] = true
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+func found(c chunk.Chunk, score float64) Found {
+	return Found{Chunk: c.ID, Turns: c.TurnIDs(), Score: score}
+}

@@ -1,0 +1,95 @@
+package bmem
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+)
+
+func TestReadTurns(t *testing.T) {
+	in := "\ufeff" + `{"session":"a","time":"3 May 2024","speaker":"Ann","text":"I moved to Bern."}
+
+{"session":"a","speaker":"Bob","text":" Nice ☺ "}
+{"text":"on its own","time":null}
+{"session":"b","id":"x7","text":"named"}`
+	got, err := ReadTurns(strings.NewReader(in), "talk.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []chunk.Turn{
+		{ID: "a:1", Session: "a", Time: "3 May 2024", Speaker: "Ann", Text: "I moved to Bern."},
+		{ID: "a:2", Session: "a", Speaker: "Bob", Text: "Nice ☺"},
+		{ID: "1:1", Session: "1", Text: "on its own"},
+		{ID: "x7", Session: "b", Text: "named"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestReadTurnsNamesTheFault(t *testing.T) {
+	good := `{"text":"fine"}` + "\n"
+	for _, tt := range []struct{ in, want string }{
+		{good + `{"text": 3}`, `talk.jsonl:2: field "text": want a string, got 3; put it in quotes`},
+		{good + `{"session":"1"}`, `talk.jsonl:2: field "text": missing or empty`},
+		{`{"txet":"a","text":"b"}`, `talk.jsonl:1: field "txet": no such field; a turn has id, session, time, speaker, text`},
+		{good + "\n" + `["a"]`, `talk.jsonl:3: not a JSON object`},
+		{`null`, `talk.jsonl:1: not a JSON object`},
+		{`{"text":"a"`, `talk.jsonl:1: not a JSON object`},
+		{`{"id":"a","text":"x"}` + "\n" + `{"id":"a","text":"y"}`, `talk.jsonl:2: field "id": "a" is the id of line 1 already`},
+		{`{"id":"1:2","text":"x"}` + "\n" + good, `talk.jsonl:2: field "id": "1:2" is the id of line 1 already`},
+		{"{\"text\":\"\xff\"}", `talk.jsonl:1: not UTF-8`},
+	} {
+		_, err := ReadTurns(strings.NewReader(tt.in), "talk.jsonl")
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: error %v, want %q", tt.in, err, tt.want)
+		}
+		var line *LineError
+		if !errors.As(err, &line) {
+			t.Errorf("%q: error of type %T", tt.in, err)
+		}
+	}
+	if _, err := ReadTurns(strings.NewReader("\n \n"), "x"); !errors.Is(err, ErrNoTurns) {
+		t.Errorf("an empty file: %v, want ErrNoTurns", err)
+	}
+}
+
+// FuzzReadTurns checks that any input gives turns with text and ids of their own, which written out read back the same,
+// or an error.
+func FuzzReadTurns(f *testing.F) {
+	f.Add([]byte(`{"session":"a","time":"t","speaker":"s","text":"x"}` + "\n" + `{"text":"y"}`))
+	f.Add([]byte("\ufeff{\"text\":\"x\",\"id\":null}\r\n\r\n"))
+	f.Add([]byte(`{"text":"\ud800"}`))
+	f.Add([]byte(`[1]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		turns, err := ReadTurns(strings.NewReader(string(data)), "f")
+		if err != nil {
+			if turns != nil {
+				t.Fatal("turns beside an error")
+			}
+			return
+		}
+		var again strings.Builder
+		seen := map[string]bool{}
+		for _, turn := range turns {
+			if turn.Text == "" || turn.ID == "" || turn.Session == "" || seen[turn.ID] {
+				t.Fatalf("bad turn %+v", turn)
+			}
+			seen[turn.ID] = true
+			b, err := json.Marshal(turn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again.Write(b)
+			again.WriteByte('\n')
+		}
+		back, err := ReadTurns(strings.NewReader(again.String()), "f")
+		if err != nil || !reflect.DeepEqual(back, turns) {
+			t.Fatalf("read back %+v (%v), want %+v", back, err, turns)
+		}
+	})
+}
