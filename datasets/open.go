@@ -72,6 +72,14 @@ func Names() []string {
 // same and reports that, with ErrMissingData, when it is asked for. A name that Names does not list is refused with
 // ErrUnknown and the nearest right one.
 func Open(name string, opts Options) (Dataset, error) {
+	d, err := openDataset(name, opts)
+	if err != nil {
+		return nil, err // not d, which would be an interface around a nil pointer
+	}
+	return d, nil
+}
+
+func openDataset(name string, opts Options) (*dataset, error) {
 	at := slices.IndexFunc(specs, func(s spec) bool { return s.name == name })
 	if at < 0 {
 		return nil, fmt.Errorf("data set %q: %w; did you mean %q?", name, ErrUnknown, nearest.Name(name, Names()))
@@ -196,7 +204,7 @@ func (d *dataset) part(ctx context.Context, split Split) (*part, error) {
 	}
 	p, err := d.readPart(ctx, split)
 	if err != nil {
-		return nil, fmt.Errorf("%s, %s split: %w", d.name, split, err)
+		return nil, err
 	}
 	for id := range p.histories {
 		d.splitOf[id] = split
@@ -205,6 +213,7 @@ func (d *dataset) part(ctx context.Context, split Split) (*part, error) {
 	return p, nil
 }
 
+// readPart reads a split from its files.
 func (d *dataset) readPart(ctx context.Context, split Split) (*part, error) {
 	p := &part{histories: map[string]History{}}
 	place := map[string]int{}
@@ -225,7 +234,10 @@ func (d *dataset) readPart(ctx context.Context, split Split) (*part, error) {
 	if err == nil && d.index != "" {
 		p.questions, err = arrange(p.questions, place)
 	}
-	return p, err
+	if err != nil {
+		return nil, fmt.Errorf("%s, %s split: %w", d.name, split, err)
+	}
+	return p, nil
 }
 
 // arrange puts questions in the order of the index and refuses data that lack one or hold one twice.
