@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-var cacheFile = fileKind{what: "response cache", app: 0x424d5263, schema: `
+var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * time.Second, schema: `
 	CREATE TABLE replies (
 		key     BLOB PRIMARY KEY, -- sha256 of client, messages and settings
 		client  TEXT NOT NULL,    -- Client.ID

@@ -3,9 +3,10 @@ package llm
 import (
 	"database/sql"
 	"fmt"
+	"time"
 )
 
-var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, schema: `
+var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, wait: time.Second, schema: `
 	CREATE TABLE calls (
 		id     INTEGER PRIMARY KEY,
 		model  TEXT NOT NULL,
@@ -43,7 +44,6 @@ func (l *Ledger) resume() error {
 	db := l.journal.db
 	db.SetMaxOpenConns(1)
 	for _, q := range []string{
-		"PRAGMA busy_timeout = 0",
 		"PRAGMA locking_mode = EXCLUSIVE",
 		"UPDATE calls SET cost = need, sure = 0 WHERE cost IS NULL", // a write takes the lock, even if nothing matches
 	} {

@@ -8,16 +8,18 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// fileKind is what this package keeps in a SQLite file: the application id that marks the file, and its one schema.
+// fileKind is what this package keeps in a SQLite file.
 type fileKind struct {
-	what   string
-	app    int32
-	schema string
+	what   string        // in error messages
+	app    int32         // the application id that marks the file
+	schema string        // made in a new file
+	wait   time.Duration // how long to wait for another process that holds the file
 }
 
 // openFile opens or creates the file at path. A file that is damaged or belongs to something else is refused, and not changed.
@@ -31,7 +33,7 @@ func openFile(path string, kind fileKind) (*sql.DB, error) {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
 	}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(30000)", "synchronous(FULL)"}, "_txlock": {"immediate"}}.Encode()}
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.wait.Milliseconds()), "synchronous(FULL)"}, "_txlock": {"immediate"}}.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)

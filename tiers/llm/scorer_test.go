@@ -1,0 +1,89 @@
+package llm_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+// A wrapper can score exactly when what it wraps can.
+func TestWrappersScoreOnlyIfTheModelDoes(t *testing.T) {
+	wrap := map[string]func(llm.Client) (llm.Client, error){
+		"prices": testPrices().Wrap,
+		"ledger": func(c llm.Client) (llm.Client, error) { return newLedger(t, 1).Wrap(c, testPrices()) },
+		"retry":  func(c llm.Client) (llm.Client, error) { return quick.Wrap(c), nil },
+		"cache":  func(c llm.Client) (llm.Client, error) { return openCache(t, cachePath(t)).Wrap(c), nil },
+		"stats":  func(c llm.Client) (llm.Client, error) { return new(llm.Stats).Wrap(c), nil },
+		"stack": func(c llm.Client) (llm.Client, error) {
+			return llm.Stack(c, llm.StackOptions{Prices: testPrices(), Ledger: newLedger(t, 1), Cache: openCache(t, cachePath(t)), Stats: &llm.Stats{}})
+		},
+	}
+	for name, w := range wrap {
+		for _, tt := range []struct {
+			model llm.Client
+			want  bool
+		}{{&llmtest.Client{}, false}, {&llmtest.Scorer{}, true}} {
+			c, err := w(tt.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, got := llm.AsScorer(c); got != tt.want {
+				t.Errorf("%s of %T: can score: %v", name, tt.model, got)
+			}
+			if _, ok := llm.AsTokenCounter(c); !ok {
+				t.Errorf("%s of %T hides the token counter", name, tt.model)
+			}
+			if c.Model() != "test-model" || c.ID() != "test-model" {
+				t.Errorf("%s changes the name to %s, %s", name, c.Model(), c.ID())
+			}
+		}
+	}
+}
+
+// Scores go through the same price, limit, cache and count as chats.
+func TestScoresThroughTheStack(t *testing.T) {
+	path := cachePath(t)
+	model := &llmtest.Scorer{Rate: func(r llm.ScoreRequest) llm.Score {
+		return llm.Score{LogProb: -float64(len(r.Continuation)) / 3, Tokens: len(r.Continuation)}
+	}}
+	stats := &llm.Stats{}
+	ledger := newLedger(t, 1)
+	cache := openCache(t, path)
+	c := stack(t, model, llm.StackOptions{Cache: cache, Ledger: ledger, Stats: stats})
+	s, _ := llm.AsScorer(c)
+	reqs := []llm.ScoreRequest{{Messages: ask("a b").Messages, Continuation: "yes"}, {Messages: ask("a b").Messages, Continuation: "no way"}}
+	first, u, err := s.Score(t.Context(), reqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := testPrice.Dollars(2+1+2+2, 0)
+	if math.Abs(u.Paid-want) > 1e-15 || u.Calls != 2 || u.Cached != 0 || math.Abs(ledger.Balance().Spent-want) > 1e-12 {
+		t.Errorf("usage %+v, ledger %+v, want $%v for 2 calls", u, ledger.Balance(), want)
+	}
+	cache.Close()
+
+	c = stack(t, model, llm.StackOptions{Cache: openCache(t, path), Ledger: ledger, Stats: stats})
+	s, _ = llm.AsScorer(c)
+	again, v, err := s.Score(t.Context(), reqs)
+	if err != nil || len(again) != 2 || again[0] != first[0] || again[1] != first[1] {
+		t.Fatalf("%v %v, want %v to the last bit", again, err, first)
+	}
+	if v.Cached != 2 || v.Paid != 0 || v.Dollars != u.Dollars || model.Scored() != 2 {
+		t.Errorf("usage %+v, %d scored", v, model.Scored())
+	}
+	reqs[1].Continuation = "maybe"
+	if _, w, err := s.Score(t.Context(), reqs); err != nil || w.Cached != 0 {
+		t.Errorf("other continuation: %+v %v", w, err)
+	}
+	total := stats.Snapshot()[0]
+	if total.Calls != 6 || total.Cached != 2 || total.P50 <= 0 {
+		t.Errorf("statistics %+v", total)
+	}
+
+	poor := stack(t, model, llm.StackOptions{Ledger: newLedger(t, 1e-6)})
+	s, _ = llm.AsScorer(poor)
+	_, _, err = s.Score(t.Context(), reqs)
+	wantErr(t, err, llm.ErrBudget)
+}
