@@ -29,7 +29,7 @@ func (entityLow) extract(c chunk.Chunk, others map[string]string) []string {
 			subject, names = names[0], names[1:]
 		}
 		for _, n := range names {
-			if n == subject || n == others[t.Speaker] {
+			if nameOf(n, subject) || nameOf(n, others[t.Speaker]) {
 				continue
 			}
 			relation := "mentions"
@@ -40,6 +40,11 @@ func (entityLow) extract(c chunk.Chunk, others map[string]string) []string {
 		}
 	}
 	return distinct(facts)
+}
+
+// nameOf reports whether a name stands for a person, in full or short ("Mel" for Melanie).
+func nameOf(name, person string) bool {
+	return name != "" && strings.HasPrefix(strings.ToLower(person), strings.ToLower(name))
 }
 
 type entityMid struct{ tagger *lingua.Tagger }

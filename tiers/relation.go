@@ -3,8 +3,11 @@ package tiers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/lingua"
@@ -39,7 +42,7 @@ func (k *kit) extracted(e extractor) work {
 		found := make([][]string, len(in.Items))
 		for i, it := range in.Items {
 			var err error
-			found[i], err = k.Pool.Facts(ctx, poolKey(e.method(), it.Chunk), func(context.Context) ([]string, error) {
+			found[i], err = k.Pool.Pool(ctx, e.method(), it.Chunk, func(context.Context) ([]string, error) {
 				return e.extract(it.Chunk, listeners(it.Chunk)), nil
 			})
 			if err != nil {
@@ -77,33 +80,41 @@ func listeners(c chunk.Chunk) map[string]string {
 // minShown is how many facts are returned when none shares a word with the question.
 const minShown = 3
 
+// weakest is the share of the best fact's weight below which a fact is left out.
+const weakest = 0.3
+
 // relevant returns at most limit distinct facts, those first that share the rarer words with the question. Facts that
-// share none are left out as long as others do.
+// share much less than the best one are left out.
 func relevant(query string, facts []string, limit int) []string {
 	facts = distinct(facts)
-	asked := lingua.Stems(query)
+	asked := slices.Sorted(maps.Keys(lingua.Stems(query))) // in a fixed order: sums must not vary from run to run
 	stems := make([]map[string]bool, len(facts))
 	count := map[string]int{}
 	for i, f := range facts {
-		stems[i] = lingua.Stems(f)
+		statement, _, _ := strings.Cut(f, " (") // what follows is context: dates, speakers, neighbours
+		stems[i] = lingua.Stems(statement)
 		for s := range stems[i] {
 			count[s]++
 		}
 	}
 	weights := make([]float64, len(facts))
 	order := make([]int, 0, len(facts))
+	best := 0.0
 	for i := range facts {
-		for s := range asked {
+		for _, s := range asked {
 			if stems[i][s] {
 				weights[i] += math.Log(1 + float64(len(facts))/float64(count[s]))
 			}
 		}
-		if weights[i] > 0 {
+		best = max(best, weights[i])
+	}
+	for i, w := range weights {
+		if w > 0 && w >= weakest*best {
 			order = append(order, i)
 		}
 	}
 	if len(order) == 0 {
-		for i := 0; i < min(minShown, len(facts)); i++ {
+		for i := range min(minShown, limit, len(facts)) {
 			order = append(order, i)
 		}
 	}

@@ -138,7 +138,7 @@ func theme(ms []mention, heads [][]string) string {
 	fact := longest.phrase + " (" + strings.Join(said, "; then ") + ")"
 	var beside []string
 	for _, h := range heads[longest.chunk] {
-		if h != longest.phrase && len(beside) < 2 {
+		if headKey(h) != headKey(longest.phrase) && len(beside) < 2 {
 			beside = append(beside, h)
 		}
 	}

@@ -89,7 +89,9 @@ func opensVerbGroup(tokens []Token, i int) bool {
 	switch t := tokens[i]; t.Tag {
 	case "VBD", "VBZ", "VBP", "MD":
 		return true
-	case "VB", "VBN", "VBG": // finite only where a sentence drops its subject
+	case "VBN": // a past tense taken for a participle: "and shared stories"
+		return i == 0 || tokens[i-1].Tag == "CC"
+	case "VB", "VBG": // finite only where a sentence drops its subject
 		return i == 0
 	default:
 		return false

@@ -24,7 +24,7 @@ func Names(text string) []string {
 	for _, m := range quoteRE.FindAllStringSubmatch(text, -1) {
 		add(strings.Trim(m[1], " .,!?"))
 	}
-	for _, s := range Sentences(text) {
+	for _, s := range Sentences(quoteRE.ReplaceAllString(text, " ")) {
 		for _, m := range nameRE.FindAllStringIndex(s, -1) {
 			name := trimName(s[m[0]:m[1]])
 			switch {
