@@ -28,6 +28,6 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDataCmd(), newScoreCmd())
+	root.AddCommand(newDataCmd(), newModelsCmd(), newScoreCmd())
 	return root
 }
