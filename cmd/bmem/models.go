@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +77,7 @@ func listModels(cmd *cobra.Command, asJSON bool) error {
 		rows = append(rows, row)
 	}
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), rows)
+		return writeJSON(cmd.OutOrStdout(), rows)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tSIZE\tLICENCE\tFROM\tWHAT")
@@ -128,7 +127,7 @@ func pullModels(cmd *cobra.Command, names []string, again, asJSON bool) error {
 	}
 	end()
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), rows)
+		return writeJSON(cmd.OutOrStdout(), rows)
 	}
 	for _, r := range rows {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s (from %s)\n", r.Name, r.Path, r.Source)
@@ -205,7 +204,7 @@ func verifyModels(cmd *cobra.Command, names []string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), checked)
+		err = writeJSON(cmd.OutOrStdout(), checked)
 	} else {
 		err = printStatus(cmd.OutOrStdout(), checked)
 	}
@@ -245,12 +244,4 @@ func printStatus(w io.Writer, files []models.FileStatus) error {
 		return err
 	}
 	return nil
-}
-
-// printJSON writes v as indented JSON.
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }

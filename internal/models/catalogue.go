@@ -151,14 +151,18 @@ var ErrUnknown = errors.New("no such model")
 
 // Find returns the model called name. The error for an unknown name says which one was probably meant.
 func (c *Catalogue) Find(name string) (Model, error) {
-	names := make([]string, len(c.Models))
+	// Names are long and often cut short, so they are compared by as many letters as were given.
+	short, full := make([]string, len(c.Models)), map[string]string{}
 	for i, m := range c.Models {
 		if m.Name == name {
 			return m, nil
 		}
-		names[i] = m.Name
+		short[i] = m.Name[:min(len(name), len(m.Name))]
+		if _, taken := full[short[i]]; !taken {
+			full[short[i]] = m.Name
+		}
 	}
-	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", ErrUnknown, name, nearest.Name(name, names))
+	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", ErrUnknown, name, full[nearest.Name(name, short)])
 }
 
 // file is where f of m lies, or is to lie.

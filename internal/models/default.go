@@ -112,7 +112,7 @@ func (c *Catalogue) PullDefault(ctx context.Context, again bool, progress Progre
 func reason(m Model, others []string) string {
 	text := m.Name + ": the best answering model in the list"
 	if len(others) > 0 {
-		text = m.Name + ", because " + strings.Join(others, "; ")
+		text = m.Name + ", as nothing better could be had: " + strings.Join(others, "; ")
 	}
 	if m.Warning != "" {
 		text += ". Warning: " + m.Warning

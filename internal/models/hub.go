@@ -51,8 +51,8 @@ func (h *hub) name() string { return "Hugging Face" }
 
 func (h *hub) close() {}
 
-// do sends a request for f. Any answer but the file, or that there is no such file, counts as a refusal, remembered for
-// the rest of the run.
+// do sends a request for f. Any answer but the file, or that there is no such file, counts as a refusal, which is
+// remembered for the rest of the run.
 func (h *hub) do(ctx context.Context, method string, m Model, f File, from int64) (*http.Response, error) {
 	h.mu.Lock()
 	refused := h.refused
@@ -74,10 +74,13 @@ func (h *hub) do(ctx context.Context, method string, m Model, f File, from int64
 	resp, err := h.client.Do(req)
 	if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		resp.Body.Close()
-		err = fmt.Errorf("%s %s: %s", method, address, resp.Status)
 		if resp.StatusCode == http.StatusNotFound {
-			return nil, err
+			return nil, fmt.Errorf("no %s", address)
 		}
+		err = fmt.Errorf("%s answers %s", h.base, resp.Status)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // without the address: it is not about this file
 	}
 	if err != nil && ctx.Err() == nil {
 		h.mu.Lock()

