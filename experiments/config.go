@@ -1,0 +1,245 @@
+// Package experiments runs benchmarks: a data set's questions under several policies, with what each choice of tiers
+// earned and cost. A run lives in a folder and can be stopped at any moment and taken up again.
+//
+// The files of a run:
+//
+//	config.json        everything that decides its results, and who ran it where
+//	traces.jsonl       one line a finished question in the order of finishing, flushed before the run goes on
+//	predictions.jsonl  one line a policy and question in the order of the questions; equal byte for byte for equal settings
+//	metrics.jsonl      one line a policy and question: times, and what was paid or came from the cache
+//	summary.json       the table
+//	report.html        the table, charts and every question with its trace, for a browser
+package experiments
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Gold is the name of the pseudo-policy that answers from the gold evidence: the ceiling that every table shows.
+const Gold = "gold"
+
+// Test is the name of the split that Dataset.Test returns.
+const Test = "test"
+
+// Config is a run.
+type Config struct {
+	// Dir is the run's folder; it is created. A folder with a run of the same settings is taken up again.
+	Dir string
+	// Dataset and Split ("train", "validation" or "test") say which questions.
+	Dataset datasets.Dataset
+	Split   string
+	// Questions is how many are asked, spread over the categories; 0 means all. Seed chooses them and drives the random policy
+	// and the bootstrap.
+	Questions int
+	Seed      int64
+	// Policies are asked each question; see router.Parse for how they are written.
+	Policies []string
+	// Memory answers.
+	Memory *bmem.Memory
+	// TopK, KeepK and Retrieval are passed on to Ask; zero values mean bmem's defaults.
+	TopK, KeepK int
+	Retrieval   retrieve.Mode
+	// InFlight is how many questions are answered at one time (default 8).
+	InFlight int
+	// System is recorded, and shown above the table.
+	System System
+	// Progress, if not nil, is told after each question. It is not called by two goroutines at once.
+	Progress func(Progress)
+}
+
+// System describes what answers, for the record. What decides results is compared when a run is taken up again.
+type System struct {
+	Axis     string `json:"axis"`
+	Model    string `json:"model"`    // name of the answering model
+	ModelID  string `json:"model_id"` // with its weights' hash, or the endpoint
+	Embedder string `json:"embedder"`
+	// Price of the model in dollars per million tokens.
+	Price llm.Price `json:"price"`
+	// Prompts is the hash of all prompts.
+	Prompts string `json:"prompts"`
+	// Options holds further settings of tiers and model by name.
+	Options map[string]any `json:"options,omitempty"`
+	// Backend is what computes the local models ("go", "xla:cpu", …), or "endpoint". It is shown but not compared.
+	Backend string `json:"-"`
+	// Warnings are shown above the table, for example that the model is too weak to answer well.
+	Warnings []string `json:"-"`
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Done, Total int // questions times policies, those of earlier starts included
+	Failed      int
+	// Dollars is the cost of all questions done, Paid what was paid for them since this start.
+	Dollars, Paid float64
+	// Last is the record that just finished; nil at the start.
+	Last *Record
+}
+
+// settings is what decides a run's results: the part of config.json that must not change under a run's name. Which
+// policies and how many questions are asked is not part of it, so that a run can be extended.
+type settings struct {
+	Dataset     string        `json:"dataset"`
+	DataHash    string        `json:"data_hash"`
+	Split       string        `json:"split"`
+	Metric      string        `json:"metric"`
+	ChunkTokens int           `json:"chunk_tokens"`
+	Seed        int64         `json:"seed"`
+	TopK        int           `json:"top_k"`
+	KeepK       int           `json:"keep_k"`
+	Retrieval   retrieve.Mode `json:"retrieval"`
+	System
+}
+
+// runFile is config.json.
+type runFile struct {
+	Settings  settings `json:"settings"`
+	Policies  []string `json:"policies"`
+	Questions int      `json:"questions"`
+	// Starts lists every start of the run: where, when, by what program.
+	Starts []start `json:"starts"`
+}
+
+type start struct {
+	Time     string   `json:"time"`
+	Commit   string   `json:"commit"`
+	Go       string   `json:"go"`
+	Platform string   `json:"platform"`
+	Backend  string   `json:"backend"`
+	InFlight int      `json:"in_flight"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+func (c Config) settings() settings {
+	return settings{
+		Dataset: c.Dataset.Name(), DataHash: c.Dataset.Hash(), Split: c.Split, Metric: c.Dataset.Metric(), ChunkTokens: c.Memory.ChunkTokens(),
+		Seed: c.Seed, TopK: c.TopK, KeepK: c.KeepK, Retrieval: c.Retrieval, System: c.System,
+	}
+}
+
+// check fills in defaults and finds what cannot work before anything is written.
+func (c *Config) check() error {
+	var errs []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	require(c.Dir != "", "Dir: name the run's folder")
+	require(c.Dataset != nil, "Dataset is required")
+	require(c.Memory != nil, "Memory is required")
+	require(slices.Contains([]string{string(datasets.Train), string(datasets.Validation), Test}, c.Split), "split %q: want train, validation or test", c.Split)
+	require(len(c.Policies) > 0, "Policies: name at least one, such as \"low\"")
+	require(!slices.Contains(c.Policies, Gold), "policy %q is always part of a run; leave it out", Gold)
+	c.InFlight = cmp.Or(max(c.InFlight, 0), 8)
+	c.TopK = cmp.Or(c.TopK, bmem.DefaultTopK)
+	c.KeepK = cmp.Or(c.KeepK, bmem.DefaultKeepK)
+	c.Retrieval = cmp.Or(c.Retrieval, retrieve.Hybrid)
+	return errors.Join(errs...)
+}
+
+// recordConfig writes config.json, or adds this start to the one that is there. It refuses a folder whose run had other
+// settings.
+func (c Config) recordConfig() error {
+	path := filepath.Join(c.Dir, "config.json")
+	file := runFile{Settings: c.settings()}
+	old, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		var was runFile
+		if err := json.Unmarshal(old, &was); err != nil {
+			return fmt.Errorf("%s is not a run's config: %w", path, err)
+		}
+		if diff := difference(was.Settings, file.Settings); diff != "" {
+			return fmt.Errorf("%s holds a run with other settings: %s; give this run another name, or remove that folder", c.Dir, diff)
+		}
+		file.Starts = was.Starts
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read the run's config: %w", err)
+	}
+	file.Policies, file.Questions = c.Policies, c.Questions
+	file.Starts = append(file.Starts, start{
+		Time: time.Now().UTC().Format(time.RFC3339), Commit: commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Backend: c.System.Backend, InFlight: c.InFlight, Warnings: c.System.Warnings,
+	})
+	return writeJSON(path, file)
+}
+
+// difference names the first settings that differ, "" if none.
+func difference(was, now settings) string {
+	a, b := fields(was), fields(now)
+	var diffs []string
+	for name := range a {
+		if !reflect.DeepEqual(a[name], b[name]) {
+			diffs = append(diffs, fmt.Sprintf("%s was %v and is now %v", name, a[name], b[name]))
+		}
+	}
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			diffs = append(diffs, fmt.Sprintf("%s is now %v", name, b[name]))
+		}
+	}
+	slices.Sort(diffs)
+	return strings.Join(diffs, "; ")
+}
+
+// fields returns a value's JSON fields. Both sides of a comparison go through it, so they differ only in content.
+func fields(v any) map[string]any {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // settings hold plain values only
+	}
+	var out map[string]any
+	if err := json.Unmarshal(data, &out); err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// commit is the version of the program: the git commit it was built from, with a plus if files had been changed.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	rev, dirty := info.Main.Version, ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			rev = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+"
+		}
+	}
+	return rev + dirty
+}
+
+// writeJSON replaces a file by an indented JSON value.
+func writeJSON(path string, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return atomicfile.WriteFile(path, b.Bytes(), 0o644)
+}

@@ -1,0 +1,155 @@
+package experiments
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+	"github.com/budgetmem/budgetmem/tiers/llm/openai"
+)
+
+// words embeds a text as its bag of words and counts words as tokens.
+type words struct{}
+
+func (words) ID() string            { return "words-64" }
+func (words) Dim() int              { return 64 }
+func (words) Count(text string) int { return len(strings.Fields(text)) }
+func (words) Embed(_ context.Context, texts []string) ([][]float32, error) {
+	out := make([][]float32, len(texts))
+	for i, text := range texts {
+		v := make([]float32, 64)
+		v[0] = 1
+		for _, word := range strings.Fields(strings.ToLower(text)) {
+			h := fnv.New32a()
+			h.Write([]byte(word))
+			v[1+h.Sum32()%63]++
+		}
+		var sum float64
+		for _, x := range v {
+			sum += float64(x) * float64(x)
+		}
+		for j := range v {
+			v[j] /= float32(math.Sqrt(sum))
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+// tiny is a data set of short conversations. Question i of a history asks for the city that its person moved to.
+type tiny struct{ histories, each int }
+
+var cities = []string{"Bern", "Basel", "Oslo", "Lima", "Quito", "Turin", "Kyoto", "Accra"}
+
+func (tiny) Name() string     { return "tiny" }
+func (tiny) Hash() string     { return "0123456789abcdef" }
+func (tiny) ChunkTokens() int { return 40 }
+func (tiny) Metric() string   { return "locomo-f1" }
+func (d tiny) Questions(context.Context, datasets.Split) ([]datasets.Question, error) {
+	return nil, fmt.Errorf("only the test split exists")
+}
+
+func (d tiny) Test(context.Context) ([]datasets.Question, error) {
+	var out []datasets.Question
+	for h := range d.histories {
+		for i := range d.each {
+			q := datasets.Question{ID: fmt.Sprintf("h%d-q%d", h, i), History: fmt.Sprintf("h%d", h), Category: []string{"odd", "even"}[i%2],
+				Text: fmt.Sprintf("Where did Person%d move in history %d?", i, h), Gold: []string{cities[(h+i)%len(cities)]}}
+			if i != 1 { // one question of each history has no known evidence
+				q.Evidence = []string{fmt.Sprintf("D%d:1", i)}
+			}
+			out = append(out, q)
+		}
+	}
+	return out, nil
+}
+
+func (d tiny) History(_ context.Context, id string) (datasets.History, error) {
+	var h int
+	if _, err := fmt.Sscanf(id, "h%d", &h); err != nil {
+		return datasets.History{}, err
+	}
+	out := datasets.History{ID: id}
+	for i := range d.each {
+		session := fmt.Sprintf("D%d", i)
+		out.Turns = append(out.Turns,
+			chunk.Turn{ID: session + ":1", Session: session, Time: "3 May 2024", Speaker: "Ann", Text: fmt.Sprintf("Person%d told me of the move to %s last week.", i, cities[(h+i)%len(cities)])},
+			chunk.Turn{ID: session + ":2", Session: session, Time: "3 May 2024", Speaker: "Bob", Text: "How nice, I did not know that at all. <b>Really</b>?"})
+	}
+	return out, nil
+}
+
+// reply is a model that names the last city of its prompt, and a list for the modules that want one.
+func reply(c llmtest.Call) string {
+	prompt := c.Messages[len(c.Messages)-1].Content
+	city, at := "none", -1
+	for _, name := range cities {
+		if i := strings.LastIndex(prompt, name); i > at {
+			city, at = name, i
+		}
+	}
+	if strings.Contains(prompt, "Answer from the notes above") {
+		return city
+	}
+	return `<answer>["` + city + `"]</answer>`
+}
+
+// setup is what a test run needs besides its config.
+type setup struct {
+	url     string // of the model
+	dir     string // of cache and memory
+	timeout time.Duration
+	limit   float64 // dollars; 0 means none
+	retry   llm.Retry
+}
+
+// system opens a memory over a served model, with the layers that a real run has.
+func system(s setup) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error) {
+	client, err := openai.New(openai.Config{Model: "test-model", Endpoints: []openai.Endpoint{{BaseURL: s.url}}, Family: "test", Timeout: s.timeout})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cache, err := llm.OpenCache(filepath.Join(s.dir, "replies.db"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if s.limit == 0 {
+		s.limit = math.Inf(1)
+	}
+	if ledger, err = llm.NewLedger(s.limit); err != nil {
+		return nil, nil, nil, err
+	}
+	prices := llm.DefaultPrices().Set(map[string]llm.Price{"test-model": {In: 1, Out: 2}})
+	stack, err := llm.Stack(client, llm.StackOptions{Prices: prices, Ledger: ledger, Retry: s.retry, Cache: cache})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.dir, "memory.db"), Embedder: words{}, Tokenizer: words{}, Client: stack, ChunkTokens: 40})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return m, ledger, func() { m.Close(); cache.Close() }, nil
+}
+
+func mustSystem(t *testing.T, s setup) (*bmem.Memory, *llm.Ledger) {
+	t.Helper()
+	if s.dir == "" {
+		s.dir = t.TempDir()
+	}
+	m, ledger, closeAll, err := system(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(closeAll)
+	return m, ledger
+}

@@ -1,0 +1,292 @@
+package experiments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/datasets/score"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Run asks the questions that are not answered yet, writes the run's files, and returns the table. A question that
+// fails is recorded and does not end the run. If the run is cancelled or reaches its spend limit, the files are written
+// for what is done, and the Summary comes with the error; the same call goes on from there.
+func Run(ctx context.Context, c Config) (Summary, error) {
+	if err := c.check(); err != nil {
+		return Summary{}, fmt.Errorf("set up the run: %w", err)
+	}
+	r, err := open(ctx, c)
+	if err != nil {
+		return Summary{}, fmt.Errorf("set up run %s: %w", c.Dir, err)
+	}
+	defer r.journal.Close()
+	stopped := r.answerAll(ctx)
+	// The files are written also after a cancellation: they are what the run is worth so far.
+	s, err := r.write()
+	if err != nil {
+		return s, errors.Join(fmt.Errorf("write the results of run %s: %w", c.Dir, err), stopped)
+	}
+	if stopped != nil {
+		return s, fmt.Errorf("run %s stopped after %d of %d questions, start it again to go on: %w", c.Dir, s.Done, s.Total, stopped)
+	}
+	return s, nil
+}
+
+// run is a run under way.
+type run struct {
+	Config
+	questions []datasets.Question
+	policies  []policy // in the table's order, the ceiling first
+	metric    score.Metric
+	journal   *journal
+	histories histories
+
+	mu       sync.Mutex
+	done     map[key]Record
+	progress Progress
+}
+
+// policy is a column of the run. A nil Policy is the ceiling.
+type policy struct {
+	name string
+	router.Policy
+}
+
+func open(ctx context.Context, c Config) (*run, error) {
+	r := &run{Config: c, policies: []policy{{name: Gold}}}
+	for _, spec := range c.Policies {
+		p, err := router.Parse(spec, c.Memory.Space(), c.Seed)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(r.policies, func(q policy) bool { return q.name == p.Name() }) {
+			return nil, fmt.Errorf("policy %q is named twice", p.Name())
+		}
+		r.policies = append(r.policies, policy{p.Name(), p})
+	}
+	var err error
+	if r.metric, err = score.Lookup(c.Dataset.Metric()); err != nil {
+		return nil, err
+	}
+	var all []datasets.Question
+	if c.Split == Test {
+		all, err = c.Dataset.Test(ctx)
+	} else {
+		all, err = c.Dataset.Questions(ctx, datasets.Split(c.Split))
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.questions = Choose(all, c.Questions, c.Seed)
+	r.histories = histories{dataset: c.Dataset, memory: c.Memory, loaded: map[string]*history{}}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	// The journal is locked before the config is touched, so that two processes cannot both record a start.
+	if r.journal, r.done, err = openJournal(filepath.Join(c.Dir, "traces.jsonl")); err != nil {
+		return nil, err
+	}
+	if err := c.recordConfig(); err != nil {
+		return nil, errors.Join(err, r.journal.Close())
+	}
+	return r, nil
+}
+
+// job is a question to be asked under a policy.
+type job struct {
+	policy   policy
+	question datasets.Question
+}
+
+func (j job) key() key { return key{j.policy.name, j.question.ID} }
+
+// jobs lists everything the run consists of, all policies of a question side by side: they share most of their
+// prompts, and a run that is stopped has all policies equally far.
+func (r *run) jobs() []job {
+	var jobs []job
+	for _, q := range r.questions {
+		for _, p := range r.policies {
+			if p.name == Gold && len(q.Evidence) == 0 {
+				continue // nothing to answer from
+			}
+			jobs = append(jobs, job{p, q})
+		}
+	}
+	return jobs
+}
+
+// answerAll works off the jobs that have no answer yet, and returns why it stopped before the end, if it did.
+func (r *run) answerAll(ctx context.Context) error {
+	var todo []job
+	for _, j := range r.jobs() {
+		r.progress.Total++
+		if rec, ok := r.done[j.key()]; ok && !rec.Failed() {
+			r.progress.Done++
+			r.progress.Dollars += rec.Cost.Dollars()
+		} else {
+			todo = append(todo, j)
+		}
+	}
+	r.report(nil)
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.InFlight)
+	for _, j := range todo {
+		if gctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return r.answer(gctx, j) })
+	}
+	return group.Wait()
+}
+
+// answer does one job and records it. Its error ends the run.
+func (r *run) answer(ctx context.Context, j job) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	rec, err := r.attempt(ctx, j)
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, llm.ErrBudget) {
+			return err // no fault of the question: it is asked again by the next start
+		}
+		rec.Error = err.Error()
+	}
+	if err := r.journal.append(rec); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done[j.key()] = rec
+	r.progress.Done++
+	if rec.Failed() {
+		r.progress.Failed++
+	}
+	r.progress.Dollars += rec.Cost.Dollars()
+	r.progress.Paid += rec.Trace.Usage().Paid
+	r.report(&rec)
+	return nil
+}
+
+func (r *run) report(last *Record) {
+	if r.Progress != nil {
+		p := r.progress
+		p.Last = last
+		r.Progress(p)
+	}
+}
+
+// attempt asks the question and scores the answer.
+func (r *run) attempt(ctx context.Context, j job) (Record, error) {
+	q := j.question
+	rec := Record{Prediction: Prediction{Policy: j.policy.name, ID: q.ID, Category: q.Category, Question: q.Text, Gold: q.Gold}}
+	h, err := r.histories.get(ctx, q.History)
+	if err != nil {
+		return rec, err
+	}
+	opts := []bmem.Option{bmem.WithMemory(h.memory), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
+		bmem.WithAnswerStyle(tiers.StyleFor(r.Dataset.Name()))}
+	var a bmem.Answer
+	if j.policy.name == Gold {
+		a, err = r.Memory.AskFrom(ctx, q.Text, pick(h.turns, q.Evidence), opts...)
+	} else {
+		a, err = r.Memory.Ask(ctx, q.Text, append(opts, bmem.WithPolicy(j.policy.Policy), bmem.WithTopK(r.TopK), bmem.WithKeepK(r.KeepK),
+			bmem.WithRetrieval(r.Retrieval))...)
+	}
+	rec.fill(a.Trace, q.Evidence)
+	if err == nil {
+		err = outOfBudget(a.Trace)
+	}
+	if err != nil {
+		return rec, err
+	}
+	rec.Prediction.Prediction = a.Text
+	result, err := r.metric.Score(score.Item{Prediction: a.Text, Gold: q.Gold, Category: q.Category})
+	if err != nil {
+		return rec, err
+	}
+	rec.Scores = map[string]float64{r.metric.Name: result.Score}
+	for name, v := range result.Parts {
+		rec.Scores[r.metric.Name+"."+name] = v
+	}
+	return rec, nil
+}
+
+// outOfBudget reports a module that stepped down because of the spend limit. Such an answer is not the policy's: with a
+// higher limit the question has to be asked again.
+func outOfBudget(t bmem.Trace) error {
+	for _, m := range t.Modules {
+		if strings.Contains(m.Why, llm.ErrBudget.Error()) {
+			return fmt.Errorf("%s at tier %s: %w", m.Module, m.Asked, llm.ErrBudget)
+		}
+	}
+	return nil
+}
+
+// pick returns the turns of these ids in the history's order.
+func pick(turns []chunk.Turn, ids []string) []chunk.Turn {
+	want := map[string]bool{}
+	for _, id := range ids {
+		want[id] = true
+	}
+	var out []chunk.Turn
+	for _, t := range turns {
+		if want[t.ID] {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// histories adds each history to the memory when the first question about it comes.
+type histories struct {
+	dataset datasets.Dataset
+	memory  *bmem.Memory
+	mu      sync.Mutex
+	loaded  map[string]*history
+}
+
+type history struct {
+	mu     sync.Mutex // held while the history is added
+	memory string     // its name in the memory; "" until it is added
+	turns  []chunk.Turn
+}
+
+func (hs *histories) get(ctx context.Context, id string) (*history, error) {
+	hs.mu.Lock()
+	h := hs.loaded[id]
+	if h == nil {
+		h = &history{}
+		hs.loaded[id] = h
+	}
+	hs.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.memory != "" {
+		return h, nil
+	}
+	data, err := hs.dataset.History(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	// The data set's hash keeps a corrected edition of the data from being appended to the old one, and the
+	// chunk size two runs with different ones from changing each other's chunks.
+	name := fmt.Sprintf("%s/%s@%.12s/%d", hs.dataset.Name(), id, hs.dataset.Hash(), hs.memory.ChunkTokens())
+	if err := hs.memory.Add(ctx, name, data.Turns); err != nil {
+		return nil, err
+	}
+	h.turns, h.memory = data.Turns, name
+	return h, nil
+}

@@ -1,0 +1,281 @@
+package experiments
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+var policies = []string{"low", "mid", "high", "random", "low,high,mid,low,high"}
+
+func config(dir string, m *bmem.Memory) Config {
+	return Config{Dir: dir, Dataset: tiny{histories: 3, each: 4}, Split: Test, Seed: 42, Policies: policies, Memory: m, TopK: 3, KeepK: 2,
+		System: System{Axis: "implementation", Model: "test-model", ModelID: "test", Embedder: "words-64", Backend: "endpoint"}}
+}
+
+func readPredictions(t *testing.T, dir string) []Prediction {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "predictions.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []Prediction
+	for line := range bytes.Lines(data) {
+		var p Prediction
+		if err := json.Unmarshal(line, &p); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func TestRun(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: reply})
+	defer server.Close()
+	m, _ := mustSystem(t, setup{url: server.URL()})
+	dir := filepath.Join(t.TempDir(), "runs", "one")
+	c := config(dir, m)
+	var seen []Progress
+	c.Progress = func(p Progress) { seen = append(seen, p) }
+	s, err := Run(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 12 questions, of which 9 have evidence and so a ceiling.
+	if s.Questions != 12 || s.Total != 12*5+9 || s.Done != s.Total || s.Failed != 0 {
+		t.Errorf("%d questions, %d of %d done, %d failed", s.Questions, s.Done, s.Total, s.Failed)
+	}
+	if last := seen[len(seen)-1]; last.Done != s.Total || last.Paid <= 0 || last.Dollars < last.Paid {
+		t.Errorf("last progress %+v", last)
+	}
+	if s.Ceiling.Score.Mean != 1 || s.Ceiling.Score.N != 9 {
+		t.Errorf("the gold evidence names the city, yet the ceiling is %+v", s.Ceiling.Score)
+	}
+	ps := readPredictions(t, dir)
+	if len(ps) != s.Total {
+		t.Fatalf("%d predictions, want %d", len(ps), s.Total)
+	}
+	var in, out int
+	for _, p := range ps {
+		if p.Error != "" || len(p.Scores) != 1 || p.Policy != Gold && len(p.Asked) != 5 {
+			t.Errorf("prediction %+v", p)
+		}
+		if p.Policy != Gold && (p.Evidence == nil) != strings.HasSuffix(p.ID, "q1") {
+			t.Errorf("evidence of %s: %+v", p.ID, p.Evidence)
+		}
+		in, out = in+p.Cost.In, out+p.Cost.Out
+	}
+	for i, r := range s.Policies {
+		if r.Policy != policies[i] || r.Score.N != 12 || r.DollarsMean <= 0 || r.In <= 0 || r.RecallN != 9 || (r.Versus == nil) != (r.Policy == "low") {
+			t.Errorf("result %+v", r)
+		}
+		if diff := r.Dollars - r.ModulesDollars - r.AnswerDollars; diff > 1e-12 || diff < -1e-12 {
+			t.Errorf("%s: %v dollars are not the sum of %v and %v", r.Policy, r.Dollars, r.ModulesDollars, r.AnswerDollars)
+		}
+	}
+	// The random policy draws by the run's seed and the question alone.
+	kinds := map[string]bool{}
+	for _, p := range ps {
+		if p.Policy == "random" {
+			kinds[strings.Join(p.Asked, ",")] = true
+		}
+	}
+	if len(kinds) < 8 {
+		t.Errorf("the random policy used %d assignments for 12 questions", len(kinds))
+	}
+
+	var table bytes.Buffer
+	if err := s.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"test-model", "endpoint", "ceiling (gold evidence)", "locomo-f1", "recall@3", "random", "odd"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, table.String())
+		}
+	}
+	report, err := os.ReadFile(s.Report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(report, []byte("<b>Really</b>")) || !bytes.Contains(report, []byte("&lt;b&gt;Really")) {
+		t.Error("the report does not escape what turns say")
+	}
+	for _, bad := range []string{"<script src", "<link", "@import"} {
+		if bytes.Contains(report, []byte(bad)) {
+			t.Errorf("the report loads something from elsewhere: %s", bad)
+		}
+	}
+
+	// The same again asks nothing and changes nothing.
+	calls := server.Count()
+	before, _ := os.ReadFile(filepath.Join(dir, "predictions.jsonl"))
+	if s, err = Run(context.Background(), c); err != nil || s.Paid != 0 || server.Count() != calls {
+		t.Errorf("second run: %v, paid %v, %d new calls", err, s.Paid, server.Count()-calls)
+	}
+	if after, _ := os.ReadFile(filepath.Join(dir, "predictions.jsonl")); !bytes.Equal(before, after) {
+		t.Error("the second run changed predictions.jsonl")
+	}
+	// A larger run keeps what is there; other settings are refused.
+	c.Questions, c.Policies = 6, []string{"low"}
+	if s, err = Run(context.Background(), c); err != nil || server.Count() != calls || s.Questions != 6 {
+		t.Errorf("a smaller run: %v, %d new calls, %d questions", err, server.Count()-calls, s.Questions)
+	}
+	c.Seed, c.TopK = 43, 2
+	if _, err = Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), "seed was 42 and is now 43; top_k was 3 and is now 2") {
+		t.Errorf("other settings: %v", err)
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	m, _ := mustSystem(t, setup{url: "http://127.0.0.1:1/v1"})
+	for want, change := range map[string]func(*Config){
+		"Memory is required":    func(c *Config) { c.Memory = nil },
+		"want train, valid":     func(c *Config) { c.Split = "dev" },
+		"name at least one":     func(c *Config) { c.Policies = nil },
+		"always part of a run":  func(c *Config) { c.Policies = []string{"gold"} },
+		"\"low\" is named":      func(c *Config) { c.Policies = []string{"low", "low,low,low,low,low"} },
+		"it has low, mid, high": func(c *Config) { c.Policies = []string{"best"} },
+	} {
+		c := config(filepath.Join(t.TempDir(), "x"), m)
+		change(&c)
+		if _, err := Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+		if _, err := os.Stat(c.Dir); err == nil {
+			t.Errorf("%s: a folder was made all the same", want)
+		}
+	}
+}
+
+// A failed question is no wrong answer: it is recorded, left out of the means, and asked again by the next start.
+func TestFailedQuestionIsRetriedAndNeverZero(t *testing.T) {
+	var mu sync.Mutex
+	broken := true
+	server := llmtest.New(llmtest.Config{Reply: reply, Script: func(c llmtest.Call) llmtest.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken && strings.Contains(c.Body, "Person2 move in history 1") && strings.Contains(c.Body, "Answer from the notes") {
+			return llmtest.Fault{Kind: llmtest.Status, Status: 400}
+		}
+		return llmtest.Fault{}
+	}})
+	defer server.Close()
+	m, _ := mustSystem(t, setup{url: server.URL()})
+	c := config(t.TempDir(), m)
+	s, err := Run(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Failed != 6 || s.Done != s.Total {
+		t.Errorf("%d failed, %d of %d done; want 6 failed", s.Failed, s.Done, s.Total)
+	}
+	for _, r := range s.Policies {
+		if r.Score.N != 11 || r.Failed != 1 {
+			t.Errorf("%s: mean over %d, %d failed; want 11 and 1", r.Policy, r.Score.N, r.Failed)
+		}
+	}
+	failed := 0
+	for _, p := range readPredictions(t, c.Dir) {
+		if p.Error != "" {
+			failed++
+			if p.Scores != nil {
+				t.Errorf("a failed question has scores: %+v", p)
+			}
+			if p.Policy == "high" && p.Cost.ModulesDollars == 0 {
+				t.Error("what the failed question's modules cost is lost")
+			}
+		}
+	}
+	if failed != 6 {
+		t.Errorf("%d failures in the predictions, want 6", failed)
+	}
+	mu.Lock()
+	broken = false
+	mu.Unlock()
+	calls := server.Count()
+	if s, err = Run(context.Background(), c); err != nil || s.Failed != 0 || s.Policies[0].Score.N != 12 {
+		t.Errorf("next start: %v, %d failed", err, s.Failed)
+	}
+	if n := server.Count() - calls; n == 0 || n > 6 {
+		t.Errorf("the next start made %d calls, want those 6 answers at most", n)
+	}
+}
+
+// A fault of every third call, 64 questions in flight: every question is answered, and no dollar is spent past the limit.
+func TestFaultyEndpoint(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: time.Millisecond})
+	defer server.Close()
+	dir := t.TempDir()
+	s := setup{url: server.URL(), dir: t.TempDir(), timeout: time.Second, retry: llm.Retry{Attempts: 30, Base: 5 * time.Millisecond, MaxInterval: 50 * time.Millisecond}}
+	m, _, closeAll, err := system(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config(dir, m)
+	c.Dataset, c.InFlight, c.Policies = tiny{histories: 8, each: 8}, 64, []string{"low", "high"}
+	sum, err := Run(context.Background(), c)
+	closeAll()
+	if err != nil || sum.Failed != 0 || sum.Done != sum.Total || sum.Total != 2*64+56 {
+		t.Fatalf("%v: %d failed, %d of %d done", err, sum.Failed, sum.Done, sum.Total)
+	}
+	if p := server.Peak(); p < 40 {
+		t.Errorf("at most %d calls at one time: this did not test 64 questions in flight", p)
+	}
+	faults := 0
+	for _, call := range server.Calls() {
+		if call.Fault.Kind != llmtest.None {
+			faults++
+		}
+	}
+	if share := float64(faults) / float64(server.Count()); share < 0.25 || share > 0.35 {
+		t.Errorf("%.2f of the calls met a fault, want about 0.3", share)
+	}
+	full := cost(server)
+
+	// Now with money for a third of it: the run stops, and the bill is within the limit.
+	server2 := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: time.Millisecond})
+	defer server2.Close()
+	s.url, s.dir, s.limit = server2.URL(), t.TempDir(), full/3
+	m, ledger, closeAll, err := system(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll()
+	c.Dir, c.Memory = t.TempDir(), m
+	sum, err = Run(context.Background(), c)
+	if !errors.Is(err, llm.ErrBudget) {
+		t.Fatalf("error %v, want the spend limit's", err)
+	}
+	if billed := cost(server2); billed > s.limit || billed < s.limit/2 {
+		t.Errorf("billed %v dollars of a limit of %v", billed, s.limit)
+	}
+	if b := ledger.Balance(); b.Spent+b.Uncertain > s.limit {
+		t.Errorf("the ledger holds %+v", b)
+	}
+	if sum.Failed != 0 || sum.Done == 0 || sum.Done == sum.Total {
+		t.Errorf("a spend limit fails no question: %d failed, %d of %d done", sum.Failed, sum.Done, sum.Total)
+	}
+	for _, p := range readPredictions(t, c.Dir) {
+		if p.Error != "" {
+			t.Errorf("question %s under %s: %s", p.ID, p.Policy, p.Error)
+		}
+	}
+}
+
+// cost is what the server bills at the prices of system.
+func cost(s *llmtest.Server) float64 {
+	in, out := s.Billed()
+	return llm.Price{In: 1, Out: 2}.Dollars(in, out)
+}
