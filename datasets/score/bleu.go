@@ -6,13 +6,14 @@ import (
 	"github.com/dlclark/regexp2"
 
 	"github.com/budgetmem/budgetmem/internal/punkt"
+	"github.com/budgetmem/budgetmem/internal/pytext"
 )
 
 // BLEU1 is the single-word BLEU that A-MEM and mem0 report: both sides lower-cased and split as NLTK's word_tokenize does,
 // clipped word precision times the brevity penalty (K. Papineni and others, BLEU, 2002), smoothed as NLTK's method 1, which
 // changes nothing here: with no word in common the score is 0. Two empty sides score 0.
 func BLEU1(prediction, gold string) float64 {
-	p, g := treebankWords(lower(strip(prediction))), treebankWords(lower(strip(gold)))
+	p, g := treebankWords(pytext.Lower(pytext.Strip(prediction))), treebankWords(pytext.Lower(pytext.Strip(gold)))
 	_, precision, _ := overlap(p, g)
 	if len(p) >= len(g) {
 		return precision
@@ -38,7 +39,7 @@ func sentenceWords(s string) []string {
 	for _, r := range endRules {
 		s = r.replace(s)
 	}
-	return fields(s)
+	return pytext.Fields(s)
 }
 
 // wordRule sets off, by spaces, what is a word of its own.
@@ -65,14 +66,15 @@ func rulesOf(pairs ...string) []wordRule {
 
 const apart = " $0 "
 
-// The rules in the order they apply, for lower-case text.
+// The rules in the order they apply, for lower-case text. Word boundaries are spelled out, because Python's re does not
+// count marks and connecting punctuation among the characters of a word and regexp2 does.
 var insideRules = rulesOf(
 	// Opening quotes.
 	"[«“‘„]|`+", apart,
 	`^"`, "``",
 	"``", apart,
 	`([ (\[{<])(?:"|'')`, "$1 `` ",
-	`'(?![mtsdn])(\w)\b`, "' $1", // a quote before a letter that is no clitic
+	`'(?![mtsdn])([\p{L}\p{N}_])(?![\p{L}\p{N}_])`, "' $1", // a quote before a letter that is no clitic
 	// Punctuation: the last full stop with what closes after it, then colons and commas outside numbers, and the rest.
 	`([^.])\.([\])}>"'»”’ ]*)\s*$`, "$1 . $2 ",
 	`([:,])(\D)`, " $1 $2",
@@ -96,7 +98,7 @@ var endRules = rulesOf(
 	`([^' ])('[smd]?) `, "$1 $2 ",
 	`([^' ])('ll|'re|'ve|n't) `, "$1 $2 ",
 	// Words written as one.
-	`\b(can)(not)\b|\b(d)('ye)\b|\b(gim)(me)\b|\b(gon)(na)\b|\b(got)(ta)\b|\b(lem)(me)\b|\b(more)('n)\b|\b(wan)(na)(?=\s)`,
+	`(?<![\p{L}\p{N}_])(?:(can)(not)|(d)('ye)|(gim)(me)|(gon)(na)|(got)(ta)|(lem)(me)|(more)('n)|(wan)(na)(?=\s))(?![\p{L}\p{N}_])`,
 	" $1$3$5$7$9$11$13$15 $2$4$6$8$10$12$14$16 ",
-	` ('t)(is|was)\b`, " $1 $2 ",
+	` ('t)(is|was)(?![\p{L}\p{N}_])`, " $1 $2 ",
 )

@@ -1,6 +1,10 @@
 package score
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/budgetmem/budgetmem/internal/pytext"
+)
 
 // LoCoMoF1 is the token F1 of LoCoMo's evaluation script: commas removed, lower case, ASCII punctuation removed, the
 // words a, an, the, and dropped, every word stemmed (Stem), words counted as often as they occur. Two empty sides score 0.
@@ -28,7 +32,7 @@ func LoCoMoF1Max(prediction, gold string) float64 {
 // LoCoMoRefusal is LoCoMo's rule for adversarial questions: 1 if the answer says that no information is available or
 // that something is not mentioned, else 0.
 func LoCoMoRefusal(prediction string) float64 {
-	p := lower(prediction)
+	p := pytext.Lower(prediction)
 	return truth(strings.Contains(p, "no information available") || strings.Contains(p, "not mentioned"))
 }
 
@@ -46,7 +50,7 @@ func HotpotF1(prediction, gold string) (f1, precision, recall float64) {
 	if p != g && (hotpotWord(p) || hotpotWord(g)) {
 		return 0, 0, 0
 	}
-	return overlap(fields(p), fields(g))
+	return overlap(pytext.Fields(p), pytext.Fields(g))
 }
 
 // Exact is HotpotQA's official exact match: 1 if both sides are equal once normalised as for HotpotF1, else 0.
@@ -55,8 +59,9 @@ func Exact(prediction, gold string) float64 {
 }
 
 func locomoTokens(s string) []string {
-	s = removeWords(removePunctuation(lower(s)), wordRegex, "a", "an", "the", "and")
-	tokens := fields(s)
+	s = strings.ReplaceAll(s, ",", "") // first, since what stands beside a sigma decides about its lower case
+	s = removeWords(removePunctuation(pytext.Lower(s)), wordRegex, "a", "an", "the", "and")
+	tokens := pytext.Fields(s)
 	for i, t := range tokens {
 		tokens[i] = Stem(t)
 	}
@@ -73,11 +78,11 @@ func parts(s string) [][]string {
 }
 
 func simpleTokens(s string) []string {
-	return fields(strings.NewReplacer(".", " ", ",", " ", "!", " ", "?", " ").Replace(lower(s)))
+	return pytext.Fields(strings.NewReplacer(".", " ", ",", " ", "!", " ", "?", " ").Replace(pytext.Lower(s)))
 }
 
 func hotpotNormal(s string) string {
-	return strings.Join(fields(removeWords(removePunctuation(lower(s)), wordRe, "a", "an", "the")), " ")
+	return strings.Join(pytext.Fields(removeWords(removePunctuation(pytext.Lower(s)), wordRe, "a", "an", "the")), " ")
 }
 
 func hotpotWord(s string) bool { return s == "yes" || s == "no" || s == "noanswer" }

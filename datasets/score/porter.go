@@ -1,6 +1,10 @@
 package score
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/budgetmem/budgetmem/internal/pytext"
+)
 
 // Stem is the Porter stemmer (M. F. Porter, An algorithm for suffix stripping, 1980) as NLTK runs it by default, that is
 // with NLTK's departures from the paper: a list of irregular forms, words of one or two letters left alone, "ies" and
@@ -11,7 +15,7 @@ func Stem(word string) string {
 		return s
 	}
 	length := len([]rune(word))
-	w := []rune(lower(word))
+	w := []rune(pytext.Lower(word))
 	if length <= 2 {
 		return string(w)
 	}

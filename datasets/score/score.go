@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/internal/pytext"
 )
 
 // Item is a prediction with what it is judged by.
@@ -139,7 +140,7 @@ func locomoRule(category int) func(prediction, gold string) Result {
 	case 3:
 		return plain(func(prediction, gold string) float64 {
 			first, _, _ := strings.Cut(gold, ";")
-			return LoCoMoF1(prediction, strip(first))
+			return LoCoMoF1(prediction, pytext.Strip(first))
 		})
 	default:
 		return plain(LoCoMoF1)

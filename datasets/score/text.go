@@ -3,42 +3,10 @@ package score
 import (
 	"strings"
 	"unicode"
-
-	"golang.org/x/text/cases"
-	"golang.org/x/text/language"
 )
-
-// The official scripts are Python. What follows has Python's notions of lower case, white space and word characters,
-// which differ from Go's outside ASCII.
 
 // asciiPunctuation is Python's string.punctuation.
 const asciiPunctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-
-// lower is Python's str.lower: full Unicode case mapping, the final sigma included.
-func lower(s string) string {
-	if isASCII(s) {
-		return strings.ToLower(s)
-	}
-	return cases.Lower(language.Und).String(s)
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
-// isSpace is Python's str.isspace for one character: Unicode white space and the four ASCII separators.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || 0x1c <= r && r <= 0x1f }
-
-// fields is Python's str.split without an argument.
-func fields(s string) []string { return strings.FieldsFunc(s, isSpace) }
-
-// strip is Python's str.strip.
-func strip(s string) string { return strings.TrimFunc(s, isSpace) }
 
 func removePunctuation(s string) string {
 	return strings.Map(func(r rune) rune {
