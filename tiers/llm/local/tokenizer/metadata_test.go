@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gomlx/go-huggingface/models/gguf"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
@@ -45,6 +49,19 @@ func header(values map[string]any) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+func openGGUF(t testing.TB, header []byte) *gguf.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	if err := os.WriteFile(path, header, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // tiny is the metadata of a model that knows a few letters, "ab", "abc" and an end token.

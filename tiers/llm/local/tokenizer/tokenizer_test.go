@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,40 +27,46 @@ import (
 
 var modelNames = []string{"smollm2", "qwen2"}
 
-// load builds the tokenizer from the metadata of a real model, shipped without its weights.
+// load returns the tokenizer made from the metadata of a real model, shipped without its weights.
 func load(t testing.TB, name string) *Tokenizer {
 	t.Helper()
-	in, err := os.Open(filepath.Join("testdata", name+".gguf.xz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	r, err := xz.NewReader(bufio.NewReader(in))
-	if err != nil {
-		t.Fatal(err)
-	}
-	header, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := FromGGUF(openGGUF(t, header))
+	tok, err := loaded[name]()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tok
 }
 
-func openGGUF(t testing.TB, header []byte) *gguf.File {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "model.gguf")
-	if err := os.WriteFile(path, header, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := gguf.Open(path)
+// loaded makes each tokenizer once: unpacking takes longer than most tests.
+var loaded = map[string]func() (*Tokenizer, error){
+	"smollm2": sync.OnceValues(func() (*Tokenizer, error) { return unpack("smollm2") }),
+	"qwen2":   sync.OnceValues(func() (*Tokenizer, error) { return unpack("qwen2") }),
+}
+
+func unpack(name string) (*Tokenizer, error) {
+	in, err := os.Open(filepath.Join("testdata", name+".gguf.xz"))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	return f
+	defer in.Close()
+	r, err := xz.NewReader(bufio.NewReader(in))
+	if err != nil {
+		return nil, err
+	}
+	header, err := os.CreateTemp("", "*.gguf")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(header.Name())
+	_, err = io.Copy(header, r)
+	if err := errors.Join(err, header.Close()); err != nil {
+		return nil, err
+	}
+	f, err := gguf.Open(header.Name())
+	if err != nil {
+		return nil, err
+	}
+	return FromGGUF(f)
 }
 
 // line is a text with the ids that llama.cpp gives it.
@@ -134,6 +141,9 @@ func TestEncodeEqualsLlamaCpp(t *testing.T) {
 
 // TestCodePointsEqualLlamaCpp puts every code point of the planes in use next to letters, digits and blanks.
 func TestCodePointsEqualLlamaCpp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	if unicode.Version != "15.0.0" {
 		t.Skipf("the fixture holds for the classes of Unicode 15.0.0, this Go has %s", unicode.Version)
 	}
