@@ -13,8 +13,8 @@ import (
 //
 //	Low   share of the question's content words that occur in the chunk; chunks with none are dropped
 //	Mid   0.7 · cosine(question, chunk) + 0.3 · that share; kept if at least 0.3
-//	High  a language model judges every chunk: by the likelihood of the question after the chunk and of a yes to "does it
-//	      help", combined with the retrieval score, if the model gives likelihoods; else by scores from 0 to 10 that it writes
+//	High  a language model judges every chunk: if it gives likelihoods, by those of the chunk's best turns (see rankTurns);
+//	      else by scores from 0 to 10 that it writes
 //
 // A tier that keeps nothing returns the first TopK chunks, best by its own score first.
 
@@ -120,20 +120,7 @@ func (k *kit) filterHigh(ctx context.Context, in Input, step *Step) (Output, err
 // judge returns the model's verdict on every item, in [0,1].
 func (k *kit) judge(ctx context.Context, in Input, step *Step) ([]float64, error) {
 	if scorer, ok := llm.AsScorer(k.Client); ok {
-		step.Method = "llm likelihood + retrieval score"
-		blocks, retrieval := make([]string, len(in.Items)), make([]float64, len(in.Items))
-		for i, it := range in.Items {
-			blocks[i], retrieval[i] = memoryBlock([]Item{it}), it.Score
-		}
-		likely, err := k.likelihoods(ctx, scorer, blocks, in, step)
-		if err != nil {
-			return nil, err
-		}
-		scores := combine([]float64{1, retrievalWeight}, likely, retrieval)
-		for i := range scores {
-			scores[i] = logistic(scores[i])
-		}
-		return scores, nil
+		return k.judgeByLikelihood(ctx, scorer, in, step)
 	}
 	step.Method = "llm scores"
 	reply, err := k.generate(ctx, Filter.String(), promptFor(in, len(in.Items)), step)
@@ -148,6 +135,35 @@ func (k *kit) judge(ctx context.Context, in Input, step *Step) ([]float64, error
 	scores := make([]float64, len(marks))
 	for i, m := range marks {
 		scores[i] = float64(min(max(m, 0), 10)) / 10
+	}
+	return scores, nil
+}
+
+// probes is how many turns of a chunk are asked about: what a chunk is worth, its best turn decides.
+const probes = 2
+
+// judgeByLikelihood ranks the turns of each chunk that retrieval likes best, and rates the chunk as its best turn.
+func (k *kit) judgeByLikelihood(ctx context.Context, scorer llm.Scorer, in Input, step *Step) ([]float64, error) {
+	step.Method = "llm likelihood of each chunk's best turns + retrieval score"
+	all, err := k.turnsByRetrieval(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	var lines []line
+	taken := make([]int, len(in.Items))
+	for _, l := range all {
+		if taken[l.item] < probes {
+			taken[l.item]++
+			lines = append(lines, l)
+		}
+	}
+	lines, err = k.rankTurns(ctx, scorer, lines, in, step)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float64, len(in.Items)) // 0 for a chunk without turns
+	for _, l := range lines {
+		scores[l.item] = max(scores[l.item], logistic(l.score))
 	}
 	return scores, nil
 }

@@ -4,8 +4,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
 
 // memoryBlock renders chunks for a prompt. Every module's prompt begins with it, so that those of one question, which
@@ -28,12 +26,6 @@ func memoryBlock(items []Item) string {
 	}
 	b.WriteString("</memory>\n")
 	return b.String()
-}
-
-// turnBlock is a memory block of a few turns of one session.
-func turnBlock(c chunk.Chunk, turns ...chunk.Turn) string {
-	c.Turns = turns
-	return memoryBlock([]Item{{Chunk: c}})
 }
 
 var tagRE = regexp.MustCompile(`(?i)<(\s*/?\s*(?:memory|answer|question|summary)\b)`)

@@ -8,21 +8,21 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// Weights of the standardised signals that passages are ranked by. They were chosen on LoCoMo's training conversations.
+// Weights of the standardised signals that turns are ranked by. They were chosen on LoCoMo's training conversations.
 const (
-	questionWeight  = 1.0 // log-probability of the question after the passage, a token
+	questionWeight  = 1.0 // log-probability of the question after the turn, a token
 	usefulWeight    = 1.0 // log-odds of "Yes" to "does it hold the answer"
-	retrievalWeight = 1.0 // the retriever's own score
+	retrievalWeight = 1.0 // the retriever's own score of the turn
 )
 
-// likelihoods returns how strongly the model ties each memory block to the question: the standardised log-probability of
-// the question as a question about the block, plus the standardised log-odds of a yes to whether the block answers it.
-// The blocks come first in their prompts, so the requests about one block share its computation. All scores are asked
-// for in one batch.
-func (k *kit) likelihoods(ctx context.Context, scorer llm.Scorer, blocks []string, in Input, step *Step) ([]float64, error) {
+// rankTurns sets the score of each line: the standardised log-probability, a token, of the question as one that the turn
+// answers, plus the standardised log-odds of a yes to whether the turn holds the answer, plus the standardised score by
+// retrieval that the lines come with. It returns the lines best first. A turn comes first in its prompts, so that the
+// requests about it share its computation. All scores are asked for in one batch.
+func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in Input, step *Step) ([]line, error) {
 	var reqs []llm.ScoreRequest
-	for _, b := range blocks {
-		d := promptData{Memory: b, Question: oneLine(in.Query)}
+	for _, l := range lines {
+		d := promptData{Memory: oneLine("[" + place(in.Items[l.item].Chunk) + "] " + l.turn.String()), Question: oneLine(in.Query)}
 		ask, err := prompt("rank_question", d)
 		if err != nil {
 			return nil, err
@@ -41,16 +41,20 @@ func (k *kit) likelihoods(ctx context.Context, scorer llm.Scorer, blocks []strin
 	if len(scores) != len(reqs) {
 		return nil, fmt.Errorf("likelihoods by %s: %d scores for %d requests", k.Client.Model(), len(scores), len(reqs))
 	}
-	question, useful := make([]float64, len(blocks)), make([]float64, len(blocks))
-	for i := range blocks {
+	question, useful, retrieval := make([]float64, len(lines)), make([]float64, len(lines)), make([]float64, len(lines))
+	for i, l := range lines {
 		q := scores[3*i]
 		question[i] = q.LogProb / float64(max(q.Tokens, 1))
 		useful[i] = scores[3*i+1].LogProb - scores[3*i+2].LogProb
+		retrieval[i] = l.score
 		if math.IsNaN(question[i]+useful[i]) || math.IsInf(question[i]+useful[i], 0) {
-			return nil, fmt.Errorf("likelihoods by %s: passage %d has no finite score", k.Client.Model(), i)
+			return nil, fmt.Errorf("likelihoods by %s: turn %q has no finite score", k.Client.Model(), l.turn.ID)
 		}
 	}
-	return combine([]float64{questionWeight, usefulWeight}, question, useful), nil
+	for i, s := range combine([]float64{questionWeight, usefulWeight, retrievalWeight}, question, useful, retrieval) {
+		lines[i].score = s
+	}
+	return bestFirst(lines), nil
 }
 
 func scoreRequest(prompt, continuation string) llm.ScoreRequest {

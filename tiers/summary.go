@@ -97,19 +97,7 @@ func (k *kit) pickLines(ctx context.Context, in Input, step *Step) ([]line, erro
 		if err != nil {
 			return nil, err
 		}
-		lines = lines[:min(len(lines), k.Options.ScoredTurns)]
-		blocks, retrieval := make([]string, len(lines)), make([]float64, len(lines))
-		for i, l := range lines {
-			blocks[i], retrieval[i] = turnBlock(in.Items[l.item].Chunk, l.turn), l.score
-		}
-		likely, err := k.likelihoods(ctx, scorer, blocks, in, step)
-		if err != nil {
-			return nil, err
-		}
-		for i, s := range combine([]float64{1, retrievalWeight}, likely, retrieval) {
-			lines[i].score = s
-		}
-		return bestFirst(lines), nil
+		return k.rankTurns(ctx, scorer, lines[:min(len(lines), k.Options.ScoredTurns)], in, step)
 	}
 	step.Method = "llm line numbers"
 	reply, err := k.generate(ctx, Summary.String(), promptFor(in, k.Options.HighTurns), step)
