@@ -215,10 +215,10 @@ func TestFailedQuestionIsRetriedAndNeverZero(t *testing.T) {
 
 // A fault of every third call, 64 questions in flight: every question is answered, and no dollar is spent past the limit.
 func TestFaultyEndpoint(t *testing.T) {
-	server := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: time.Millisecond})
+	server := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: 20 * time.Millisecond})
 	defer server.Close()
 	dir := t.TempDir()
-	s := setup{url: server.URL(), dir: t.TempDir(), timeout: time.Second, retry: llm.Retry{Attempts: 30, Base: 5 * time.Millisecond, MaxInterval: 50 * time.Millisecond}}
+	s := setup{url: server.URL(), dir: t.TempDir(), timeout: 500 * time.Millisecond, retry: llm.Retry{Attempts: 30, Base: 5 * time.Millisecond, MaxInterval: 50 * time.Millisecond}}
 	m, _, closeAll, err := system(s)
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +245,7 @@ func TestFaultyEndpoint(t *testing.T) {
 	full := cost(server)
 
 	// Now with money for a third of it: the run stops, and the bill is within the limit.
-	server2 := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: time.Millisecond})
+	server2 := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: 20 * time.Millisecond})
 	defer server2.Close()
 	s.url, s.dir, s.limit = server2.URL(), t.TempDir(), full/3
 	m, ledger, closeAll, err := system(s)
@@ -258,10 +258,11 @@ func TestFaultyEndpoint(t *testing.T) {
 	if !errors.Is(err, llm.ErrBudget) {
 		t.Fatalf("error %v, want the spend limit's", err)
 	}
-	if billed := cost(server2); billed > s.limit || billed < s.limit/2 {
+	if billed := cost(server2); billed > s.limit || billed == 0 {
 		t.Errorf("billed %v dollars of a limit of %v", billed, s.limit)
 	}
-	if b := ledger.Balance(); b.Spent+b.Uncertain > s.limit {
+	// What can have been spent stays within the limit, and comes near it: it stopped for no other reason.
+	if b := ledger.Balance(); b.Spent+b.Uncertain > s.limit || b.Spent+b.Uncertain < 0.8*s.limit {
 		t.Errorf("the ledger holds %+v", b)
 	}
 	if sum.Failed != 0 || sum.Done == 0 || sum.Done == sum.Total {
