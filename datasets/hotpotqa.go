@@ -3,9 +3,10 @@ package datasets
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -131,10 +132,10 @@ func readHotpot200(ctx context.Context, opts Options, files []source, want func(
 	})
 }
 
+// seedOf makes a number of an id, evenly spread.
 func seedOf(id string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	return h.Sum64()
+	sum := sha256.Sum256([]byte(id))
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // document is a titled paragraph in sentences. In the data it is a pair of title and sentences, or of title and text,

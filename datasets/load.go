@@ -52,23 +52,26 @@ func (s source) open(opts Options) (f dataFile, base, sum string, err error) {
 	if err != nil {
 		return nil, "", "", fmt.Errorf("open data file: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
+	if sum, err = hashOf(f); err != nil {
+		f.Close()
 		return nil, "", "", fmt.Errorf("read data file %s: %w", name, err)
 	}
-	base, sum = path.Base(filepath.ToSlash(name)), hex.EncodeToString(hash.Sum(nil))
+	base = path.Base(filepath.ToSlash(name))
 	if want := sums()[base]; want != "" && sum != want {
+		f.Close()
 		return nil, "", "", fmt.Errorf("%s: sha256 is %s, want %s: the file was changed or cut off; get it again", name, sum, want)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, "", "", fmt.Errorf("read data file %s: %w", name, err)
-	}
 	return f, base, sum, nil
+}
+
+// hashOf returns the sha256 of a file that stands at its start, and puts it back there.
+func hashOf(f io.ReadSeeker) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return "", err
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return hex.EncodeToString(hash.Sum(nil)), err
 }
 
 func (s source) openUnchecked(opts Options) (f dataFile, name string, err error) {
@@ -189,10 +192,15 @@ func decode[R record](ctx context.Context, name string, r io.Reader, each func(R
 	if _, err := dec.Token(); err != nil {
 		return fmt.Errorf("%s: end of the list: %w", name, unexpected(err))
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	var syntax *json.SyntaxError
+	switch _, err := dec.Token(); {
+	case err == io.EOF:
+		return nil
+	case err == nil || errors.As(err, &syntax):
 		return fmt.Errorf("%s: something follows the list of records", name)
+	default: // cut off or damaged in its compressed form
+		return fmt.Errorf("%s: end of the file: %w", name, err)
 	}
-	return nil
 }
 
 func decompress(name string, r io.Reader) (io.Reader, error) {

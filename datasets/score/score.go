@@ -123,8 +123,10 @@ func hotpot(prediction, gold string) Result {
 // categoryNames are LoCoMo's, in the order of their numbers from 1.
 var categoryNames = []string{"multi-hop", "temporal", "open-domain", "single-hop", "adversarial"}
 
+// locomoCategory reads a number or a name, in any case and with spaces or underscores for hyphens.
 func locomoCategory(text string) (int, error) {
-	if i := slices.Index(categoryNames, text); i >= 0 {
+	name := strings.NewReplacer(" ", "-", "_", "-").Replace(strings.ToLower(text))
+	if i := slices.Index(categoryNames, name); i >= 0 {
 		return i + 1, nil
 	}
 	if n, err := strconv.Atoi(text); err == nil && 1 <= n && n <= len(categoryNames) {
