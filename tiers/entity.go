@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -18,7 +19,7 @@ import (
 
 type entityLow struct{}
 
-func (entityLow) method() string { return "names by capitalisation@1" }
+func (entityLow) method() string { return "names by capitalisation@2" }
 
 func (entityLow) extract(c chunk.Chunk, others map[string]string) []string {
 	var facts []string
@@ -49,16 +50,30 @@ func nameOf(name, person string) bool {
 
 type entityMid struct{ tagger *lingua.Tagger }
 
-func (entityMid) method() string { return "clauses by part of speech@1" }
+func (entityMid) method() string { return "clauses by part of speech@2" }
 
 func (e entityMid) extract(c chunk.Chunk, others map[string]string) []string {
 	var facts []string
 	for _, t := range c.Turns {
-		for _, cl := range e.tagger.Clauses(t.Text, setting(t, others)) {
+		said, shown := spoken(t.Text)
+		for _, cl := range e.tagger.Clauses(said, setting(t, others)) {
 			facts = append(facts, triple(cl.Subject, cl.Relation, cl.Object, day(c.Time)))
+		}
+		if shown != "" {
+			facts = append(facts, triple(t.Speaker, "shared", shown, day(c.Time)))
 		}
 	}
 	return distinct(facts)
+}
+
+var shownRE = regexp.MustCompile(`\s*\[shared [^:\]]*:\s*([^\]]*)\]`)
+
+// spoken parts a turn's words from the caption of a picture shared with it.
+func spoken(text string) (said, shown string) {
+	if m := shownRE.FindStringSubmatch(text); m != nil {
+		shown = strings.TrimSpace(m[1])
+	}
+	return shownRE.ReplaceAllString(text, ""), shown
 }
 
 // setting is what pronouns of a turn stand for. The session of a turn that nobody speaks is the document it is from.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/budgetmem/budgetmem/tiers/lingua"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -50,7 +51,7 @@ func (k *kit) summaryMid(ctx context.Context, in Input, step *Step) (Output, err
 		return Output{}, err
 	}
 	b := budget{count: k.CountTokens, left: k.Options.MidTokens}
-	b.add("Notes from memory. Dates in brackets say when a thing was said; what happened \"yesterday\" happened a day earlier.")
+	b.add(guidance(in.Items))
 	// The lists are short and come out of the same budget first; they are shown after the turns.
 	lists := budget{count: k.CountTokens, left: k.Options.MidTokens / 2}
 	lists.section("Dates", in.Temporal, midTemporalFacts)
@@ -66,6 +67,16 @@ func (k *kit) summaryMid(ctx context.Context, in Input, step *Step) (Output, err
 		step.note("%d turns left out", dropped)
 	}
 	return Output{Text: b.text()}, nil
+}
+
+// guidance is the line that says how to use the notes.
+func guidance(items []Item) string {
+	for _, it := range items {
+		if _, ok := lingua.ParseTime(it.Time); ok {
+			return "Notes from memory. Dates in brackets say when a thing was said; what happened \"yesterday\" happened a day earlier."
+		}
+	}
+	return "Notes from documents. Brackets name the document that the lines after them are from."
 }
 
 func (k *kit) summaryHigh(ctx context.Context, in Input, step *Step) (Output, error) {

@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"strings"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/lingua"
@@ -38,13 +39,14 @@ func (temporalLow) extract(c chunk.Chunk, _ map[string]string) []string {
 
 type temporalMid struct{ tagger *lingua.Tagger }
 
-func (temporalMid) method() string { return "resolved date expressions@1" }
+func (temporalMid) method() string { return "resolved date expressions@2" }
 
 func (e temporalMid) extract(c chunk.Chunk, others map[string]string) []string {
 	said, _ := lingua.ParseTime(c.Time)
 	var facts []string
 	for _, t := range c.Turns {
-		for _, s := range lingua.Sentences(t.Text) {
+		words, _ := spoken(t.Text)
+		for _, s := range lingua.Sentences(words) {
 			if strings.HasSuffix(s, "?") { // asks, states nothing
 				continue
 			}
@@ -64,12 +66,13 @@ func (e temporalMid) extract(c chunk.Chunk, others map[string]string) []string {
 	return distinct(facts)
 }
 
-// event says what happened at a date expression: the clause that holds it, pronouns resolved, else the whole sentence;
-// without the expression itself.
+// event says what happened at a date expression: the clause that holds it, pronouns resolved, else the whole sentence.
+// A relative expression is taken out first.
 func (e temporalMid) event(sentence string, d lingua.DateExpr, t chunk.Turn, others map[string]string) string {
-	bare := strings.TrimSpace(sentence[:d.Start]) + " " + strings.TrimSpace(sentence[d.End:])
-	// Taking the expression out before the clauses are read keeps "last Friday I went" from losing its date, but the
-	// clause must still be the one that held it: mark its place by the words around it.
+	bare := sentence
+	if d.Resolve(time.Time{}) == "" {
+		bare = strings.TrimSpace(sentence[:d.Start]) + " " + strings.TrimSpace(sentence[d.End:])
+	}
 	clauses := e.tagger.Clauses(bare, setting(t, others))
 	if c, ok := nearestClause(clauses, sentence, d); ok {
 		return strings.TrimRight(c.Subject+" "+c.Relation+" "+c.Object, " ,")

@@ -53,7 +53,7 @@ func place(c chunk.Chunk) string {
 
 type topicMid struct{ tagger *lingua.Tagger }
 
-func (topicMid) method() string { return "key phrases@1" }
+func (topicMid) method() string { return "key phrases@2" }
 
 const phrasesPerChunk = 6
 
@@ -63,10 +63,10 @@ func (e topicMid) extract(c chunk.Chunk, _ map[string]string) []string {
 	text := make([]string, len(c.Turns))
 	for i, t := range c.Turns {
 		skip[t.Speaker] = true
-		text[i] = t.Text
+		text[i], _ = spoken(t.Text)
 	}
 	var out []string
-	for _, p := range e.tagger.KeyPhrases(strings.Join(text, " "), skip, phrasesPerChunk) {
+	for _, p := range e.tagger.KeyPhrases(strings.Join(text, "\n"), skip, phrasesPerChunk) {
 		out = append(out, p.Text+"\t"+speakerOf(c, p.Text))
 	}
 	return out

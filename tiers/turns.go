@@ -176,6 +176,9 @@ func quote(lines []line, dates bool) []string {
 			heading = h
 			out = append(out, "["+h+"]")
 		}
+		if text == h { // a document's title as its first sentence
+			continue
+		}
 		if dates {
 			text = withDates(text, when[l.time])
 		}

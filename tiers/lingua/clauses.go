@@ -26,11 +26,8 @@ const (
 // subject before it, negation stays in the relation. Questions, commands, and clauses about an unresolved "it" or "they"
 // assert nothing and are left out.
 func (t *Tagger) Clauses(text string, in Setting) []Clause {
-	keep := map[string]bool{in.Speaker: true, in.Listener: true}
-	for _, n := range Names(text) {
-		first, _, _ := strings.Cut(n, " ")
-		keep[first] = true
-	}
+	keep := opening(text)
+	keep[in.Speaker], keep[in.Listener] = true, true
 	var out []Clause
 	for _, s := range Sentences(text) {
 		if strings.HasSuffix(strings.TrimRight(s, `"')”`), "?") {

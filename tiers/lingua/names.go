@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	nameRE  = regexp.MustCompile(`\p{Lu}[\p{L}\p{N}&+.'’-]*(?:\s+(?:(?:of|the|and|de|la|van|von|&)\s+)?(?:\p{Lu}[\p{L}\p{N}&+.'’-]*|\d+))*`)
+	nameRE  = regexp.MustCompile(`\p{Lu}[\p{L}\p{N}&+.'’-]*(?:\s+(?:(?:of|the|de|la|van|von|&)\s+)?(?:\p{Lu}[\p{L}\p{N}&+.'’-]*|\d+))*`)
 	quoteRE = regexp.MustCompile(`["“]([^"“”]{2,60})["”]`)
 )
 
@@ -62,3 +62,13 @@ func trimName(s string) string {
 }
 
 var chatOpeners = set("great good nice sounds looks glad long lots woo got gonna gotta btw remember check guess keep take thank thx")
+
+// opening returns the first words of the names in text: those that keep their capital where a sentence opens with them.
+func opening(text string) map[string]bool {
+	keep := map[string]bool{}
+	for _, n := range Names(text) {
+		first, _, _ := strings.Cut(n, " ")
+		keep[first] = true
+	}
+	return keep
+}

@@ -15,9 +15,10 @@ type Phrase struct {
 // their tags, and a phrase weighs the sum over its words of degree/frequency in the graph of words that occur together in
 // candidates (Rose et al. 2010, RAKE), times how often it occurs. Names of skip are left out.
 func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []Phrase {
+	keep := opening(text)
 	var candidates [][]string
 	for _, s := range Sentences(text) {
-		candidates = append(candidates, nounRuns(t.Tag(s, skip), skip)...)
+		candidates = append(candidates, nounRuns(t.Tag(s, keep), skip)...)
 	}
 	frequency, degree := map[string]float64{}, map[string]float64{}
 	for _, c := range candidates {
