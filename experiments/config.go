@@ -31,6 +31,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -76,8 +77,8 @@ type System struct {
 	Price llm.Price `json:"price"`
 	// Prompts is the hash of all prompts.
 	Prompts string `json:"prompts"`
-	// Options holds further settings of tiers and model by name.
-	Options map[string]any `json:"options,omitempty"`
+	// Options are settings of the tiers that differ from their defaults.
+	Options tiers.Options `json:"options"`
 	// Backend is what computes the local models ("go", "xla:cpu", …), or "endpoint". It is shown but not compared.
 	Backend string `json:"-"`
 	// Warnings are shown above the table, for example that the model is too weak to answer well.

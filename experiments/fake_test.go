@@ -104,8 +104,8 @@ func reply(c llmtest.Call) string {
 	return `<answer>["` + city + `"]</answer>`
 }
 
-// setup is what a test run needs besides its config.
-type setup struct {
+// rig is what a test run needs besides its config.
+type rig struct {
 	url     string // of the model
 	dir     string // of cache and memory
 	timeout time.Duration
@@ -114,7 +114,7 @@ type setup struct {
 }
 
 // system opens a memory over a served model, with the layers that a real run has.
-func system(s setup) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error) {
+func system(s rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error) {
 	client, err := openai.New(openai.Config{Model: "test-model", Endpoints: []openai.Endpoint{{BaseURL: s.url}}, Family: "test", Timeout: s.timeout})
 	if err != nil {
 		return nil, nil, nil, err
@@ -141,7 +141,7 @@ func system(s setup) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err e
 	return m, ledger, func() { m.Close(); cache.Close() }, nil
 }
 
-func mustSystem(t *testing.T, s setup) (*bmem.Memory, *llm.Ledger) {
+func mustSystem(t *testing.T, s rig) (*bmem.Memory, *llm.Ledger) {
 	t.Helper()
 	if s.dir == "" {
 		s.dir = t.TempDir()

@@ -40,7 +40,7 @@ func runChild(spec string) error {
 	if err := json.Unmarshal([]byte(spec), &c); err != nil {
 		return err
 	}
-	m, _, closeAll, err := system(setup{url: c.URL, dir: c.Dir, timeout: time.Hour})
+	m, _, closeAll, err := system(rig{url: c.URL, dir: c.Dir, timeout: time.Hour})
 	if err != nil {
 		return err
 	}

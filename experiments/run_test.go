@@ -44,7 +44,7 @@ func readPredictions(t *testing.T, dir string) []Prediction {
 func TestRun(t *testing.T) {
 	server := llmtest.New(llmtest.Config{Reply: reply})
 	defer server.Close()
-	m, _ := mustSystem(t, setup{url: server.URL()})
+	m, _ := mustSystem(t, rig{url: server.URL()})
 	dir := filepath.Join(t.TempDir(), "runs", "one")
 	c := config(dir, m)
 	var seen []Progress
@@ -139,7 +139,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestRunRefuses(t *testing.T) {
-	m, _ := mustSystem(t, setup{url: "http://127.0.0.1:1/v1"})
+	m, _ := mustSystem(t, rig{url: "http://127.0.0.1:1/v1"})
 	for want, change := range map[string]func(*Config){
 		"Memory is required":    func(c *Config) { c.Memory = nil },
 		"want train, valid":     func(c *Config) { c.Split = "dev" },
@@ -172,7 +172,7 @@ func TestFailedQuestionIsRetriedAndNeverZero(t *testing.T) {
 		return llmtest.Fault{}
 	}})
 	defer server.Close()
-	m, _ := mustSystem(t, setup{url: server.URL()})
+	m, _ := mustSystem(t, rig{url: server.URL()})
 	c := config(t.TempDir(), m)
 	s, err := Run(context.Background(), c)
 	if err != nil {
@@ -218,7 +218,7 @@ func TestFaultyEndpoint(t *testing.T) {
 	server := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: 20 * time.Millisecond})
 	defer server.Close()
 	dir := t.TempDir()
-	s := setup{url: server.URL(), dir: t.TempDir(), timeout: 500 * time.Millisecond, retry: llm.Retry{Attempts: 30, Base: 5 * time.Millisecond, MaxInterval: 50 * time.Millisecond}}
+	s := rig{url: server.URL(), dir: t.TempDir(), timeout: 500 * time.Millisecond, retry: llm.Retry{Attempts: 30, Base: 5 * time.Millisecond, MaxInterval: 50 * time.Millisecond}}
 	m, _, closeAll, err := system(s)
 	if err != nil {
 		t.Fatal(err)
