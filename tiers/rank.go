@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/budgetmem/budgetmem/tiers/lingua"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -22,7 +23,9 @@ const (
 func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in Input, step *Step) ([]line, error) {
 	var reqs []llm.ScoreRequest
 	for _, l := range lines {
-		d := promptData{Memory: oneLine("[" + place(in.Items[l.item].Chunk) + "] " + l.turn.String()), Question: oneLine(in.Query)}
+		said, _ := lingua.ParseTime(l.time)
+		text := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
+		d := promptData{Memory: oneLine(text), Question: oneLine(in.Query)}
 		ask, err := prompt("rank_question", d)
 		if err != nil {
 			return nil, err

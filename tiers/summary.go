@@ -94,7 +94,7 @@ func (k *kit) summaryHigh(ctx context.Context, in Input, step *Step) (Output, er
 	b := budget{count: k.CountTokens, left: k.Options.HighTokens}
 	b.lines = quote(withContext(chosen, in.Items), true)
 	b.left -= k.CountTokens(b.text())
-	b.section("Dates", in.Temporal, highTemporalFacts)
+	b.section("Dates", relevant(in.Query, in.Temporal, highTemporalFacts), highTemporalFacts)
 	return Output{Text: b.text()}, nil
 }
 
