@@ -1,4 +1,7 @@
 // Package datasets reads the benchmarks: LoCoMo, LongMemEval and HotpotQA behind one Dataset, each with fixed splits.
+//
+// Most of the data is embedded; files/README.md says what, from where, under which licence, and how the splits are made. Larger
+// files are looked for in the folder of Options.DataDir or of the environment variable BUDGETMEM_DATA.
 package datasets
 
 import (
@@ -43,18 +46,19 @@ const (
 
 // Dataset is one benchmark. Implementations are safe for concurrent use.
 type Dataset interface {
-	// Name is "locomo", "longmemeval", "hotpotqa" or "hotpotqa-200".
+	// Name is one of Names: "locomo", "longmemeval", "longmemeval-oracle", "hotpotqa", "hotpotqa-200", "hotpotqa-full".
 	Name() string
-	// Hash identifies the data and the split, for a run's record.
+	// Hash identifies the data and the splits, for a run's record: a sha256 over the files and the split index, in hex.
 	Hash() string
 	// ChunkTokens is the chunk size, in embedder tokens, that the benchmark is run with.
 	ChunkTokens() int
 	// Metric names the score reported first, as datasets/score knows it.
 	Metric() string
-	// Questions returns a split's questions in the order they are trained on.
+	// Questions returns a split's questions in the order they are trained on. A file that is not there is
+	// ErrMissingData; a broken one is named with its record and field.
 	Questions(ctx context.Context, split Split) ([]Question, error)
 	// Test returns the test questions. It is a call of its own so that no selection code reads them by a changed flag.
 	Test(ctx context.Context) ([]Question, error)
-	// History returns the memory a question asks about.
+	// History returns the memory a question asks about. Its turns are shared; do not change them.
 	History(ctx context.Context, id string) (History, error)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -199,4 +200,28 @@ func TestSplitsAreDisjoint(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Splits and histories may be asked for from many goroutines at once.
+func TestConcurrentUse(t *testing.T) {
+	d, err := Open("hotpotqa", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			questions, err := d.Questions(t.Context(), []Split{Train, Validation}[i%2])
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, q := range questions[:50] {
+				if _, err := d.History(t.Context(), q.History); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -39,9 +39,6 @@ var locomoSpec = spec{
 
 var locomoFile = shippedSource("locomo/locomo10.json.gz")
 
-// LoCoMoCategories names LoCoMo's question categories by their number less one.
-var LoCoMoCategories = []string{"multi-hop", "temporal", "open-domain", "single-hop", "adversarial"}
-
 type locomoConversation struct {
 	ID           string                     `json:"sample_id"`
 	Conversation map[string]json.RawMessage `json:"conversation"`
@@ -108,8 +105,8 @@ func (c *locomoConversation) check() error {
 	for i, q := range c.QA {
 		field := fmt.Sprintf("qa[%d]", i)
 		switch {
-		case q.Category < 1 || q.Category > len(LoCoMoCategories):
-			return fmt.Errorf("field %q is %d, want 1 to %d", field+".category", q.Category, len(LoCoMoCategories))
+		case q.Category < 1 || q.Category > len(score.LoCoMoCategories):
+			return fmt.Errorf("field %q is %d, want 1 to %d", field+".category", q.Category, len(score.LoCoMoCategories))
 		case q.Question == "":
 			return missing(field + ".question")
 		case len(q.Answer) == 0 && q.Category != 5:
@@ -153,7 +150,7 @@ func (c *locomoConversation) questions(h History) []Question {
 			History:          c.ID,
 			Text:             q.Question,
 			Gold:             q.Answer,
-			Category:         LoCoMoCategories[q.Category-1],
+			Category:         score.LoCoMoCategories[q.Category-1],
 			Evidence:         evidence,
 			EvidenceDropped:  dropped,
 			EvidenceSessions: sessionsOf(evidence, h),

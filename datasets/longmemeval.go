@@ -64,8 +64,7 @@ func readLongMemEval(ctx context.Context, opts Options, files []source, want fun
 	})
 }
 
-// LongMemEvalCategories names LongMemEval's question types.
-var LongMemEvalCategories = []string{
+var longMemEvalTypes = []string{
 	"single-session-user", "single-session-assistant", "single-session-preference",
 	"multi-session", "temporal-reasoning", "knowledge-update",
 }
@@ -90,8 +89,8 @@ func (r *longMemEvalRecord) check() error {
 	switch {
 	case r.ID == "":
 		return missing("question_id")
-	case !slices.Contains(LongMemEvalCategories, r.Type):
-		return fmt.Errorf("field %q is %q, want one of %q", "question_type", r.Type, LongMemEvalCategories)
+	case !slices.Contains(longMemEvalTypes, r.Type):
+		return fmt.Errorf("field %q is %q, want one of %q", "question_type", r.Type, longMemEvalTypes)
 	case r.Question == "":
 		return missing("question")
 	case len(r.Answer) == 0:

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/datasets/score"
 )
 
 // go test ./datasets -run TestSplitIndex -update writes the split indexes and files/SHA256SUMS anew.
@@ -86,7 +88,7 @@ func locomoSplits(t *testing.T) map[Split][]string {
 	}
 	out := map[Split][]string{}
 	for split, ids := range byCategory {
-		out[split] = roundRobin(ids, LoCoMoCategories)
+		out[split] = roundRobin(ids, score.LoCoMoCategories[:])
 	}
 	return out
 }
@@ -142,7 +144,7 @@ func longMemEvalSplits(t *testing.T) map[Split][]string {
 				byCategory[category[id]] = append(byCategory[category[id]], id)
 			}
 		}
-		out[name] = roundRobin(byCategory, LongMemEvalCategories)
+		out[name] = roundRobin(byCategory, longMemEvalTypes)
 	}
 	return out
 }

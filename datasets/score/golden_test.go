@@ -55,7 +55,7 @@ func TestPublishedPredictions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		r, err := locomo.Score(Item{Prediction: p.Pred, Gold: []string{p.Gold}, Category: categoryNames[p.Category-1]})
+		r, err := locomo.Score(Item{Prediction: p.Pred, Gold: []string{p.Gold}, Category: LoCoMoCategories[p.Category-1]})
 		if err != nil {
 			t.Fatal(err)
 		}

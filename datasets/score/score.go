@@ -120,19 +120,19 @@ func hotpot(prediction, gold string) Result {
 	return Result{f1, map[string]float64{"em": Exact(prediction, gold), "precision": precision, "recall": recall}}
 }
 
-// categoryNames are LoCoMo's, in the order of their numbers from 1.
-var categoryNames = []string{"multi-hop", "temporal", "open-domain", "single-hop", "adversarial"}
+// LoCoMoCategories names LoCoMo's question categories by their number less one.
+var LoCoMoCategories = [5]string{"multi-hop", "temporal", "open-domain", "single-hop", "adversarial"}
 
 // locomoCategory reads a number or a name, in any case and with spaces or underscores for hyphens.
 func locomoCategory(text string) (int, error) {
 	name := strings.NewReplacer(" ", "-", "_", "-").Replace(strings.ToLower(text))
-	if i := slices.Index(categoryNames, name); i >= 0 {
+	if i := slices.Index(LoCoMoCategories[:], name); i >= 0 {
 		return i + 1, nil
 	}
-	if n, err := strconv.Atoi(text); err == nil && 1 <= n && n <= len(categoryNames) {
+	if n, err := strconv.Atoi(text); err == nil && 1 <= n && n <= len(LoCoMoCategories) {
 		return n, nil
 	}
-	return 0, fmt.Errorf("%w %q: LoCoMo's are 1 to 5 or %s", ErrCategory, text, strings.Join(categoryNames, ", "))
+	return 0, fmt.Errorf("%w %q: LoCoMo's are 1 to 5 or %s", ErrCategory, text, strings.Join(LoCoMoCategories[:], ", "))
 }
 
 func locomoRule(category int) func(prediction, gold string) Result {
