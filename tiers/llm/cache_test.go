@@ -99,7 +99,7 @@ func TestFailuresAreNotKept(t *testing.T) {
 // However many ask the same at one time, one call is made and one caller pays.
 func TestIdenticalCallsAreShared(t *testing.T) {
 	s := startServer(t, llmtest.Config{Latency: 20 * time.Millisecond})
-	c := stack(t, endpoint(t, s.URL()), llm.StackOptions{Cache: openCache(t, cachePath(t)), Retry: quick})
+	c := stack(t, endpoint(t, s.URL(), time.Minute), llm.StackOptions{Cache: openCache(t, cachePath(t)), Retry: quick})
 	var mu sync.Mutex
 	var sum llm.Usage
 	var wg sync.WaitGroup

@@ -29,13 +29,10 @@ func startServer(t testing.TB, c llmtest.Config) *llmtest.Server {
 	return s
 }
 
-func endpoint(t testing.TB, urls ...string) *openai.Client {
+func endpoint(t testing.TB, url string, timeout time.Duration) *openai.Client {
 	t.Helper()
-	c := openai.Config{Model: "test-model", Family: "test", Timeout: 300 * time.Millisecond}
-	for _, u := range urls {
-		c.Endpoints = append(c.Endpoints, openai.Endpoint{BaseURL: u})
-	}
-	client, err := openai.New(c)
+	client, err := openai.New(openai.Config{Model: "test-model", Family: "test", Timeout: timeout, Cooldown: 50 * time.Millisecond,
+		Endpoints: []openai.Endpoint{{BaseURL: url}}})
 	if err != nil {
 		t.Fatal(err)
 	}

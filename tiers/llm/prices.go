@@ -167,7 +167,9 @@ func (p *priced) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([
 
 func (p *priced) fill(u Usage) Usage {
 	u.Dollars = p.price.Dollars(u.In, u.Out)
-	u.Paid = u.Dollars
+	if u.Cached == 0 {
+		u.Paid = u.Dollars
+	}
 	return u
 }
 

@@ -99,7 +99,7 @@ func TestBoundCountsTokensIfTheClientCan(t *testing.T) {
 	if exact.In != 3 || exact.Out != 16 || math.Abs(exact.Dollars-(3*1+16*4)/1e6) > 1e-18 {
 		t.Errorf("bound of a client that counts is %+v", exact)
 	}
-	blind := testPrice.Bound(endpoint(t, "http://localhost:1/v1"), ask("three short words"))
+	blind := testPrice.Bound(endpoint(t, "http://localhost:1/v1", 0), ask("three short words"))
 	if blind.In < len("three short words") || blind.In != llm.UpperBound(ask("three short words").Messages) {
 		t.Errorf("bound of a client that cannot count is %+v, want at least a token a byte", blind)
 	}

@@ -53,7 +53,7 @@ func TestRetryByFault(t *testing.T) {
 				}
 				return llmtest.Fault{}
 			}})
-			resp, err := stack(t, endpoint(t, s.URL()), llm.StackOptions{Retry: quick}).Chat(t.Context(), ask("a b c"))
+			resp, err := stack(t, endpoint(t, s.URL(), 300*time.Millisecond), llm.StackOptions{Retry: quick}).Chat(t.Context(), ask("a b c"))
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error is %v, want %v", err, tt.want)
 			}
@@ -84,7 +84,7 @@ func TestRetryAfterIsWaitedFor(t *testing.T) {
 			}
 			s := startServer(t, llmtest.Config{Script: llmtest.Sequence(llmtest.Fault{Kind: llmtest.Status, Status: 429, RetryAfter: value})})
 			start := time.Now()
-			resp := mustChat(t, stack(t, endpoint(t, s.URL()), llm.StackOptions{Retry: quick}), ask("q"))
+			resp := mustChat(t, stack(t, endpoint(t, s.URL(), 300*time.Millisecond), llm.StackOptions{Retry: quick}), ask("q"))
 			took := time.Since(start)
 			if took < 900*time.Millisecond || took > 5*time.Second {
 				t.Errorf("came back after %s, want what Retry-After said and little more", took)
@@ -101,7 +101,7 @@ func TestDeadlineIsNotSleptAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	start := time.Now()
-	_, err := stack(t, endpoint(t, s.URL()), llm.StackOptions{Retry: quick}).Chat(ctx, ask("q"))
+	_, err := stack(t, endpoint(t, s.URL(), 300*time.Millisecond), llm.StackOptions{Retry: quick}).Chat(ctx, ask("q"))
 	wantErr(t, err, llm.ErrUnavailable)
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %s to find that a wait of 20 s does not fit", took)
@@ -112,7 +112,7 @@ func TestCancelEndsTheLoop(t *testing.T) {
 	s := startServer(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 500})})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
-	_, err := stack(t, endpoint(t, s.URL()), llm.StackOptions{Retry: llm.Retry{Base: time.Minute, MaxInterval: time.Minute}}).Chat(ctx, ask("q"))
+	_, err := stack(t, endpoint(t, s.URL(), 300*time.Millisecond), llm.StackOptions{Retry: llm.Retry{Base: time.Minute, MaxInterval: time.Minute}}).Chat(ctx, ask("q"))
 	wantErr(t, err, context.Canceled)
 	wantErr(t, err, llm.ErrUnavailable) // and says what it was waiting for
 }

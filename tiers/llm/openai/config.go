@@ -35,7 +35,8 @@ type Config struct {
 	Family string `json:"family,omitempty" yaml:"family,omitempty"`
 	// Timeout bounds one attempt; 0 means 2 minutes.
 	Timeout time.Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`
-	// Cooldown is how long an endpoint is left alone that failed three times in a row, while there are others; 0 means 5 s.
+	// Cooldown is how long an endpoint is left alone that limits calls without saying for how long, or, while there are
+	// others, that failed three times in a row. It doubles with each further failure, up to 30 s. 0 means 1 s.
 	Cooldown time.Duration `json:"cooldown,omitempty" yaml:"cooldown,omitempty"`
 	// MaxCompletionTokens sends the reply's limit under that newer name, as OpenAI's own newer models want. Implied
 	// for endpoints at api.openai.com.
@@ -102,6 +103,9 @@ func New(c Config) (*Client, error) {
 		}
 	}
 	client.id = "openai:" + client.config.Family + "/" + c.Model
+	if c.NoTemperature { // the same request gets other replies than with a temperature sent
+		client.id += "?temperature=default"
+	}
 	client.turns = newRotation(len(client.routes), c.Cooldown)
 	return client, nil
 }
@@ -132,7 +136,7 @@ func newTransport() *http.Transport {
 // Model is the configured model's name.
 func (c *Client) Model() string { return c.config.Model }
 
-// ID is "openai:", the family, "/" and the model.
+// ID is "openai:", the family, "/" and the model, and says if the temperature is left to the endpoint.
 func (c *Client) ID() string { return c.id }
 
 // String returns the ID. With GoString it keeps keys out of whatever prints a Client.

@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	defaultCooldown = 5 * time.Second
-	firstLimitWait  = time.Second      // after a 429 that does not say how long, doubled with each more
-	longestWait     = 30 * time.Second // that doubling ends here
+	defaultCooldown = time.Second
+	longestCooldown = 30 * time.Second // doubling ends here
 	deadWait        = 10 * time.Minute // after a key was refused
 	failuresInRow   = 3                // until an endpoint is left alone for others
 )
@@ -110,7 +109,10 @@ func (r *rotation) file(i int, err error) {
 		h.failures = 0
 		return
 	}
-	h.failures++
+	now := r.now()
+	if !now.Before(h.until) { // of calls that were out together when a limit struck, only the first counts
+		h.failures++
+	}
 	var e *llm.Error
 	errors.As(err, &e)
 	var wait time.Duration
@@ -121,15 +123,20 @@ func (r *rotation) file(i int, err error) {
 	case e != nil && e.RetryAfter > 0:
 		wait = e.RetryAfter
 	case errors.Is(err, llm.ErrRateLimited):
-		wait = min(firstLimitWait<<min(h.failures-1, 10), longestWait)
+		wait = r.doubled(h.failures - 1)
 	case errors.Is(err, llm.ErrUnavailable) && len(r.routes) > 1 && h.failures >= failuresInRow:
-		wait = r.cooldown
+		wait = r.doubled(h.failures - failuresInRow)
 	case errors.Is(err, llm.ErrBadRequest):
 		h.failures = 0 // the request's fault
 	}
-	if until := r.now().Add(wait); until.After(h.until) {
+	if until := now.Add(wait); until.After(h.until) {
 		h.until = until
 	}
+}
+
+// doubled is the cooldown, doubled so many times.
+func (r *rotation) doubled(times int) time.Duration {
+	return min(r.cooldown<<min(max(times, 0), 16), max(r.cooldown, longestCooldown))
 }
 
 func (r *rotation) anyAlive() bool {

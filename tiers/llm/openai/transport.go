@@ -19,7 +19,8 @@ const maxBody = 64 << 20
 type exchange struct {
 	zeroTemperature bool // to the transport: send "temperature": 0
 
-	status     int // from the transport
+	sent       bool // from the transport, as are the rest
+	status     int
 	retryAfter time.Duration
 	body       []byte
 }
@@ -39,13 +40,16 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	x.sent = true
 	resp, err := t.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	x.status = resp.StatusCode
-	x.retryAfter, _ = llm.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if wait, ok := llm.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
+		x.retryAfter = max(wait, time.Millisecond) // 0 would say that the endpoint did not say
+	}
 	x.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return nil, err
@@ -96,6 +100,9 @@ func (c *Client) failure(ctx context.Context, x *exchange, err error) error {
 	switch {
 	case ctx.Err() != nil: // the caller's doing, not the endpoint's
 		e.Err = context.Cause(ctx)
+	case !x.sent: // go-openai refuses some settings for some models
+		e.Kind, e.Unsent = llm.ErrBadRequest, true
+		e.Message = err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Message = "no reply within " + c.config.Timeout.String()
 	case x.status >= 300:

@@ -1,0 +1,407 @@
+package openai
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+func start(t testing.TB, c llmtest.Config) *llmtest.Server {
+	t.Helper()
+	s := llmtest.New(c)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func client(t testing.TB, c Config) *Client {
+	t.Helper()
+	c.Model = "test-model"
+	if c.Cooldown == 0 {
+		c.Cooldown = 50 * time.Millisecond
+	}
+	out, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func at(s *llmtest.Server, keys ...string) Config {
+	return Config{Endpoints: []Endpoint{{BaseURL: s.URL() + "/", KeyEnv: keys}}}
+}
+
+var quick = llm.Retry{Attempts: 6, Base: time.Millisecond, MaxInterval: 10 * time.Millisecond}
+
+var hello = llm.Request{Messages: []llm.Message{{Role: llm.System, Content: "be kind"}, {Role: llm.User, Content: "hello there"}}}
+
+func TestChatOnTheWire(t *testing.T) {
+	s := start(t, llmtest.Config{Reply: func(llmtest.Call) string { return "a b c d e" }})
+	for name, tt := range map[string]struct {
+		change func(*llm.Request)
+		config func(*Config)
+		want   []string
+		not    []string
+	}{
+		"defaults":       {nil, nil, []string{`"temperature":0,`, `"max_tokens":512`, `"model":"test-model"`, `{"role":"system","content":"be kind"}`}, []string{"seed", "stop"}},
+		"sampling":       {func(r *llm.Request) { r.Temperature, r.Seed, r.Stop = 0.5, 7, []string{"\n"} }, nil, []string{`"temperature":0.5`, `"seed":7`, `"stop":["\n"]`}, nil},
+		"newer name":     {nil, func(c *Config) { c.MaxCompletionTokens = true }, []string{`"max_completion_tokens":512`}, []string{`"max_tokens"`}},
+		"no temperature": {nil, func(c *Config) { c.NoTemperature = true }, nil, []string{`"temperature"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req, c := hello, at(s)
+			if tt.change != nil {
+				tt.change(&req)
+			}
+			if tt.config != nil {
+				tt.config(&c)
+			}
+			resp, err := client(t, c).Chat(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u := resp.Usage; resp.Text != "a b c d e" || resp.Finish != "stop" || u.In != 4 || u.Out != 5 || u.Calls != 1 || u.MS <= 0 {
+				t.Errorf("%+v", resp)
+			}
+			body := s.Calls()[s.Count()-1].Body
+			for _, w := range tt.want {
+				if !strings.Contains(body, w) {
+					t.Errorf("%s is not in %s", w, body)
+				}
+			}
+			for _, w := range tt.not {
+				if strings.Contains(body, w) {
+					t.Errorf("%s is in %s", w, body)
+				}
+			}
+		})
+	}
+}
+
+func TestReplyCutByItsLimit(t *testing.T) {
+	s := start(t, llmtest.Config{Reply: func(llmtest.Call) string { return "a b c d e" }})
+	req := hello
+	req.MaxTokens = 3
+	resp, err := client(t, at(s)).Chat(t.Context(), req)
+	if err != nil || resp.Text != "a b c" || resp.Finish != "length" {
+		t.Errorf("%+v %v", resp, err)
+	}
+}
+
+// A model that thinks its limit away will do so again.
+func TestNothingWrittenWithinTheLimit(t *testing.T) {
+	s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200,
+		Body: `{"choices":[{"message":{"content":""},"finish_reason":"length"}],"usage":{"prompt_tokens":4,"completion_tokens":512}}`})})
+	resp, err := quick.Wrap(client(t, at(s))).Chat(t.Context(), hello)
+	if !errors.Is(err, llm.ErrEmpty) || s.Count() != 1 || resp.Usage.Out != 512 {
+		t.Errorf("%d calls, %+v, %v", s.Count(), resp.Usage, err)
+	}
+}
+
+// What go-openai will not send is a bad request, not an endpoint that may do better next time.
+func TestRefusedBeforeSending(t *testing.T) {
+	s := start(t, llmtest.Config{})
+	c, err := New(Config{Model: "gpt-5-mini", Endpoints: []Endpoint{{BaseURL: s.URL()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *llm.Error
+	_, err = quick.Wrap(c).Chat(t.Context(), hello)
+	if !errors.Is(err, llm.ErrBadRequest) || !errors.As(err, &e) || !e.Unsent || s.Count() != 0 {
+		t.Errorf("%d calls, %v", s.Count(), err)
+	}
+}
+
+// An endpoint that does not count must not look free.
+func TestMissingTokenCounts(t *testing.T) {
+	s := start(t, llmtest.Config{NoUsage: true})
+	resp, err := client(t, at(s)).Chat(t.Context(), hello)
+	if err != nil || resp.Usage.In < len("be kind")+len("hello there") || resp.Usage.Out < 1 {
+		t.Errorf("%+v %v", resp.Usage, err)
+	}
+}
+
+// Keys and endpoints take turns; one whose key is refused is passed over without failing a call.
+func TestRoundRobin(t *testing.T) {
+	t.Setenv("KEY_A", "key-a")
+	t.Setenv("KEY_B", " key-b\n")
+	t.Setenv("KEY_X", "key-x")
+	one := start(t, llmtest.Config{Keys: []string{"key-a", "key-b"}})
+	two := start(t, llmtest.Config{})
+	c := client(t, Config{Endpoints: []Endpoint{{BaseURL: one.URL(), KeyEnv: []string{"KEY_A", "KEY_X", "KEY_B"}}, {BaseURL: two.URL()}}})
+	for range 12 {
+		if _, err := c.Chat(t.Context(), hello); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[string]int{}
+	for _, call := range one.Calls() {
+		got[call.Key]++
+	}
+	if got["key-a"] != 4 || got["key-b"] != 4 || got["key-x"] != 1 || two.Count() != 4 || two.Calls()[0].Key != "" {
+		t.Errorf("calls by key %v, at the second endpoint %d; want 4, 4, the wrong key tried once, 4", got, two.Count())
+	}
+}
+
+func TestAllKeysRefused(t *testing.T) {
+	t.Setenv("KEY_X", "key-x")
+	t.Setenv("KEY_Y", "key-y")
+	s := start(t, llmtest.Config{Keys: []string{"another"}})
+	c := client(t, at(s, "KEY_X", "KEY_Y"))
+	for range 3 {
+		if _, err := quick.Wrap(c).Chat(t.Context(), hello); !errors.Is(err, llm.ErrAuth) {
+			t.Fatal(err)
+		}
+	}
+	if s.Count() != 2 {
+		t.Errorf("%d calls, want each key tried once", s.Count())
+	}
+}
+
+// While one endpoint limits calls, the other gets them all, and nobody waits.
+func TestLimitedEndpointIsLeftAlone(t *testing.T) {
+	limited := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 429, RetryAfter: "60"})})
+	free := start(t, llmtest.Config{})
+	c := quick.Wrap(client(t, Config{Endpoints: []Endpoint{{BaseURL: limited.URL()}, {BaseURL: free.URL()}}}))
+	begin := time.Now()
+	for range 10 {
+		if _, err := c.Chat(t.Context(), hello); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if limited.Count() != 1 || free.Count() != 10 || time.Since(begin) > 10*time.Second {
+		t.Errorf("%d calls to the limited endpoint, %d to the free one, in %s", limited.Count(), free.Count(), time.Since(begin))
+	}
+}
+
+func TestFailingEndpointIsLeftAloneForAWhile(t *testing.T) {
+	bad := true
+	var mu sync.Mutex
+	failing := start(t, llmtest.Config{Script: func(llmtest.Call) llmtest.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if bad {
+			return llmtest.Fault{Kind: llmtest.Status}
+		}
+		return llmtest.Fault{}
+	}})
+	free := start(t, llmtest.Config{})
+	cfg := Config{Cooldown: time.Hour, Endpoints: []Endpoint{{BaseURL: failing.URL()}, {BaseURL: free.URL()}}}
+	base := client(t, cfg)
+	clock := time.Now()
+	base.turns.now = func() time.Time { return clock }
+	c := quick.Wrap(base)
+	calls := func(n int) {
+		for range n {
+			if _, err := c.Chat(t.Context(), hello); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	calls(10)
+	if failing.Count() != failuresInRow {
+		t.Errorf("%d calls to the failing endpoint, want %d", failing.Count(), failuresInRow)
+	}
+	clock = clock.Add(time.Hour)
+	mu.Lock()
+	bad = false
+	mu.Unlock()
+	calls(10)
+	if failing.Count() != failuresInRow+5 {
+		t.Errorf("%d calls after it recovered, want 5", failing.Count()-failuresInRow)
+	}
+}
+
+// With one endpoint only, a limit makes every caller wait, and waiting is no attempt.
+func TestLimitStopsAllCallers(t *testing.T) {
+	s := start(t, llmtest.Config{Script: llmtest.Sequence(llmtest.Fault{Kind: llmtest.Status, Status: 429, RetryAfter: "0.4"})})
+	c := llm.Retry{Attempts: 2, Base: time.Millisecond}.Wrap(client(t, at(s)))
+	if _, err := c.Chat(t.Context(), hello); err != nil { // meets the limit and waits for it
+		t.Fatal(err)
+	}
+	s2 := start(t, llmtest.Config{Script: llmtest.Sequence(llmtest.Fault{Kind: llmtest.Status, Status: 429, RetryAfter: "0.4"})})
+	base := client(t, at(s2))
+	if _, err := base.Chat(t.Context(), hello); !errors.Is(err, llm.ErrRateLimited) {
+		t.Fatal(err)
+	}
+	c = llm.Retry{Attempts: 1, Base: time.Millisecond}.Wrap(base)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := c.Chat(t.Context(), hello); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if s2.Count() != 21 {
+		t.Errorf("%d calls, want 1 limited and 20 good", s2.Count())
+	}
+}
+
+// A key must not get out, however hard an endpoint tries: in errors, in what is printed, in replies, in the cache.
+func TestKeysStayIn(t *testing.T) {
+	const key = `sk-"secret/0123456789+abcdef`
+	t.Setenv("SECRET_KEY", key)
+	bodies := map[string]llmtest.Fault{
+		"wrong key":  {Kind: llmtest.Status, Status: 401, Body: `{"error":{"message":"no such key: ` + strings.ReplaceAll(key, `"`, `\"`) + `"}}`},
+		"plain text": {Kind: llmtest.Status, Status: 400, Body: "Authorization: Bearer " + key},
+		"server":     {Kind: llmtest.Status, Status: 500, Body: strings.Repeat("x", 290) + key + " tail"},
+		"address":    {Kind: llmtest.Status, Status: 503, Body: "/v1?key=sk-%22secret%2F0123456789%2Babcdef"},
+		"no JSON":    {Kind: llmtest.Status, Status: 200, Body: "<p>" + key},
+		"no choices": {Kind: llmtest.Status, Status: 200, Body: `{"error":"` + strings.ReplaceAll(key, `"`, `\"`) + `"}`},
+	}
+	leaks := func(text string) bool {
+		return strings.Contains(text, "secret") || strings.Contains(text, "0123456789")
+	}
+	for name, f := range bodies {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, llmtest.Config{Script: llmtest.Always(f)})
+			cfg := at(s, "SECRET_KEY")
+			cfg.Retry = quick
+			c := client(t, cfg)
+			_, err := c.Chat(t.Context(), hello)
+			if err == nil || leaks(fmt.Sprintf("%v %+v %#v", err, err, err)) {
+				t.Errorf("%v", err)
+			}
+			var e *llm.Error
+			if !errors.As(err, &e) || leaks(fmt.Sprintf("%+v %#v", *e, *e)) {
+				t.Errorf("%#v", e)
+			}
+			if text := fmt.Sprintf("%v %+v %#v %s", c, c, c, c); leaks(text) {
+				t.Errorf("printing the client: %s", text)
+			}
+			_, _, err = c.Embeddings(t.Context(), "", []string{"a"})
+			if err == nil || leaks(err.Error()) {
+				t.Errorf("embeddings: %v", err)
+			}
+		})
+	}
+	t.Run("reply and cache", func(t *testing.T) {
+		s := start(t, llmtest.Config{Reply: func(c llmtest.Call) string { return "you sent " + c.Key }})
+		path := filepath.Join(t.TempDir(), "cache.db")
+		cache, err := llm.OpenCache(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := cache.Wrap(client(t, at(s, "SECRET_KEY"))).Chat(t.Context(), hello)
+		if err != nil || resp.Text != "you sent [key]" {
+			t.Errorf("%q %v", resp.Text, err)
+		}
+		cache.Close()
+		data, err := os.ReadFile(path)
+		if err != nil || leaks(string(data)) || !strings.Contains(string(data), "you sent [key]") {
+			t.Errorf("the cache file holds the key, or not the reply (%v)", err)
+		}
+	})
+	t.Run("no such host", func(t *testing.T) {
+		c := client(t, Config{Endpoints: []Endpoint{{BaseURL: "http://127.0.0.1:1/v1", KeyEnv: []string{"SECRET_KEY"}}}})
+		if _, err := c.Chat(t.Context(), hello); !errors.Is(err, llm.ErrUnavailable) || leaks(err.Error()) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestBadConfigs(t *testing.T) {
+	url := []Endpoint{{BaseURL: "http://localhost:8000/v1"}}
+	for want, c := range map[string]Config{
+		"field model":                                  {Endpoints: url},
+		"field endpoints":                              {Model: "m"},
+		"endpoint 1: field base_url":                   {Model: "m", Endpoints: []Endpoint{{BaseURL: "localhost:8000"}}},
+		"no user or password":                          {Model: "m", Endpoints: []Endpoint{{BaseURL: "https://me:hunter2@host/v1"}}},
+		"environment variable NO_SUCH_KEY_ is not set": {Model: "m", Endpoints: []Endpoint{{BaseURL: "http://h/v1", KeyEnv: []string{"NO_SUCH_KEY_"}}}},
+	} {
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	a, b := client(t, Config{Endpoints: url}), client(t, Config{Endpoints: url, Family: "mine"})
+	if c := client(t, Config{Endpoints: url, NoTemperature: true}); c.ID() == a.ID() {
+		t.Errorf("replies at the endpoint's own temperature are kept under the id of others, %s", c.ID())
+	}
+	if a.ID() != "openai:localhost:8000/v1/test-model" || b.ID() != "openai:mine/test-model" {
+		t.Errorf("ids %q, %q", a.ID(), b.ID())
+	}
+}
+
+func TestEmbeddings(t *testing.T) {
+	s := start(t, llmtest.Config{Dim: 5, Script: llmtest.Mixed(3, 0.3)})
+	cfg := at(s)
+	cfg.EmbedBatch, cfg.Retry, cfg.Timeout = 7, llm.Retry{Attempts: 20, Base: time.Millisecond, MaxInterval: 5 * time.Millisecond}, 300*time.Millisecond
+	texts := make([]string, 60)
+	for i := range texts {
+		texts[i] = fmt.Sprint("text number ", i)
+	}
+	vectors, u, err := client(t, cfg).Embeddings(t.Context(), "embedder", texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range vectors {
+		if !slices.Equal(v, llmtest.Vector(texts[i], 5)) {
+			t.Fatalf("text %d got another text's vector", i)
+		}
+	}
+	if len(vectors) != 60 || u.In < 180 || u.Calls != 9 || u.Retries == 0 || u.Retries+9 != s.Count() || s.Calls()[0].Model != "embedder" {
+		t.Errorf("%d vectors, usage %+v, %d calls", len(vectors), u, s.Count())
+	}
+	if none, _, err := client(t, cfg).Embeddings(t.Context(), "", nil); err != nil || len(none) != 0 {
+		t.Errorf("no texts: %v %v", none, err)
+	}
+}
+
+func TestBadEmbeddingReplies(t *testing.T) {
+	for name, data := range map[string]string{
+		"too few":      `[{"index":0,"embedding":[1,2]}]`,
+		"index twice":  `[{"index":0,"embedding":[1,2]},{"index":0,"embedding":[1,2]}]`,
+		"index beyond": `[{"index":0,"embedding":[1,2]},{"index":2,"embedding":[1,2]}]`,
+		"two widths":   `[{"index":0,"embedding":[1,2]},{"index":1,"embedding":[1]}]`,
+		"no width":     `[{"index":0,"embedding":[]},{"index":1,"embedding":[]}]`,
+	} {
+		s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200, Body: `{"data":` + data + `}`})})
+		cfg := at(s)
+		cfg.Retry = quick
+		_, u, err := client(t, cfg).Embeddings(t.Context(), "", []string{"a", "b"})
+		if !errors.Is(err, llm.ErrUnavailable) || s.Count() != quick.Attempts || u.Failed != 1 {
+			t.Errorf("%s: %d calls, %+v, %v", name, s.Count(), u, err)
+		}
+	}
+}
+
+func TestModels(t *testing.T) {
+	s := start(t, llmtest.Config{Models: []string{"a", "b"}, Script: llmtest.Sequence(llmtest.Fault{Kind: llmtest.Reset})})
+	cfg := at(s)
+	cfg.Retry = quick
+	if got, err := client(t, cfg).Models(t.Context()); err != nil || !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%v %v", got, err)
+	}
+}
+
+func Example() {
+	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Paris" }})
+	defer server.Close()
+	os.Setenv("EXAMPLE_KEY", "not-a-real-key")
+	c, err := New(Config{Model: "gpt-oss-120b", Endpoints: []Endpoint{{BaseURL: server.URL(), KeyEnv: []string{"EXAMPLE_KEY"}}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stacked, err := llm.Stack(c, llm.StackOptions{Prices: llm.DefaultPrices()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp, err := stacked.Chat(context.Background(), llm.Request{
+		Messages: []llm.Message{{Role: llm.User, Content: "What is the capital of France?"}},
+	})
+	fmt.Println(resp.Text, resp.Usage.In, resp.Usage.Out, err)
+	// Output: Paris 6 1 <nil>
+}
