@@ -42,6 +42,9 @@ type Options struct {
 	LowTokens, MidTokens, HighTokens int
 	// HighTurns is the most turns that the High summary quotes, those added to make a reply readable not counted (default 8).
 	HighTurns int
+	// TurnTokens is the longest that one turn is quoted by Mid and High, in tokens; of a longer one the sentences nearest to
+	// the question stay (default 120).
+	TurnTokens int
 	// ScoredTurns is the most turns whose likelihood the High summary computes, best by retrieval first (default 20).
 	ScoredTurns int
 	// ReplyTokens bounds the replies of the relation modules' and the filter's generated text (default 256).
@@ -59,6 +62,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MidTokens, 450)
 	set(&o.HighTokens, 320)
 	set(&o.HighTurns, 8)
+	set(&o.TurnTokens, 120)
 	set(&o.ScoredTurns, 20)
 	set(&o.ReplyTokens, 256)
 	return o

@@ -149,6 +149,15 @@ func TestSummariesKeepTheirBudget(t *testing.T) {
 	}
 }
 
+func TestLongTurnsAreShortened(t *testing.T) {
+	long := "I like tea. " + strings.Repeat("This says nothing of use at all. ", 50) + "My dog is called Rex. Bye."
+	lines := []line{{turn: chunk.Turn{ID: "1", Text: long}}, {turn: chunk.Turn{ID: "2", Text: "short"}}}
+	got := shorten(lines, "What is the dog called?", estimateTokens, 12)
+	if want := "I like tea. … My dog is called Rex. Bye."; got[0].turn.Text != want || got[1].turn.Text != "short" || lines[0].turn.Text != long {
+		t.Errorf("got %q, %q; want %q and the short turn as it is", got[0].turn.Text, got[1].turn.Text, want)
+	}
+}
+
 func TestAnswererCleansAndCounts(t *testing.T) {
 	for reply, want := range map[string]string{
 		"7 May 2023.":                        "7 May 2023",

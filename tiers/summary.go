@@ -58,7 +58,7 @@ func (k *kit) summaryMid(ctx context.Context, in Input, step *Step) (Output, err
 	lists.section("Facts", in.Entity, midEntityFacts)
 	lists.section("Themes", in.Topic, midTopics)
 	b.left -= k.Options.MidTokens/2 - lists.left
-	chosen := fitting(lines, k.CountTokens, b.left)
+	chosen := fitting(shorten(lines, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, b.left)
 	b.add("\n# What was said")
 	b.lines = append(b.lines, quote(chosen, false)...)
 	b.lines = append(b.lines, lists.lines...)
@@ -90,7 +90,8 @@ func (k *kit) summaryHigh(ctx context.Context, in Input, step *Step) (Output, er
 		}
 		return k.summaryLow(ctx, in, step)
 	}
-	chosen := fitting(lines[:min(len(lines), k.Options.HighTurns)], k.CountTokens, k.Options.HighTokens)
+	lines = shorten(lines[:min(len(lines), k.Options.HighTurns)], in.Query, k.CountTokens, k.Options.TurnTokens)
+	chosen := fitting(lines, k.CountTokens, k.Options.HighTokens)
 	b := budget{count: k.CountTokens, left: k.Options.HighTokens}
 	b.lines = quote(withContext(chosen, in.Items), true)
 	b.left -= k.CountTokens(b.text())

@@ -86,6 +86,51 @@ func bestFirst(lines []line) []line {
 	return lines
 }
 
+// shorten cuts turns longer than the tokens to their sentences nearest to the question, in their order, gaps marked.
+func shorten(lines []line, query string, count func(string) int, tokens int) []line {
+	asked := lingua.Stems(query)
+	out := append([]line(nil), lines...)
+	for i, l := range out {
+		if count(l.turn.Text) <= tokens {
+			continue
+		}
+		sentences := lingua.Sentences(l.turn.Text)
+		shared, order := make([]int, len(sentences)), make([]int, len(sentences))
+		for j, s := range sentences {
+			order[j] = j
+			for stem := range lingua.Stems(s) {
+				if asked[stem] {
+					shared[j]++
+				}
+			}
+		}
+		sort.SliceStable(order, func(a, b int) bool { return shared[order[a]] > shared[order[b]] })
+		keep, left := make([]bool, len(sentences)), tokens
+		for n, j := range order {
+			if cost := count(sentences[j]); cost <= left || n == 0 {
+				keep[j] = true
+				left -= cost
+			}
+		}
+		out[i].turn.Text = gapped(sentences, keep)
+	}
+	return out
+}
+
+// gapped joins the kept sentences, with an ellipsis where some are left out.
+func gapped(sentences []string, keep []bool) string {
+	var parts []string
+	for i, s := range sentences {
+		switch {
+		case keep[i]:
+			parts = append(parts, s)
+		case len(parts) == 0 || parts[len(parts)-1] != "…":
+			parts = append(parts, "…")
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
 // fitting returns the best lines that fit into the tokens, at least one.
 func fitting(lines []line, count func(string) int, tokens int) []line {
 	var out []line
