@@ -96,8 +96,16 @@ func (c *kvCache) edit(fn func(plane int, data []float32)) error {
 // hidden [B, S, Dim] and the new keys and values kv [planes, B, KVHeads, S, HeadDim], valid only during the call.
 func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, kv []float32) error) error {
 	S := len(tokens) / cache.B
-	in := append([]any{tensors.FromFlatDataAndDimensions(tokens, cache.B, S), tensors.FromFlatDataAndDimensions(pos0, cache.B)}, e.args...)
-	in = append(in, cache.planes...)
+	mask, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, cache.B, S, cache.T))
+	if err != nil {
+		return fmt.Errorf("allocating a mask: %w", err)
+	}
+	defer mask.FinalizeAll()
+	if err := tensors.MutableFlatData(mask, func(flat []float32) { fillMask(flat, pos0, S, cache.T) }); err != nil {
+		return err
+	}
+	in := []any{tensors.FromFlatDataAndDimensions(tokens, cache.B, S), tensors.FromFlatDataAndDimensions(pos0, cache.B), mask}
+	in = append(append(in, e.args...), cache.planes...)
 	out, err := e.body.Call(in...)
 	if err != nil {
 		return fmt.Errorf("running the decoder on %d×%d tokens with a cache of %d: %w", cache.B, S, cache.T, err)

@@ -22,33 +22,35 @@ import (
 // into chunks: in extend every key sits at its own position of the T axis whether it was cached or is new, so that sums run
 // in one order. This holds bit for bit on XLA-CPU for products of at least two rows, which is why no shape has only one.
 
-// minusInf stands for masked scores; exp of it is 0.
+// minusInf hides a score it is added to: exp of the sum is 0.
 const minusInf = float32(-1e30)
 
 // body is the input layout shared by extend and decode:
-// tokens [B, S] int32, position of the first [B] int32, embed, norm, weights of every layer, then the 2*Layers caches.
+// tokens [B, S] int32, position of the first [B] int32, the mask [B, S, T], embed, norm, weights of every layer, then the
+// 2*Layers caches. The mask is added to the scores. It is an input because XLA computes a mask made in the graph anew for
+// every score, which takes longer than all the rest of attention.
 type body struct {
 	cfg           *Config
 	B, S, T       int
 	g             *Graph
 	pos0          *Node // [B] int32
 	cos, sin      *Node // [B, S, 1, HeadDim/2]
-	keep          *Node // bool: extend [B, 1, 1, S, T], decode [B, 1, 1, T]
+	bias          *Node // the mask: extend [B, K, G, S, T], decode [B, K, G, T]
 	caches, newKV []*Node
 }
 
 // forward builds extend (S > 1) or decode (S = 1). Returns hidden [B, S, Dim] after the last norm and the new keys and
 // values [2*Layers, B, KVHeads, S, HeadDim].
 func (c *Config) forward(in []*Node) []*Node {
-	tokens, embed, norm := in[0], in[2], in[3]
+	tokens, embed, norm := in[0], in[3], in[4]
 	perLayer := 6
 	if c.Bias {
 		perLayer++
 	}
-	layers := in[4 : 4+perLayer*c.Layers]
-	m := &body{cfg: c, g: tokens.Graph(), pos0: in[1], caches: in[4+perLayer*c.Layers:]}
+	layers := in[5 : 5+perLayer*c.Layers]
+	m := &body{cfg: c, g: tokens.Graph(), pos0: in[1], caches: in[5+perLayer*c.Layers:]}
 	m.B, m.S, m.T = tokens.Shape().Dimensions[0], tokens.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
-	m.positions()
+	m.positions(in[2])
 
 	x := Reshape(Gather(embed, ExpandDims(tokens, -1)), m.B*m.S, c.Dim)
 	for l := range c.Layers {
@@ -66,20 +68,35 @@ func (c *Config) forward(in []*Node) []*Node {
 	return []*Node{hidden, Stack(m.newKV, 0)}
 }
 
-// positions prepares the rotation tables and the mask.
-func (m *body) positions() {
-	B, S, T := m.B, m.S, m.T
-	ints := func(axis int, dims ...int) *Node { return Iota(m.g, shapes.Make(dtypes.Int32, dims...), axis) }
-	pos := Add(ExpandDims(m.pos0, -1), ints(1, B, S)) // [B, S]
+// positions prepares the rotation tables, and mask [B, S, T] for the shape of the scores.
+func (m *body) positions(mask *Node) {
+	B, S, T, K, G := m.B, m.S, m.T, m.cfg.KVHeads, m.cfg.group()
+	pos := Add(ExpandDims(m.pos0, -1), Iota(m.g, shapes.Make(dtypes.Int32, B, S), 1)) // [B, S]
 	angle := Mul(ExpandDims(ConvertDType(pos, dtypes.Float32), -1), ExpandDims(Const(m.g, m.cfg.frequencies()), 0, 0))
 	m.cos, m.sin = ExpandDims(Cos(angle), 2), ExpandDims(Sin(angle), 2)
 	if S == 1 {
-		before := LessThan(ints(1, B, T), BroadcastToDims(pos, B, T))
-		m.keep = Reshape(before, B, 1, 1, T)
-		return
+		m.bias = BroadcastToDims(Reshape(mask, B, 1, 1, T), B, K, G, T)
+	} else {
+		m.bias = BroadcastToDims(Reshape(mask, B, 1, 1, S, T), B, K, G, S, T)
 	}
-	upTo := LessOrEqual(ints(2, B, S, T), BroadcastToDims(ExpandDims(pos, -1), B, S, T))
-	m.keep = Reshape(upTo, B, 1, 1, S, T)
+}
+
+// fillMask writes the mask [B, S, T] of a step. In extend (S > 1) a token sees those up to itself; in decode only those
+// before it, since its own key is not in the cache.
+func fillMask(mask []float32, pos0 []int32, S, T int) {
+	for b, first := range pos0 {
+		for i := range S {
+			row := mask[(b*S+i)*T:][:T]
+			seen := int(first) + i
+			if S > 1 {
+				seen++
+			}
+			clear(row[:min(seen, T)])
+			for j := seen; j < T; j++ {
+				row[j] = minusInf
+			}
+		}
+	}
 }
 
 // rotate applies rotary position embedding to v [B, S, heads, HeadDim].
@@ -109,7 +126,7 @@ func (m *body) attention(l int, qkv *Node) *Node {
 	} else {
 		keys, values := m.place(m.caches[2*l], k), m.place(m.caches[2*l+1], v)
 		scores := Reshape(Einsum("bkqd,bktd->bkqt", q, keys), B, K, G, S, T)
-		scores = mask(m.keep, scores)
+		scores = Add(scores, m.bias)
 		e := Exp(Sub(scores, ReduceAndKeep(scores, ReduceMax, -1)))
 		sum := Reshape(ReduceAndKeep(e, ReduceSum, -1), B, K, G*S, 1)
 		o = Div(Einsum("bkqt,bktd->bkqd", Reshape(e, B, K, G*S, T), values), sum)
@@ -120,8 +137,8 @@ func (m *body) attention(l int, qkv *Node) *Node {
 // attendOne is attention of a single new token a sequence, which sees the cache and itself: q [B, K, G, D], k and v
 // [B, K, 1, D]. The cache is not copied.
 func (m *body) attendOne(q, k, v, keys, values *Node) *Node {
-	old := mask(m.keep, Einsum("bkqd,bktd->bkqt", q, keys)) // [B, K, G, T]
-	own := ReduceAndKeep(Mul(q, k), ReduceSum, -1)          // [B, K, G, 1]
+	old := Add(Einsum("bkqd,bktd->bkqt", q, keys), m.bias) // [B, K, G, T]
+	own := ReduceAndKeep(Mul(q, k), ReduceSum, -1)         // [B, K, G, 1]
 	top := Max(ReduceAndKeep(old, ReduceMax, -1), own)
 	eOld, eOwn := Exp(Sub(old, top)), Exp(Sub(own, top))
 	sum := Add(ReduceAndKeep(eOld, ReduceSum, -1), eOwn)
@@ -137,12 +154,6 @@ func (m *body) place(cache, rows *Node) *Node {
 		placed[b] = DynamicUpdateSlice(Slice(cache, AxisElem(b)), Slice(rows, AxisElem(b)), []*Node{zero, zero, at, zero})
 	}
 	return Concatenate(placed, 0)
-}
-
-// mask replaces the scores that are not kept.
-func mask(keep, scores *Node) *Node {
-	dims := scores.Shape().Dimensions
-	return Where(BroadcastToDims(keep, dims...), scores, BroadcastToDims(Const(scores.Graph(), minusInf), dims...))
 }
 
 // headLogits: hidden [R, Dim] and the head [Vocab, Dim] to logits [R, Vocab].

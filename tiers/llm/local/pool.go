@@ -8,18 +8,10 @@ import (
 // pool is the replies being generated, one a slot of a cache that moves to another size when they need it.
 type pool struct {
 	eng    *engine
-	sizes  []int // batch sizes, ascending
+	B      int // slots; a step takes as long for one reply as for all
 	cache  *kvCache
 	slots  []*sequence // len is cache.B; nil where free
 	idling int         // steps since a smaller cache would have done
-}
-
-// batchSizes are the sizes of decode batches up to most.
-func batchSizes(most int) []int {
-	if most <= smallestBatch {
-		return []int{max(most, 2)}
-	}
-	return []int{smallestBatch, most}
 }
 
 const (
@@ -60,7 +52,7 @@ func (p *pool) join(seqs []*sequence, shapes *shapeSet) error {
 // resize moves to a cache with room for what runs and for joining: at once when it must grow, after a while when it could
 // shrink.
 func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
-	count, longest, running := len(joining), 0, 0
+	longest, running := 0, 0
 	for _, seq := range joining {
 		longest = max(longest, seq.n)
 	}
@@ -70,11 +62,10 @@ func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
 			longest = max(longest, seq.n)
 		}
 	}
-	count += running
-	fits := p.cache != nil && p.cache.B >= count && p.cache.T > longest
+	fits := p.cache != nil && p.cache.T > longest
 	if fits {
-		shape := shapes.choose(fit(p.sizes, count), 1, longest+1)
-		if shape.B >= p.cache.B && shape.T >= p.cache.T {
+		shape := shapes.choose(p.B, 1, longest+1)
+		if shape.T >= p.cache.T {
 			p.idling = 0
 			return nil
 		}
@@ -82,9 +73,9 @@ func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
 			return nil
 		}
 	}
-	shape := shapes.choose(fit(p.sizes, count), 1, longest+headroom)
+	shape := shapes.choose(p.B, 1, longest+headroom)
 	p.idling = 0
-	if p.cache != nil && shape.B == p.cache.B && shape.T == p.cache.T {
+	if p.cache != nil && shape.T == p.cache.T {
 		return nil
 	}
 	if running == 0 {

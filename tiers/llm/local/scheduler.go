@@ -52,7 +52,7 @@ func newScheduler(eng *engine, context, maxBatch int, cacheBytes int64) *schedul
 		inbox: make(chan []*sequence), ask: make(chan chan Stats), quit: make(chan struct{}), ended: make(chan struct{}),
 		scratch: map[int]*scratch{},
 	}
-	s.pool = &pool{eng: eng, sizes: batchSizes(maxBatch)}
+	s.pool = &pool{eng: eng, B: max(maxBatch, 2)}
 	s.rows.eng = eng
 	go s.run()
 	return s

@@ -7,14 +7,13 @@ type Shape struct{ B, S, T int }
 
 // The shapes of prefill: one long prompt at a time, a short rest of one, or many short ones together.
 const (
-	longS         = 256
-	shortS        = 64
-	manyB, manyS  = 8, 32
-	smallestBatch = 4 // of decode
+	longS        = 256
+	shortS       = 64
+	manyB, manyS = 8, 32
 )
 
-// shapeSet picks the compiled shape that serves a step. Compiling takes seconds, and a program made for a longer cache or
-// a larger batch gives the same numbers, only slower. So when nothing compiled fits, a generous shape is compiled; and a
+// shapeSet picks the compiled shape that serves a step. Compiling takes seconds, and a program made for a longer cache
+// gives the same numbers, only slower. So when nothing compiled fits, a generous shape is compiled; and a
 // closer one is compiled when a larger one has stood in for it often enough that this pays.
 type shapeSet struct {
 	lengths  []int // cache lengths, ascending
@@ -51,14 +50,12 @@ func fit(sizes []int, n int) int {
 	return sizes[min(i, len(sizes)-1)]
 }
 
-// choose returns the shape that runs a step of S tokens for B sequences with caches of at least n positions. In decode
-// (S = 1) a larger batch may stand in for a smaller one.
+// choose returns the shape that runs a step of S tokens for B sequences with caches of at least n positions.
 func (s *shapeSet) choose(B, S, n int) Shape {
 	want := Shape{B, S, fit(s.lengths, n)}
 	var best Shape
 	for _, c := range s.compiled {
-		fits := c.S == S && c.T >= want.T && (c.B == B || S == 1 && c.B > B)
-		if fits && (best == Shape{} || c.B*c.T < best.B*best.T) {
+		if c.S == S && c.B == B && c.T >= want.T && (best == Shape{} || c.T < best.T) {
 			best = c
 		}
 	}
