@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type Cache struct {
 	db      *sql.DB
 	path    string
 	flights flights[entry]
+	writing sync.Mutex // one writer at a time in this process: SQLite lets others poll for their turn, which is slow
 }
 
 // entry is a stored reply: a Response or a list of scores, with the usage of the call that made it.
@@ -163,8 +165,10 @@ func (c *Cache) store(ctx context.Context, key [sha256.Size]byte, client string,
 	if err != nil {
 		return entry{Usage: e.Usage}, c.fail("write to", err)
 	}
+	c.writing.Lock()
 	res, err := c.db.ExecContext(ctx, "INSERT INTO replies (key, client, reply, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		key[:], client, string(b), time.Now().UTC().Format(time.RFC3339))
+	c.writing.Unlock()
 	if err != nil {
 		return entry{Usage: e.Usage}, c.fail("write to", err)
 	}
