@@ -46,6 +46,7 @@ func FuzzLoCoMo(f *testing.F) {
 
 func FuzzLongMemEval(f *testing.F) {
 	f.Add([]byte(longMemEvalExample))
+	f.Add([]byte(`[null]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		checkRefused(t, decode(t.Context(), "f.json", bytes.NewReader(data), func(r *longMemEvalRecord) error {
 			q, h := r.convert()

@@ -134,15 +134,16 @@ var sums = sync.OnceValue(func() map[string]string {
 	return known
 })
 
-// record is what a decoded entry of a data file must be able to do.
-type record interface {
+// record is what a pointer to a decoded entry of a data file must be able to do.
+type record[T any] interface {
+	*T
 	// check says which field is missing or wrong: the first problem found.
 	check() error
 }
 
 // load is the one path by which data comes in: find the file, check its hash, decompress, decode, validate, and hand on
 // each record.
-func load[R record](ctx context.Context, s source, opts Options, each func(R) error) error {
+func load[T any, R record[T]](ctx context.Context, s source, opts Options, each func(R) error) error {
 	f, base, _, err := s.open(opts)
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func load[R record](ctx context.Context, s source, opts Options, each func(R) er
 
 // decode reads records from a JSON array or from JSON lines, compressed as the name's ending says (.gz, .xz). Errors
 // name the file, the record (counted from 1) and the field.
-func decode[R record](ctx context.Context, name string, r io.Reader, each func(R) error) error {
+func decode[T any, R record[T]](ctx context.Context, name string, r io.Reader, each func(R) error) error {
 	plain, err := decompress(name, r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -176,8 +177,8 @@ func decode[R record](ctx context.Context, name string, r io.Reader, each func(R
 		if array && !dec.More() {
 			break
 		}
-		var rec R
-		if err := dec.Decode(&rec); err == io.EOF && !array {
+		rec := R(new(T)) // not decoded as a pointer, which null would leave nil
+		if err := dec.Decode(rec); err == io.EOF && !array {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("%s: record %d: %w", name, n, unexpected(err))

@@ -17,7 +17,7 @@ type one struct {
 	A int `json:"a"`
 }
 
-func (r one) check() error {
+func (r *one) check() error {
 	if r.A == 0 {
 		return missing("a")
 	}
@@ -26,7 +26,7 @@ func (r one) check() error {
 
 func TestDecode(t *testing.T) {
 	sum := func(name string, data []byte) (total int, err error) {
-		err = decode(t.Context(), name, bytes.NewReader(data), func(r one) error { total += r.A; return nil })
+		err = decode(t.Context(), name, bytes.NewReader(data), func(r *one) error { total += r.A; return nil })
 		return total, err
 	}
 	for name, text := range map[string]string{
@@ -44,6 +44,7 @@ func TestDecode(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"f.json", ``, "unexpected EOF"},
 		{"f.json", `"text"`, "want a JSON list"},
+		{"f.json", `[{"a":1},null]`, `record 2: field "a" is missing`},
 		{"f.json", `[{"a":1},{"a":0}]`, `record 2: field "a" is missing`},
 		{"f.json", `[{"a":1},{"a":"x"}]`, `record 2: field "a" is a string, want int`},
 		{"f.json", `[{"a":1},`, "record 2: unexpected EOF"},
@@ -62,7 +63,7 @@ func TestDecode(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	err := decode(ctx, "f.json", strings.NewReader(`[{"a":1}]`), func(one) error { return nil })
+	err := decode(ctx, "f.json", strings.NewReader(`[{"a":1}]`), func(*one) error { return nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context gives %v", err)
 	}

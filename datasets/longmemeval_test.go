@@ -39,8 +39,8 @@ func TestLongMemEvalRecord(t *testing.T) {
 func TestLongMemEvalPublished(t *testing.T) {
 	// Make such a file of the oracle's records: they have the same ids and form.
 	var all []json.RawMessage
-	err := load(t.Context(), oracleSpec.sources(test)[0], Options{}, func(r rawRecord) error {
-		all = append(all, json.RawMessage(r))
+	err := load(t.Context(), oracleSpec.sources(test)[0], Options{}, func(r *rawRecord) error {
+		all = append(all, json.RawMessage(*r))
 		return nil
 	})
 	if err != nil {
@@ -77,4 +77,4 @@ type rawRecord json.RawMessage
 
 func (r *rawRecord) UnmarshalJSON(data []byte) error { *r = slices.Clone(data); return nil }
 
-func (rawRecord) check() error { return nil }
+func (*rawRecord) check() error { return nil }
