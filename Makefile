@@ -1,0 +1,71 @@
+# BudgetMem for Go. `make run` and `make test` set up what they need first. `make help` lists the targets.
+
+GO     ?= go
+PYTHON ?= python3
+
+# The pure-Go backend is several times as fast with Go's SIMD packages, where this Go still has that experiment.
+export GOEXPERIMENT ?= $(shell GOEXPERIMENT=simd $(GO) version >/dev/null 2>&1 && echo simd)
+
+VENV      := .venv
+BENCH     := $(VENV)/bench
+BMEM      := bin/bmem
+RUN       ?= --dataset locomo --split test --axis implementation --policy low,mid,high,random --questions 12
+FUZZTIME  ?= 60s
+# Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
+RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
+
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.stamp $(BMEM) models ## engine, program and models; quick when they are there
+
+$(VENV)/.stamp: requirements.txt
+	@scripts/check_tools.sh $(GO) $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements.txt
+	@touch $@
+
+# Go knows best what has to be built anew.
+.PHONY: $(BMEM)
+$(BMEM):
+	@scripts/check_tools.sh $(GO) $(PYTHON)
+	$(GO) build -o $@ ./cmd/bmem
+
+models: $(BMEM)
+	@$(BMEM) models pull all-minilm-l6-v2 smollm2-135m-instruct
+	@$(BMEM) models pull
+
+run: setup ## answer real LoCoMo questions with local models, and show what each policy earned and cost
+	$(BMEM) eval $(RUN)
+
+test: setup check ## everything that must pass
+	$(GO) test ./...
+	$(MAKE) race
+
+check: ## form and vet
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+
+race: ## tests of concurrent code under the race detector
+	$(GO) test -race $(RACE)
+	$(GO) test -race -run Concurrent ./bmem/embed
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@scripts/fuzz.sh $(GO) $(FUZZTIME)
+
+$(BENCH)/.stamp: $(VENV)/.stamp requirements-bench.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python $(PIP) -r requirements-bench.txt
+	@touch $@
+
+bench-embed: setup $(BENCH)/.stamp ## our embedding throughput over onnxruntime's
+	$(BENCH)/bin/python scripts/bench_embed.py
+
+bench-llm: setup $(BENCH)/.stamp ## our prefill and decoding over llama.cpp's
+	$(BENCH)/bin/python scripts/bench_llm.py
+
+clean: ## remove what setup and runs made here; the models' cache stays
+	rm -rf $(VENV) bin runs
