@@ -28,6 +28,6 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDataCmd(), newModelsCmd(), newScoreCmd())
+	root.AddCommand(newAskCmd(), newDataCmd(), newEvalCmd(), newModelsCmd(), newScoreCmd())
 	return root
 }

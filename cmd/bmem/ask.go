@@ -1,0 +1,150 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+)
+
+func newAskCmd() *cobra.Command {
+	var flags systemFlags
+	var file, policy, date string
+	var explain, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ask --memory FILE QUESTION",
+		Short: "Ask a question of a conversation of your own",
+		Long: `Ask a question of a conversation of your own.
+
+The file holds one turn a line, as JSON:
+
+  {"session": "1", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
+
+Only text is required. What is embedded and extracted is kept, so the next question is quicker.`,
+		Example: `  bmem ask --memory talk.jsonl "Where does Ann live?"
+  bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			turns, err := bmem.ReadTurnsFile(file)
+			if err != nil {
+				return err
+			}
+			sys, err := flags.open(cmd.Context(), cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer closing(sys, &err)
+			memory, err := contentName(turns)
+			if err != nil {
+				return err
+			}
+			if err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
+				return err
+			}
+			answer, err := sys.Memory.Ask(cmd.Context(), args[0], bmem.WithMemory(memory), bmem.WithTiers(policy), bmem.WithTopK(flags.topK),
+				bmem.WithKeepK(flags.keepK), bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date))
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), answer)
+			}
+			return printAnswer(cmd.OutOrStdout(), answer, turns, explain)
+		},
+	}
+	flags.bind(cmd.Flags())
+	cmd.Flags().StringVar(&file, "memory", "", "file with the conversation")
+	cmd.Flags().StringVar(&policy, "policy", "high", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random")
+	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
+	cmd.Flags().BoolVar(&explain, "explain", false, "print what each module did, at which tier, for how much")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON, trace included")
+	if err := cmd.MarkFlagRequired("memory"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	return cmd
+}
+
+// closing closes c at the end of a function and reports an error of that, if there is no other.
+func closing(c io.Closer, err *error) {
+	if e := c.Close(); e != nil && *err == nil {
+		*err = e
+	}
+}
+
+// contentName names a conversation by what it says, so that an edited file is another memory. Vectors are shared.
+func contentName(turns []chunk.Turn) (string, error) {
+	data, err := json.Marshal(turns)
+	if err != nil {
+		return "", fmt.Errorf("name the conversation: %w", err)
+	}
+	return fmt.Sprintf("conversation %.8x", sha256.Sum256(data)), nil
+}
+
+// printAnswer prints the answer, the turns it rests on, and on request the trace.
+func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) error {
+	var b strings.Builder
+	fmt.Fprintln(&b, a.Text)
+	if explain {
+		explainTrace(&b, a, turns)
+	} else if len(a.Evidence) > 0 {
+		fmt.Fprintf(&b, "\nfrom turns %s\n", strings.Join(a.Evidence, ", "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func explainTrace(b *strings.Builder, a bmem.Answer, turns []chunk.Turn) {
+	t := a.Trace
+	said := map[string]chunk.Turn{}
+	for _, turn := range turns {
+		said[turn.ID] = turn
+	}
+	fmt.Fprintf(b, "\nretrieved by %s, top %d:\n", t.Retrieval, t.TopK)
+	kept := map[string]float64{}
+	for _, k := range t.Kept {
+		kept[k.Chunk] = k.Score
+	}
+	for _, f := range t.Retrieved {
+		mark := "dropped"
+		if relevance, ok := kept[f.Chunk]; ok {
+			mark = fmt.Sprintf("kept, relevance %.2f", relevance)
+		}
+		fmt.Fprintf(b, "  chunk %s (score %.2f, %s)\n", f.Chunk, f.Score, mark)
+		for _, id := range f.Turns {
+			fmt.Fprintf(b, "    %s  %s\n", id, clip(said[id].String(), 110))
+		}
+	}
+	for _, m := range t.Modules {
+		fmt.Fprintf(b, "\n%s: %s", m.Module, m.Served)
+		if m.Served != m.Asked {
+			fmt.Fprintf(b, " instead of %s (%s)", m.Asked, m.Why)
+		}
+		fmt.Fprintf(b, ", %s; %d calls, %d + %d tokens, $%.3g, %.0f ms\n", m.Method, m.Usage.Calls, m.Usage.In, m.Usage.Out, m.Usage.Dollars, m.MS)
+		for _, note := range m.Notes {
+			fmt.Fprintf(b, "  note: %s\n", note)
+		}
+		for _, fact := range m.Facts {
+			fmt.Fprintf(b, "  - %s\n", fact)
+		}
+	}
+	fmt.Fprintf(b, "\nthe answer was written from:\n  %s\n", strings.ReplaceAll(t.Summary, "\n", "\n  "))
+	u, c := t.Usage(), t.Answer.Usage
+	fmt.Fprintf(b, "\nanswer by %s: %d + %d tokens, $%.3g, %.0f ms\ntotal: %d calls (%d from the cache), %d + %d tokens, $%.3g, %.0f ms\n",
+		t.Answer.Model, c.In, c.Out, c.Dollars, c.MS, u.Calls, u.Cached, u.In, u.Out, u.Dollars, t.MS())
+}
+
+// clip cuts a text to n runes, on one line.
+func clip(s string, n int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > n {
+		return string(r[:n]) + "…"
+	}
+	return s
+}

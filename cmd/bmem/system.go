@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/pflag"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+)
+
+// systemFlags are the flags of every verb that answers questions.
+type systemFlags struct {
+	spec      setup.Spec
+	topK      int
+	keepK     int
+	retrieval string
+}
+
+func (f *systemFlags) bind(flags *pflag.FlagSet) {
+	s := &f.spec
+	flags.StringVar(&s.Backend, "backend", "", "what computes local models: "+setup.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
+	flags.StringVar(&s.Model, "model", "", "answering model: a name of `bmem models list`, a GGUF file, or with --endpoint the endpoint's name (default the best that is here)")
+	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
+	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment variable that holds the endpoint's key; may be repeated")
+	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
+	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")
+	flags.StringVar(&s.CacheDir, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+	flags.Float64Var(&s.MaxDollars, "max-dollars", 0, "spend limit in dollars; 0 sets none")
+	flags.IntVar(&f.topK, "top-k", bmem.DefaultTopK, "chunks to retrieve")
+	flags.IntVar(&f.keepK, "keep", bmem.DefaultKeepK, "chunks the filter may keep")
+	flags.StringVar(&f.retrieval, "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25 or hybrid")
+}
+
+// open opens the system and says on w what takes long.
+func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, error) {
+	if _, err := retrieve.ParseMode(f.retrieval); err != nil {
+		return nil, err
+	}
+	if f.spec.MaxDollars < 0 {
+		return nil, fmt.Errorf("--max-dollars %v: must not be negative", f.spec.MaxDollars)
+	}
+	if len(f.spec.Endpoints) > 0 && f.spec.Model == "" {
+		return nil, fmt.Errorf("--endpoint needs --model: the name that the endpoint knows the model by")
+	}
+	var last time.Time
+	f.spec.Progress = func(memory string, done, total int) {
+		if done == total || time.Since(last) >= 5*time.Second {
+			last = time.Now()
+			fmt.Fprintf(w, "embedding %s: %d of %d texts\n", memory, done, total)
+		}
+	}
+	log := slog.New(slog.NewTextHandler(w, nil))
+	sys, err := setup.Open(ctx, f.spec, log)
+	if err != nil {
+		return nil, err
+	}
+	if sys.Chosen != "" {
+		fmt.Fprintln(w, "model", sys.Chosen)
+	}
+	return sys, nil
+}
+
+// isTerminal says whether w is a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
