@@ -1,0 +1,115 @@
+package budgetmem
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/budgetmem/budgetmem"
+
+// rooms says what each room may import of the others, of its own packages any. A room is a folder with all
+// below it; the longest name counts. Imports point one way: cmd → experiments → bmem → tiers, router → tiers/llm, bmem/embed.
+// A router knows nothing of tiers, tiers nothing of routers, and kernel shows results and computes none.
+var rooms = map[string][]string{
+	"":                 {},
+	"bmem":             {"bmem/chunk", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
+	"bmem/chunk":       {},
+	"bmem/embed":       {"tiers/llm", "tiers/llm/openai", "internal"},
+	"bmem/retrieve":    {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
+	"bmem/setup":       {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/local", "tiers/llm/openai", "internal"},
+	"bmem/store":       {"bmem/chunk", "bmem/embed", "internal"},
+	"cmd":              nil, // anything
+	"datasets":         {"bmem/chunk", "internal"},
+	"experiments":      {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "kernel", "router", "tiers", "tiers/llm", "internal"},
+	"internal":         {},
+	"kernel":           {},
+	"router":           {"internal"},
+	"router/portable":  {},
+	"tiers":            {"bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
+	"tiers/llm":        {"internal"},
+	"tiers/llm/local":  {"tiers/llm", "internal"},
+	"tiers/llm/openai": {"tiers/llm", "internal"},
+}
+
+// pkg is what `go list -json` tells of a package. Tests may import what they like.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Standard   bool
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	pkgs := list(t, "./...")
+	if len(pkgs) < 10 {
+		t.Fatalf("go list found %d packages", len(pkgs))
+	}
+	for _, p := range pkgs {
+		from := room(p.ImportPath)
+		allowed, known := rooms[from]
+		if !known {
+			t.Errorf("package %s lies in no room", p.ImportPath)
+		}
+		for _, path := range p.Imports {
+			to, ours := strings.CutPrefix(path, module+"/")
+			if !ours {
+				if from == "router/portable" && strings.Contains(strings.SplitN(path, "/", 2)[0], ".") {
+					t.Errorf("%s imports %s; it may import the standard library only", p.ImportPath, path)
+				}
+				continue
+			}
+			if to = room(path); to != from && allowed != nil && !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s, which its room may not", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+// Whoever imports an exported router must not get a tensor library or a database with it; nor must the shared types.
+func TestSmallPackagesStaySmall(t *testing.T) {
+	for _, name := range []string{"./router", "./bmem/chunk"} {
+		for _, p := range list(t, "-deps", name) {
+			if !p.Standard && !strings.HasPrefix(p.ImportPath, module) {
+				t.Errorf("%s depends on %s", name, p.ImportPath)
+			}
+		}
+	}
+}
+
+// room returns the longest room that a package lies in.
+func room(path string) string {
+	path = strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
+	best := ""
+	for name := range rooms {
+		if (path == name || strings.HasPrefix(path, name+"/")) && len(name) > len(best) {
+			best = name
+		}
+	}
+	return best
+}
+
+func list(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var pkgs []pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
