@@ -1,0 +1,241 @@
+package retrieve
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// featureNames names the columns that corpus.features returns, in order. "cos" is the inner product of the question's vector and another,
+// "bm25" a tenth of BM25, "cover" the share of the question's content words found, weighted by rarity.
+var featureNames = []string{
+	"cos", "cos_prev", "cos_next", // the turn, its neighbours
+	"cos_pair",     // the turn and the one it replies to, taken together
+	"cos_chunk",    // the chunk
+	"cos_session",  // mean of the session's three best turns
+	"cos_feedback", // the turn and the mean of the five turns that look best at first sight
+	"bm25", "bm25_prev", "bm25_next", "bm25_chunk", "bm25_session",
+	"cover", "cover_window", "cover_chunk", "cover_session", // window: the turn and its neighbours
+	"said_by_asked",  // the question names the turn's speaker
+	"said_by_other",  // it names somebody else who speaks in this memory
+	"reply_to_asked", // the turn before was said by the one it names
+	"asks_when_has_time", "asks_number_has_number", "asks_who_has_name", "asks_where_has_name",
+	"has_time", "has_number", "has_name",
+	"is_question", "reply_to_question", "size", "size_prev",
+	"date_match", // share of the question's day, month and year that are the session's
+}
+
+// asked is a question taken apart.
+type asked struct {
+	stems    []int32        // of the content words, each once, -1 where no turn holds it; names of speakers left out
+	speakers map[int32]bool // stems of the speakers' names that occur
+	dates    map[string]bool
+
+	when, number, who, where float64 // 1 if it asks for that
+}
+
+// cues says by which words a question asks for a time, a number, a person, a place.
+var cues = struct{ when, number, who, where map[string]bool }{
+	set("when date day month year long ago"), set("many much often number"), set("who whom whose"), set("where city country place"),
+}
+
+func (c *corpus) parse(question string) asked {
+	q := asked{speakers: map[int32]bool{}, dates: dateParts(question)}
+	for _, w := range words(question) {
+		w = strings.ToLower(w)
+		q.when = max(q.when, indicator(cues.when[w]))
+		q.number = max(q.number, indicator(cues.number[w]))
+		q.who = max(q.who, indicator(cues.who[w]))
+		q.where = max(q.where, indicator(cues.where[w]))
+		if isStop(w) {
+			continue
+		}
+		s := c.vocabulary.find(w)
+		switch {
+		case c.isSpeaker(s):
+			q.speakers[s] = true
+		case s < 0 || !slices.Contains(q.stems, s):
+			q.stems = append(q.stems, s)
+		}
+	}
+	return q
+}
+
+func (c *corpus) isSpeaker(stem int32) bool {
+	return slices.ContainsFunc(c.speakers, func(name map[int32]bool) bool { return name[stem] })
+}
+
+// features returns one row of featureNames a turn. chunkVectors are the unit embeddings of the chunks.
+func (c *corpus) features(question Query, chunkVectors [][]float32) [][]float64 {
+	n := len(c.turns)
+	q := c.parse(question.Text)
+
+	cos := make([]float64, n)
+	pair := make([]float64, n)
+	for i, v := range c.vectors {
+		cos[i] = dot(question.Vector, v)
+		pair[i] = cos[i]
+		if p := c.turns[i].prev; p >= 0 {
+			pair[i] = (cos[p] + cos[i]) / c.turns[i].pairNorm
+		}
+	}
+	cosChunk := make([]float64, len(chunkVectors))
+	for i, v := range chunkVectors {
+		cosChunk[i] = dot(question.Vector, v)
+	}
+	bm := c.inTurns.bm25(q.stems)
+	bmChunk, bmSession := c.inChunks.bm25(q.stems), c.inSessions.bm25(q.stems)
+	cosSession := c.bestThree(cos)
+	feedback := c.feedback(cos, bm)
+	cover := c.cover(q)
+	said := make([]float64, len(c.speakers)) // 1 for each speaker that the question names
+	for i, name := range c.speakers {
+		for s := range name {
+			said[i] = max(said[i], indicator(q.speakers[s]))
+		}
+	}
+	dateMatch := make([]float64, len(c.dates))
+	for i, parts := range c.dates {
+		for p := range q.dates {
+			dateMatch[i] += indicator(parts[p]) / float64(len(q.dates))
+		}
+	}
+
+	meanCos := mean(cos)
+	rows := make([][]float64, n)
+	for i, t := range c.turns {
+		// What a missing neighbour counts as: a turn like any other.
+		prev, next := turnFacts{}, -1
+		cosPrev, cosNext, bmPrev, bmNext := meanCos, meanCos, 0.0, 0.0
+		if t.prev >= 0 {
+			prev, cosPrev, bmPrev = c.turns[t.prev], cos[t.prev], bm[t.prev]
+		}
+		if next = t.next; next >= 0 {
+			cosNext, bmNext = cos[next], bm[next]
+		}
+		other := indicator(len(q.speakers) > 0 && t.speaker > 0 && said[t.speaker] == 0)
+		rows[i] = []float64{
+			cos[i], cosPrev, cosNext, pair[i], cosChunk[t.chunk], cosSession[t.session], feedback[i],
+			bm[i] / 10, bmPrev / 10, bmNext / 10, bmChunk[t.chunk] / 10, bmSession[t.session] / 10,
+			cover.turn[i], cover.window[i], cover.chunk[t.chunk], cover.session[t.session],
+			said[t.speaker], other, said[prev.speaker],
+			q.when * t.time, q.number * t.number, q.who * t.name, q.where * t.name, t.time, t.number, t.name,
+			t.question, prev.question, t.size, prev.size,
+			dateMatch[t.date],
+		}
+	}
+	return rows
+}
+
+// bestThree returns, for each session, the mean of its three best scores; a session of fewer turns has zeros for the rest.
+func (c *corpus) bestThree(scores []float64) []float64 {
+	best := make([][3]float64, len(c.inSessions.lengths))
+	for i, t := range c.turns {
+		b, v := &best[t.session], scores[i]
+		for j := range b {
+			if v > b[j] {
+				b[j], v = v, b[j]
+			}
+		}
+	}
+	out := make([]float64, len(best))
+	for i, b := range best {
+		out[i] = (b[0] + b[1] + b[2]) / 3
+	}
+	return out
+}
+
+// feedback returns each turn's cosine to the mean of the five turns that score best by standardised cosine plus BM25.
+func (c *corpus) feedback(cos, bm []float64) []float64 {
+	out := make([]float64, len(cos))
+	if len(cos) == 0 {
+		return out
+	}
+	sum := standardise(cos)
+	for i, s := range standardise(bm) {
+		sum[i] += s
+	}
+	centre := make([]float32, len(c.vectors[0]))
+	for _, i := range top(sum, 5) {
+		for j, x := range c.vectors[i] {
+			centre[j] += x
+		}
+	}
+	norm := math.Sqrt(dot(centre, centre)) + 1e-9
+	for i, v := range c.vectors {
+		out[i] = dot(centre, v) / norm
+	}
+	return out
+}
+
+// coverage is the share of a question's words found in each turn, each turn with its neighbours, each chunk and each session.
+type coverage struct{ turn, window, chunk, session []float64 }
+
+// cover weighs each word by its rarity among the turns. A word that occurs nowhere counts half: it may be misspelt or said otherwise.
+func (c *corpus) cover(q asked) coverage {
+	total := 1e-9
+	for _, s := range q.stems {
+		w := c.inTurns.idf(s)
+		if s < 0 {
+			w /= 2
+		}
+		total += w
+	}
+	units := func(n int) tally { return tally{make([]float64, n), make([]int, n)} }
+	turn, window, chunk, session := units(len(c.turns)), units(len(c.turns)), units(len(c.first)-1), units(len(c.inSessions.lengths))
+	for k, s := range q.stems {
+		if s < 0 {
+			continue
+		}
+		w := c.inTurns.idf(s) / total
+		for _, p := range c.inTurns.postings[s] {
+			t := c.turns[p.text]
+			turn.add(int(p.text), k, w)
+			for _, u := range [...]int{t.prev, int(p.text), t.next} {
+				window.add(u, k, w)
+			}
+			chunk.add(t.chunk, k, w)
+			session.add(t.session, k, w)
+		}
+		for _, p := range c.inSessions.postings[s] { // the session's name
+			session.add(int(p.text), k, w)
+		}
+	}
+	return coverage{turn.sums, window.sums, chunk.sums, session.sums}
+}
+
+// tally adds each word to a unit once.
+type tally struct {
+	sums []float64
+	seen []int // number of the last word added, plus one
+}
+
+func (t tally) add(unit, word int, weight float64) {
+	if unit >= 0 && t.seen[unit] != word+1 {
+		t.seen[unit] = word + 1
+		t.sums[unit] += weight
+	}
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(max(1, len(values)))
+}
+
+// standardise shifts and scales values to mean 0 and deviation 1.
+func standardise(values []float64) []float64 {
+	m := mean(values)
+	square := 0.0
+	for _, v := range values {
+		square += (v - m) * (v - m)
+	}
+	deviation := math.Sqrt(square/float64(max(1, len(values)))) + 1e-9
+	out := make([]float64, len(values))
+	for i, v := range values {
+		out[i] = (v - m) / deviation
+	}
+	return out
+}

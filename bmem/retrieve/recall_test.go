@@ -1,0 +1,243 @@
+package retrieve
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/internal/backend"
+)
+
+// Environment variables of the tests that need the embedder.
+const (
+	envMiniLM = "BUDGETMEM_TEST_MINILM" // folder of the weights; `make test` sets it
+	envStore  = "BUDGETMEM_TEST_STORE"  // a store file that keeps the vectors between runs; a temporary one if not set
+)
+
+var tables = flag.String("tables", "", "data set of which TestTables prints recall on training and validation questions")
+
+// bench holds what retrieval is measured with.
+type bench struct {
+	embedder *embed.MiniLM
+	store    *store.Store
+	loaded   map[string]bool // memories in the store
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	dir := os.Getenv(envMiniLM)
+	if dir == "" {
+		t.Skipf("no embedder weights here: run `make setup`, then name their folder in %s", envMiniLM)
+	}
+	be, err := backend.Open("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(be.Finalize)
+	b := &bench{loaded: map[string]bool{}}
+	if b.embedder, err = embed.OpenMiniLM(dir, be); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.embedder.Close() })
+	if b.store, err = store.Open(cmp.Or(os.Getenv(envStore), filepath.Join(t.TempDir(), "memory.db"))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.store.Close() })
+	return b
+}
+
+func dataset(t *testing.T, name string) datasets.Dataset {
+	t.Helper()
+	d, err := datasets.Open(name, datasets.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// questions returns those of a split that have evidence.
+func questions(t *testing.T, d datasets.Dataset, split datasets.Split) []datasets.Question {
+	t.Helper()
+	qs, err := d.Questions(t.Context(), split)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(slices.Clone(qs), func(q datasets.Question) bool { return len(q.Evidence) == 0 })
+}
+
+// retriever returns one over a history, and puts it into the store first if need be.
+func (b *bench) retriever(t *testing.T, d datasets.Dataset, history string, mode Mode) Retriever {
+	t.Helper()
+	name := d.Name() + "/" + history
+	if !b.loaded[name] {
+		h, err := d.History(t.Context(), history)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunks := chunk.Split(h.Turns, b.embedder.Count, d.ChunkTokens())
+		if err := b.store.PutMemory(t.Context(), name, h.Turns, chunks); err != nil {
+			t.Fatal(err)
+		}
+		b.loaded[name] = true
+	}
+	r, err := Load(t.Context(), b.store, b.embedder, name, mode, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// queries embeds the questions' texts.
+func (b *bench) queries(t *testing.T, qs []datasets.Question) []Query {
+	t.Helper()
+	texts := make([]string, len(qs))
+	for i, q := range qs {
+		texts[i] = q.Text
+	}
+	vectors, err := b.store.Vectors(t.Context(), b.embedder, texts, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]Query, len(qs))
+	for i := range qs {
+		out[i] = Query{texts[i], vectors[i]}
+	}
+	return out
+}
+
+// The depths at which recall is measured.
+var (
+	chunkDepths = []int{1, 2, 5, 10}
+	turnDepths  = []int{5, 10, 20, 40}
+)
+
+// recalls is the mean recall of evidence turns inside the best chunks and among the best turns, and of evidence sessions inside the best
+// chunks, over n questions.
+type recalls struct {
+	n        int
+	chunks   [4]float64
+	turns    [4]float64 // zero for modes that do not rank turns
+	sessions [4]float64
+}
+
+func (r *recalls) add(q datasets.Question, ranked []Hit) {
+	r.n++
+	type turn struct {
+		id    string
+		score float64
+	}
+	var turns []turn
+	for _, h := range ranked {
+		for i, s := range h.TurnScores {
+			turns = append(turns, turn{h.Turns[i].ID, s})
+		}
+	}
+	slices.SortStableFunc(turns, func(a, b turn) int { return cmp.Compare(b.score, a.score) })
+	for i, k := range chunkDepths {
+		var ids, sessions []string
+		for _, h := range ranked[:min(k, len(ranked))] {
+			ids = append(ids, h.TurnIDs()...)
+			sessions = append(sessions, h.Session)
+		}
+		r.chunks[i] += share(q.Evidence, ids)
+		r.sessions[i] += share(q.EvidenceSessions, sessions)
+	}
+	for i, k := range turnDepths {
+		var ids []string
+		for _, t := range turns[:min(k, len(turns))] {
+			ids = append(ids, t.id)
+		}
+		r.turns[i] += share(q.Evidence, ids)
+	}
+}
+
+// share is the part of want that got holds.
+func share(want, got []string) float64 {
+	n := 0.0
+	for _, w := range want {
+		n += indicator(slices.Contains(got, w))
+	}
+	return n / float64(max(1, len(want)))
+}
+
+func (r recalls) String() string {
+	var s strings.Builder
+	for _, part := range []struct {
+		what   string
+		values [4]float64
+	}{{"chunks", r.chunks}, {"turns", r.turns}, {"sessions", r.sessions}} {
+		fmt.Fprintf(&s, " | %s", part.what)
+		for _, v := range part.values {
+			fmt.Fprintf(&s, " %.3f", v/float64(r.n))
+		}
+	}
+	return fmt.Sprintf("%4d%s", r.n, s.String())
+}
+
+// measure ranks every question's whole memory.
+func (b *bench) measure(t *testing.T, d datasets.Dataset, split datasets.Split, mode Mode) (all recalls, byCategory map[string]*recalls) {
+	t.Helper()
+	qs := questions(t, d, split)
+	byCategory = map[string]*recalls{}
+	retrievers := map[string]Retriever{}
+	for i, query := range b.queries(t, qs) {
+		q := qs[i]
+		if retrievers[q.History] == nil {
+			retrievers[q.History] = b.retriever(t, d, q.History, mode)
+		}
+		ranked, err := retrievers[q.History].Retrieve(t.Context(), query, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.add(q, ranked)
+		if byCategory[q.Category] == nil {
+			byCategory[q.Category] = &recalls{}
+		}
+		byCategory[q.Category].add(q, ranked)
+	}
+	return all, byCategory
+}
+
+// TestRecall holds hybrid retrieval to what it promises on the LoCoMo validation conversations.
+func TestRecall(t *testing.T) {
+	b := newBench(t)
+	d := dataset(t, "locomo")
+	inTop5 := map[Mode]float64{}
+	for _, mode := range Modes() {
+		all, _ := b.measure(t, d, datasets.Validation, mode)
+		t.Logf("%-7s %v", mode, all)
+		inTop5[mode] = all.chunks[2] / float64(all.n)
+	}
+	if hybrid, dense := inTop5[Hybrid], inTop5[Dense]; hybrid < 0.88 || hybrid < dense+0.3 {
+		t.Errorf("evidence recall in the top 5 chunks is %.3f, of dense retrieval %.3f; want at least 0.88, and 0.3 more than dense", hybrid, dense)
+	}
+}
+
+// TestTables prints recall by mode and category: go test ./bmem/retrieve -run TestTables -v -tables locomo
+func TestTables(t *testing.T) {
+	if *tables == "" {
+		t.Skip("prints only, when given -tables DATASET")
+	}
+	b := newBench(t)
+	d := dataset(t, *tables)
+	t.Logf("chunks and sessions at %v, turns at %v", chunkDepths, turnDepths)
+	for _, split := range []datasets.Split{datasets.Train, datasets.Validation} {
+		for _, mode := range Modes() {
+			all, byCategory := b.measure(t, d, split, mode)
+			t.Logf("%-10s %-7s %-18s %v", split, mode, "all", all)
+			for _, c := range slices.Sorted(maps.Keys(byCategory)) {
+				t.Logf("%-10s %-7s %-18s %v", split, mode, c, byCategory[c])
+			}
+		}
+	}
+}
