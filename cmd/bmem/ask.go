@@ -32,6 +32,9 @@ Only text is required. What is embedded and extracted is kept, so the next quest
   bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := flags.check(); err != nil {
+				return err
+			}
 			turns, err := bmem.ReadTurnsFile(file)
 			if err != nil {
 				return err

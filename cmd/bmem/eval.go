@@ -73,6 +73,9 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if f.questions < 0 || f.inFlight < 0 {
 		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
 	}
+	if err := f.system.check(); err != nil {
+		return err
+	}
 	data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
 	if err != nil {
 		return err

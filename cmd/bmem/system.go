@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,17 +40,24 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.retrieval, "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25 or hybrid")
 }
 
+// check finds flags that cannot work before anything slow is done.
+func (f *systemFlags) check() error {
+	if _, err := retrieve.ParseMode(f.retrieval); err != nil {
+		return err
+	}
+	switch {
+	case f.topK < 1 || f.keepK < 1:
+		return fmt.Errorf("--top-k %d, --keep %d: must be at least 1", f.topK, f.keepK)
+	case !(f.spec.MaxDollars >= 0):
+		return fmt.Errorf("--max-dollars %v: must not be negative", f.spec.MaxDollars)
+	case len(f.spec.Endpoints) > 0 && f.spec.Model == "":
+		return errors.New("--endpoint needs --model: the name that the endpoint knows the model by")
+	}
+	return nil
+}
+
 // open opens the system and says on w what takes long.
 func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, error) {
-	if _, err := retrieve.ParseMode(f.retrieval); err != nil {
-		return nil, err
-	}
-	if f.spec.MaxDollars < 0 {
-		return nil, fmt.Errorf("--max-dollars %v: must not be negative", f.spec.MaxDollars)
-	}
-	if len(f.spec.Endpoints) > 0 && f.spec.Model == "" {
-		return nil, fmt.Errorf("--endpoint needs --model: the name that the endpoint knows the model by")
-	}
 	var last time.Time
 	f.spec.Progress = func(memory string, done, total int) {
 		if done == total || time.Since(last) >= 5*time.Second {
