@@ -33,7 +33,8 @@ type Options struct {
 	Retrieval   retrieve.Mode
 	Policy      router.Policy
 	AnswerStyle tiers.AnswerStyle
-	// Progress, if not nil, is told how many of the texts that Add has to embed are done.
+	// Progress, if not nil, is told how many of the texts that Add has to embed are done; by several goroutines at once if
+	// several memories are added at once.
 	Progress func(memory string, done, total int)
 }
 

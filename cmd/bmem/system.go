@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -58,8 +59,11 @@ func (f *systemFlags) check() error {
 
 // open opens the system and says on w what takes long.
 func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, error) {
+	var mu sync.Mutex // two memories may be embedded at one time
 	var last time.Time
 	f.spec.Progress = func(memory string, done, total int) {
+		mu.Lock()
+		defer mu.Unlock()
 		if done == total || time.Since(last) >= 5*time.Second {
 			last = time.Now()
 			fmt.Fprintf(w, "embedding %s: %d of %d texts\n", memory, done, total)
