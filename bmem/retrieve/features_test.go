@@ -1,0 +1,188 @@
+package retrieve
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+)
+
+func TestWords(t *testing.T) {
+	for text, want := range map[string][]string{
+		"Ann’s dog isn't 3 years-old!": {"Ann", "dog", "isn't", "3", "years", "old"},
+		"'quoted' JAMES'S café, naïve": {"quoted", "JAMES", "café", "naïve"},
+		"":                             {},
+		" '' 's ":                      {"s"},
+		"日本 2023/05/20 \U0001F600 x":   {"日本", "2023", "05", "20", "x"},
+	} {
+		if got := words(text); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	if got := contentWords("What did the dog's owner say?"); !slices.Equal(got, []string{"dog", "owner", "say"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := contentWords("Who are you?"); !slices.Equal(got, []string{"who", "are", "you"}) {
+		t.Errorf("a question of stop words only: got %q", got)
+	}
+}
+
+func TestDateParts(t *testing.T) {
+	for text, want := range map[string]string{
+		"1:56 pm on 8 May, 2023":               "d8 m5 y2023",
+		"2023/05/20 (Sat) 02:21":               "d20 m5 y2023",
+		"2023-05-07":                           "d7 m5 y2023",
+		"What happened on July 3rd?":           "d3 m7",
+		"the 2nd of January 1999":              "d2 m1 y1999",
+		"during September, or in Oct 2022":     "m10 m9 y2022",
+		"You may march on at 10, it may be 12": "",
+		"What did they decide in the summer?":  "",
+		"last December":                        "m12",
+		"99999999999999999999 may 99":          "d99 m5", // no such day; it will match none
+		"":                                     "",
+	} {
+		if got := strings.Join(slices.Sorted(maps.Keys(dateParts(text))), " "); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestBM25EqualsSQLite compares our BM25 with that of SQLite's FTS5, which is written from the same formula by others: the ranks of
+// chunks must agree, and the scores up to FTS5's own IDF.
+func TestBM25EqualsSQLite(t *testing.T) {
+	var turns []chunk.Turn
+	for _, text := range []string{"red apple pie", "green apple", "yellow banana bread with walnuts", "red brick house", "apple apple apple tart", "lemon cake"} {
+		turns = append(turns, chunk.Turn{ID: text, Session: text, Text: text})
+	}
+	s := newStore(t, turns)
+	chunks := split(turns)
+	v := newVocabulary()
+	var texts [][]int32
+	for _, c := range chunks {
+		var ids []int32
+		for _, w := range words(c.Text()) {
+			ids = append(ids, v.add(w)) // FTS5 drops no stop words
+		}
+		texts = append(texts, ids)
+	}
+	l := newLexicon(texts, len(v.ofStem))
+	for _, word := range []string{"red", "apple", "walnuts", "house"} {
+		found, err := s.Search(t.Context(), "m", []string{word}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := float64(len(found))
+		// FTS5 takes ln((N − n + ½)/(n + ½)), at least 1e-6, where we have the form that is never negative.
+		sqliteIDF := max(1e-6, math.Log((6-n+0.5)/(n+0.5)))
+		ours := l.bm25([]int32{v.find(word)})
+		for _, m := range found {
+			if got := ours[m.Pos] / l.idf(v.find(word)) * sqliteIDF; math.Abs(got-m.Score) > 1e-6*math.Abs(m.Score)+1e-12 {
+				t.Errorf("%s in %q: ours %v, SQLite's %v", word, chunks[m.Pos].Text(), got, m.Score)
+			}
+			ours[m.Pos] = 0
+		}
+		if i := slices.IndexFunc(ours, func(x float64) bool { return x != 0 }); i >= 0 {
+			t.Errorf("%s: we find it in %q, SQLite does not", word, chunks[i].Text())
+		}
+	}
+}
+
+// rowsOf returns the features of the talk's turns for a question, by turn id and name.
+func rowsOf(t *testing.T, question string) map[string]map[string]float64 {
+	t.Helper()
+	chunks := split(talk())
+	vectors, err := bagEmbedder{}.Embed(t.Context(), TurnTexts(chunks))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunkVectors := vectors[:len(chunks)]
+	c := newCorpus(Index{Chunks: chunks, Vectors: chunkVectors, TurnVectors: vectors})
+	rows := c.features(ask(t, question), chunkVectors)
+	out := map[string]map[string]float64{}
+	n := 0
+	for _, ch := range chunks {
+		for _, turn := range ch.Turns {
+			if len(rows[n]) != len(featureNames) {
+				t.Fatalf("%d features, %d names", len(rows[n]), len(featureNames))
+			}
+			row := map[string]float64{}
+			for j, name := range featureNames {
+				row[name] = rows[n][j]
+			}
+			out[turn.ID] = row
+			n++
+		}
+	}
+	return out
+}
+
+func TestFeatures(t *testing.T) {
+	rows := rowsOf(t, "When did Ann attend a pottery class, on 8 May 2023?")
+	for _, tt := range []struct {
+		turn, feature string
+		want          float64
+	}{
+		{"D1:3", "said_by_asked", 1}, {"D1:3", "said_by_other", 0}, {"D1:3", "reply_to_asked", 0},
+		{"D1:4", "said_by_asked", 0}, {"D1:4", "said_by_other", 1}, {"D1:4", "reply_to_asked", 1},
+		{"D1:3", "has_time", 1}, {"D1:3", "asks_when_has_time", 1}, {"D1:4", "has_time", 0},
+		{"D2:3", "has_number", 1}, {"D2:3", "asks_number_has_number", 0}, {"D2:3", "has_name", 1},
+		{"D1:2", "is_question", 1}, {"D1:3", "reply_to_question", 1}, {"D1:1", "reply_to_question", 0},
+		{"D1:1", "date_match", 1}, {"D2:1", "date_match", 1.0 / 3},
+		{"D1:1", "size_prev", 0}, {"D1:2", "size_prev", math.Log(7)}, // Hi Bo How have you been
+		{"D2:1", "bm25", 0}, {"D2:1", "cover", 0}, {"D2:1", "cover_window", 0}, {"D2:1", "cover_session", 0},
+	} {
+		if got, ok := rows[tt.turn][tt.feature]; !ok || math.Abs(got-tt.want) > 1e-12 {
+			t.Errorf("%s %s: got %v (known: %v), want %v", tt.turn, tt.feature, got, ok, tt.want)
+		}
+	}
+	// "pottery" is in D1:3 alone, "class" in D1:3 and D1:4: the neighbours see it too.
+	three, four, one := rows["D1:3"], rows["D1:4"], rows["D1:1"]
+	if !(three["cover"] > four["cover"] && four["cover"] > 0 && four["cover_window"] == three["cover_window"] && one["cover"] == 0) {
+		t.Errorf("cover: %v, %v, %v", three, four, one)
+	}
+	if !(three["bm25"] > four["bm25"] && four["bm25_prev"] == three["bm25"] && one["cover_session"] == three["cover_session"]) {
+		t.Errorf("bm25: %v, %v, %v", three, four, one)
+	}
+	for id, row := range rows {
+		for name, v := range row {
+			if strings.HasPrefix(name, "cos") && math.Abs(v) > 1+1e-5 || math.IsNaN(v) {
+				t.Errorf("%s %s = %v", id, name, v)
+			}
+		}
+	}
+	if a, b := rowsOf(t, "class pottery class"), rowsOf(t, "pottery class"); !reflect.DeepEqual(a["D1:3"]["bm25"], b["D1:3"]["bm25"]) {
+		t.Error("a repeated word counts twice")
+	}
+}
+
+func TestModelRefusesOtherFeatures(t *testing.T) {
+	m, err := parseModel(weightsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Slope <= 0 {
+		t.Errorf("slope %v: a larger score would be less probable", m.Slope)
+	}
+	swapped := *m
+	swapped.Weights = slices.Clone(m.Weights)
+	slices.Reverse(swapped.Weights)
+	short := *m
+	short.Weights = m.Weights[1:]
+	for _, bad := range []*model{&swapped, &short} {
+		data, err := json.Marshal(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseModel(data); err == nil || !strings.Contains(err.Error(), "fit them anew") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, err := parseModel([]byte("{")); err == nil {
+		t.Error("half a file was accepted")
+	}
+}
