@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/doctor"
+)
+
+func newDoctorCmd() *cobra.Command {
+	var spec string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at what this machine has, how fast it is, and what to do about what is missing",
+		Long: `Look at what this machine has, how fast it is, and what to do about what is missing.
+
+Ends with status 1 if something is missing that nothing works without.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// What the backend would log stands in the report.
+			r, err := doctor.Check(cmd.Context(), spec, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = writeJSON(cmd.OutOrStdout(), r)
+			} else {
+				err = printReport(cmd.OutOrStdout(), r)
+			}
+			if err == nil && !r.OK() {
+				err = errors.New("something necessary is missing")
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&spec, "backend", "", "backend to look at: "+backend.Specs+" (default $"+backend.Env+", else auto)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+func printReport(out io.Writer, r doctor.Report) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	p := r.Program
+	fmt.Fprintf(w, "program\t%s, %s/%s, %d CPUs, SIMD %s, cgo %s\n", p.Go, p.OS, p.Arch, p.CPUs, yesNo(p.SIMD), yesNo(p.CGO))
+	if r.Backend.Kind != "" {
+		fmt.Fprintf(w, "backend\t%s (%s) %s\n", r.Backend.Kind, r.Backend.Why, r.Backend.Plugin)
+	}
+	for _, plugin := range r.Plugins {
+		if plugin.Path != r.Backend.Plugin {
+			fmt.Fprintf(w, "other plugin\t%s %s\n", plugin.Kind, plugin.Path)
+		}
+	}
+	fmt.Fprintf(w, "speed\t%.0f GFLOP/s, %.0f texts/s embedded\n", r.Speed.GFLOPS, r.Speed.TextsPerSecond)
+	fmt.Fprintf(w, "memory\t%s free\n", size(r.MemoryFree))
+	fmt.Fprintf(w, "disk\t%s free in %s\n", size(r.DiskFree), r.ModelsDir)
+	for _, m := range r.Models {
+		fmt.Fprintf(w, "model\t%s: %s, %s, sha256 %.12s\n", m.Name, m.State, humanize.Bytes(uint64(m.Bytes)), m.SHA256)
+	}
+	for _, d := range r.Data {
+		fmt.Fprintf(w, "data\t%s: %s\n", d.Name, strings.Join(d.Splits, ", "))
+		for _, m := range d.Missing {
+			fmt.Fprintf(w, "\t  not here: %s\n", m)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(r.Problems) == 0 {
+		_, err := fmt.Fprintln(out, "\nEverything is here.")
+		return err
+	}
+	fmt.Fprintln(out)
+	for _, p := range r.Problems {
+		label := "could be better"
+		if p.Necessary {
+			label = "MISSING"
+		}
+		if _, err := fmt.Fprintf(out, "%s: %s\n  %s\n", label, p.What, p.Do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// size writes a number of bytes, of which 0 is an unknown one.
+func size(bytes uint64) string {
+	if bytes == 0 {
+		return "unknown"
+	}
+	return humanize.Bytes(bytes)
+}
