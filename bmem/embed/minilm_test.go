@@ -1,25 +1,37 @@
 package embed
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/models"
 )
 
-// modelDir finds the embedder's files where `make setup` puts them, or skips the test.
+// modelDir is where the embedder lies once `make setup` has pulled it; without it the test is skipped.
 func modelDir(t testing.TB) string {
 	t.Helper()
-	if dir := os.Getenv("BUDGETMEM_TEST_MINILM"); dir != "" {
-		return dir
+	catalogue, err := models.Open()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Skip("no embedder weights here: run `make setup`")
-	return ""
+	dir, err := catalogue.Path(t.Context(), "all-minilm-l6-v2")
+	if errors.Is(err, models.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func open(t testing.TB, spec string, options ...Option) *MiniLM {
@@ -146,4 +158,84 @@ func TestTokensMatchHuggingFace(t *testing.T) {
 			t.Errorf("case %d, %.60q: ids %v, want %v", i, c.Text, got, c.IDs)
 		}
 	}
+}
+
+// TestConcurrentEmbed has many callers with texts of all lengths get what one caller gets.
+func TestConcurrentEmbed(t *testing.T) {
+	m := open(t, "auto")
+	var texts []string
+	for i := range 24 {
+		texts = append(texts, strings.Repeat("a few words ", 1+i*i%13))
+	}
+	want, err := m.Embed(t.Context(), texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			mine := texts[g : g+16]
+			got, err := m.Embed(t.Context(), mine)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for i := range mine {
+				reference := make([]float64, m.Dim())
+				for j, x := range want[g+i] {
+					reference[j] = float64(x)
+				}
+				if cos := cosine(got[i], reference); cos < 1-1e-6 {
+					t.Errorf("caller %d, text %d: cosine %g to what one caller gets", g, i, cos)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestEmbedStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var reports [][2]int
+	m := open(t, "auto", WithProgress(func(done, total int) {
+		reports = append(reports, [2]int{done, total})
+		cancel()
+	}))
+	_, err := m.Embed(ctx, []string{"one", strings.Repeat("two ", 40)})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "1 of 2 done") {
+		t.Errorf("cancelled after the first batch: %v", err)
+	}
+	if len(reports) != 1 || reports[0] != [2]int{1, 2} {
+		t.Errorf("progress %v, want one report of 1 of 2", reports)
+	}
+	if out, err := m.Embed(t.Context(), nil); err != nil || len(out) != 0 {
+		t.Errorf("no texts: %v, %v", out, err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Embed(t.Context(), []string{"one"}); err == nil {
+		t.Error("Embed works after Close")
+	}
+}
+
+// BenchmarkChunks is the throughput on chunks of 256 tokens, of which scripts/bench_embed.py makes a ratio.
+func BenchmarkChunks(b *testing.B) {
+	m := open(b, "auto")
+	var chunks []string
+	for _, c := range readReference(b) {
+		if c.Tokens > 230 {
+			chunks = append(chunks, c.Text+strings.Repeat(" and so on", 10)) // all are cut at 256 tokens
+		}
+	}
+	chunks = chunks[:32]
+	if _, err := m.Embed(b.Context(), chunks); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := m.Embed(b.Context(), chunks); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*len(chunks))/b.Elapsed().Seconds(), "texts/s")
 }

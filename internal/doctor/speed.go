@@ -26,7 +26,7 @@ type Speed struct {
 const (
 	probeTime   = 400 * time.Millisecond
 	probeSize   = 768 // rows of the matrices
-	probeTexts  = 8
+	probeTexts  = 16
 	probeTokens = 64
 )
 
