@@ -69,7 +69,7 @@ type Point struct {
 func Frontier(id, score string, points []Point) render.Renderer {
 	c := charts.NewScatter()
 	c.SetGlobalOptions(append(frame(id),
-		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Formatter: "{a}"}),
+		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Formatter: "{b}"}),
 		charts.WithXAxisOpts(opts.XAxis{Type: "value", Name: "dollars per question", NameLocation: "middle", NameGap: 30, Scale: opts.Bool(true),
 			AxisLabel: &opts.AxisLabel{Formatter: opts.FuncOpts("function(v){return '$'+Number(v.toPrecision(3))}")}}),
 		charts.WithYAxisOpts(opts.YAxis{Type: "value", Name: score, NameLocation: "middle", NameGap: 45, Scale: opts.Bool(true)}),
@@ -81,18 +81,18 @@ func Frontier(id, score string, points []Point) render.Renderer {
 	}
 	color := 0
 	for _, p := range points {
-		label := fmt.Sprintf("%s: %.3f [%.3f, %.3f], $%.3g", p.Name, p.Score, p.Low, p.High, p.Dollars)
+		detail := fmt.Sprintf("%s: %.3f [%.3f, %.3f], $%.3g", p.Name, p.Score, p.Low, p.High, p.Dollars)
 		if p.Ceiling {
-			style := opts.LineStyle{Color: "#888", Type: "dashed", Width: 1.5}
-			bars.AddSeries(label, []opts.LineData{{Value: []float64{0, p.Score}, Symbol: "none"}, {Value: []float64{right, p.Score}, Symbol: "none"}},
-				charts.WithLineStyleOpts(style), charts.WithItemStyleOpts(opts.ItemStyle{Color: "#888"}))
+			bars.AddSeries(p.Name, []opts.LineData{{Name: detail, Value: []float64{0, p.Score}, Symbol: "none"}, {Name: detail, Value: []float64{right, p.Score}, Symbol: "none"}},
+				charts.WithLineStyleOpts(opts.LineStyle{Color: ceilingHue, Type: "dashed", Width: 1.5}), charts.WithItemStyleOpts(opts.ItemStyle{Color: ceilingHue}))
 			continue
 		}
 		hue := palette[color%len(palette)]
 		color++
-		c.AddSeries(label, []opts.ScatterData{{Value: []float64{p.Dollars, p.Score}, SymbolSize: 14}},
-			charts.WithItemStyleOpts(opts.ItemStyle{Color: hue}))
-		bars.AddSeries(label, []opts.LineData{{Value: []float64{p.Dollars, p.Low}, Symbol: "rect", SymbolSize: 5}, {Value: []float64{p.Dollars, p.High}, Symbol: "rect", SymbolSize: 5}},
+		c.AddSeries(p.Name, []opts.ScatterData{{Name: detail, Value: []float64{p.Dollars, p.Score}, SymbolSize: 14}},
+			charts.WithItemStyleOpts(opts.ItemStyle{Color: hue}),
+			charts.WithLabelOpts(opts.Label{Show: opts.Bool(true), Formatter: "{a}", Position: "right", Color: "#333"}))
+		bars.AddSeries(p.Name, []opts.LineData{{Name: detail, Value: []float64{p.Dollars, p.Low}, Symbol: "rect", SymbolSize: 5}, {Name: detail, Value: []float64{p.Dollars, p.High}, Symbol: "rect", SymbolSize: 5}},
 			charts.WithLineStyleOpts(opts.LineStyle{Color: hue, Width: 1.5}), charts.WithItemStyleOpts(opts.ItemStyle{Color: hue}))
 	}
 	c.Overlap(bars)
@@ -119,7 +119,7 @@ func Bars(id, value string, groups []string, series []Series) render.Renderer {
 	c.SetXAxis(groups)
 	color := 0
 	for _, s := range series {
-		hue := "#bbb"
+		hue := ceilingHue
 		if !s.Ceiling {
 			hue = palette[color%len(palette)]
 			color++
@@ -136,6 +136,8 @@ func Bars(id, value string, groups []string, series []Series) render.Renderer {
 	return c
 }
 
+const ceilingHue = "#999"
+
 // palette is Okabe and Ito's, whose colours the colour-blind can tell apart.
 var palette = [...]string{"#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A500"}
 
@@ -144,7 +146,7 @@ func frame(id string) []charts.GlobalOpts {
 	return []charts.GlobalOpts{
 		charts.WithInitializationOpts(opts.Initialization{ChartID: id, Width: "100%", Height: "420px", Renderer: "svg", Theme: "white"}),
 		charts.WithLegendOpts(opts.Legend{Show: opts.Bool(true), Type: "scroll", Bottom: "0"}),
-		charts.WithGridOpts(opts.Grid{Left: "70", Right: "30", Top: "30", Bottom: "85"}),
+		charts.WithGridOpts(opts.Grid{Left: "70", Right: "60", Top: "30", Bottom: "85"}),
 		charts.WithAnimation(false),
 	}
 }
