@@ -2,50 +2,164 @@ package local
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
-	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// Files of the models under test, in the folder that BUDGETMEM_MODELS names.
+// The models under test, by their names in the catalogue.
 const (
-	smol = "smollm2-135m-instruct-q4_1.gguf"
-	qwen = "qwen05.gguf"
+	smol = "smollm2-135m-instruct"
+	qwen = "qwen2.5-coder-0.5b-instruct"
 )
 
-func openTest(t testing.TB, file string, opts Options) *Model {
+// The tests share one backend and one instance of each model, since loading and compiling take most of the time.
+var shared struct {
+	sync.Mutex
+	be     *backend.Backend
+	models map[string]*Model
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, model := range shared.models {
+		model.Close()
+	}
+	if shared.be != nil {
+		shared.be.Finalize()
+	}
+	os.Exit(code)
+}
+
+// modelPath returns where the file of a catalogue model lies, or skips the test.
+func modelPath(t testing.TB, name string) string {
 	t.Helper()
-	path := filepath.Join(os.Getenv("BUDGETMEM_MODELS"), file)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("model file %s is not there: set BUDGETMEM_MODELS to the folder that holds it", file)
-	}
-	be, err := backend.Open("", nil)
+	catalogue, err := models.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Open(path, be, opts)
+	path, err := catalogue.Path(t.Context(), name)
+	if err != nil {
+		t.Skipf("needs %s: %v", name, err)
+	}
+	return path
+}
+
+func openTest(t testing.TB, name string) *Model {
+	t.Helper()
+	path := modelPath(t, name)
+	shared.Lock()
+	defer shared.Unlock()
+	if m := shared.models[name]; m != nil {
+		return m
+	}
+	if shared.be == nil {
+		be, err := backend.Open("", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.be, shared.models = be, map[string]*Model{}
+	}
+	if shared.be.Kind == backend.Go && testing.Short() {
+		t.Skip("too slow without XLA for a short test")
+	}
+	m, err := Open(path, shared.be, Options{Name: name, Context: 2048})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		m.Close()
-		be.Finalize()
-	})
+	shared.models[name] = m
 	return m
 }
 
+// ask is a chat of one user turn.
+func ask(text string) []llm.Message { return []llm.Message{{Role: llm.User, Content: text}} }
+
 func TestChat(t *testing.T) {
-	for _, file := range []string{smol, qwen} {
-		t.Run(file, func(t *testing.T) {
-			m := openTest(t, file, Options{})
-			r, err := m.Chat(context.Background(), llm.Request{Messages: []llm.Message{{Role: llm.User, Content: "What is the capital of France? Answer in one sentence."}}, MaxTokens: 32})
+	for _, name := range []string{smol, qwen} {
+		t.Run(name, func(t *testing.T) {
+			m := openTest(t, name)
+			req := llm.Request{Messages: ask("What is the capital of France? Answer in one sentence."), MaxTokens: 32}
+			r, err := m.Chat(t.Context(), req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%+v\n%+v", r, m.Stats())
+			if r.Text != "The capital of France is Paris." || r.Finish != "stop" {
+				t.Errorf("got %q (%s)", r.Text, r.Finish)
+			}
+			n, err := m.CountTokens(req.Messages)
+			if err != nil || n != r.Usage.In || r.Usage.Out != 7 || r.Usage.Calls != 1 || r.Usage.MS <= 0 {
+				t.Errorf("usage %+v, CountTokens %d, %v", r.Usage, n, err)
+			}
+			req.MaxTokens = 3
+			r, err = m.Chat(t.Context(), req)
+			if err != nil || r.Text != "The capital of" || r.Finish != "length" || r.Usage.Out != 3 {
+				t.Errorf("with MaxTokens 3: %+v, %v", r, err)
+			}
+			req.MaxTokens, req.Stop = 32, []string{" is", "Paris"}
+			r, err = m.Chat(t.Context(), req)
+			if err != nil || r.Text != "The capital of France" || r.Finish != "stop" {
+				t.Errorf("with stop strings: %+v, %v", r, err)
+			}
 		})
+	}
+}
+
+func TestSamplingIsSeeded(t *testing.T) {
+	m := openTest(t, smol)
+	reply := func(seed int64) string {
+		r, err := m.Chat(t.Context(), llm.Request{Messages: ask("Tell me a story about a pear."), MaxTokens: 24, Temperature: 1, Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Text
+	}
+	if a, b := reply(1), reply(1); a != b {
+		t.Errorf("one seed, two replies:\n%s\n%s", a, b)
+	}
+	if a, b := reply(1), reply(2); a == b {
+		t.Errorf("two seeds, one reply: %s", a)
+	}
+}
+
+func TestContextOverflow(t *testing.T) {
+	m := openTest(t, smol)
+	long := ask(fmt.Sprint(make([]int, 3000)))
+	var overflow *ContextError
+	if _, err := m.Chat(t.Context(), llm.Request{Messages: long}); !errors.As(err, &overflow) || overflow.Context != 2048 || overflow.Prompt < 3000 {
+		t.Errorf("Chat: %v", err)
+	}
+	if _, _, err := m.Score(t.Context(), []llm.ScoreRequest{{Messages: long, Continuation: "x"}}); !errors.As(err, &overflow) {
+		t.Errorf("Score: %v", err)
+	}
+}
+
+func TestCancelFreesTheSlot(t *testing.T) {
+	m := openTest(t, smol)
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error)
+	for i := range 20 { // more than fit in a batch
+		go func() {
+			_, err := m.Chat(ctx, llm.Request{Messages: ask(fmt.Sprintf("Count from %d to a million.", i)), MaxTokens: 1500})
+			errs <- err
+		}()
+	}
+	for before := m.Stats().Decoded; m.Stats().Decoded == before; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	for range 20 {
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want context.Canceled", err)
+		}
+	}
+	if r, err := m.Chat(t.Context(), llm.Request{Messages: ask("Say yes."), MaxTokens: 4}); err != nil || r.Usage.Out == 0 {
+		t.Errorf("after cancelling: %+v, %v", r, err)
 	}
 }

@@ -1,17 +1,17 @@
 package local
 
 import (
-	"context"
 	"fmt"
-	"slices"
+	"math"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// rowsOf computes ids in chunks of S tokens in slot b of B, and returns the hidden rows of all of them.
+// rowsOf computes ids in chunks of S tokens in slot b of B, and returns the hidden rows [len(ids), Dim].
 func rowsOf(t *testing.T, e *engine, ids []int32, B, S, T, b int) []float32 {
 	t.Helper()
 	c, err := e.newCache(B, T)
@@ -33,7 +33,8 @@ func rowsOf(t *testing.T, e *engine, ids []int32, B, S, T, b int) []float32 {
 			rows = append(rows, hidden[b*S*e.cfg.Dim:][:n*e.cfg.Dim]...)
 			return c.edit(func(plane int, data []float32) {
 				for h := range e.cfg.KVHeads {
-					copy(data[((b*e.cfg.KVHeads+h)*T+from)*e.cfg.HeadDim:][:n*e.cfg.HeadDim], kvRows{kv, B, S, b}.plane(e.cfg, plane, h, 0))
+					at := ((b*e.cfg.KVHeads+h)*T + from) * e.cfg.HeadDim
+					copy(data[at:][:n*e.cfg.HeadDim], kvRows{kv, B, S, b}.plane(e.cfg, plane, h, 0))
 				}
 			})
 		})
@@ -44,31 +45,127 @@ func rowsOf(t *testing.T, e *engine, ids []int32, B, S, T, b int) []float32 {
 	return rows
 }
 
-// What a prompt's rows come out as must not depend on how it is computed, bit for bit.
+// story is n different sentences.
+func story(n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, "On day %d Caroline bought %d pears at the market and Melanie painted sunrise number %d. ", i, i*i%17, i%5)
+	}
+	return s.String()
+}
+
+// The rows of a prompt come out the same however it is computed, bit for bit.
 func TestRowsDoNotDependOnBatching(t *testing.T) {
-	m := openTest(t, smol, Options{})
-	ids := m.tok.Encode(strings.Repeat("Caroline went to the market on 7 May 2023 and bought three pears; Melanie painted a sunrise. ", 16), false)[:330]
-	want := rowsOf(t, m.eng, ids, 1, 256, 512, 0)
-	for _, v := range []struct{ B, S, T, b int }{{1, 64, 512, 0}, {8, 32, 512, 3}, {8, 32, 1024, 7}, {1, 256, 2048, 0}, {8, 32, 2048, 0}, {1, 64, 1536, 0}} {
-		t.Run(fmt.Sprintf("B=%d,S=%d,T=%d,slot=%d", v.B, v.S, v.T, v.b), func(t *testing.T) {
+	m := openTest(t, smol)
+	if shared.be.Kind != backend.CPU {
+		t.Skip("holds on XLA-CPU")
+	}
+	ids := m.tok.Encode(story(16), false)[:300]
+	want := rowsOf(t, m.eng, ids, 1, longS, 512, 0)
+	for _, v := range []struct{ B, S, T, b int }{{1, shortS, 512, 0}, {1, longS, 2048, 0}, {manyB, manyS, 512, 3}} {
+		t.Run(fmt.Sprintf("%+v", v), func(t *testing.T) {
 			got := rowsOf(t, m.eng, ids, v.B, v.S, v.T, v.b)
-			differ := 0
 			for i := range want {
 				if got[i] != want[i] {
-					if differ == 0 {
-						t.Logf("first at row %d", i/m.cfg.Dim)
-					}
-					differ++
+					t.Fatalf("row %d, value %d is %v, want %v", i/m.cfg.Dim, i%m.cfg.Dim, got[i], want[i])
 				}
-			}
-			if differ > 0 {
-				t.Errorf("%d of %d values differ", differ, len(want))
 			}
 		})
 	}
 }
 
-var _ = slices.Max[[]int]
-var _ sync.Mutex
-var _ llm.Client
-var _ context.Context
+// Greedy replies and scores are the same alone and in company, with an empty and a full prefix cache.
+func TestResultsDoNotDependOnCompany(t *testing.T) {
+	m := openTest(t, smol)
+	if shared.be.Kind != backend.CPU {
+		t.Skip("holds on XLA-CPU")
+	}
+	const n = 9
+	chat := func(i int) llm.Request {
+		return llm.Request{Messages: ask(story(3+2*i) + "\n\nWhat happened on day 2?"), MaxTokens: 20}
+	}
+	score := llm.ScoreRequest{Messages: ask(story(5) + "\n\nWho painted?"), Continuation: "Melanie painted a sunrise."}
+	run := func(i int) (string, float64) {
+		r, err := m.Chat(t.Context(), chat(i))
+		if err != nil {
+			t.Error(err)
+		}
+		s, _, err := m.Score(t.Context(), []llm.ScoreRequest{score})
+		if err != nil {
+			t.Error(err)
+			return "", 0
+		}
+		return r.Text, s[0].LogProb
+	}
+	var alone [n]string
+	var logProb float64
+	for i := range n {
+		alone[i], logProb = run(i)
+	}
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			text, lp := run(i)
+			if text != alone[i] {
+				t.Errorf("reply %d alone and in company:\n%s\n%s", i, alone[i], text)
+			}
+			if lp != logProb {
+				t.Errorf("score alone %v, in company %v", logProb, lp)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A beginning that was computed is not computed again.
+func TestPrefixReuse(t *testing.T) {
+	m := openTest(t, smol)
+	context := "Only in this test. " + story(20) + "\n\n"
+	computed := func(question string) (prompt, prefilled, reused int) {
+		before := m.Stats()
+		r, err := m.Chat(t.Context(), llm.Request{Messages: ask(context + question), MaxTokens: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := m.Stats()
+		return r.Usage.In, after.Prefilled - before.Prefilled, after.Reused - before.Reused
+	}
+	prompt, first, _ := computed("What did Caroline buy?")
+	if first < prompt/2 {
+		t.Fatalf("the first of its kind computed %d of %d tokens", first, prompt)
+	}
+	prompt, second, reused := computed("Which sunrise did Melanie paint?")
+	if second > 40 || second+reused != prompt-1 {
+		t.Errorf("%d of %d tokens computed and %d reused for a prompt that differs in its last question", second, prompt, reused)
+	}
+}
+
+// Requests that arrive together share their beginning too.
+func TestScoreSharesPrefix(t *testing.T) {
+	m := openTest(t, smol)
+	context := "Only when scoring. " + story(12) + "\n\nWho painted?"
+	var reqs []llm.ScoreRequest
+	for i := range 20 {
+		reqs = append(reqs, llm.ScoreRequest{Messages: ask(context), Continuation: fmt.Sprintf("Painter number %d did.", i)})
+	}
+	before := m.Stats()
+	scores, usage, err := m.Score(t.Context(), reqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := m.Stats()
+	once := usage.In / len(reqs)
+	if got := after.Prefilled - before.Prefilled; got > once+40*len(reqs) {
+		t.Errorf("%d tokens computed for %d requests that share most of %d", got, len(reqs), once)
+	}
+	tokens := 0
+	for _, s := range scores {
+		tokens += s.Tokens
+		if s.LogProb >= 0 || math.IsNaN(s.LogProb) {
+			t.Errorf("log-probability %v", s.LogProb)
+		}
+	}
+	if got := after.Scored - before.Scored; got != tokens {
+		t.Errorf("%d tokens scored, want %d", got, tokens)
+	}
+}
