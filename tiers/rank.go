@@ -9,32 +9,30 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// Weights of the standardised signals that turns are ranked by. They were chosen on LoCoMo's training conversations.
+// Weights of the standardised signals that turns are ranked by.
 const (
 	questionWeight  = 1.0 // log-probability of the question after the turn, a token
-	usefulWeight    = 1.0 // log-odds of "Yes" to "does it hold the answer"
 	retrievalWeight = 1.0 // the retriever's own score of the turn
 )
 
-// rankTurns sets the score of each line: the standardised log-probability, a token, of the question as one that the turn
-// answers, plus the standardised log-odds of a yes to whether the turn holds the answer, plus the standardised score by
-// retrieval that the lines come with. It returns the lines best first. A turn comes first in its prompts, so that the
-// requests about it share its computation. All scores are asked for in one batch.
+// rankTurns sets the score of each line and returns the lines best first. The score is the standardised log-probability,
+// a token, of the question when the model is asked for one that the turn answers, plus the standardised score by retrieval
+// that the line comes with. All scores are asked for in one batch.
+//
+// The other likelihood to think of, that of Yes against No to "does this hold the answer", ranked far worse with a model of
+// half a billion parameters: mean reciprocal rank of the best evidence turn 0.27 beside 0.64, on seven LoCoMo training
+// questions, 16 turns each.
 func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in Input, step *Step) ([]line, error) {
-	var reqs []llm.ScoreRequest
-	for _, l := range lines {
+	asked := oneLine(in.Query)
+	reqs := make([]llm.ScoreRequest, len(lines))
+	for i, l := range lines {
 		said, _ := lingua.ParseTime(l.time)
-		text := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
-		d := promptData{Memory: oneLine(text), Question: oneLine(in.Query)}
-		ask, err := prompt("rank_question", d)
+		turn := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
+		text, err := prompt("rank", promptData{Memory: oneLine(turn)})
 		if err != nil {
 			return nil, err
 		}
-		useful, err := prompt("rank_useful", d)
-		if err != nil {
-			return nil, err
-		}
-		reqs = append(reqs, scoreRequest(ask, d.Question), scoreRequest(useful, "Yes"), scoreRequest(useful, "No"))
+		reqs[i] = llm.ScoreRequest{Messages: []llm.Message{{Role: llm.User, Content: text}}, Continuation: asked}
 	}
 	scores, usage, err := scorer.Score(ctx, reqs)
 	step.Usage = step.Usage.Add(usage)
@@ -44,35 +42,18 @@ func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in
 	if len(scores) != len(reqs) {
 		return nil, fmt.Errorf("likelihoods by %s: %d scores for %d requests", k.Client.Model(), len(scores), len(reqs))
 	}
-	question, useful, retrieval := make([]float64, len(lines)), make([]float64, len(lines)), make([]float64, len(lines))
+	question, retrieval := make([]float64, len(lines)), make([]float64, len(lines))
 	for i, l := range lines {
-		q := scores[3*i]
-		question[i] = q.LogProb / float64(max(q.Tokens, 1))
-		useful[i] = scores[3*i+1].LogProb - scores[3*i+2].LogProb
-		retrieval[i] = l.score
-		if math.IsNaN(question[i]+useful[i]) || math.IsInf(question[i]+useful[i], 0) {
-			return nil, fmt.Errorf("likelihoods by %s: turn %q has no finite score", k.Client.Model(), l.turn.ID)
+		question[i], retrieval[i] = scores[i].LogProb/float64(max(scores[i].Tokens, 1)), l.score
+		if math.IsNaN(question[i]) || math.IsInf(question[i], 0) {
+			return nil, fmt.Errorf("likelihoods by %s: turn %q has score %g", k.Client.Model(), l.turn.ID, question[i])
 		}
 	}
-	for i, s := range combine([]float64{questionWeight, usefulWeight, retrievalWeight}, question, useful, retrieval) {
-		lines[i].score = s
+	question, retrieval = standardise(question), standardise(retrieval)
+	for i := range lines {
+		lines[i].score = questionWeight*question[i] + retrievalWeight*retrieval[i]
 	}
 	return bestFirst(lines), nil
-}
-
-func scoreRequest(prompt, continuation string) llm.ScoreRequest {
-	return llm.ScoreRequest{Messages: []llm.Message{{Role: llm.User, Content: prompt}}, Continuation: continuation}
-}
-
-// combine returns the weighted sum of standardised signals of equal length.
-func combine(weights []float64, signals ...[]float64) []float64 {
-	out := make([]float64, len(signals[0]))
-	for s, signal := range signals {
-		for i, z := range standardise(signal) {
-			out[i] += weights[s] * z
-		}
-	}
-	return out
 }
 
 // standardise returns values less their mean, over their standard deviation; zeros when they do not differ.

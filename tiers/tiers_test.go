@@ -63,7 +63,7 @@ func scriptedReply(_ context.Context, req llm.Request) (string, error) {
 
 // likesLate rates passages about the second session highest: neither retrieval nor cosine would.
 func likesLate(req llm.ScoreRequest) llm.Score {
-	if strings.Contains(req.Messages[0].Content, "25 May 2023") == (req.Continuation != "No") {
+	if strings.Contains(req.Messages[0].Content, "[25 May 2023]") && req.Continuation == realQuery {
 		return llm.Score{LogProb: -1, Tokens: 1}
 	}
 	return llm.Score{LogProb: -9, Tokens: 1}
