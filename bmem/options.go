@@ -42,7 +42,7 @@ type Options struct {
 const (
 	DefaultChunkTokens = 256
 	DefaultTopK        = 5
-	DefaultKeepK       = 5
+	DefaultKeepK       = 3 // fewer than are retrieved, or the filter would only reorder
 	// DefaultMemory is the memory that is meant where none is named.
 	DefaultMemory = "default"
 )
@@ -103,7 +103,7 @@ func WithTiers(spec string) Option { return func(a *ask) { a.policySpec = spec }
 // WithTopK sets how many chunks are retrieved (default 5).
 func WithTopK(k int) Option { return func(a *ask) { a.topK = k } }
 
-// WithKeepK sets how many chunks the filter may keep (default 5).
+// WithKeepK sets how many chunks the filter may keep (default 3).
 func WithKeepK(k int) Option { return func(a *ask) { a.keepK = k } }
 
 // WithRetrieval sets how chunks are found: retrieve.Hybrid (the default), retrieve.Dense or retrieve.BM25.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -57,7 +58,7 @@ asks no model twice.`,
 	flags.StringArrayVar(&f.policies, "policy", []string{"low", "mid", "high", "random"}, "policies to compare; may be repeated")
 	flags.IntVar(&f.questions, "questions", 0, "how many questions, spread over the categories; 0 asks all")
 	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policy")
-	flags.StringVar(&f.name, "name", "", "the run's name (default made of data set, split, model and seed)")
+	flags.StringVar(&f.name, "name", "", "the run's name (default made of the settings)")
 	flags.StringVar(&f.runs, "runs", "runs", "folder that runs are kept in")
 	flags.StringVar(&f.dataDir, "data", "", "folder with the larger data files (default $"+datasets.DataEnv+")")
 	flags.IntVar(&f.inFlight, "in-flight", 0, "questions answered at one time (default 8 for local models, 32 for endpoints)")
@@ -82,8 +83,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	}
 	spec := &f.system.spec
 	if f.name == "" {
-		model := strings.TrimSuffix(filepath.Base(cmp.Or(spec.Model, "default")), ".gguf")
-		f.name = fmt.Sprintf("%s-%s-%s-seed%d", f.dataset, f.split, model, f.seed)
+		f.name = f.defaultName(data)
 	}
 	if !filepath.IsLocal(f.name) {
 		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.name)
@@ -129,6 +129,15 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 		fmt.Fprintf(notes, "%d answers failed and are in no mean; start the run again to retry them\n", summary.Failed)
 	}
 	return err
+}
+
+// defaultName names a run by what it is of, and by a hash of the settings that it may not change, so that a changed
+// setting or prompt makes a run of its own.
+func (f *evalFlags) defaultName(data datasets.Dataset) string {
+	s := f.system
+	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), f.axis, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
+	model := strings.TrimSuffix(filepath.Base(cmp.Or(s.spec.Model, "default")), ".gguf")
+	return fmt.Sprintf("%s-%s-%s-seed%d-%.2x", f.dataset, f.split, model, f.seed, h)
 }
 
 // splitPolicies reads the values of --policy.

@@ -1,0 +1,87 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func TestOpenSaysWhatIsMissing(t *testing.T) {
+	t.Setenv(models.EnvDir, t.TempDir())
+	_, err := Open(context.Background(), Spec{CacheDir: t.TempDir()}, quiet)
+	if !errors.Is(err, models.ErrMissing) || !strings.Contains(err.Error(), "bmem models pull "+Embedder) {
+		t.Errorf("error %v, want one that says how to get the embedder", err)
+	}
+}
+
+// A whole system with the real embedder, the model at an endpoint.
+func TestOpenWithEndpoint(t *testing.T) {
+	ctx := context.Background()
+	catalogue, err := models.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := catalogue.Path(ctx, Embedder); errors.Is(err, models.ErrMissing) {
+		t.Skip(err)
+	}
+	t.Setenv("SETUP_TEST_KEY", "secret-key")
+	server := llmtest.New(llmtest.Config{Keys: []string{"secret-key"}, Reply: func(llmtest.Call) string { return "Bern" }})
+	defer server.Close()
+	prices := filepath.Join("testdata", "prices.yaml")
+	spec := Spec{Model: "test-model", Endpoints: []string{server.URL()}, KeyEnv: []string{"SETUP_TEST_KEY"}, CacheDir: t.TempDir(), Prices: prices}
+
+	unpriced := spec
+	unpriced.Prices = ""
+	if _, err := Open(ctx, unpriced, quiet); !errors.Is(err, llm.ErrUnpriced) {
+		t.Errorf("a model without a price: %v", err)
+	}
+	for range 2 { // the second time from the cache
+		sys, err := Open(ctx, spec, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := sys.Memory.Ask(ctx, "Where did Ann move?", bmem.WithTiers("low"))
+		if err != nil || a.Text != "Bern" {
+			t.Errorf("answer %q, %v", a.Text, err)
+		}
+		if u := a.Trace.Usage(); u.Calls != 1 || u.Dollars <= 0 {
+			t.Errorf("usage %+v", u)
+		}
+		if err := sys.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if server.Count() != 1 {
+		t.Errorf("%d calls, want 1", server.Count())
+	}
+
+	poor := spec
+	poor.CacheDir, poor.MaxDollars = t.TempDir(), 1e-9
+	sys, err := Open(ctx, poor, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close()
+	if err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "I moved to Bern."}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sys.Memory.Ask(ctx, "Where?", bmem.WithTiers("low")); !errors.Is(err, llm.ErrBudget) || server.Count() != 1 {
+		t.Errorf("beyond the spend limit: %v after %d calls", err, server.Count())
+	}
+}
