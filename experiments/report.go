@@ -69,7 +69,7 @@ func (r *run) writeReport(s Summary) error {
 	for _, t := range []struct {
 		title string
 		cells [][]string
-	}{{"Scores", s.ScoreTable()}, {"Cost, latency and evidence", s.CostTable()}, {"Tiers", s.TierTable()}} {
+	}{{"Scores", s.ScoreTable()}, {fmt.Sprintf("Cost, latency with %d questions in flight, evidence", s.InFlight), s.CostTable()}, {"Tiers", s.TierTable()}} {
 		d.Tables = append(d.Tables, reportTable{t.title, t.cells[0], t.cells[1:]})
 	}
 	for _, res := range s.rows() {

@@ -213,6 +213,34 @@ func TestFailedQuestionIsRetriedAndNeverZero(t *testing.T) {
 	}
 }
 
+// Cancelling stops the run with its files written and no question marked as failed, and the next start goes on.
+func TestCancelledRunGoesOn(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: reply, Latency: 5 * time.Millisecond})
+	defer server.Close()
+	m, _ := mustSystem(t, rig{url: server.URL()})
+	c := config(t.TempDir(), m)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.Progress = func(p Progress) {
+		if p.Done == 10 {
+			cancel()
+		}
+	}
+	s, err := Run(ctx, c)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "start it again to go on") {
+		t.Errorf("error %v, want context.Canceled and what to do", err)
+	}
+	if s.Done < 10 || s.Done == s.Total || s.Failed != 0 || len(readPredictions(t, c.Dir)) != s.Done {
+		t.Errorf("%d of %d done, %d failed, %d predictions", s.Done, s.Total, s.Failed, len(readPredictions(t, c.Dir)))
+	}
+	if _, err := os.Stat(s.Report); err != nil {
+		t.Error(err)
+	}
+	if s, err = Run(context.Background(), c); err != nil || s.Done != s.Total || s.Failed != 0 {
+		t.Errorf("next start: %v, %d of %d done, %d failed", err, s.Done, s.Total, s.Failed)
+	}
+}
+
 // A fault of every third call, 64 questions in flight: every question is answered, and no dollar is spent past the limit.
 func TestFaultyEndpoint(t *testing.T) {
 	server := llmtest.New(llmtest.Config{Reply: reply, Script: llmtest.Mixed(7, 0.3), Latency: 20 * time.Millisecond})

@@ -20,6 +20,8 @@ type Summary struct {
 	Run      settings `json:"run"`
 	Backend  string   `json:"backend"`
 	Warnings []string `json:"warnings,omitempty"`
+	// InFlight is how many questions were answered at one time, which the latencies depend on.
+	InFlight int `json:"in_flight"`
 	// Questions is how many questions were chosen, Categories their categories in the table's order.
 	Questions  int      `json:"questions"`
 	Categories []string `json:"categories"`
@@ -78,7 +80,7 @@ type ModuleResult struct {
 
 // summarise computes the table from the records.
 func (r *run) summarise() Summary {
-	s := Summary{Run: r.settings(), Backend: r.System.Backend, Warnings: r.System.Warnings, Questions: len(r.questions),
+	s := Summary{Run: r.settings(), Backend: r.System.Backend, Warnings: r.System.Warnings, InFlight: r.InFlight, Questions: len(r.questions),
 		Categories: categories(r.questions), Paid: r.progress.Paid, Report: filepath.Join(r.Dir, "report.html")}
 	for _, j := range r.jobs() {
 		s.Total++

@@ -31,8 +31,8 @@ const ceilingLabel = "ceiling (gold evidence)"
 // WriteTable prints the run as aligned text.
 func (s Summary) WriteTable(w io.Writer) error {
 	scores, costs := s.ScoreTable(), s.CostTable()
-	_, err := fmt.Fprintf(w, "%s\n\nscore: %s, mean over the questions; in brackets 95 %% bootstrap intervals\n%s\ncost, latency and evidence\n%s",
-		strings.Join(s.Heading(), "\n"), s.Run.Metric, align(scores), align(costs))
+	_, err := fmt.Fprintf(w, "%s\n\nscore: %s, mean over the questions; in brackets 95 %% bootstrap intervals\n%s\ncost per question, latency with %d questions in flight, evidence\n%s",
+		strings.Join(s.Heading(), "\n"), s.Run.Metric, align(scores), s.InFlight, align(costs))
 	if err != nil {
 		return err
 	}
