@@ -64,7 +64,7 @@ Only text is required. What is embedded and extracted is kept, so the next quest
 	}
 	flags.bind(cmd.Flags())
 	cmd.Flags().StringVar(&file, "memory", "", "file with the conversation")
-	cmd.Flags().StringVar(&policy, "policy", "high", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random")
+	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
 	cmd.Flags().BoolVar(&explain, "explain", false, "print what each module did, at which tier, for how much")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON, trace included")
