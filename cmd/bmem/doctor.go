@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +67,7 @@ func printReport(out io.Writer, r doctor.Report) error {
 		fmt.Fprintf(w, "model\t%s: %s, %s, sha256 %.12s\n", m.Name, m.State, humanize.Bytes(uint64(m.Bytes)), m.SHA256)
 	}
 	for _, d := range r.Data {
-		fmt.Fprintf(w, "data\t%s: %s\n", d.Name, strings.Join(d.Splits, ", "))
+		fmt.Fprintf(w, "data\t%s: %s\n", d.Name, cmp.Or(strings.Join(d.Splits, ", "), "nothing"))
 		for _, m := range d.Missing {
 			fmt.Fprintf(w, "\t  not here: %s\n", m)
 		}
