@@ -42,7 +42,7 @@ run: setup ## answer real LoCoMo questions with local models, and show what each
 	$(BMEM) eval $(RUN)
 
 test: setup check ## everything that must pass
-	$(GO) test ./...
+	BUDGETMEM_TEST_MINILM="$$($(BMEM) models list --json | sed -n 's/.*"path": "\(.*all-minilm-l6-v2\)".*/\1/p')" $(GO) test ./...
 	$(MAKE) race
 
 check: ## form and vet
@@ -65,6 +65,9 @@ bench-embed: setup $(BENCH)/.stamp ## our embedding throughput over onnxruntime'
 	$(BENCH)/bin/python scripts/bench_embed.py
 
 bench-llm: setup $(BENCH)/.stamp ## our prefill and decoding over llama.cpp's
+	@$(BENCH)/bin/python -c 'import llama_cpp' 2>/dev/null || { \
+	  echo "building llama.cpp, which takes some 20 minutes and needs cmake and g++"; \
+	  $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check llama-cpp-python==0.3.36; }
 	$(BENCH)/bin/python scripts/bench_llm.py
 
 clean: ## remove what setup and runs made here; the models' cache stays
