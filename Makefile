@@ -34,7 +34,7 @@ $(BMEM):
 	@scripts/check_tools.sh $(GO) $(PYTHON)
 	$(GO) build -o $@ ./cmd/bmem
 
-models: $(BMEM)
+models: $(VENV)/.stamp $(BMEM)
 	@$(BMEM) models pull all-minilm-l6-v2 smollm2-135m-instruct
 	@$(BMEM) models pull
 
