@@ -39,7 +39,7 @@ func (temporalLow) extract(c chunk.Chunk, _ map[string]string) []string {
 
 type temporalMid struct{ tagger *lingua.Tagger }
 
-func (temporalMid) method() string { return "resolved date expressions@2" }
+func (temporalMid) method() string { return "resolved date expressions@3" }
 
 func (e temporalMid) extract(c chunk.Chunk, others map[string]string) []string {
 	said, _ := lingua.ParseTime(c.Time)

@@ -241,7 +241,7 @@ func withDates(text string, said time.Time) string {
 	last := 0
 	for _, e := range lingua.FindDates(text) {
 		when := e.Resolve(said)
-		if when == "" || strings.EqualFold(when, e.Text) {
+		if when == "" || e.Vague() || strings.EqualFold(when, e.Text) {
 			continue
 		}
 		b.WriteString(text[last:e.End] + " (" + when + ")")

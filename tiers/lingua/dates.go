@@ -24,6 +24,7 @@ type DateExpr struct {
 type dateRule struct {
 	re      *regexp.Regexp
 	resolve func(groups []string, said time.Time) string
+	vague   bool
 }
 
 const (
@@ -36,7 +37,7 @@ const (
 
 // rule compiles a pattern that must stand between word boundaries.
 func rule(pattern string, resolve func(g []string, said time.Time) string) dateRule {
-	return dateRule{regexp.MustCompile(`(?i)\b` + pattern + `\b`), resolve}
+	return dateRule{re: regexp.MustCompile(`(?i)\b` + pattern + `\b`), resolve: resolve}
 }
 
 // dateRules are tried in order; of overlapping matches the one of the earlier rule stays.
@@ -64,13 +65,16 @@ var dateRules = []dateRule{
 	rule(`(?:on |for |by )?the (\d{1,2})(?:st|nd|rd|th)`, func(g []string, said time.Time) string {
 		return dayOfMonth(g[0], said)
 	}),
+	{regexp.MustCompile(`(?i)\b(?:recently|lately|the other (?:day|night|week|weekend))\b`), func(_ []string, said time.Time) string {
+		return "shortly before " + Day(said)
+	}, true},
 	rule(`the day before yesterday`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, -2)) }),
 	rule(`the day after tomorrow`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, 2)) }),
 	rule(`(?:yesterday|last night|last evening)`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, -1)) }),
 	rule(`tomorrow`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, 1)) }),
 	rule(`(?:today|tonight|this (?:morning|afternoon|evening)|earlier today)`, func(_ []string, said time.Time) string { return Day(said) }),
 	rule(`(last|this past|past|previous|next|this coming|this|on) (`+weekdayPat+`)(?: (?:night|morning|evening|afternoon))?`, weekdayRule),
-	rule(`(last|this past|the past|past|previous|the previous|next|this coming|the coming|this|the other|over the|the) (weekend|week|month|year|day)`, unitRule),
+	rule(`(last|this past|the past|past|previous|the previous|next|this coming|the coming|this|over the|the) (weekend|week|month|year|day)`, unitRule),
 	rule(`(last|this past|past|next|this coming|this) (`+seasonPat+`)`, seasonRule),
 	rule(`(`+numberPat+`) `+unitPat+`s? (ago|back|earlier|before|from now|later)`, distanceRule),
 	rule(`in (`+numberPat+`) `+unitPat+`s?`, func(g []string, said time.Time) string {
@@ -81,9 +85,6 @@ var dateRules = []dateRule{
 	}),
 	rule(`(?:for |about |almost |over )?(`+numberPat+`) (month|year)s?(?: now| already)?`, durationRule),
 	rule(`((?:1[5-9]|20)\d\d)`, func(g []string, _ time.Time) string { return g[0] }),
-	rule(`(?:recently|the other day|the other night|lately)`, func(_ []string, said time.Time) string {
-		return "shortly before " + Day(said)
-	}),
 }
 
 // FindDates returns the date expressions of text in order, without overlaps.
@@ -125,6 +126,9 @@ func (e DateExpr) Resolve(said time.Time) string {
 	}
 	return a
 }
+
+// Vague reports whether the expression says no more than that a thing was not long ago ("lately", "the other day").
+func (e DateExpr) Vague() bool { return e.rule.vague }
 
 // Day writes a day as answers want it: "7 May 2023".
 func Day(t time.Time) string { return t.Format("2 January 2006") }
@@ -241,12 +245,10 @@ func weekdayRule(g []string, said time.Time) string {
 
 func unitRule(g []string, said time.Time) string {
 	dir, unit := sign(g[0]), g[1]
-	if strings.HasPrefix(g[0], "the") || g[0] == "over the" { // "the weekend", "the other day"; "the year" alone names none
+	if strings.HasPrefix(g[0], "the") || g[0] == "over the" { // "the weekend"; "the year" alone names none
 		switch {
 		case unit == "weekend" && dir == 0:
 			return "the weekend of " + Day(said)
-		case g[0] == "the other":
-			return "shortly before " + Day(said)
 		case dir == 0:
 			return ""
 		}
