@@ -121,16 +121,28 @@ func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, 
 	return errors.Join(err, used)
 }
 
-// headOn calls use with the logits [n, Vocab] of the rows of hidden, in groups of at most headRows; first is the row that
-// the group begins with. The logits are valid only during the call.
-func (e *engine) headOn(hidden []float32, use func(first int, logits []float32)) error {
+// column is one column of a row-major matrix: values data[i*stride].
+type column struct {
+	data   []float32
+	stride int
+}
+
+func (c column) len() int         { return (len(c.data) + c.stride - 1) / c.stride }
+func (c column) at(i int) float32 { return c.data[i*c.stride] }
+
+// headOn calls use with the logits of every row of hidden [n, Dim]. They are valid only during the call.
+func (e *engine) headOn(hidden []float32, use func(row int, logits column)) error {
 	return e.grouped(hidden, headRows, func(first int, rows *tensors.Tensor, n int) error {
 		out, err := e.logits.Call(rows, e.w.head)
 		if err != nil {
 			return fmt.Errorf("running the output head: %w", err)
 		}
 		defer out[0].FinalizeAll()
-		return tensors.ConstFlatData(out[0], func(flat []float32) { use(first, flat[:n*e.cfg.Vocab]) })
+		return tensors.ConstFlatData(out[0], func(flat []float32) {
+			for i := range n {
+				use(first+i, column{flat[i:], headRows})
+			}
+		})
 	})
 }
 

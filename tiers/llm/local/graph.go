@@ -21,6 +21,10 @@ import (
 // What a row comes out as does not depend on which other rows share the batch, on B, S or T, or on how a prompt was cut
 // into chunks: in extend every key sits at its own position of the T axis whether it was cached or is new, so that sums run
 // in one order. This holds bit for bit on XLA-CPU for products of at least two rows, which is why no shape has only one.
+//
+// Extend multiplies activations [B*S, in] by weights [out, in]. Decode and head keep the features first and multiply the
+// weights by [in, B], which XLA-CPU does a third faster when B is small; but there results depend on B, which is therefore
+// always the same.
 
 // minusInf hides a score it is added to: exp of the sum is 0.
 const minusInf = float32(-1e30)
@@ -32,6 +36,7 @@ const minusInf = float32(-1e30)
 type body struct {
 	cfg           *Config
 	B, S, T       int
+	axis          int // of the features: 1, activations [B*S, features], in extend; 0 in decode
 	g             *Graph
 	pos0          *Node // [B] int32
 	cos, sin      *Node // [B, S, 1, HeadDim/2]
@@ -51,21 +56,24 @@ func (c *Config) forward(in []*Node) []*Node {
 	layers := in[5 : 5+perLayer*c.Layers]
 	m := &body{cfg: c, g: tokens.Graph(), pos0: in[1], caches: in[5+perLayer*c.Layers:]}
 	m.B, m.S, m.T = tokens.Shape().Dimensions[0], tokens.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
+	if m.S > 1 {
+		m.axis = 1
+	}
 	m.positions(in[2])
 
-	x := Reshape(Gather(embed, ExpandDims(tokens, -1)), m.B*m.S, c.Dim)
+	x := m.features(Reshape(Gather(embed, ExpandDims(tokens, -1)), m.B*m.S, c.Dim))
 	for l := range c.Layers {
 		w := layers[l*perLayer:][:perLayer]
-		qkv := linear(rmsNorm(x, w[0], c.Eps), w[1])
+		qkv := m.linear(rmsNorm(x, w[0], c.Eps, m.axis), w[1])
 		if c.Bias {
-			qkv = Add(qkv, ExpandDims(w[6], 0))
+			qkv = Add(qkv, ExpandDims(w[6], 1-m.axis))
 		}
-		x = Add(x, linear(m.attention(l, qkv), w[2]))
-		gateUp := linear(rmsNorm(x, w[3], c.Eps), w[4])
-		gate, up := columns(gateUp, 0, c.FF), columns(gateUp, c.FF, 2*c.FF)
-		x = Add(x, linear(Mul(Mul(gate, Sigmoid(gate)), up), w[5]))
+		x = Add(x, m.linear(m.features(m.attention(l, qkv)), w[2]))
+		gateUp := m.linear(rmsNorm(x, w[3], c.Eps, m.axis), w[4])
+		gate, up := m.slice(gateUp, 0, c.FF), m.slice(gateUp, c.FF, 2*c.FF)
+		x = Add(x, m.linear(Mul(Mul(gate, Sigmoid(gate)), up), w[5]))
 	}
-	hidden := Reshape(rmsNorm(x, norm, c.Eps), m.B, m.S, c.Dim)
+	hidden := Reshape(m.features(rmsNorm(x, norm, c.Eps, m.axis)), m.B, m.S, c.Dim)
 	return []*Node{hidden, Stack(m.newKV, 0)}
 }
 
@@ -111,14 +119,13 @@ func (m *body) rotate(v *Node) *Node {
 	return Concatenate([]*Node{Sub(Mul(a, m.cos), Mul(b, m.sin)), Add(Mul(b, m.cos), Mul(a, m.sin))}, -1)
 }
 
-// attention of layer l: qkv [B*S, (Heads+2*KVHeads)*HeadDim] to [B*S, Heads*HeadDim]. Query heads that share a key head
+// attention of layer l: qkv of (Heads+2*KVHeads)*HeadDim features to [B*S, Heads*HeadDim]. Query heads that share a key head
 // are stacked along the row axis of one product.
 func (m *body) attention(l int, qkv *Node) *Node {
 	c, B, S, T := m.cfg, m.B, m.S, m.T
 	H, K, G, D := c.Heads, c.KVHeads, c.group(), c.HeadDim
-	q := m.rotate(Reshape(columns(qkv, 0, H*D), B, S, H, D))
-	k := m.rotate(Reshape(columns(qkv, H*D, (H+K)*D), B, S, K, D))
-	v := Reshape(columns(qkv, (H+K)*D, (H+2*K)*D), B, S, K, D)
+	heads := func(first, n int) *Node { return Reshape(m.features(m.slice(qkv, first*D, (first+n)*D)), B, S, n, D) }
+	q, k, v := m.rotate(heads(0, H)), m.rotate(heads(H, K)), heads(H+K, K)
 	q = MulScalar(q, 1/math.Sqrt(float64(D)))
 	q = Reshape(TransposeAllDims(Reshape(q, B, S, K, G, D), 0, 2, 3, 1, 4), B, K, G*S, D)
 	k, v = TransposeAllDims(k, 0, 2, 1, 3), TransposeAllDims(v, 0, 2, 1, 3) // [B, K, S, D]
@@ -168,26 +175,47 @@ func (m *body) placement() {
 	m.spread = BroadcastToDims(ExpandDims(spread, 1), B, m.cfg.KVHeads, T, S)
 }
 
-// headLogits: hidden [R, Dim] and the head [Vocab, Dim] to logits [R, Vocab].
-func headLogits(hidden, head *Node) *Node { return linear(hidden, head) }
+// headLogits: hidden [R, Dim] and the head [Vocab, Dim] to logits [Vocab, R].
+func headLogits(hidden, head *Node) *Node { return linear(head, Transpose(hidden, 0, 1)) }
 
 // headScores: hidden [R, Dim], head [Vocab, Dim], next [R] int32 to the log-probability of each next token, [R].
 func headScores(hidden, head, next *Node) *Node {
-	logits := linear(hidden, head)
-	top := ReduceAndKeep(logits, ReduceMax, -1)
-	sum := ReduceAndKeep(Exp(Sub(logits, top)), ReduceSum, -1)
+	logits := headLogits(hidden, head)
+	top := ReduceAndKeep(logits, ReduceMax, 0)
+	sum := ReduceSum(Exp(Sub(logits, top)), 0)
 	own := ReduceSum(Mul(hidden, Gather(head, ExpandDims(next, -1))), -1)
-	return Sub(Sub(own, Reshape(top, -1)), Log(Reshape(sum, -1)))
+	return Sub(Sub(own, Reshape(top, -1)), Log(sum))
 }
 
-// linear multiplies x [n, in] by w [out, in].
-func linear(x, w *Node) *Node { return DotGeneral(x, []int{1}, nil, w, []int{1}, nil) }
+// features moves the feature axis of x [B*S, features] to where this program keeps it, or back.
+func (m *body) features(x *Node) *Node {
+	if m.axis == 1 {
+		return x
+	}
+	return Transpose(x, 0, 1)
+}
 
-// columns returns x[:, from:to].
-func columns(x *Node, from, to int) *Node { return Slice(x, AxisRange(), AxisRange(from, to)) }
+// linear multiplies the features of x by w [out, in].
+func (m *body) linear(x, w *Node) *Node {
+	if m.axis == 1 {
+		return DotGeneral(x, []int{1}, nil, w, []int{1}, nil)
+	}
+	return linear(w, x)
+}
 
-// rmsNorm scales every row of x [n, dim] to unit root mean square, times w [dim].
-func rmsNorm(x, w *Node, eps float64) *Node {
-	ms := ReduceAndKeep(Square(x), ReduceMean, -1)
-	return Mul(Mul(x, Rsqrt(AddScalar(ms, eps))), ExpandDims(w, 0))
+// slice returns the features from, …, to-1 of x.
+func (m *body) slice(x *Node, from, to int) *Node {
+	if m.axis == 1 {
+		return Slice(x, AxisRange(), AxisRange(from, to))
+	}
+	return Slice(x, AxisRange(from, to))
+}
+
+// linear multiplies w [out, in] by x [in, n].
+func linear(w, x *Node) *Node { return DotGeneral(w, []int{1}, nil, x, []int{0}, nil) }
+
+// rmsNorm scales x to unit root mean square over the given of its two axes, times w.
+func rmsNorm(x, w *Node, eps float64, axis int) *Node {
+	ms := ReduceAndKeep(Square(x), ReduceMean, axis)
+	return Mul(Mul(x, Rsqrt(AddScalar(ms, eps))), ExpandDims(w, 1-axis))
 }

@@ -138,15 +138,13 @@ func (p *pool) step(shapes *shapeSet) ([]*sequence, error) {
 		return nil, err
 	}
 	var finished []*sequence
-	err = p.eng.headOn(hidden, func(first int, logits []float32) {
-		for i := range len(logits) / cfg.Vocab {
-			b := rows[first+i]
-			seq := p.slots[b]
-			seq.n++
-			if seq.extend(sample(logits[i*cfg.Vocab:][:cfg.Vocab], seq.temperature, seq.rng)) {
-				finished = append(finished, seq)
-				p.slots[b] = nil
-			}
+	err = p.eng.headOn(hidden, func(row int, logits column) {
+		b := rows[row]
+		seq := p.slots[b]
+		seq.n++
+		if seq.extend(sample(logits, seq.temperature, seq.rng)) {
+			finished = append(finished, seq)
+			p.slots[b] = nil
 		}
 	})
 	return finished, err
@@ -167,24 +165,24 @@ func (p *pool) finalize() {
 }
 
 // sample picks a token: the likeliest at temperature 0, the first of equals; else by the softmax of logits/temperature.
-func sample(logits []float32, temperature float64, rng *rand.Rand) int32 {
-	best := 0
-	for i, x := range logits {
-		if x > logits[best] {
-			best = i
+func sample(logits column, temperature float64, rng *rand.Rand) int32 {
+	best, top := 0, logits.at(0)
+	for i := range logits.len() {
+		if x := logits.at(i); x > top {
+			best, top = i, x
 		}
 	}
 	if temperature <= 0 {
 		return int32(best)
 	}
-	weight := func(x float32) float64 { return math.Exp(float64(x-logits[best]) / temperature) }
+	weight := func(i int) float64 { return math.Exp(float64(logits.at(i)-top) / temperature) }
 	total := 0.0
-	for _, x := range logits {
-		total += weight(x)
+	for i := range logits.len() {
+		total += weight(i)
 	}
 	left := rng.Float64() * total
-	for i, x := range logits {
-		if left -= weight(x); left < 0 {
+	for i := range logits.len() {
+		if left -= weight(i); left < 0 {
 			return int32(i)
 		}
 	}

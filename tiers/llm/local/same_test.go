@@ -74,6 +74,23 @@ func TestRowsDoNotDependOnBatching(t *testing.T) {
 	}
 }
 
+// Neither do the steps of decode depend on the length of the cache, the slot or the company.
+func TestDecodeDoesNotDependOnBatching(t *testing.T) {
+	m := openTest(t, smol)
+	if shared.be.Kind != backend.CPU {
+		t.Skip("holds on XLA-CPU")
+	}
+	const B = 16
+	ids := m.tok.Encode(story(2), false)
+	want := rowsOf(t, m.eng, ids, B, 1, 512, 0)
+	got := rowsOf(t, m.eng, ids, B, 1, 2048, 11)
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("row %d, value %d is %v, want %v", i/m.cfg.Dim, i%m.cfg.Dim, got[i], want[i])
+		}
+	}
+}
+
 // Greedy replies and scores are the same alone and in company, with an empty and a full prefix cache.
 func TestResultsDoNotDependOnCompany(t *testing.T) {
 	m := openTest(t, smol)

@@ -8,10 +8,10 @@ Needs numpy, gguf and llama_cpp. LoCoMo (https://github.com/snap-research/locomo
 """
 import base64, gzip, hashlib, json, sys
 
+import llama_cpp
 import numpy as np
 from gguf import GGUFReader
 from gguf.quants import dequantize
-from llama_cpp import Llama
 
 CHATS, STEPS, EXACT, STRIDE, TOP = 20, 24, 3, 48, 50
 
@@ -83,13 +83,14 @@ def greedy(llm, ids):
     llm.eval(ids)
     tokens, gaps = [], []
     for _ in range(STEPS):
-        logits = llm.scores[llm.n_tokens - 1]
-        second, best = np.argsort(logits)[-2:]
-        tokens.append(int(best))
-        gaps.append(round(float(logits[best] - logits[second]), 4))
+        logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(llm.ctx, -1), (llm.n_vocab(),))
+        best = int(logits.argmax())
+        gap = logits[best] - np.delete(logits, best).max()
+        tokens.append(best)
+        gaps.append(round(float(gap), 4))
         if best == llm.token_eos():
             break
-        llm.eval([int(best)])
+        llm.eval([best])
     return tokens, gaps
 
 
@@ -98,7 +99,7 @@ def pack(a):
 
 
 def main(model, locomo, out):
-    llm = Llama(model, n_ctx=1024, n_threads=2, logits_all=True, verbose=False)
+    llm = llama_cpp.Llama(model, n_ctx=1024, n_threads=1, n_threads_batch=1, verbose=False)
     prompts = [llm.tokenize(c.encode(), add_bos=False, special=True) for c in chats(locomo)]
     cases = []
     for i, ids in enumerate(prompts):
