@@ -58,7 +58,7 @@ func (a Answerer) Answer(ctx context.Context, summary, question, date string) (A
 	if style == "" {
 		style = StyleShort
 	}
-	text, err := prompt("answer_"+string(style), promptData{
+	messages, err := chat("answer_"+string(style), promptData{
 		Summary: escape(summary), Question: oneLine(question), Date: oneLine(date),
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (a Answerer) Answer(ctx context.Context, summary, question, date string) (A
 	if limit <= 0 {
 		limit = 40
 	}
-	reply, err := a.Client.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: llm.User, Content: text}}, MaxTokens: limit})
+	reply, err := a.Client.Chat(ctx, llm.Request{Messages: messages, MaxTokens: limit})
 	if err != nil {
 		return Answer{Usage: reply.Usage}, fmt.Errorf("answer step: asking %s: %w", a.Client.Model(), err)
 	}

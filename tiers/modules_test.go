@@ -181,13 +181,21 @@ func TestAnswererCleansAndCounts(t *testing.T) {
 	for _, style := range []AnswerStyle{"", StyleShort, StyleDated, StyleTagged} {
 		var seen string
 		a := Answerer{Style: style, Client: &llmtest.Client{Reply: func(_ context.Context, r llm.Request) (string, error) {
-			seen = r.Messages[0].Content
+			if len(r.Messages)%2 == 0 {
+				t.Errorf("style %q: %d messages; want worked examples in pairs, then the question", style, len(r.Messages))
+			}
+			for i, m := range r.Messages {
+				if want := []llm.Role{llm.User, llm.Assistant}[i%2]; m.Role != want {
+					t.Errorf("style %q: message %d by %s, want %s", style, i, m.Role, want)
+				}
+			}
+			seen = r.Messages[len(r.Messages)-1].Content
 			return "x", nil
 		}}}
 		if _, err := a.Answer(context.Background(), "THE NOTES", "Who?", "1 June 2023"); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(seen, "THE NOTES") || !strings.Contains(seen, "Question: Who?") {
+		if _, after, ok := strings.Cut(seen, "THE NOTES"); !ok || !strings.Contains(after, "Question: Who?") {
 			t.Errorf("style %q: prompt %q", style, seen)
 		}
 		if strings.Contains(seen, "1 June 2023") != (style == StyleDated) {

@@ -4,22 +4,27 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
 	"text/template"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-//go:embed prompts/*.tmpl
+//go:embed prompts/*.tmpl prompts/*.yaml
 var promptFiles embed.FS
 
 var promptTemplates = template.Must(template.New("").ParseFS(promptFiles, "prompts/*.tmpl"))
 
-// PromptHash identifies all prompt templates: 12 hexadecimal digits of the SHA-256 over their names and texts. A run
-// records it, and a change of a prompt changes it.
+// PromptHash identifies all prompt templates and their examples: 12 hexadecimal digits of the SHA-256 over their names
+// and texts. A run records it, and a change of a prompt changes it.
 func PromptHash() string {
 	h := sha256.New()
-	names, err := fs.Glob(promptFiles, "prompts/*.tmpl") // sorted
+	names, err := fs.Glob(promptFiles, "prompts/*") // sorted
 	if err != nil {
 		panic(err) // a malformed pattern
 	}
@@ -49,4 +54,49 @@ func prompt(name string, d promptData) (string, error) {
 		return "", fmt.Errorf("prompt %q: %w", name, err)
 	}
 	return strings.TrimSpace(b.String()), nil
+}
+
+// example is a worked question: what a template is filled with, and the reply that is wanted.
+type example struct {
+	Summary  string `yaml:"summary"`
+	Question string `yaml:"question"`
+	Answer   string `yaml:"answer"`
+}
+
+// examples returns the worked examples of a template: those in the file prompts/NAME.examples.yaml, none without one.
+func examples(name string) ([]example, error) {
+	data, err := promptFiles.ReadFile("prompts/" + name + ".examples.yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("examples of prompt %q: %w", name, err)
+	}
+	var list []example
+	if err := yaml.UnmarshalWithOptions(data, &list, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("examples of prompt %q: %w", name, err)
+	}
+	return list, nil
+}
+
+// chat fills a template and puts its worked examples before it, each as a question and its reply. The examples are the
+// same for every question, so a model that reuses prefixes computes them once.
+func chat(name string, d promptData) ([]llm.Message, error) {
+	list, err := examples(name)
+	if err != nil {
+		return nil, err
+	}
+	var messages []llm.Message
+	for _, e := range list {
+		text, err := prompt(name, promptData{Summary: e.Summary, Question: e.Question})
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, llm.Message{Role: llm.User, Content: text}, llm.Message{Role: llm.Assistant, Content: e.Answer})
+	}
+	text, err := prompt(name, d)
+	if err != nil {
+		return nil, err
+	}
+	return append(messages, llm.Message{Role: llm.User, Content: text}), nil
 }
