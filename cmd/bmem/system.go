@@ -29,7 +29,7 @@ type systemFlags struct {
 func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	s := &f.spec
 	flags.StringVar(&s.Backend, "backend", "", "what computes local models: "+setup.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
-	flags.StringVar(&s.Model, "model", "", "answering model: a name of `bmem models list`, a GGUF file, or with --endpoint the endpoint's name (default the best that is here)")
+	flags.StringVar(&s.Model, "model", "", "answering `model`: a name that 'bmem models list' shows, a GGUF file, or with --endpoint the endpoint's name (default the best that is here)")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment variable that holds the endpoint's key; may be repeated")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
