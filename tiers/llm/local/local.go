@@ -33,7 +33,7 @@ type Options struct {
 	Context int
 	// MaxBatch is how many replies are generated at a time; 0 means 16.
 	MaxBatch int
-	// PrefixCacheBytes bounds the memory that keeps computed prompts for reuse; 0 means 512 MiB.
+	// PrefixCacheBytes bounds the memory that keeps computed prompts for reuse; 0 means 384 MiB.
 	PrefixCacheBytes int64
 }
 
@@ -100,7 +100,7 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 		opts.MaxBatch = 16
 	}
 	if opts.PrefixCacheBytes <= 0 {
-		opts.PrefixCacheBytes = 512 << 20
+		opts.PrefixCacheBytes = 384 << 20
 	}
 	w, err := loadWeights(be, f, &m.cfg)
 	if err != nil {
