@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -161,5 +163,33 @@ func TestCancelFreesTheSlot(t *testing.T) {
 	}
 	if r, err := m.Chat(t.Context(), llm.Request{Messages: ask("Say yes."), MaxTokens: 4}); err != nil || r.Usage.Out == 0 {
 		t.Errorf("after cancelling: %+v, %v", r, err)
+	}
+}
+
+func TestOpenRejectsOtherFiles(t *testing.T) {
+	whole, err := os.ReadFile(modelPath(t, smol))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"empty": nil, "text": []byte("not a model"), "header only": whole[:1000], "weights cut": whole[:len(whole)/2]} {
+		t.Run(name, func(t *testing.T) {
+			be, err := backend.Open("go", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer be.Finalize()
+			path := filepath.Join(t.TempDir(), "m.gguf")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if m, err := Open(path, be, Options{}); err == nil {
+				m.Close()
+				t.Error("opened")
+			} else if !strings.Contains(err.Error(), path) {
+				t.Errorf("error does not name the file: %v", err)
+			} else {
+				t.Log(err)
+			}
+		})
 	}
 }
