@@ -44,7 +44,7 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	return answer, m.answer(ctx, a, summary, &answer)
 }
 
-// AskFrom answers a question straight from the given turns, each session under its time: no retrieval, no modules. With
+// AskFrom answers a question straight from the given turns, quoted as a summary quotes them: no retrieval, no modules. With
 // the turns that are known to hold the answer this is the ceiling of what extraction can reach. It takes the options of
 // Ask that concern the answer: WithQuestionDate, WithAnswerStyle.
 func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Turn, opts ...Option) (answer Answer, err error) {
@@ -61,28 +61,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	for _, t := range turns {
 		answer.Evidence = append(answer.Evidence, t.ID)
 	}
-	return answer, m.answer(ctx, a, render(turns), &answer)
-}
-
-// render writes turns in their order, the session's time before the first turn of each session.
-func render(turns []chunk.Turn) string {
-	var lines []string
-	for i, t := range turns {
-		if i == 0 || t.Session != turns[i-1].Session {
-			if head := firstOf(t.Time, t.Session); head != "" {
-				lines = append(lines, "["+head+"]")
-			}
-		}
-		lines = append(lines, t.String())
-	}
-	return strings.Join(lines, "\n")
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
+	return answer, m.answer(ctx, a, tiers.Quote(turns), &answer)
 }
 
 // answer makes the answer call.

@@ -94,7 +94,8 @@ func fakes(change func(*tiers.Set)) func(tiers.Deps) (tiers.Set, error) {
 
 // echo answers with the first line of its prompt, which is the summary's.
 var echo = &llmtest.Client{Reply: func(_ context.Context, req llm.Request) (string, error) {
-	first, _, _ := strings.Cut(req.Messages[0].Content, "\n")
+	last := strings.TrimPrefix(req.Messages[len(req.Messages)-1].Content, "Notes:\n")
+	first, _, _ := strings.Cut(last, "\n")
 	return first, nil
 }}
 
@@ -366,14 +367,14 @@ func TestRouterStates(t *testing.T) {
 func TestAskFrom(t *testing.T) {
 	var prompt string
 	m := open(t, Options{Client: &llmtest.Client{Reply: func(_ context.Context, req llm.Request) (string, error) {
-		prompt = req.Messages[0].Content
+		prompt = req.Messages[len(req.Messages)-1].Content
 		return "Bern", nil
 	}}})
 	a, err := m.AskFrom(context.Background(), "Where to?", []chunk.Turn{talk[0], talk[2]})
 	if err != nil || a.Text != "Bern" || fmt.Sprint(a.Evidence) != "[1:1 2:1]" {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	want := "[3 May 2024]\nAnn said, \"I moved to Bern last week with my cat.\"\n[9 June 2024]\nAnn said, \"The piano arrived"
+	want := "[3 May 2024]\nAnn said, \"I moved to Bern last week (the week before 3 May 2024) with my cat.\"\n[9 June 2024]\nAnn said, \"The piano arrived"
 	if !strings.Contains(prompt, want) {
 		t.Errorf("prompt\n%s\nlacks\n%s", prompt, want)
 	}

@@ -47,7 +47,7 @@ type Options struct {
 	TurnTokens int
 	// ScoredTurns is the most turns whose likelihood the High summary computes, best by retrieval first (default 20).
 	ScoredTurns int
-	// ReplyTokens bounds the replies of the relation modules' and the filter's generated text (default 256).
+	// ReplyTokens bounds the replies of the relation modules' and the filter's generated text (default 128).
 	ReplyTokens int
 }
 
@@ -64,7 +64,7 @@ func (o Options) withDefaults() Options {
 	set(&o.HighTurns, 8)
 	set(&o.TurnTokens, 120)
 	set(&o.ScoredTurns, 20)
-	set(&o.ReplyTokens, 256)
+	set(&o.ReplyTokens, 128)
 	return o
 }
 

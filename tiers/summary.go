@@ -60,7 +60,7 @@ func (k *kit) summaryMid(ctx context.Context, in Input, step *Step) (Output, err
 	b.left -= k.Options.MidTokens/2 - lists.left
 	chosen := fitting(shorten(lines, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, b.left)
 	b.add("\n# What was said")
-	b.lines = append(b.lines, quote(chosen, false)...)
+	b.lines = append(b.lines, quote(chosen)...)
 	b.lines = append(b.lines, lists.lines...)
 	lists.report(step)
 	if dropped := len(lines) - len(chosen); dropped > 0 {
@@ -93,7 +93,7 @@ func (k *kit) summaryHigh(ctx context.Context, in Input, step *Step) (Output, er
 	lines = shorten(lines[:min(len(lines), k.Options.HighTurns)], in.Query, k.CountTokens, k.Options.TurnTokens)
 	chosen := fitting(lines, k.CountTokens, k.Options.HighTokens)
 	b := budget{count: k.CountTokens, left: k.Options.HighTokens}
-	b.lines = quote(withContext(chosen, in.Items), true)
+	b.lines = quote(withContext(chosen, in.Items))
 	b.left -= k.CountTokens(b.text())
 	b.section("Dates", relevant(in.Query, in.Temporal, highTemporalFacts), highTemporalFacts)
 	return Output{Text: b.text()}, nil

@@ -181,9 +181,9 @@ func withContext(lines []line, items []Item) []line {
 
 func asks(t chunk.Turn) bool { return t.Speaker != "" && strings.Contains(t.Text, "?") }
 
-// quote writes lines in order of time under the date of their session, each turn once. With dates, each relative date
-// expression is followed by what it means.
-func quote(lines []line, dates bool) []string {
+// quote writes lines in order of time under the date of their session, each turn once and each relative
+// date expression followed by what it means.
+func quote(lines []line) []string {
 	lines = append([]line(nil), lines...)
 	when := make(map[string]time.Time)
 	for _, l := range lines {
@@ -224,12 +224,19 @@ func quote(lines []line, dates bool) []string {
 		if text == h { // a document's title as its first sentence
 			continue
 		}
-		if dates {
-			text = withDates(text, when[l.time])
-		}
-		out = append(out, text)
+		out = append(out, withDates(text, when[l.time]))
 	}
 	return out
+}
+
+// Quote renders turns the way the summaries do: under the day they were said on, in order of time, what relative dates
+// mean behind them.
+func Quote(turns []chunk.Turn) string {
+	lines := make([]line, len(turns))
+	for i, t := range turns {
+		lines[i] = line{turn: t, at: i, time: t.Time}
+	}
+	return strings.Join(quote(lines), "\n")
 }
 
 // withDates puts what a relative date expression means behind it: `yesterday (7 May 2023)`.
