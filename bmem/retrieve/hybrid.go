@@ -7,6 +7,10 @@ import (
 
 // hybrid is the mode Hybrid. Turns are ranked by a model of about thirty features of words, vectors, speakers and dates; a chunk's score
 // is the probability that at least one of its turns is evidence, taking turns as independent: 1 − Π(1 − p).
+//
+// The probabilities are calibrated on LoCoMo, where an average question has about 1.5 evidence turns in 600. Where evidence is denser, as in
+// ten paragraphs of HotpotQA, they rank as well but are too low. The weights belong to all-MiniLM-L6-v2: another embedder has other
+// cosines.
 type hybrid struct {
 	ix     Index
 	corpus *corpus
