@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/gobackend"
 	"github.com/gomlx/go-huggingface/models/gguf"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -31,7 +32,8 @@ type Options struct {
 	Name string
 	// Context is the longest prompt and reply together, in tokens; 0 means 4096, or what the model was trained for if less.
 	Context int
-	// MaxBatch is how many replies are generated at a time; 0 means 16.
+	// MaxBatch is how many replies are generated at a time; 0 means 16, or 4 in pure Go. A step takes as long for one as for
+	// all of them. Replies to the same request can differ in near ties between models opened with different values.
 	MaxBatch int
 	// PrefixCacheBytes bounds the memory that keeps computed prompts for reuse; 0 means 384 MiB.
 	PrefixCacheBytes int64
@@ -98,6 +100,9 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	m.context = min(m.context, m.cfg.Context)
 	if opts.MaxBatch <= 0 {
 		opts.MaxBatch = 16
+		if be.Name() == gobackend.BackendName {
+			opts.MaxBatch = 4 // where a step does take longer for more
+		}
 	}
 	if opts.PrefixCacheBytes <= 0 {
 		opts.PrefixCacheBytes = 384 << 20
