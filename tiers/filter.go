@@ -12,7 +12,8 @@ import (
 // The filter keeps at most TopK of the retrieved chunks.
 //
 //	Low   share of the question's content words that occur in the chunk; chunks with none are dropped
-//	Mid   0.7 · cosine(question, chunk) + 0.3 · that share; kept if at least 0.3
+//	Mid   the probability that some turn of the chunk is evidence, 1 − ∏(1 − p), where retrieval gives each turn's p;
+//	      without those, 0.7 · cosine(question, chunk) + 0.3 · that share, kept if at least 0.3
 //	High  a language model judges every chunk: if it gives likelihoods, by those of the chunk's best turns (see rankTurns);
 //	      else by scores from 0 to 10 that it writes
 //
@@ -29,6 +30,10 @@ func (k *kit) filterLow(_ context.Context, in Input, step *Step) (Output, error)
 }
 
 func (k *kit) filterMid(_ context.Context, in Input, step *Step) (Output, error) {
+	if scores, ok := evidenceChances(in); ok {
+		step.Method = "probability of evidence"
+		return keep(in, scores, func(float64) bool { return true }, step), nil
+	}
 	step.Method = "cosine + keyword share"
 	scores := keywordShares(in)
 	for i, it := range in.Items {
@@ -39,6 +44,23 @@ func (k *kit) filterMid(_ context.Context, in Input, step *Step) (Output, error)
 		scores[i] = cosineWeight*max(cos, 0) + (1-cosineWeight)*scores[i]
 	}
 	return keep(in, scores, func(s float64) bool { return s >= midThreshold }, step), nil
+}
+
+// evidenceChances returns, for every item, the probability that at least one of its turns is evidence, the turns taken as
+// independent; false if retrieval gave some turn no probability.
+func evidenceChances(in Input) ([]float64, bool) {
+	chances := make([]float64, len(in.Items))
+	for i, it := range in.Items {
+		if len(it.TurnScores) != len(it.Turns) {
+			return nil, false
+		}
+		none := 1.0
+		for _, p := range it.TurnScores {
+			none *= 1 - min(max(p, 0), 1)
+		}
+		chances[i] = 1 - none
+	}
+	return chances, len(chances) > 0
 }
 
 // keywordShares returns, for every item, the share of the question's distinct content words that occur in it.

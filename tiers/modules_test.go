@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -236,5 +237,32 @@ func TestRelevantPutsSharedRareWordsFirst(t *testing.T) {
 	}
 	if got := relevant("zzz", facts, 2); len(got) != 2 {
 		t.Errorf("with nothing shared: %q, want the first facts, within the limit", got)
+	}
+}
+
+// With probabilities of turns, Mid takes the chunk whose turns are likelier to hold the answer; without, the one closer to
+// the question.
+func TestFilterMidReadsWhatRetrievalKnows(t *testing.T) {
+	set, err := Implementation(Deps{Client: &llmtest.Client{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := Item{Chunk: chunk.Chunk{ID: "near", Turns: []chunk.Turn{{ID: "1", Text: "cats"}}}, Vector: []float32{1, 0}}
+	likely := Item{Chunk: chunk.Chunk{ID: "likely", Turns: []chunk.Turn{{ID: "2", Text: "dogs"}, {ID: "3", Text: "birds"}}}, Vector: []float32{0, 1}}
+	for _, scored := range []bool{false, true} {
+		if scored {
+			near.TurnScores, likely.TurnScores = []float64{0.6}, []float64{0.5, 0.5}
+		}
+		out, err := set[Filter][1].Run(t.Context(), Input{Query: "cats?", QueryVector: []float32{1, 0}, Items: []Item{near, likely}, TopK: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]string{false: "near", true: "likely"}[scored]
+		if len(out.Kept) != 1 || out.Kept[0].ID != want {
+			t.Errorf("probabilities %v: kept %+v, want %s", scored, out.Kept, want)
+		}
+		if scored && math.Abs(out.Kept[0].Relevance-0.75) > 1e-12 {
+			t.Errorf("relevance %v, want 1 - 0.5·0.5", out.Kept[0].Relevance)
+		}
 	}
 }

@@ -37,7 +37,8 @@ type Item struct {
 	Vector []float32
 	// Score is the retrieval score (larger is better; its scale is the retriever's).
 	Score float64
-	// TurnScores holds, for each of the chunk's turns, the retriever's score of that turn alone; nil if it gives none.
+	// TurnScores holds, for each of the chunk's turns, the probability in [0,1] that it is evidence, as the retriever sees
+	// it; nil if it gives none.
 	TurnScores []float64
 	// Relevance in [0,1] is the filter's verdict.
 	Relevance float64
