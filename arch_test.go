@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"experiments":      {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "kernel", "router", "tiers", "tiers/llm", "internal"},
 	"internal":         {},
 	"internal/doctor":  nil, // looks at everything, and only cmd looks at it
+	"internal/tools":   nil, // programs of their own, which nothing imports
 	"kernel":           {},
 	"router":           {"internal"},
 	"router/portable":  {},
