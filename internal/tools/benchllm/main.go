@@ -157,16 +157,23 @@ func measure(ctx context.Context, m *local.Model, long, short [][]llm.Message) (
 		}
 		best.Prefill = max(best.Prefill, float64(usage.In)/time.Since(start).Seconds())
 	}
-	for range rounds + 1 {
-		// The first token of each reply needs the prompt, which is in the prefix cache after the first round.
-		if _, _, err := replies(ctx, m, short, 1); err != nil {
-			return best, err
-		}
-		tokens, took, err := replies(ctx, m, short, steps)
+	// Put the prompts into the prefix cache and compile.
+	if _, _, err := replies(ctx, m, short, 2); err != nil {
+		return best, err
+	}
+	for range rounds {
+		// Replies of one token take what replies of many take before decode, and their first step of it.
+		few, before, err := replies(ctx, m, short, 1)
 		if err != nil {
 			return best, err
 		}
-		best.Decode = max(best.Decode, float64(tokens)/took.Seconds())
+		many, took, err := replies(ctx, m, short, steps)
+		if err != nil {
+			return best, err
+		}
+		if took > before {
+			best.Decode = max(best.Decode, float64(many-few)/(took-before).Seconds())
+		}
 	}
 	return best, nil
 }
