@@ -107,27 +107,42 @@ func (s *scheduler) run() {
 	}
 }
 
-// receive takes what has arrived, and with wait waits for something to arrive. It returns false when the model closes.
+// gather is how long an idle scheduler waits for company after the first request: callers start together.
+const gather = time.Millisecond
+
+// receive takes all that has arrived, and with wait waits for something to arrive. It returns false when the model closes.
 func (s *scheduler) receive(wait bool) bool {
-	for {
-		var idle <-chan time.Time // ready at once unless we may wait
-		if !wait {
-			idle = time.After(0)
-		}
+	if wait {
 		select {
 		case seqs := <-s.inbox:
 			s.waiting = append(s.waiting, seqs...)
-			wait = false
+			time.Sleep(gather)
 		case c := <-s.ask:
-			st := s.stats
-			st.Shapes = slices.Clone(s.shapes.compiled)
-			c <- st
+			s.report(c)
 		case <-s.quit:
 			return false
-		case <-idle:
+		}
+	}
+	// Senders that are blocked are all taken: a select with a timer would leave most of them for later steps.
+	for {
+		select {
+		case seqs := <-s.inbox:
+			s.waiting = append(s.waiting, seqs...)
+		case c := <-s.ask:
+			s.report(c)
+		case <-s.quit:
+			return false
+		default:
 			return true
 		}
 	}
+}
+
+// report sends the counts so far.
+func (s *scheduler) report(to chan<- Stats) {
+	st := s.stats
+	st.Shapes = slices.Clone(s.shapes.compiled)
+	to <- st
 }
 
 // step computes one batch.
