@@ -4,51 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
-
-// words embeds a text as its bag of words, hashed into 64 buckets, and counts words as tokens.
-type words struct{ embedded atomic.Int64 }
-
-func (w *words) ID() string            { return "words-64" }
-func (w *words) Dim() int              { return 64 }
-func (w *words) Count(text string) int { return len(strings.Fields(text)) }
-func (w *words) Embed(_ context.Context, texts []string) ([][]float32, error) {
-	w.embedded.Add(int64(len(texts)))
-	out := make([][]float32, len(texts))
-	for i, text := range texts {
-		v := make([]float32, 64)
-		v[0] = 1
-		for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r < 'a' || r > 'z' }) {
-			h := fnv.New32a()
-			h.Write([]byte(word))
-			v[1+h.Sum32()%63]++
-		}
-		var sum float64
-		for _, x := range v {
-			sum += float64(x) * float64(x)
-		}
-		for j := range v {
-			v[j] /= float32(math.Sqrt(sum))
-		}
-		out[i] = v
-	}
-	return out, nil
-}
 
 // fake is a tier that does what run says and reports what it read.
 type fake struct {
@@ -108,7 +78,7 @@ var talk = []chunk.Turn{
 
 func open(t *testing.T, o Options) *Memory {
 	t.Helper()
-	e := &words{}
+	e := &embedtest.Words{}
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "memory.db")
 	}
@@ -174,17 +144,17 @@ func TestAsk(t *testing.T) {
 
 func TestAddTwiceEmbedsOnce(t *testing.T) {
 	ctx := context.Background()
-	e := &words{}
+	e := &embedtest.Words{}
 	path := filepath.Join(t.TempDir(), "memory.db")
 	m := open(t, Options{Path: path, Embedder: e, Tokenizer: e})
 	if err := m.Add(ctx, "talk", talk[:2]); err != nil {
 		t.Fatal(err)
 	}
-	first := e.embedded.Load()
+	first := e.Embedded.Load()
 	if err := m.Add(ctx, "talk", talk[:2]); err != nil {
 		t.Fatal(err)
 	}
-	if n := e.embedded.Load(); n != first || n == 0 {
+	if n := e.Embedded.Load(); n != first || n == 0 {
 		t.Errorf("adding the same again embedded %d texts after %d", n-first, first)
 	}
 	if err := m.Add(ctx, "talk", talk[2:]); err != nil {
@@ -346,7 +316,7 @@ func TestRouterStates(t *testing.T) {
 		kept := mean(hits[0].Vector, hits[1].Vector)
 		summary := kept
 		if !empty {
-			v, _ := (&words{}).Embed(ctx, []string{"one two", "three", "four"})
+			v, _ := (&embedtest.Words{}).Embed(ctx, []string{"one two", "three", "four"})
 			summary = mean(mean(v[0], v[1]), v[2])
 		}
 		want := map[int][]float32{0: mean(hits[0].Vector, hits[1].Vector, hits[2].Vector), 1: kept, 2: kept, 3: kept, 4: summary}

@@ -3,7 +3,6 @@ package experiments
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"path/filepath"
 	"strings"
@@ -12,39 +11,12 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
-
-// words embeds a text as its bag of words and counts words as tokens.
-type words struct{}
-
-func (words) ID() string            { return "words-64" }
-func (words) Dim() int              { return 64 }
-func (words) Count(text string) int { return len(strings.Fields(text)) }
-func (words) Embed(_ context.Context, texts []string) ([][]float32, error) {
-	out := make([][]float32, len(texts))
-	for i, text := range texts {
-		v := make([]float32, 64)
-		v[0] = 1
-		for _, word := range strings.Fields(strings.ToLower(text)) {
-			h := fnv.New32a()
-			h.Write([]byte(word))
-			v[1+h.Sum32()%63]++
-		}
-		var sum float64
-		for _, x := range v {
-			sum += float64(x) * float64(x)
-		}
-		for j := range v {
-			v[j] /= float32(math.Sqrt(sum))
-		}
-		out[i] = v
-	}
-	return out, nil
-}
 
 // tiny is a data set of short conversations. Question i of a history asks for the city that its person moved to.
 type tiny struct{ histories, each int }
@@ -134,7 +106,7 @@ func system(s rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err err
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.dir, "memory.db"), Embedder: words{}, Tokenizer: words{}, Client: stack, ChunkTokens: 40})
+	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.dir, "memory.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack, ChunkTokens: 40})
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -120,23 +120,6 @@ func parseStrings(reply string) ([]string, []string, error) {
 	return distinct(out), notes, nil
 }
 
-// parseText reads free text; it must not be empty.
-func parseText(reply string) (string, []string, error) {
-	payload, notes := payloadOf(reply)
-	if v, err := decode(payload); err == nil {
-		if object, ok := v.(map[string]any); ok && len(object) > 0 {
-			payload = flat(object)
-			notes = append(notes, "object read as text")
-		} else if s, ok := v.(string); ok {
-			payload = s
-		}
-	}
-	if payload = strings.TrimSpace(payload); payload == "" {
-		return "", notes, fmt.Errorf("%w: empty text", errPayload)
-	}
-	return payload, notes, nil
-}
-
 // parseList finds the list in a reply.
 func parseList(reply string) ([]any, []string, error) {
 	payload, notes := payloadOf(reply)

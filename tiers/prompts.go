@@ -4,10 +4,11 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
+	"sync"
 	"text/template"
 
 	"github.com/goccy/go-yaml"
@@ -63,31 +64,39 @@ type example struct {
 	Answer   string `yaml:"answer"`
 }
 
-// examples returns the worked examples of a template: those in the file prompts/NAME.examples.yaml, none without one.
-func examples(name string) ([]example, error) {
-	data, err := promptFiles.ReadFile("prompts/" + name + ".examples.yaml")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+const examplesEnd = ".examples.yaml"
+
+// examples returns the worked examples of every template that has some, by its name: those in the file
+// prompts/NAME.examples.yaml. They are read at the first answer and then kept.
+var examples = sync.OnceValues(func() (map[string][]example, error) {
+	files, err := fs.Glob(promptFiles, "prompts/*"+examplesEnd)
 	if err != nil {
-		return nil, fmt.Errorf("examples of prompt %q: %w", name, err)
+		return nil, err
 	}
-	var list []example
-	if err := yaml.UnmarshalWithOptions(data, &list, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("examples of prompt %q: %w", name, err)
+	all := make(map[string][]example, len(files))
+	for _, file := range files {
+		data, err := promptFiles.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var list []example
+		if err := yaml.UnmarshalWithOptions(data, &list, yaml.Strict()); err != nil {
+			return nil, fmt.Errorf("examples in %s: %w", file, err)
+		}
+		all[strings.TrimSuffix(path.Base(file), examplesEnd)] = list
 	}
-	return list, nil
-}
+	return all, nil
+})
 
 // chat fills a template and puts its worked examples before it, each as a question and its reply. The examples are the
 // same for every question, so a model that reuses prefixes computes them once.
 func chat(name string, d promptData) ([]llm.Message, error) {
-	list, err := examples(name)
+	worked, err := examples()
 	if err != nil {
 		return nil, err
 	}
 	var messages []llm.Message
-	for _, e := range list {
+	for _, e := range worked[name] {
 		text, err := prompt(name, promptData{Summary: e.Summary, Question: e.Question})
 		if err != nil {
 			return nil, err

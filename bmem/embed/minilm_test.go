@@ -14,29 +14,12 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
-	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 )
-
-// modelDir is where the embedder lies once `make setup` has pulled it; without it the test is skipped.
-func modelDir(t testing.TB) string {
-	t.Helper()
-	catalogue, err := models.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := catalogue.Path(t.Context(), "all-minilm-l6-v2")
-	if errors.Is(err, models.ErrMissing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 func open(t testing.TB, spec string, options ...Option) *MiniLM {
 	t.Helper()
-	dir := modelDir(t)
+	dir := modelstest.Path(t, "all-minilm-l6-v2")
 	be, err := backend.Open(spec, nil)
 	if err != nil {
 		t.Fatal(err)

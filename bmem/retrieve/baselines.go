@@ -17,7 +17,7 @@ func (d dense) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
 	for i, v := range d.ix.Vectors {
 		scores[i] = dot(q.Vector, v)
 	}
-	return hits(d.ix, scores, k), ctx.Err()
+	return hits(d.ix, scores, top(scores, k)), ctx.Err()
 }
 
 // bm25 is the mode BM25. Chunks that share no term with the question score 0 and come last.
@@ -35,13 +35,13 @@ func (b bm25) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
 	for _, m := range found {
 		scores[m.Pos] = m.Score
 	}
-	return hits(b.ix, scores, k), nil
+	return hits(b.ix, scores, top(scores, k)), nil
 }
 
-// hits returns the k chunks with the largest scores.
-func hits(ix Index, scores []float64, k int) []Hit {
+// hits returns the chunks at these positions, in their order.
+func hits(ix Index, scores []float64, order []int) []Hit {
 	var found []Hit
-	for _, i := range top(scores, k) {
+	for _, i := range order {
 		h := Hit{Chunk: ix.Chunks[i], Score: scores[i]}
 		if ix.Vectors != nil {
 			h.Vector = ix.Vectors[i]

@@ -39,8 +39,9 @@ func (h *hybrid) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
 		}
 		scores[c] = -math.Expm1(none)
 	}
-	found := hits(h.ix, scores, k)
-	for i, c := range top(scores, k) {
+	best := top(scores, k)
+	found := hits(h.ix, scores, best)
+	for i, c := range best {
 		found[i].TurnScores = p[h.corpus.first[c]:h.corpus.first[c+1]:h.corpus.first[c+1]]
 	}
 	return found, ctx.Err()

@@ -16,13 +16,11 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 )
 
-// Environment variables of the tests that need the embedder.
-const (
-	envMiniLM = "BUDGETMEM_TEST_MINILM" // folder of the weights; `make test` sets it
-	envStore  = "BUDGETMEM_TEST_STORE"  // a store file that keeps the vectors between runs; a temporary one if not set
-)
+// envStore names a store file that keeps the vectors between runs; a temporary one is used if it is not set.
+const envStore = "BUDGETMEM_TEST_STORE"
 
 var tables = flag.String("tables", "", "data set of which TestTables prints recall on training and validation questions")
 
@@ -35,10 +33,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	dir := os.Getenv(envMiniLM)
-	if dir == "" {
-		t.Skipf("no embedder weights here: run `make setup`, then name their folder in %s", envMiniLM)
-	}
+	dir := modelstest.Path(t, "all-minilm-l6-v2")
 	be, err := backend.Open("", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ type Hit struct {
 	Vector []float32
 	// Score is the mode's own score; larger is better.
 	Score float64
-	// TurnScores holds one score a turn of the chunk (larger is better, comparable within one query); nil in modes that rank chunks only.
+	// TurnScores holds for each turn of the chunk the probability in [0,1] that it is evidence; nil in modes that rank chunks only.
 	TurnScores []float64
 }
 

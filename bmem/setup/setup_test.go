@@ -12,6 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
@@ -29,13 +30,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 // A whole system with the real embedder, the model at an endpoint.
 func TestOpenWithEndpoint(t *testing.T) {
 	ctx := context.Background()
-	catalogue, err := models.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := catalogue.Path(ctx, Embedder); errors.Is(err, models.ErrMissing) {
-		t.Skip(err)
-	}
+	modelstest.Path(t, Embedder)
 	t.Setenv("SETUP_TEST_KEY", "secret-key")
 	server := llmtest.New(llmtest.Config{Keys: []string{"secret-key"}, Reply: func(llmtest.Call) string { return "Bern" }})
 	defer server.Close()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -13,21 +12,10 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 )
 
-func runDoctor(t *testing.T, args ...string) (stdout string, err error) {
-	t.Helper()
-	root := newRoot()
-	var out bytes.Buffer
-	root.SetOut(&out)
-	root.SetErr(&out)
-	root.SetArgs(append([]string{"doctor"}, args...))
-	err = root.ExecuteContext(t.Context())
-	return out.String(), err
-}
-
 func TestDoctorWithoutModels(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	t.Setenv(models.EnvDir, dir)
-	out, err := runDoctor(t, "--json", "--backend", "go")
+	out, err := runVerb(t, "", "doctor", "--json", "--backend", "go")
 	if err == nil {
 		t.Error("no error without an embedder")
 	}
@@ -62,7 +50,7 @@ func TestDoctorWithDamagedModel(t *testing.T) {
 	if err := os.WriteFile(name, []byte("no model"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, err := runDoctor(t, "--backend", "go")
+	out, err := runVerb(t, "", "doctor", "--backend", "go")
 	if err == nil || !strings.Contains(err.Error(), "necessary") {
 		t.Errorf("error %v", err)
 	}
@@ -75,7 +63,7 @@ func TestDoctorWithDamagedModel(t *testing.T) {
 
 func TestDoctorWithoutBackend(t *testing.T) {
 	t.Setenv(models.EnvDir, t.TempDir())
-	out, err := runDoctor(t, "--backend", "tpu")
+	out, err := runVerb(t, "", "doctor", "--backend", "tpu")
 	if err == nil || !strings.Contains(out, `MISSING: unknown backend "tpu"`) || !strings.Contains(out, backend.Specs) {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -90,7 +78,7 @@ func TestDoctor(t *testing.T) {
 	if !catalogue.Present(t.Context(), "all-minilm-l6-v2") {
 		t.Skip("no embedder here: run `make setup`")
 	}
-	out, err := runDoctor(t, "--json")
+	out, err := runVerb(t, "", "doctor", "--json")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

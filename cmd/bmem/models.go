@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
@@ -146,7 +144,7 @@ func pullModels(cmd *cobra.Command, names []string, again, asJSON bool) error {
 // newPullProgress shows pulls on w: as a bar on a terminal, else as a line every few seconds. end leaves the line of
 // the bar; it may be called twice.
 func newPullProgress(w io.Writer) (show models.Progress, end func()) {
-	if f, ok := w.(*os.File); !ok || !isatty.IsTerminal(f.Fd()) {
+	if !isTerminal(w) {
 		var last time.Time
 		return func(e models.Event) {
 			if time.Since(last) >= 5*time.Second {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,24 +10,12 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 )
 
-// runModels runs `bmem models` with args and returns what it wrote.
-func runModels(t *testing.T, args ...string) (stdout string, err error) {
-	t.Helper()
-	root := newRoot()
-	var out bytes.Buffer
-	root.SetOut(&out)
-	root.SetErr(&out)
-	root.SetArgs(append([]string{"models"}, args...))
-	err = root.ExecuteContext(t.Context())
-	return out.String(), err
-}
-
 func TestModelsCommand(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv(models.EnvDir, dir)
 	t.Setenv("HF_HUB_OFFLINE", "1")
 
-	out, err := runModels(t, "list", "--json")
+	out, err := runVerb(t, "", "models", "list", "--json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +28,7 @@ func TestModelsCommand(t *testing.T) {
 			t.Errorf("in an empty folder: %+v", r)
 		}
 	}
-	if out, err := runModels(t, "verify"); err != nil || !strings.Contains(out, "bmem models pull") {
+	if out, err := runVerb(t, "", "models", "verify"); err != nil || !strings.Contains(out, "bmem models pull") {
 		t.Errorf("verify of an empty folder: %q, %v", out, err)
 	}
 
@@ -53,17 +40,17 @@ func TestModelsCommand(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, name, "SmolLM2-135M-Instruct.Q4_1.gguf"), []byte("no model"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err = runModels(t, "list"); err != nil || !strings.Contains(out, "damaged") {
+	if out, err = runVerb(t, "", "models", "list"); err != nil || !strings.Contains(out, "damaged") {
 		t.Errorf("list with a damaged file: %q, %v", out, err)
 	}
-	if out, err = runModels(t, "verify"); err == nil || !strings.Contains(out, "wrong: SHA-256") || !strings.Contains(err.Error(), "1 of 1 files") {
+	if out, err = runVerb(t, "", "models", "verify"); err == nil || !strings.Contains(out, "wrong: SHA-256") || !strings.Contains(err.Error(), "1 of 1 files") {
 		t.Errorf("verify with a damaged file: %q, %v", out, err)
 	}
 
-	if _, err := runModels(t, "pull", "qwen2.5-0.5b-instruct"); err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := runVerb(t, "", "models", "pull", "qwen2.5-0.5b-instruct"); err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("pull of a model that only the hub has, offline: %v", err)
 	}
-	if _, err := runModels(t, "pull", "smollm2"); err == nil || !strings.Contains(err.Error(), name) {
+	if _, err := runVerb(t, "", "models", "pull", "smollm2"); err == nil || !strings.Contains(err.Error(), name) {
 		t.Errorf("pull of a name cut short: %v", err)
 	}
 }

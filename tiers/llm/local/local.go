@@ -204,14 +204,10 @@ func (m *Model) Chat(ctx context.Context, req llm.Request) (llm.Response, error)
 	if len(ids) >= m.context {
 		return fail(&ContextError{Prompt: len(ids), Context: m.context})
 	}
-	maxTokens := req.MaxTokens
-	if maxTokens <= 0 {
-		maxTokens = 512
-	}
 	done := make(chan *sequence, 1)
 	seq := &sequence{
 		ctx: ctx, ids: ids, prompt: len(ids), done: done, eog: m.tok.EOG,
-		maxTokens: min(maxTokens, m.context-len(ids)), temperature: req.Temperature,
+		maxTokens: min(req.ReplyLimit(), m.context-len(ids)), temperature: req.Temperature,
 	}
 	if req.Temperature > 0 {
 		seq.rng = rand.New(rand.NewPCG(uint64(req.Seed), 0))

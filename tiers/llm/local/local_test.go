@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
-	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -40,23 +40,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// modelPath returns where the file of a catalogue model lies, or skips the test.
-func modelPath(t testing.TB, name string) string {
-	t.Helper()
-	catalogue, err := models.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := catalogue.Path(t.Context(), name)
-	if err != nil {
-		t.Skipf("needs %s: %v", name, err)
-	}
-	return path
-}
-
 func openTest(t testing.TB, name string) *Model {
 	t.Helper()
-	path := modelPath(t, name)
+	path := modelstest.Path(t, name)
 	shared.Lock()
 	defer shared.Unlock()
 	if m := shared.models[name]; m != nil {
@@ -167,7 +153,7 @@ func TestCancelFreesTheSlot(t *testing.T) {
 }
 
 func TestOpenRejectsOtherFiles(t *testing.T) {
-	whole, err := os.ReadFile(modelPath(t, smol))
+	whole, err := os.ReadFile(modelstest.Path(t, smol))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,12 +65,18 @@ func TestRowsDoNotDependOnBatching(t *testing.T) {
 	for _, v := range []struct{ B, S, T, b int }{{1, shortS, 512, 0}, {1, longS, 2048, 0}, {manyB, manyS, 512, 3}} {
 		t.Run(fmt.Sprintf("%+v", v), func(t *testing.T) {
 			got := rowsOf(t, m.eng, ids, v.B, v.S, v.T, v.b)
-			for i := range want {
-				if got[i] != want[i] {
-					t.Fatalf("row %d, value %d is %v, want %v", i/m.cfg.Dim, i%m.cfg.Dim, got[i], want[i])
-				}
-			}
+			sameRows(t, got, want, m.cfg.Dim)
 		})
+	}
+}
+
+// sameRows fails if rows of dim values differ in a single bit.
+func sameRows(t *testing.T, got, want []float32, dim int) {
+	t.Helper()
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("row %d, value %d is %v, want %v", i/dim, i%dim, got[i], want[i])
+		}
 	}
 }
 
@@ -84,11 +90,7 @@ func TestDecodeDoesNotDependOnBatching(t *testing.T) {
 	ids := m.tok.Encode(story(2), false)
 	want := rowsOf(t, m.eng, ids, B, 1, 512, 0)
 	got := rowsOf(t, m.eng, ids, B, 1, 2048, 11)
-	for i := range want {
-		if got[i] != want[i] {
-			t.Fatalf("row %d, value %d is %v, want %v", i/m.cfg.Dim, i%m.cfg.Dim, got[i], want[i])
-		}
-	}
+	sameRows(t, got, want, m.cfg.Dim)
 }
 
 // Greedy replies and scores are the same alone and in company, with an empty and a full prefix cache.

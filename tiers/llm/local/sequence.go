@@ -12,7 +12,6 @@ type sequence struct {
 	prompt int      // how many of ids were given
 	n      int      // tokens whose keys and values are known, from the start
 	blocks []*block // of the first n tokens, while in prefill
-	reused int      // tokens of n that were found in the prefix cache
 	done   chan<- *sequence
 	err    error
 
@@ -73,7 +72,6 @@ func (s *sequence) adopt(p *prefixCache) {
 		}
 		s.blocks = append(s.blocks, b)
 		s.n += blockTokens
-		s.reused += blockTokens
 	}
 }
 
