@@ -26,7 +26,8 @@ var rooms = map[string][]string{
 	"bmem/store":       {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":              nil, // anything
 	"datasets":         {"bmem/chunk", "internal"},
-	"experiments":      {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "kernel", "router", "tiers", "tiers/llm", "internal"},
+	"datasets/judge":   {"tiers/llm", "internal"},
+	"experiments":      {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "kernel", "router", "tiers", "tiers/llm", "internal"},
 	"internal":         {},
 	"internal/doctor":  nil, // looks at everything, and only cmd looks at it
 	"internal/tools":   nil, // programs of their own, which nothing imports
