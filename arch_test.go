@@ -17,27 +17,28 @@ const module = "github.com/budgetmem/budgetmem"
 // below it; the longest name counts. Imports point one way: cmd → experiments → bmem → tiers, router → tiers/llm, bmem/embed.
 // A router knows nothing of tiers, tiers nothing of routers, and kernel shows results and computes none.
 var rooms = map[string][]string{
-	"":                 {},
-	"bmem":             {"bmem/chunk", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
-	"bmem/chunk":       {},
-	"bmem/embed":       {"tiers/llm", "tiers/llm/openai", "internal"},
-	"bmem/retrieve":    {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
-	"bmem/setup":       {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/local", "tiers/llm/openai", "internal"},
-	"bmem/store":       {"bmem/chunk", "bmem/embed", "internal"},
-	"cmd":              nil, // anything
-	"datasets":         {"bmem/chunk", "internal"},
-	"datasets/judge":   {"tiers/llm", "internal"},
-	"experiments":      {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "kernel", "router", "tiers", "tiers/llm", "internal"},
-	"internal":         {},
-	"internal/doctor":  nil, // looks at everything, and only cmd looks at it
-	"internal/tools":   nil, // programs of their own, which nothing imports
-	"kernel":           {},
-	"router":           {"internal"},
-	"router/portable":  {},
-	"tiers":            {"bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
-	"tiers/llm":        {"internal"},
-	"tiers/llm/local":  {"tiers/llm", "internal"},
-	"tiers/llm/openai": {"tiers/llm", "internal"},
+	"":                     {},
+	"bmem":                 {"bmem/chunk", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
+	"bmem/chunk":           {},
+	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal"},
+	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
+	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/local", "tiers/llm/openai", "internal"},
+	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
+	"cmd":                  nil, // anything
+	"datasets":             {"bmem/chunk", "internal"},
+	"datasets/judge":       {"tiers/llm", "internal"},
+	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "kernel", "router", "tiers", "tiers/llm", "internal"},
+	"internal":             {},
+	"internal/doctor":      nil, // looks at everything, and only cmd looks at it
+	"internal/safetensors": {},
+	"internal/tools":       nil, // programs of their own, which nothing imports
+	"kernel":               {},
+	"router":               {"internal", "internal/safetensors", "router/portable"},
+	"router/portable":      {"internal/safetensors"},
+	"tiers":                {"bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
+	"tiers/llm":            {"internal"},
+	"tiers/llm/local":      {"tiers/llm", "internal"},
+	"tiers/llm/openai":     {"tiers/llm", "internal"},
 }
 
 // pkg is what `go list -json` tells of a package. Tests may import what they like.
@@ -72,11 +73,21 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
-// The types that everything shares bring nothing along.
-func TestSharedTypesDependOnTheStandardLibraryAlone(t *testing.T) {
-	for _, p := range list(t, "-deps", "./bmem/chunk") {
-		if !p.Standard && p.ImportPath != module+"/bmem/chunk" {
-			t.Errorf("bmem/chunk depends on %s", p.ImportPath)
+// The types that everything shares bring nothing along, and neither does a router that was exported into another program.
+func TestDependOnTheStandardLibraryAlone(t *testing.T) {
+	for path, own := range map[string][]string{
+		"bmem/chunk":      nil,
+		"router/portable": {"internal/safetensors"},
+	} {
+		found := false
+		for _, p := range list(t, "-deps", "./"+path) {
+			found = found || p.ImportPath == module+"/"+path
+			if local := strings.TrimPrefix(p.ImportPath, module+"/"); !p.Standard && local != path && !slices.Contains(own, local) {
+				t.Errorf("%s depends on %s", path, p.ImportPath)
+			}
+		}
+		if !found {
+			t.Errorf("go list does not know %s", path)
 		}
 	}
 }

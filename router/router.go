@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // State is what a policy may look at when it decides for one module.
@@ -31,10 +33,7 @@ type Policy interface {
 }
 
 // Module is one decision: its name and the names of its tiers, cheapest first.
-type Module struct {
-	Name  string
-	Tiers []string
-}
+type Module = portable.Module
 
 // Space lists the decisions of a question, in the order in which they are made.
 type Space []Module

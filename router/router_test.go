@@ -9,9 +9,9 @@ import (
 )
 
 var space = Space{
-	{"filter", []string{"low", "mid", "high"}},
-	{"entity", []string{"low", "mid", "high"}},
-	{"summary", []string{"low", "high"}},
+	{Name: "filter", Tiers: []string{"low", "mid", "high"}},
+	{Name: "entity", Tiers: []string{"low", "mid", "high"}},
+	{Name: "summary", Tiers: []string{"low", "high"}},
 }
 
 func decide(t *testing.T, p Policy, question string) []int {

@@ -1,0 +1,309 @@
+package router
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+// Init says how a network's weights start: orthogonal matrices (Saxe et al. 2013) times √2, the last layers by the gains
+// given here, and biases at zero.
+type Init struct {
+	Seed       int64
+	ActorGain  float64
+	CriticGain float64
+	// Describe holds one embedding [dim] a module, of a sentence that says what it does; the network goes on to learn from
+	// there. Nil starts from random unit vectors.
+	Describe [][]float32
+}
+
+// Network is the router's network on GoMLX, for training. One network serves all modules:
+//
+//	s = q·Wq + m·Wm + λ·wλ + b        the state: query, memory and λ
+//	t = v·D + d                       the module, from its learned vector v
+//	h = relu(s·Es + t·Et + e)
+//	h = relu(h·F + f)
+//	logits = relu(h·A + a)·L + l      of the module's tiers
+//	value  = relu(h·C + c)·V + v₀     what the question will earn, at the first decision
+//
+// A Network may be used by one goroutine at a time; what Portable returns by any number.
+type Network struct {
+	shape Shape
+	be    compute.Backend
+	store *model.Store
+	eval  *model.Exec
+	fold  *model.Exec
+}
+
+// root is the scope of the weights in the store.
+const root = "/router/"
+
+// NewNetwork makes a network with fresh weights.
+func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
+	shape, err := shape.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if init.Describe != nil && (len(init.Describe) != len(shape.Modules) || slices.ContainsFunc(init.Describe, func(v []float32) bool { return len(v) != shape.Dim })) {
+		return nil, fmt.Errorf("router: describe %d modules by as many embeddings of %d numbers", len(shape.Modules), shape.Dim)
+	}
+	n := &Network{shape: shape, be: be, store: model.NewStore()}
+	if err := n.fill(init); err != nil {
+		return nil, fmt.Errorf("router: %w", err)
+	}
+	if n.eval, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) []*Node {
+		logits, value := n.forward(in[0], in[1], in[2])
+		return []*Node{LogSoftmax(logits, -1), value}
+	}); err != nil {
+		return nil, fmt.Errorf("router: %w", err)
+	}
+	if n.fold, err = model.NewExec(be, n.store, n.folded); err != nil {
+		return nil, fmt.Errorf("router: %w", err)
+	}
+	return n, nil
+}
+
+// Shape returns what the network is built for, defaults filled in.
+func (n *Network) Shape() Shape { return n.shape }
+
+// Parameters is how many numbers are trained.
+func (n *Network) Parameters() int {
+	size := 0
+	for v := range n.store.IterVariables() {
+		if strings.HasPrefix(v.Path(), root) {
+			size += v.Shape().Size()
+		}
+	}
+	return size
+}
+
+// Close gives back the memory of the weights. The network cannot be used after it.
+func (n *Network) Close() {
+	n.eval.Finalize()
+	n.fold.Finalize()
+	n.store.Finalize()
+}
+
+// fill creates the weights.
+func (n *Network) fill(init Init) error {
+	rng := rand.New(rand.NewPCG(uint64(init.Seed), 0x6f7274686f)) // a stream of its own
+	d, h, a, s := n.shape.Dim, n.shape.Hidden, n.shape.Actor, n.shape
+	modules := make([]float32, 0, len(s.Modules)*d)
+	for m := range s.Modules {
+		if init.Describe != nil {
+			modules = append(modules, init.Describe[m]...)
+		} else {
+			modules = append(modules, orthogonal(rng, d, 1, 1)...)
+		}
+	}
+	state := orthogonal(rng, 2*d+1, h, math.Sqrt2)
+	first := orthogonal(rng, 2*h, h, math.Sqrt2)
+	for _, w := range []struct {
+		name   string
+		values []float32
+		dims   []int
+	}{
+		{"query", state[:d*h], []int{d, h}},
+		{"memory", state[d*h : 2*d*h], []int{d, h}},
+		{"lambda", state[2*d*h:], []int{1, h}},
+		{"state_bias", nil, []int{h}},
+		{"modules", modules, []int{len(s.Modules), d}},
+		{"describe", orthogonal(rng, d, h, math.Sqrt2), []int{d, h}},
+		{"describe_bias", nil, []int{h}},
+		{"first_state", first[:h*h], []int{h, h}},
+		{"first_module", first[h*h:], []int{h, h}},
+		{"first_bias", nil, []int{h}},
+		{"second", orthogonal(rng, h, h, math.Sqrt2), []int{h, h}},
+		{"second_bias", nil, []int{h}},
+		{"actor", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
+		{"actor_bias", nil, []int{a}},
+		{"logits", orthogonal(rng, a, s.tiers(), init.ActorGain), []int{a, s.tiers()}},
+		{"logits_bias", nil, []int{s.tiers()}},
+		{"critic", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
+		{"critic_bias", nil, []int{a}},
+		{"value", orthogonal(rng, a, 1, init.CriticGain), []int{a, 1}},
+		{"value_bias", nil, []int{1}},
+	} {
+		if w.values == nil {
+			w.values = make([]float32, w.dims[0])
+		}
+		if _, err := n.store.CreateVariable(root+w.name, tensors.FromFlatDataAndDimensions(w.values, w.dims...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orthogonal returns a random matrix [rows, cols] whose shorter side's vectors are orthogonal and of length gain.
+func orthogonal(rng *rand.Rand, rows, cols int, gain float64) []float32 {
+	long, short := max(rows, cols), min(rows, cols)
+	random := mat.NewDense(long, short, nil)
+	for i := range long {
+		for j := range short {
+			random.Set(i, j, rng.NormFloat64())
+		}
+	}
+	var qr mat.QR
+	qr.Factorize(random)
+	var q, r mat.Dense
+	qr.QTo(&q)
+	qr.RTo(&r)
+	out := make([]float32, rows*cols)
+	for i := range long {
+		for j := range short {
+			// The sign of R's diagonal makes the distribution uniform (Mezzadri 2007).
+			x := float32(gain * math.Copysign(q.At(i, j), q.At(i, j)*r.At(j, j)))
+			if rows >= cols {
+				out[i*cols+j] = x
+			} else {
+				out[j*cols+i] = x
+			}
+		}
+	}
+	return out
+}
+
+// weight returns a weight in a graph.
+func (n *Network) weight(g *Graph, name string) *Node {
+	return n.store.GetVariable(root + name).NodeValue(g)
+}
+
+// linear computes x·W + b with the weights of a name.
+func (n *Network) linear(x *Node, name string) *Node {
+	b := n.weight(x.Graph(), name+"_bias")
+	return Add(MatMul(x, n.weight(x.Graph(), name)), ExpandLeftToRank(b, 2))
+}
+
+func relu(x *Node) *Node { return MaxScalar(x, 0) }
+
+// forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
+// query [B, dim], memory [states, B, dim], lambda [B, 1].
+func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
+	g, s := query.Graph(), n.shape
+	batch, states, h := query.Shape().Dimensions[0], s.states(), s.Hidden
+	// Each memory and each query is projected once, however many modules look at it.
+	common := Add(MatMul(query, n.weight(g, "query")), Mul(lambda, n.weight(g, "lambda")))
+	common = Add(common, ExpandLeftToRank(n.weight(g, "state_bias"), 2))
+	state := MatMul(Reshape(memory, states*batch, s.Dim), n.weight(g, "memory"))
+	state = Add(Reshape(state, states, batch, h), BroadcastToDims(InsertAxes(common, 0), states, batch, h))
+	state = Reshape(MatMul(Reshape(state, states*batch, h), n.weight(g, "first_state")), states, batch, h)
+	module := MatMul(n.linear(n.weight(g, "modules"), "describe"), n.weight(g, "first_module"))
+	module = Add(module, ExpandLeftToRank(n.weight(g, "first_bias"), 2))
+
+	parts := make([]*Node, len(s.Modules))
+	for m, i := range s.States {
+		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
+	}
+	hidden := relu(n.linear(relu(Concatenate(parts, 0)), "second"))
+	logits = n.linear(relu(n.linear(hidden, "actor")), "logits")
+	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), n.mask(g))
+	value = n.linear(relu(n.linear(Slice(hidden, AxisRange(0, batch)), "critic")), "value")
+	return logits, Reshape(value, batch)
+}
+
+// masked is a logit whose chance is zero in float32.
+const masked = -1e9
+
+// mask is 0 for the tiers that a module has and masked for the rest: [modules, 1, tiers].
+func (n *Network) mask(g *Graph) *Node {
+	width := n.shape.tiers()
+	mask := make([]float32, len(n.shape.Modules)*width)
+	for m, module := range n.shape.Modules {
+		for t := len(module.Tiers); t < width; t++ {
+			mask[m*width+t] = masked
+		}
+	}
+	return Const(g, tensors.FromFlatDataAndDimensions(mask, len(n.shape.Modules), 1, width))
+}
+
+// Evaluate computes on GoMLX the logarithms of the tiers' chances [modules, B, tiers] and the values [B] of B questions:
+// query [B, dim], memory [states, B, dim], lambda [B].
+func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []float32, err error) {
+	b := len(lambda)
+	out, err := n.eval.Call(
+		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(memory, n.shape.states(), b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(lambda, b, 1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
+	}
+	flat, err := flatten(out)
+	if err != nil {
+		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
+	}
+	return flat[0], flat[1], nil
+}
+
+// flatten copies tensors out of the backend and frees them.
+func flatten(in []*tensors.Tensor) ([][]float32, error) {
+	out := make([][]float32, len(in))
+	for i, t := range in {
+		var err error
+		if out[i], err = tensors.CopyFlatData[float32](t); err != nil {
+			return nil, err
+		}
+		if err := t.FinalizeAll(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// folded builds the tensors of portable.Weights that differ from the network's own: what is linear in a row is
+// multiplied out, in float64.
+func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
+	w := func(name string) *Node { return ConvertDType(n.weight(g, name), dtypes.Float64) }
+	row := func(name string) *Node { return InsertAxes(w(name), 0) }
+	first := w("first_state")
+	module := MatMul(Add(MatMul(w("modules"), w("describe")), row("describe_bias")), w("first_module"))
+	module = Add(module, Add(MatMul(row("state_bias"), first), row("first_bias")))
+	out := []*Node{MatMul(w("query"), first), MatMul(w("memory"), first), MatMul(w("lambda"), first), module}
+	for i := range out {
+		out[i] = ConvertDType(out[i], dtypes.Float32)
+	}
+	return out
+}
+
+// Portable returns the network as it is now for use without GoMLX, and as the policy that collects episodes. info's Dim
+// and Modules are the network's.
+func (n *Network) Portable(info portable.Info) (*portable.Router, error) {
+	fail := func(err error) (*portable.Router, error) { return nil, fmt.Errorf("export the router: %w", err) }
+	out, err := n.fold.Call()
+	if err != nil {
+		return fail(err)
+	}
+	flat, err := flatten(out)
+	if err != nil {
+		return fail(err)
+	}
+	w := portable.Weights{Query: flat[0], Memory: flat[1], Lambda: flat[2], Module: flat[3]}
+	for name, to := range map[string]*[]float32{
+		"second": &w.Encoder, "second_bias": &w.EncoderBias, "actor": &w.Actor, "actor_bias": &w.ActorBias,
+		"logits": &w.Logits, "logits_bias": &w.LogitsBias,
+	} {
+		v, err := n.store.GetVariable(root + name).Value()
+		if err != nil {
+			return fail(err)
+		}
+		if *to, err = tensors.CopyFlatData[float32](v); err != nil {
+			return fail(err)
+		}
+	}
+	info.Dim, info.Modules = n.shape.Dim, n.shape.Modules
+	r, err := portable.New(info, w)
+	if err != nil {
+		return fail(err)
+	}
+	return r, nil
+}

@@ -1,0 +1,302 @@
+// Package portable uses a trained router with the standard library alone: one file, read once, then some tens of
+// microseconds and no allocation for a question's decisions. Programs that only route need neither GoMLX nor XLA.
+//
+//	r, err := portable.ReadFile("router.safetensors")
+//	d := r.NewDecider()
+//	err = d.Question(query, 0.3)   // the question's embedding and λ
+//	err = d.Memory(retrievedMean)  // what the first module looks at
+//	tier := d.Decide(0)            // index into r.Info().Modules[0].Tiers
+//	err = d.Memory(keptMean)       // the modules after it look at what it kept
+//	tier = d.Decide(1)
+//
+// Built with GOEXPERIMENT=simd on amd64, it computes with AVX2 where the processor has it.
+//
+// # Network
+//
+// With query q and memory m, both [d], and λ, the decision of module i is
+//
+//	h = relu(q·Q + m·M + λ·l + bᵢ)    Q, M [d, hidden], l, bᵢ [hidden]
+//	e = relu(h·E + f)                 E [hidden, hidden], f [hidden]
+//	a = relu(e·A + c)                 A [hidden, actor], c [actor]
+//	logits = a·L + z                  L [actor, tiers], z [tiers]
+//
+// and of the logits those count that belong to a tier of the module. The trained network has linear layers before the
+// first relu, for state and module apart; they are folded into Q, M, l and bᵢ when it is exported.
+package portable
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Module is one decision: its name and the names of its tiers, cheapest first.
+type Module struct {
+	Name  string   `json:"name"`
+	Tiers []string `json:"tiers"`
+}
+
+// Range is a closed interval.
+type Range struct {
+	Min float64 `json:"min"`
+	Max float64 `json:"max"`
+}
+
+// Point is what a router earned and cost on validation at one λ.
+type Point struct {
+	Lambda  float64 `json:"lambda"`
+	Dollars float64 `json:"dollars"` // mean of a question
+	Score   float64 `json:"score"`   // mean of a question, in [0, 1]
+}
+
+// Info says what a router is for.
+type Info struct {
+	// Dim is the width of an embedding, and Embedder the id of the embedder, which names its weights' hash. Vectors of
+	// another embedder of the same width give decisions without meaning.
+	Dim      int    `json:"dim"`
+	Embedder string `json:"embedder"`
+	// Modules lists the decisions in the order in which they are made.
+	Modules []Module `json:"modules"`
+	// Lambda is the range of λ, the weight of cost against score, that the router was trained for.
+	Lambda Range `json:"lambda"`
+	// Calibration holds points by ascending λ; it may be empty.
+	Calibration []Point `json:"calibration,omitempty"`
+	// Note says how the router was trained, for people.
+	Note string `json:"note,omitempty"`
+}
+
+// tiers returns the largest number of tiers of a module.
+func (i Info) tiers() int {
+	most := 0
+	for _, m := range i.Modules {
+		most = max(most, len(m.Tiers))
+	}
+	return most
+}
+
+func (i Info) check() error {
+	switch {
+	case i.Dim < 1:
+		return fmt.Errorf("dim is %d, must be at least 1", i.Dim)
+	case len(i.Modules) == 0:
+		return fmt.Errorf("there are no modules")
+	case !(i.Lambda.Min >= 0 && i.Lambda.Max >= i.Lambda.Min && i.Lambda.Max <= math.MaxFloat32):
+		return fmt.Errorf("lambda ranges from %v to %v, must rise from 0 or more", i.Lambda.Min, i.Lambda.Max)
+	}
+	for n, m := range i.Modules {
+		if m.Name == "" || len(m.Tiers) < 2 {
+			return fmt.Errorf("module %d (%q) has %d tiers; a module needs a name and at least 2 tiers", n, m.Name, len(m.Tiers))
+		}
+	}
+	for n, p := range i.Calibration {
+		if !finite(p.Lambda) || !finite(p.Dollars) || !finite(p.Score) || p.Dollars < 0 || n > 0 && p.Lambda <= i.Calibration[n-1].Lambda {
+			return fmt.Errorf("calibration point %d is λ %v, %v dollars, score %v: λ must rise and all be finite", n, p.Lambda, p.Dollars, p.Score)
+		}
+	}
+	return nil
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// LambdaFor returns the smallest λ whose questions cost at most that many dollars on average, by the calibration curve,
+// drawn straight between its points; false if there is no curve or every point of it is dearer.
+func (i Info) LambdaFor(dollars float64) (float64, bool) {
+	for n, p := range i.Calibration {
+		if p.Dollars > dollars {
+			continue
+		}
+		if n == 0 {
+			return p.Lambda, true
+		}
+		before := i.Calibration[n-1] // dearer than dollars, or it would have been taken
+		share := (before.Dollars - dollars) / (before.Dollars - p.Dollars)
+		return before.Lambda + share*(p.Lambda-before.Lambda), true
+	}
+	return 0, false
+}
+
+// Weights are the tensors of a network, row by row; see the package's doc.
+type Weights struct {
+	Query       []float32 // Q [dim, hidden]
+	Memory      []float32 // M [dim, hidden]
+	Lambda      []float32 // l [hidden]
+	Module      []float32 // b [modules, hidden]
+	Encoder     []float32 // E [hidden, hidden]
+	EncoderBias []float32 // f [hidden]
+	Actor       []float32 // A [hidden, actor]
+	ActorBias   []float32 // c [actor]
+	Logits      []float32 // L [actor, tiers]; tiers is the largest number that a module has
+	LogitsBias  []float32 // z [tiers]
+}
+
+// Router is a trained router. It does not change, so that any number of goroutines may use it, each with its own Decider.
+type Router struct {
+	info Info
+	w    Weights
+}
+
+// New makes a router of weights, which it keeps. Weights that do not fit together or are not finite are refused.
+func New(info Info, w Weights) (*Router, error) {
+	if err := info.check(); err != nil {
+		return nil, err
+	}
+	hidden, actor, tiers := len(w.Lambda), len(w.ActorBias), info.tiers()
+	for _, t := range w.tensors(info, hidden, actor, tiers) {
+		size := 1
+		for _, d := range t.shape {
+			size *= d
+		}
+		if size == 0 || len(*t.values) != size {
+			return nil, fmt.Errorf("%s has %d numbers, shape %v needs %d and at least 1", t.name, len(*t.values), t.shape, size)
+		}
+		if i := slices.IndexFunc(*t.values, func(x float32) bool { return !finite(float64(x)) }); i >= 0 {
+			return nil, fmt.Errorf("%s holds %v at position %d", t.name, (*t.values)[i], i)
+		}
+	}
+	return &Router{info, w}, nil
+}
+
+type named struct {
+	name   string
+	values *[]float32
+	shape  []int
+}
+
+// tensors lists the weights with their names in a file and their shapes.
+func (w *Weights) tensors(info Info, hidden, actor, tiers int) []named {
+	return []named{
+		{"query", &w.Query, []int{info.Dim, hidden}},
+		{"memory", &w.Memory, []int{info.Dim, hidden}},
+		{"lambda", &w.Lambda, []int{hidden}},
+		{"module", &w.Module, []int{len(info.Modules), hidden}},
+		{"encoder.weight", &w.Encoder, []int{hidden, hidden}},
+		{"encoder.bias", &w.EncoderBias, []int{hidden}},
+		{"actor.weight", &w.Actor, []int{hidden, actor}},
+		{"actor.bias", &w.ActorBias, []int{actor}},
+		{"logits.weight", &w.Logits, []int{actor, tiers}},
+		{"logits.bias", &w.LogitsBias, []int{tiers}},
+	}
+}
+
+// Info returns what the router is for; its slices are the router's own.
+func (r *Router) Info() Info { return r.info }
+
+// WithInfo returns a router of the same weights with another calibration and note.
+func (r *Router) WithInfo(calibration []Point, note string) (*Router, error) {
+	info := r.info
+	info.Calibration, info.Note = calibration, note
+	if err := info.check(); err != nil {
+		return nil, err
+	}
+	return &Router{info, r.w}, nil
+}
+
+// Parameters is how many numbers the router consists of.
+func (r *Router) Parameters() int {
+	n := 0
+	for _, t := range r.w.tensors(r.info, 0, 0, 0) {
+		n += len(*t.values)
+	}
+	return n
+}
+
+// Decider takes one question's decisions after the other. It belongs to one goroutine at a time, and allocates nothing
+// after it was made.
+type Decider struct {
+	r             *Router
+	query, memory []float32 // [hidden]: what query and λ, and memory, give to the first layer
+	h, e          []float32 // [hidden]
+	a             []float32 // [actor]
+	logits        []float32 // [tiers]
+	rows          []int32   // scratch of add
+}
+
+// NewDecider makes a decider.
+func (r *Router) NewDecider() *Decider {
+	hidden := len(r.w.Lambda)
+	return &Decider{r: r, query: make([]float32, hidden), memory: make([]float32, hidden), h: make([]float32, hidden),
+		e: make([]float32, hidden), a: make([]float32, len(r.w.ActorBias)), logits: make([]float32, len(r.w.LogitsBias)),
+		rows: make([]int32, max(r.info.Dim, hidden, len(r.w.ActorBias)))}
+}
+
+// Question starts a question: its embedding [dim] and λ. The memory is empty until Memory is called.
+func (d *Decider) Question(query []float32, lambda float64) error {
+	info := &d.r.info
+	if len(query) != info.Dim {
+		return fmt.Errorf("the query's embedding has %d numbers, the router was trained on %d of %s", len(query), info.Dim, info.Embedder)
+	}
+	if !(lambda >= info.Lambda.Min && lambda <= info.Lambda.Max) {
+		return fmt.Errorf("λ is %v, the router was trained for %v to %v", lambda, info.Lambda.Min, info.Lambda.Max)
+	}
+	for i, l := range d.r.w.Lambda {
+		d.query[i] = float32(lambda) * l
+	}
+	add(d.query, query, d.r.w.Query, d.rows)
+	clear(d.memory)
+	return nil
+}
+
+// Memory sets the memory embedding [dim] that the decisions after it look at. An empty one stands for nothing found and
+// counts as zeros.
+func (d *Decider) Memory(memory []float32) error {
+	clear(d.memory)
+	if len(memory) != 0 && len(memory) != d.r.info.Dim {
+		return fmt.Errorf("the memory's embedding has %d numbers, the router was trained on %d of %s", len(memory), d.r.info.Dim, d.r.info.Embedder)
+	}
+	add(d.memory, memory, d.r.w.Memory, d.rows)
+	return nil
+}
+
+// forward returns the logits of a module's tiers, in a buffer that the next decision overwrites.
+func (d *Decider) forward(module int) []float32 {
+	w, hidden := &d.r.w, len(d.h)
+	tiers := len(d.r.info.Modules[module].Tiers)
+	bias := w.Module[module*hidden : (module+1)*hidden]
+	for i := range d.h {
+		d.h[i] = max(d.query[i]+d.memory[i]+bias[i], 0)
+	}
+	copy(d.e, w.EncoderBias)
+	d.relu(d.e, d.h, w.Encoder)
+	copy(d.a, w.ActorBias)
+	d.relu(d.a, d.e, w.Actor)
+	copy(d.logits, w.LogitsBias)
+	add(d.logits, d.a, w.Logits, d.rows)
+	return d.logits[:tiers]
+}
+
+// relu computes y = relu(y + x·W).
+func (d *Decider) relu(y, x, w []float32) {
+	add(y, x, w, d.rows)
+	for i := range y {
+		y[i] = max(y[i], 0)
+	}
+}
+
+// Decide returns the tier that the router finds best for a module, an index into its tiers. It panics if there is no such
+// module.
+func (d *Decider) Decide(module int) int {
+	logits := d.forward(module)
+	best := 0
+	for i, l := range logits {
+		if l > logits[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// LogProbs returns the logarithms of the chances that the router gives to a module's tiers. The slice is valid until the
+// decider's next call. It panics if there is no such module.
+func (d *Decider) LogProbs(module int) []float32 {
+	logits := d.forward(module)
+	top := slices.Max(logits)
+	sum := 0.0
+	for _, l := range logits {
+		sum += math.Exp(float64(l - top))
+	}
+	norm := top + float32(math.Log(sum))
+	for i := range logits {
+		logits[i] -= norm
+	}
+	return logits
+}
