@@ -10,18 +10,18 @@ import (
 
 // The entity module returns `Subject - relation - Object (context)`.
 //
-//	Low   names found by capitalisation, joined to whoever said them or to each other by occurring together
-//	Mid   clauses: subject, verb group and object by part-of-speech tags, pronouns resolved to names
-//	High  a language model reads the chunks
+//	rules    names found by capitalisation, joined to whoever said them or to each other by occurring together
+//	grammar  clauses: subject, verb group and object by part-of-speech tags, pronouns resolved to names
+//	llm      a language model reads the chunks
 //
-// On `Caroline said, "I went to a LGBTQ support group yesterday and it was so powerful."` Low finds that Caroline mentions
-// LGBTQ; Mid finds `Caroline - went to - a LGBTQ support group yesterday`.
+// On `Caroline said, "I went to a LGBTQ support group yesterday and it was so powerful."` rules find that Caroline mentions
+// LGBTQ; grammar finds `Caroline - went to - a LGBTQ support group yesterday`.
 
-type entityLow struct{}
+type entityRules struct{}
 
-func (entityLow) method() string { return "names by capitalisation@2" }
+func (entityRules) method() string { return "names by capitalisation@2" }
 
-func (entityLow) extract(c chunk.Chunk, others map[string]string) []string {
+func (entityRules) extract(c chunk.Chunk, others map[string]string) []string {
 	var facts []string
 	for _, t := range c.Turns {
 		names := lingua.Names(t.Text)
@@ -48,11 +48,11 @@ func nameOf(name, person string) bool {
 	return name != "" && strings.HasPrefix(strings.ToLower(person), strings.ToLower(name))
 }
 
-type entityMid struct{ tagger *lingua.Tagger }
+type entityGrammar struct{ tagger *lingua.Tagger }
 
-func (entityMid) method() string { return "clauses by part of speech@2" }
+func (entityGrammar) method() string { return "clauses by part of speech@2" }
 
-func (e entityMid) extract(c chunk.Chunk, others map[string]string) []string {
+func (e entityGrammar) extract(c chunk.Chunk, others map[string]string) []string {
 	var facts []string
 	for _, t := range c.Turns {
 		said, shown := spoken(t.Text)

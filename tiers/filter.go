@@ -11,25 +11,25 @@ import (
 
 // The filter keeps at most TopK of the retrieved chunks.
 //
-//	Low   share of the question's content words that occur in the chunk; chunks with none are dropped
-//	Mid   the probability that some turn of the chunk is evidence, 1 − ∏(1 − p), where retrieval gives each turn's p;
-//	      without those, 0.7 · cosine(question, chunk) + 0.3 · that share, kept if at least 0.3
-//	High  a language model judges every chunk: if it gives likelihoods, by those of the chunk's best turns (see rankTurns);
-//	      else by scores from 0 to 10 that it writes
+//	keywords    share of the question's content words that occur in the chunk; chunks with none are dropped
+//	evidence    the probability that some turn of the chunk is evidence, 1 − ∏(1 − p), where retrieval gives each turn's p;
+//	            without those, 0.7 · cosine(question, chunk) + 0.3 · that share, kept if at least 0.3
+//	likelihood  a language model's likelihoods rank each chunk's best turns (see rankTurns); llm, if it gives none
+//	llm         a language model writes a mark from 0 to 10 for every chunk
 //
-// A tier that keeps nothing returns the first TopK chunks, best by its own score first.
+// A method that keeps nothing returns the first TopK chunks, best by its own score first. If the model fails, evidence serves.
 
 const (
 	cosineWeight = 0.7
 	midThreshold = 0.3
 )
 
-func (k *kit) filterLow(_ context.Context, in Input, step *Step) (Output, error) {
+func (k *kit) filterKeywords(_ context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "keyword share"
 	return keep(in, keywordShares(in), func(s float64) bool { return s > 0 }, step), nil
 }
 
-func (k *kit) filterMid(_ context.Context, in Input, step *Step) (Output, error) {
+func (k *kit) filterEvidence(_ context.Context, in Input, step *Step) (Output, error) {
 	if scores, ok := evidenceChances(in); ok {
 		step.Method = "probability of evidence"
 		return keep(in, scores, func(float64) bool { return true }, step), nil
@@ -123,29 +123,29 @@ func keep(in Input, scores []float64, pass func(float64) bool, step *Step) Outpu
 	return Output{Kept: kept}
 }
 
-// filterHigh falls back to Mid when the model fails.
-func (k *kit) filterHigh(ctx context.Context, in Input, step *Step) (Output, error) {
-	if len(in.Items) == 0 {
-		step.Method = "nothing to filter"
-		return Output{}, nil
+// marker returns a model's verdict on every item, in [0,1].
+type marker func(ctx context.Context, in Input, step *Step) ([]float64, error)
+
+func (k *kit) filterAsked(mark marker) work {
+	return func(ctx context.Context, in Input, step *Step) (Output, error) {
+		if len(in.Items) == 0 {
+			step.Method = "nothing to filter"
+			return Output{}, nil
+		}
+		scores, err := mark(ctx, in, step)
+		if err == nil {
+			return keep(in, scores, func(float64) bool { return true }, step), nil
+		}
+		if err := step.stepDown(ctx, k.served(evidenceMethod), err); err != nil {
+			return Output{}, err
+		}
+		return k.filterEvidence(ctx, in, step)
 	}
-	scores, err := k.judge(ctx, in, step)
-	if err == nil {
-		return keep(in, scores, func(float64) bool { return true }, step), nil
-	}
-	if err := step.stepDown(ctx, Mid, err); err != nil {
-		return Output{}, err
-	}
-	return k.filterMid(ctx, in, step)
 }
 
-// judge returns the model's verdict on every item, in [0,1].
-func (k *kit) judge(ctx context.Context, in Input, step *Step) ([]float64, error) {
-	if scorer, ok := llm.AsScorer(k.Client); ok {
-		return k.judgeByLikelihood(ctx, scorer, in, step)
-	}
+func (k *kit) marksWritten(ctx context.Context, in Input, step *Step) ([]float64, error) {
 	step.Method = "llm scores"
-	reply, err := k.generate(ctx, Filter.String(), promptFor(in, len(in.Items)), step)
+	reply, err := k.generate(ctx, Filter.String(), k.promptFor(in, len(in.Items)), k.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}
@@ -164,8 +164,12 @@ func (k *kit) judge(ctx context.Context, in Input, step *Step) ([]float64, error
 // probes is how many turns of a chunk are asked about: what a chunk is worth, its best turn decides.
 const probes = 2
 
-// judgeByLikelihood ranks the turns of each chunk that retrieval likes best, and rates the chunk as its best turn.
-func (k *kit) judgeByLikelihood(ctx context.Context, scorer llm.Scorer, in Input, step *Step) ([]float64, error) {
+// marksByLikelihood ranks the turns of each chunk that retrieval likes best, and rates the chunk as its best turn.
+func (k *kit) marksByLikelihood(ctx context.Context, in Input, step *Step) ([]float64, error) {
+	scorer, ok := llm.AsScorer(k.Client)
+	if !ok {
+		return k.marksWritten(ctx, in, step)
+	}
 	step.Method = "llm likelihood of each chunk's best turns + retrieval score"
 	all, err := k.turnsByRetrieval(ctx, in)
 	if err != nil {

@@ -9,15 +9,16 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// generate asks the model with a template and adds what the call used to the step, whether it succeeded or not.
-func (k *kit) generate(ctx context.Context, name string, d promptData, step *Step) (string, error) {
+// generate asks the model with a template, with room for a payload of that many tokens beside its thinking, and adds what the call used to the step, whether it succeeded or not.
+func (k *kit) generate(ctx context.Context, name string, d promptData, room int, step *Step) (string, error) {
 	text, err := prompt(name, d)
 	if err != nil {
 		return "", err
 	}
+	room += k.thinking()
 	reply, err := k.Client.Chat(ctx, llm.Request{
 		Messages:  []llm.Message{{Role: llm.User, Content: text}},
-		MaxTokens: k.Options.ReplyTokens,
+		MaxTokens: room,
 		Stop:      []string{answerEnd},
 	})
 	step.Usage = step.Usage.Add(reply.Usage)
@@ -25,7 +26,7 @@ func (k *kit) generate(ctx context.Context, name string, d promptData, step *Ste
 		return "", fmt.Errorf("asking %s: %w", k.Client.Model(), err)
 	}
 	if reply.Finish == "length" {
-		step.note("reply cut at %d tokens", k.Options.ReplyTokens)
+		step.note("reply cut at %d tokens", room)
 	}
 	if reply.Finish == "stop" && strings.Contains(reply.Text, "<answer>") && !strings.Contains(reply.Text, answerEnd) {
 		return reply.Text + answerEnd, nil // the stop string itself is not part of a reply
@@ -33,19 +34,30 @@ func (k *kit) generate(ctx context.Context, name string, d promptData, step *Ste
 	return reply.Text, nil
 }
 
+// thinking is the room for what a reply shows of its thinking, in tokens.
+func (k *kit) thinking() int {
+	switch k.style {
+	case Steps:
+		return k.Options.ThinkTokens
+	case Reflect:
+		return 2 * k.Options.ThinkTokens
+	}
+	return 0
+}
+
 const answerEnd = "</answer>"
 
 // promptFor is the data of a module's prompt.
-func promptFor(in Input, count int) promptData {
-	return promptData{Memory: memoryBlock(in.Items), Question: oneLine(in.Query), Date: oneLine(in.QueryDate), Count: count}
+func (k *kit) promptFor(in Input, count int) promptData {
+	return promptData{Memory: memoryBlock(in.Items), Question: oneLine(in.Query), Date: oneLine(in.QueryDate), Count: count, Style: k.style}
 }
 
-// relationHigh returns the High tier of a relation module. A call that fails or a reply that cannot be read gives an empty
+// relationAsked lets a model write a relation module's facts. A call that fails or a reply that cannot be read gives an empty
 // list, served by "none", with the cause.
-func (k *kit) relationHigh(m Module) work {
+func (k *kit) relationAsked(m Module) work {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = "llm"
-		reply, err := k.generate(ctx, m.String(), promptFor(in, k.Options.MaxFacts), step)
+		reply, err := k.generate(ctx, m.String(), k.promptFor(in, k.Options.MaxFacts), k.Options.ReplyTokens, step)
 		if err == nil {
 			var facts, notes []string
 			facts, notes, err = parseStrings(reply)

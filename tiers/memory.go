@@ -39,3 +39,11 @@ func escape(s string) string { return tagRE.ReplaceAllString(s, "&lt;$1") }
 
 // oneLine escapes and joins the lines of a text, so that none can pass for a numbered one.
 func oneLine(s string) string { return strings.Join(strings.Fields(escape(s)), " ") }
+
+func oneLines(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = oneLine(s)
+	}
+	return out
+}

@@ -39,13 +39,25 @@ func PromptHash() string {
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }
 
+// The styles of the modules' prompts: ask directly, ask to think step by step first, or ask to plan, act and reflect.
+const (
+	Direct  = "direct"
+	Steps   = "steps"
+	Reflect = "reflect"
+)
+
+var promptStyles = []string{Direct, Steps, Reflect}
+
 // promptData is what the templates may use. All text in it is escaped.
 type promptData struct {
 	Memory   string // the memory block; empty in the answer's prompts
 	Summary  string // the summary module's text (answer only)
 	Question string
 	Date     string // when the question is asked; "" if unknown
-	Count    int    // how many items are asked for, or how many passages there are
+	// The three lists (prose only).
+	Entity, Temporal, Topic []string
+	Count                   int    // how many items are asked for, or how many passages there are
+	Style                   string // of a module's prompt; "" means Direct
 }
 
 // prompt fills a template, named without its extension.

@@ -26,15 +26,6 @@ type arranger interface {
 	arrange(found [][]string, items []Item) []string
 }
 
-// relation returns the three tiers of an entity, temporal or topic module.
-func (k *kit) relation(m Module, low, mid extractor) []Tier {
-	return []Tier{
-		k.tier(m, Low, k.extracted(low)),
-		k.tier(m, Mid, k.extracted(mid)),
-		k.tier(m, High, k.relationHigh(m)),
-	}
-}
-
 // extracted runs an extractor over the kept chunks, through the pool, and returns the facts nearest to the question.
 func (k *kit) extracted(e extractor) work {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {

@@ -10,15 +10,18 @@ import (
 
 // The summary module returns one text: what is known, with dates and speakers. It does not answer.
 //
-//	Low   the kept chunks as they are, each with its date, then the three lists
-//	Mid   under headings, with a line of guidance, within a budget: the turns that score best by retrieval, the facts
-//	High  a language model picks the few turns that matter; they are quoted whole in order of time, each with the turn it
-//	      replies to when that is needed to read it, relative dates worked out, and the most relevant dated facts
+//	plain       the kept chunks as they are, each with its date, then the three lists
+//	headings    under headings, with a line of guidance, within a budget: the turns that score best by retrieval, the facts
+//	likelihood  a language model's likelihoods pick the few turns that matter; they are quoted whole in order of time, each
+//	            with the turn it replies to when that is needed to read it, relative dates worked out, and the most relevant
+//	            dated facts; llm, if it gives none
+//	llm         the same, of the lines whose numbers a language model writes
+//	prose       a language model writes the text
 //
-// What decides whether a small model answers well is that the summary holds the right few sentences and little else;
-// that is why High quotes and does not rephrase. If the model fails, the raw text of Low serves, with the cause.
+// What decides whether a small model answers well is that the summary holds the right few sentences and little else; that
+// is why the middle ones quote and do not rephrase. If the model fails, the text of plain serves, with the cause.
 
-func (k *kit) summaryLow(_ context.Context, in Input, step *Step) (Output, error) {
+func (k *kit) summaryPlain(_ context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "concatenation"
 	b := budget{count: k.CountTokens, left: k.Options.LowTokens}
 	for _, it := range in.Items {
@@ -44,7 +47,7 @@ const (
 	midTopics        = 3
 )
 
-func (k *kit) summaryMid(ctx context.Context, in Input, step *Step) (Output, error) {
+func (k *kit) summaryHeadings(ctx context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "headings"
 	lines, err := k.turnsByRetrieval(ctx, in)
 	if err != nil {
@@ -79,40 +82,79 @@ func guidance(items []Item) string {
 	return "Notes from documents. Brackets name the document that the lines after them are from."
 }
 
-func (k *kit) summaryHigh(ctx context.Context, in Input, step *Step) (Output, error) {
-	if len(in.Items) == 0 {
-		return k.summaryLow(ctx, in, step)
-	}
-	lines, err := k.pickLines(ctx, in, step)
-	if err != nil {
-		if err := step.stepDown(ctx, Low, err); err != nil {
-			return Output{}, err
+// picker returns the turns that a model finds useful, best first.
+type picker func(ctx context.Context, in Input, step *Step) ([]line, error)
+
+func (k *kit) summaryQuoted(pick picker) work {
+	return k.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
+		lines, err := pick(ctx, in, step)
+		if err != nil {
+			return "", err
 		}
-		return k.summaryLow(ctx, in, step)
-	}
-	lines = shorten(lines[:min(len(lines), k.Options.HighTurns)], in.Query, k.CountTokens, k.Options.TurnTokens)
-	chosen := fitting(lines, k.CountTokens, k.Options.HighTokens)
-	b := budget{count: k.CountTokens, left: k.Options.HighTokens}
-	b.lines = quote(withContext(chosen, in.Items))
-	b.left -= k.CountTokens(b.text())
-	b.section("Dates", relevant(in.Query, in.Temporal, highTemporalFacts), highTemporalFacts)
-	return Output{Text: b.text()}, nil
+		lines = shorten(lines[:min(len(lines), k.Options.HighTurns)], in.Query, k.CountTokens, k.Options.TurnTokens)
+		chosen := fitting(lines, k.CountTokens, k.Options.HighTokens)
+		b := budget{count: k.CountTokens, left: k.Options.HighTokens}
+		b.lines = quote(withContext(chosen, in.Items))
+		b.left -= k.CountTokens(b.text())
+		b.section("Dates", relevant(in.Query, in.Temporal, quotedTemporalFacts), quotedTemporalFacts)
+		return b.text(), nil
+	})
 }
 
-const highTemporalFacts = 3
+const quotedTemporalFacts = 3
 
-// pickLines returns the turns that the model finds useful, best first.
-func (k *kit) pickLines(ctx context.Context, in Input, step *Step) ([]line, error) {
-	if scorer, ok := llm.AsScorer(k.Client); ok {
-		step.Method = "llm likelihood + retrieval score of turns"
-		lines, err := k.turnsByRetrieval(ctx, in)
+func (k *kit) summaryProse(ctx context.Context, in Input, step *Step) (Output, error) {
+	return k.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
+		step.Method = "llm text"
+		d := k.promptFor(in, k.Options.HighTokens)
+		d.Entity, d.Temporal, d.Topic = oneLines(in.Entity), oneLines(in.Temporal), oneLines(in.Topic)
+		reply, err := k.generate(ctx, "prose", d, k.Options.HighTokens, step)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
-		return k.rankTurns(ctx, scorer, lines[:min(len(lines), k.Options.ScoredTurns)], in, step)
+		text, notes := payloadOf(reply)
+		step.Notes = append(step.Notes, notes...)
+		if text == "" {
+			return "", errPayload
+		}
+		return text, nil
+	})(ctx, in, step)
+}
+
+// summaryAsked is a summary by a model. If it fails, the plain one serves.
+func (k *kit) summaryAsked(write func(context.Context, Input, *Step) (string, error)) work {
+	return func(ctx context.Context, in Input, step *Step) (Output, error) {
+		if len(in.Items) == 0 {
+			return k.summaryPlain(ctx, in, step)
+		}
+		text, err := write(ctx, in, step)
+		if err == nil {
+			return Output{Text: text}, nil
+		}
+		if err := step.stepDown(ctx, k.served(plainMethod), err); err != nil {
+			return Output{}, err
+		}
+		return k.summaryPlain(ctx, in, step)
 	}
+}
+
+func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]line, error) {
+	scorer, ok := llm.AsScorer(k.Client)
+	if !ok {
+		return k.linesChosen(ctx, in, step)
+	}
+	step.Method = "llm likelihood + retrieval score of turns"
+	lines, err := k.turnsByRetrieval(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return k.rankTurns(ctx, scorer, lines[:min(len(lines), k.Options.ScoredTurns)], in, step)
+}
+
+// linesChosen takes the lines whose numbers the model writes.
+func (k *kit) linesChosen(ctx context.Context, in Input, step *Step) ([]line, error) {
 	step.Method = "llm line numbers"
-	reply, err := k.generate(ctx, Summary.String(), promptFor(in, k.Options.HighTurns), step)
+	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.HighTurns), k.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}

@@ -10,18 +10,18 @@ import (
 
 // The temporal module returns strings that each state one dated fact.
 //
-//	Low   sentences with a date expression, as said, with the session's date
-//	Mid   the clause with the expression resolved against the session's date, at the precision it has
-//	High  a language model reads the chunks
+//	rules    sentences with a date expression, as said, with the session's date
+//	grammar  the clause with the expression resolved against the session's date, at the precision it has
+//	llm      a language model reads the chunks
 //
-// On `I went to a LGBTQ support group yesterday` said on 8 May 2023, Low returns the sentence and "yesterday"; Mid returns
+// On `I went to a LGBTQ support group yesterday` said on 8 May 2023, rules return the sentence and "yesterday"; grammar returns
 // `Caroline went to a LGBTQ support group: 7 May 2023 (said on 8 May 2023: yesterday)`.
 
-type temporalLow struct{}
+type temporalRules struct{}
 
-func (temporalLow) method() string { return "date expressions@1" }
+func (temporalRules) method() string { return "date expressions@1" }
 
-func (temporalLow) extract(c chunk.Chunk, _ map[string]string) []string {
+func (temporalRules) extract(c chunk.Chunk, _ map[string]string) []string {
 	var facts []string
 	for _, t := range c.Turns {
 		for _, s := range lingua.Sentences(t.Text) {
@@ -37,11 +37,11 @@ func (temporalLow) extract(c chunk.Chunk, _ map[string]string) []string {
 	return distinct(facts)
 }
 
-type temporalMid struct{ tagger *lingua.Tagger }
+type temporalGrammar struct{ tagger *lingua.Tagger }
 
-func (temporalMid) method() string { return "resolved date expressions@3" }
+func (temporalGrammar) method() string { return "resolved date expressions@3" }
 
-func (e temporalMid) extract(c chunk.Chunk, others map[string]string) []string {
+func (e temporalGrammar) extract(c chunk.Chunk, others map[string]string) []string {
 	said, _ := lingua.ParseTime(c.Time)
 	var facts []string
 	for _, t := range c.Turns {
@@ -68,7 +68,7 @@ func (e temporalMid) extract(c chunk.Chunk, others map[string]string) []string {
 
 // event says what happened at a date expression: the clause that holds it, pronouns resolved, else the whole sentence.
 // A relative expression is taken out first.
-func (e temporalMid) event(sentence string, d lingua.DateExpr, t chunk.Turn, others map[string]string) string {
+func (e temporalGrammar) event(sentence string, d lingua.DateExpr, t chunk.Turn, others map[string]string) string {
 	bare := sentence
 	if d.Resolve(time.Time{}) == "" {
 		bare = strings.TrimSpace(sentence[:d.Start]) + " " + strings.TrimSpace(sentence[d.End:])

@@ -11,18 +11,18 @@ import (
 
 // The topic module returns strings that name a theme and how it connects or shifts.
 //
-//	Low   the content words that a chunk repeats
-//	Mid   key phrases (noun phrases weighed by RAKE), linked over the kept chunks: who came back to a theme and when, and
-//	      what the talk turned to
-//	High  a language model reads the chunks
+//	rules    the content words that a chunk repeats
+//	grammar  key phrases (noun phrases weighed by RAKE), linked over the kept chunks: who came back to a theme and when, and
+//	         what the talk turned to
+//	llm      a language model reads the chunks
 
-type topicLow struct{}
+type topicRules struct{}
 
-func (topicLow) method() string { return "frequent words@1" }
+func (topicRules) method() string { return "frequent words@1" }
 
 const wordsPerChunk = 4
 
-func (topicLow) extract(c chunk.Chunk, _ map[string]string) []string {
+func (topicRules) extract(c chunk.Chunk, _ map[string]string) []string {
 	count, order := map[string]int{}, []string{}
 	for _, t := range c.Turns {
 		for _, w := range lingua.ContentWords(t.Text) {
@@ -51,14 +51,14 @@ func place(c chunk.Chunk) string {
 	return c.Session
 }
 
-type topicMid struct{ tagger *lingua.Tagger }
+type topicGrammar struct{ tagger *lingua.Tagger }
 
-func (topicMid) method() string { return "key phrases@2" }
+func (topicGrammar) method() string { return "key phrases@2" }
 
 const phrasesPerChunk = 6
 
 // extract returns lines of "phrase \t speaker", the chunk's weightiest phrases first.
-func (e topicMid) extract(c chunk.Chunk, _ map[string]string) []string {
+func (e topicGrammar) extract(c chunk.Chunk, _ map[string]string) []string {
 	skip := map[string]bool{}
 	text := make([]string, len(c.Turns))
 	for i, t := range c.Turns {
@@ -89,7 +89,7 @@ type mention struct {
 }
 
 // arrange links the phrases of the kept chunks: a theme with all its mentions in order of time, and what it came up with.
-func (topicMid) arrange(found [][]string, items []Item) []string {
+func (topicGrammar) arrange(found [][]string, items []Item) []string {
 	themes, order := map[string][]mention{}, []string{}
 	heads := make([][]string, len(items))
 	for i, lines := range found {

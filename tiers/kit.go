@@ -2,7 +2,6 @@ package tiers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// The names of the tiers on the implementation axis.
+// The names of the tiers on the shipped axes.
 const (
 	Low  = "low"
 	Mid  = "mid"
@@ -22,9 +21,11 @@ const (
 
 // Deps is what the tiers work with.
 type Deps struct {
-	// Client is the model of the High tiers. If it is an llm.Scorer too, the filter and the summary rank by likelihood
+	// Client is the model that tiers ask which name no other. If it is an llm.Scorer too, methods can rank by likelihood
 	// instead of by generated text.
 	Client llm.Client
+	// Models are the models that tier sets name by a role, such as "small".
+	Models map[string]llm.Client
 	// Embedder gives turns a score of their own when retrieval gave none; nil leaves those to word overlap.
 	Embedder embed.Embedder
 	// Pool keeps what Low and Mid extract from each chunk; nil keeps it in memory.
@@ -49,6 +50,9 @@ type Options struct {
 	ScoredTurns int
 	// ReplyTokens bounds the replies of the relation modules' and the filter's generated text (default 128).
 	ReplyTokens int
+	// ThinkTokens is the room for thinking on top of that: once with prompts that ask for steps, twice with those that ask
+	// to plan, act and reflect (default 160).
+	ThinkTokens int
 }
 
 func (o Options) withDefaults() Options {
@@ -65,29 +69,17 @@ func (o Options) withDefaults() Options {
 	set(&o.TurnTokens, 120)
 	set(&o.ScoredTurns, 20)
 	set(&o.ReplyTokens, 128)
+	set(&o.ThinkTokens, 160)
 	return o
 }
 
-// Implementation returns the tiers of the implementation axis: every module by rules (Low), by a stronger method without
-// a language model (Mid), and by a language model (High). It returns an error without a Client.
-func Implementation(deps Deps) (Set, error) {
-	if deps.Client == nil {
-		return Set{}, errors.New("tiers: the implementation axis needs a Client for its High tiers")
-	}
-	k := newKit(deps)
-	return Set{
-		Filter:   {k.tier(Filter, Low, k.filterLow), k.tier(Filter, Mid, k.filterMid), k.tier(Filter, High, k.filterHigh)},
-		Entity:   k.relation(Entity, entityLow{}, entityMid{tagger: k.tagger}),
-		Temporal: k.relation(Temporal, temporalLow{}, temporalMid{tagger: k.tagger}),
-		Topic:    k.relation(Topic, topicLow{}, topicMid{tagger: k.tagger}),
-		Summary:  {k.tier(Summary, Low, k.summaryLow), k.tier(Summary, Mid, k.summaryMid), k.tier(Summary, High, k.summaryHigh)},
-	}, nil
-}
-
-// kit is what the tiers of one set share.
+// kit is what a tier works with: what the tiers of one set share, and what it alone is asked with.
 type kit struct {
 	Deps
 	tagger *lingua.Tagger
+	style  string // of prompts
+	// served names in a Step the method that served in place of the tier's own.
+	served func(method string) string
 }
 
 func newKit(deps Deps) *kit {

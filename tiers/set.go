@@ -1,0 +1,230 @@
+package tiers
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Spec describes a tier set: for every module its tiers, cheapest first. It is what a YAML file such as those of the
+// shipped sets says:
+//
+//	about: rules to filter, a small and a large model to sum up
+//	modules:
+//	  filter:
+//	    - {tier: low, method: keywords}
+//	    - {tier: high, method: llm, prompt: steps, model: large}
+//	  …
+//
+// A module has at least two tiers. The names of tiers are free.
+type Spec struct {
+	// Name is the shipped set's name or the file's path.
+	Name string `yaml:"-" json:"name"`
+	// About says in a line what the tiers differ in.
+	About string `yaml:"about" json:"about,omitempty"`
+	// Modules holds the tiers by the module's name.
+	Modules map[string][]TierSpec `yaml:"modules" json:"modules"`
+}
+
+// TierSpec describes one tier.
+type TierSpec struct {
+	// Tier is its name, unique in its module.
+	Tier string `yaml:"tier" json:"tier"`
+	// Method is how the module's work is done; see Methods.
+	Method string `yaml:"method" json:"method"`
+	// Prompt is the style of the prompt, of methods that ask a language model: "direct" (the default), "steps" or "reflect".
+	Prompt string `yaml:"prompt" json:"prompt,omitempty"`
+	// Model is the role of the model that is asked, a key of Deps.Models such as "small"; empty means Deps.Client.
+	Model string `yaml:"model" json:"model,omitempty"`
+}
+
+// The names of the shipped tier sets, which are the paper's axes.
+const (
+	ImplementationAxis = "implementation"
+	ReasoningAxis      = "reasoning"
+	CapacityAxis       = "capacity"
+)
+
+// Axes lists the shipped tier sets.
+func Axes() []string { return []string{ImplementationAxis, ReasoningAxis, CapacityAxis} }
+
+//go:embed sets/*.yaml
+var setFiles embed.FS
+
+// LoadSpec returns a shipped tier set by its name, or reads one from a YAML file. The error of a file names what is wrong
+// in it and, for an unknown name, the nearest right one.
+func LoadSpec(name string) (Spec, error) {
+	var data []byte
+	var err error
+	switch {
+	case slices.Contains(Axes(), name):
+		data, err = setFiles.ReadFile(path.Join("sets", name+".yaml"))
+	case strings.ContainsAny(name, `/\.`):
+		data, err = os.ReadFile(name)
+	default:
+		return Spec{}, fmt.Errorf("%w; a path such as ./mine.yaml names a file", unknown("tier set", name, Axes()))
+	}
+	if err != nil {
+		return Spec{}, fmt.Errorf("read tier set: %w", err)
+	}
+	return ParseSpec(name, data)
+}
+
+// maxSpec bounds a tier set's file, in bytes; YAML aliases could make a small file large.
+const maxSpec = 64 << 10
+
+// ParseSpec reads a tier set from YAML and checks it. The name stands in errors and records.
+func ParseSpec(name string, data []byte) (Spec, error) {
+	s := Spec{Name: name}
+	if len(data) > maxSpec {
+		return s, fmt.Errorf("tier set %s: %d bytes; at most %d", name, len(data), maxSpec)
+	}
+	if err := yaml.UnmarshalWithOptions(data, &s, yaml.Strict()); err != nil {
+		return s, fmt.Errorf("tier set %s: %w", name, err)
+	}
+	if err := s.check(); err != nil {
+		return s, fmt.Errorf("tier set %s: %w", name, err)
+	}
+	return s, nil
+}
+
+func (s Spec) check() error {
+	var errs []error
+	for name := range s.Modules {
+		if !slices.Contains(moduleNames[:], name) {
+			errs = append(errs, unknown("module", name, moduleNames[:]))
+		}
+	}
+	for _, m := range Modules() {
+		list := s.Modules[m.String()]
+		if len(list) < 2 {
+			errs = append(errs, fmt.Errorf("module %s has %d tiers; a choice needs at least 2", m, len(list)))
+		}
+		seen := map[string]bool{}
+		for i, t := range list {
+			if err := t.check(m); err != nil {
+				errs = append(errs, fmt.Errorf("module %s, tier %d: %w", m, i+1, err))
+			}
+			if seen[t.Tier] {
+				errs = append(errs, fmt.Errorf("module %s, tier %d: the name %q is taken", m, i+1, t.Tier))
+			}
+			seen[t.Tier] = true
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t TierSpec) check(m Module) error {
+	// Policies are written as names joined by commas, with "random" and "router:FILE" among them.
+	if t.Tier == "" || t.Tier == "random" || strings.ContainsAny(t.Tier, ",:+ \t\n") {
+		return fmt.Errorf("tier %q: give a name without commas, colons, plus signs and spaces, other than \"random\"", t.Tier)
+	}
+	names := Methods(m)
+	if !slices.Contains(names, t.Method) {
+		return unknown("method", t.Method, names)
+	}
+	if t.Prompt != "" && !slices.Contains(promptStyles, t.Prompt) {
+		return unknown("prompt", t.Prompt, promptStyles)
+	}
+	if !methods[m][t.Method].asks && (t.Prompt != "" || t.Model != "") {
+		return fmt.Errorf("method %q asks no model, so prompt and model have no meaning", t.Method)
+	}
+	return nil
+}
+
+func unknown(what, name string, known []string) error {
+	return fmt.Errorf("unknown %s %q; did you mean %q? There are %s", what, name, nearest.Name(name, known), strings.Join(known, ", "))
+}
+
+// Models lists the roles of models that the set needs beside the default one, in alphabetical order.
+func (s Spec) Models() []string {
+	var out []string
+	for _, list := range s.Modules {
+		for _, t := range list {
+			if t.Model != "" && !slices.Contains(out, t.Model) {
+				out = append(out, t.Model)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Hash identifies what the set says: 12 hexadecimal digits. Comments, order of the modules and the file's name do not count.
+func (s Spec) Hash() string {
+	h := sha256.New()
+	for _, m := range Modules() {
+		fmt.Fprintf(h, "%s %q\n", m, s.Modules[m.String()])
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// Build makes the set. It returns an error if Deps lacks a model that a tier needs.
+func (s Spec) Build(deps Deps) (Set, error) {
+	if err := s.check(); err != nil {
+		return Set{}, fmt.Errorf("tier set %s: %w", s.Name, err)
+	}
+	base := newKit(deps)
+	var set Set
+	for _, m := range Modules() {
+		for _, t := range s.Modules[m.String()] {
+			k := *base
+			k.style, k.served = styleOf(t.Prompt), s.servedBy(m)
+			if methods[m][t.Method].asks {
+				if k.Client = client(deps, t.Model); k.Client == nil {
+					return Set{}, fmt.Errorf("tier set %s: module %s, tier %s needs a model in the role %q", s.Name, m, t.Tier, t.Model)
+				}
+			}
+			set[m] = append(set[m], k.tier(m, t.Tier, methods[m][t.Method].make(&k)))
+		}
+	}
+	return set, nil
+}
+
+func client(deps Deps, role string) llm.Client {
+	if role == "" {
+		return deps.Client
+	}
+	return deps.Models[role]
+}
+
+// servedBy returns how a module's Step names a method that serves in place of the tier's own: by the first tier of the set
+// that uses it, else by its own name.
+func (s Spec) servedBy(m Module) func(method string) string {
+	return func(method string) string {
+		for _, t := range s.Modules[m.String()] {
+			if t.Method == method {
+				return t.Tier
+			}
+		}
+		return method
+	}
+}
+
+// Implementation builds the shipped set of that axis; see its file. It returns an error without a Client.
+func Implementation(deps Deps) (Set, error) {
+	s, err := LoadSpec(ImplementationAxis)
+	if err != nil {
+		return Set{}, err
+	}
+	return s.Build(deps)
+}
+
+// styleOf is what templates know a prompt's style by: "" for the direct one.
+func styleOf(prompt string) string {
+	if prompt == Direct {
+		return ""
+	}
+	return prompt
+}

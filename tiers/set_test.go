@@ -1,0 +1,217 @@
+package tiers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+// TestReasoningTiersAskDifferently: on that axis every module at every tier asks the one model, each tier with a prompt of
+// its own and more room for the reply than the tier below.
+func TestReasoningTiersAskDifferently(t *testing.T) {
+	spec, err := LoadSpec(ReasoningAxis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if roles := spec.Models(); len(roles) != 0 {
+		t.Errorf("models %q; want only the default one", roles)
+	}
+	var last llm.Request
+	client := &llmtest.Client{Reply: func(ctx context.Context, r llm.Request) (string, error) {
+		last = r
+		return scriptedReply(ctx, r)
+	}}
+	set, err := spec.Build(Deps{Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := realInput(t)
+	for m, tiers := range set {
+		var prompts []string
+		room := 0
+		for _, tier := range tiers {
+			out, err := tier.Run(t.Context(), in)
+			if err != nil || out.Step.Usage.Calls != 1 || out.Step.Served != tier.Name() {
+				t.Fatalf("%s %s: %v, step %+v", Module(m), tier.Name(), err, out.Step)
+			}
+			text := last.Messages[0].Content
+			if slices.Contains(prompts, text) {
+				t.Errorf("%s %s asks like a tier below", Module(m), tier.Name())
+			}
+			if !strings.HasPrefix(text, memoryBlock(in.Items)) {
+				t.Errorf("%s %s: the prompt does not begin with the memory", Module(m), tier.Name())
+			}
+			if last.MaxTokens <= room {
+				t.Errorf("%s %s: room for %d tokens, the tier below has %d", Module(m), tier.Name(), last.MaxTokens, room)
+			}
+			prompts, room = append(prompts, text), last.MaxTokens
+		}
+	}
+}
+
+// TestCapacityTiersAskTheirModels: the same prompt, each tier to its own model.
+func TestCapacityTiersAskTheirModels(t *testing.T) {
+	spec, err := LoadSpec(CapacityAxis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(spec.Models()); got != "[large medium small]" {
+		t.Errorf("roles %s", got)
+	}
+	asked := map[string][]string{}
+	models := map[string]llm.Client{}
+	for _, role := range spec.Models() {
+		models[role] = &llmtest.Client{Reply: func(ctx context.Context, r llm.Request) (string, error) {
+			asked[role] = append(asked[role], r.Messages[0].Content)
+			return scriptedReply(ctx, r)
+		}}
+	}
+	if _, err := spec.Build(Deps{Models: map[string]llm.Client{"small": models["small"]}}); err == nil || !strings.Contains(err.Error(), "medium") {
+		t.Errorf("error %v, want one that names the missing role", err)
+	}
+	set, err := spec.Build(Deps{Models: models})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tiers := range set {
+		for _, tier := range tiers {
+			if _, err := tier.Run(t.Context(), realInput(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(asked["small"]) != NumModules || !slices.Equal(asked["small"], asked["medium"]) || !slices.Equal(asked["small"], asked["large"]) {
+		t.Errorf("small was asked %d times, medium %d, large %d; want the same %d prompts each",
+			len(asked["small"]), len(asked["medium"]), len(asked["large"]), NumModules)
+	}
+}
+
+// TestFallbackIsNamedByTheSet: what serves when a model fails is named by the set's tier if it has one of that method.
+func TestFallbackIsNamedByTheSet(t *testing.T) {
+	for axis, want := range map[string][2]string{ImplementationAxis: {Mid, Low}, ReasoningAxis: {evidenceMethod, plainMethod}} {
+		spec, err := LoadSpec(axis)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := spec.Build(Deps{Client: &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) { return "no payload", nil }}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range []Module{Filter, Summary} {
+			out, err := set[m][2].Run(t.Context(), realInput(t))
+			if err != nil || out.Step.Served != want[i] || out.Step.Why == "" {
+				t.Errorf("%s %s: %v, step %+v; want served by %s", axis, m, err, out.Step, want[i])
+			}
+		}
+	}
+}
+
+const mixed = `
+about: two to four tiers, mixed
+modules:
+  filter:
+    - {tier: rules, method: keywords}
+    - {tier: cosine, method: evidence}
+    - {tier: asked, method: llm}
+    - {tier: thought, method: llm, prompt: reflect, model: large}
+  entity: &two
+    - {tier: rules, method: rules}
+    - {tier: asked, method: llm, model: small}
+  temporal: *two
+  topic: *two
+  summary:
+    - {tier: short, method: prose, model: small}
+    - {tier: long, method: prose, prompt: steps, model: large}
+`
+
+func TestUserDefinedSet(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(path, []byte(mixed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := LoadSpec(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) {
+		return "thinking <answer>Caroline went to a support group on 7 May 2023.</answer>", nil
+	}}
+	set, err := spec.Build(Deps{Client: client, Models: map[string]llm.Client{"small": client, "large": client}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set[Filter]) != 4 || len(set[Summary]) != 2 || set[Summary][1].Name() != "long" {
+		t.Errorf("set %v", set)
+	}
+	out, err := set[Summary][1].Run(t.Context(), realInput(t))
+	if err != nil || out.Text != "Caroline went to a support group on 7 May 2023." || out.Step.Served != "long" {
+		t.Errorf("prose: %+v, %v", out, err)
+	}
+	again, err := ParseSpec("other name", []byte("# a comment\n"+mixed))
+	if err != nil || again.Hash() != spec.Hash() {
+		t.Errorf("hash %s and %s, %v; a comment changes nothing", spec.Hash(), again.Hash(), err)
+	}
+	changed, err := ParseSpec("x", []byte(strings.Replace(mixed, "prompt: reflect", "prompt: steps", 1)))
+	if err != nil || changed.Hash() == spec.Hash() {
+		t.Errorf("a changed prompt leaves the hash %s, %v", spec.Hash(), err)
+	}
+}
+
+func TestParseSpecSaysWhatIsWrong(t *testing.T) {
+	for change, want := range map[[2]string]string{
+		{"method: evidence", "method: evidnce"}:                    `did you mean "evidence"?`,
+		{"prompt: reflect", "prompt: reflct"}:                      `did you mean "reflect"?`,
+		{"  summary:", "  sumary:"}:                                `did you mean "summary"?`,
+		{"tier: cosine", "tier: rules"}:                            `module filter, tier 2: the name "rules" is taken`,
+		{"tier: cosine", "tier: \"a,b\""}:                          "give a name without commas",
+		{"method: keywords}", "method: keywords, x: 1}"}:           "x",
+		{"method: keywords}", "method: keywords, model: small}"}:   "asks no model",
+		{"    - {tier: short, method: prose, model: small}\n", ""}: "module summary has 1 tiers",
+	} {
+		text := strings.Replace(mixed, change[0], change[1], 1)
+		if text == mixed {
+			t.Fatalf("%q is not in the set", change[0])
+		}
+		if _, err := ParseSpec("mine.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mine.yaml") {
+			t.Errorf("%q: error %v, want one with %q", change[1], err, want)
+		}
+	}
+	if _, err := LoadSpec("implementatoin"); err == nil || !strings.Contains(err.Error(), `did you mean "implementation"?`) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := LoadSpec("./missing.yaml"); err == nil {
+		t.Error("no error for a missing file")
+	}
+}
+
+func FuzzParseSpec(f *testing.F) {
+	f.Add([]byte(mixed))
+	for _, axis := range Axes() {
+		data, err := setFiles.ReadFile("sets/" + axis + ".yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := ParseSpec("fuzz", data)
+		if err != nil {
+			return
+		}
+		client := &llmtest.Client{}
+		models := map[string]llm.Client{}
+		for _, role := range s.Models() {
+			models[role] = client
+		}
+		if _, err := s.Build(Deps{Client: client, Models: models}); err != nil {
+			t.Errorf("a set that parses does not build: %v", err)
+		}
+	})
+}
