@@ -1,6 +1,11 @@
 package local
 
-import "slices"
+import (
+	"errors"
+	"slices"
+
+	"github.com/gomlx/gomlx/core/tensors"
+)
 
 // kvRows are the new keys and values of one slot in the output of a step: data [planes, B, KVHeads, S, HeadDim].
 type kvRows struct {
@@ -40,18 +45,21 @@ func (c *kvCache) write(cfg *Config, slot int, blocks []*block, skip, n int) err
 	})
 }
 
-// copySlot copies the first n tokens of a slot of another cache.
-func (c *kvCache) copySlot(cfg *Config, slot int, from *kvCache, fromSlot, n int) error {
-	planes := make([][]float32, 0, cfg.planes())
-	if err := from.edit(func(_ int, data []float32) { planes = append(planes, data) }); err != nil {
-		return err
-	}
-	return c.edit(func(plane int, data []float32) {
-		for h := range cfg.KVHeads {
-			copy(data[(slot*cfg.KVHeads+h)*c.T*cfg.HeadDim:][:n*cfg.HeadDim],
-				planes[plane][(fromSlot*cfg.KVHeads+h)*from.T*cfg.HeadDim:])
-		}
-	})
+// heldSlot is a slot of a cache and how many of its tokens are in use.
+type heldSlot struct{ slot, n int }
+
+// copySlots copies what is in use of a plane for up to fromT tokens to one for up to T: held[i] to slot i.
+func copySlots(cfg *Config, to *tensors.Tensor, T int, from *tensors.Tensor, fromT int, held []heldSlot) error {
+	var err error
+	return errors.Join(tensors.MutableFlatData(to, func(dst []float32) {
+		err = tensors.ConstFlatData(from, func(src []float32) {
+			for i, s := range held {
+				for h := range cfg.KVHeads {
+					copy(dst[(i*cfg.KVHeads+h)*T*cfg.HeadDim:][:s.n*cfg.HeadDim], src[(s.slot*cfg.KVHeads+h)*fromT*cfg.HeadDim:])
+				}
+			}
+		})
+	}), err)
 }
 
 // scratch is the cache that prefill works on. held are the blocks whose contents are in each slot, so that what is there

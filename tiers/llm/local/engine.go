@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -16,7 +17,8 @@ type engine struct {
 	be                  compute.Backend
 	cfg                 *Config
 	w                   *weights
-	args                []any // embed, norm and the layers' weights, in the order that forward expects
+	embed               *embedding
+	args                []any // norm and the layers' weights, in the order that forward expects
 	body, logits, score *Exec
 }
 
@@ -26,8 +28,9 @@ const (
 	scoreRows = 64
 )
 
-func newEngine(be compute.Backend, cfg *Config, w *weights) (*engine, error) {
-	e := &engine{be: be, cfg: cfg, w: w, args: []any{w.embed, w.norm}}
+// newEngine takes over w and embed, if it succeeds.
+func newEngine(be compute.Backend, cfg *Config, w *weights, embed *embedding) (*engine, error) {
+	e := &engine{be: be, cfg: cfg, w: w, embed: embed, args: []any{w.norm}}
 	for _, layer := range w.layer {
 		for _, t := range layer {
 			e.args = append(e.args, t)
@@ -47,11 +50,12 @@ func newEngine(be compute.Backend, cfg *Config, w *weights) (*engine, error) {
 	return e, nil
 }
 
-func (e *engine) finalize() {
+func (e *engine) finalize() error {
 	e.body.Finalize()
 	e.logits.Finalize()
 	e.score.Finalize()
 	e.w.finalize()
+	return e.embed.reader.Close()
 }
 
 // kvCache is the keys and values of up to B sequences of up to T tokens, in memory that the backend reads in place.
@@ -63,14 +67,43 @@ type kvCache struct {
 func (e *engine) newCache(B, T int) (*kvCache, error) {
 	c := &kvCache{B: B, T: T}
 	for range e.cfg.planes() {
-		t, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, B, e.cfg.KVHeads, T, e.cfg.HeadDim))
+		t, err := e.newPlane(B, T)
 		if err != nil {
 			c.finalize()
-			return nil, fmt.Errorf("allocating a cache of %d sequences of %d tokens: %w", B, T, err)
+			return nil, err
 		}
 		c.planes = append(c.planes, t)
 	}
 	return c, nil
+}
+
+func (e *engine) newPlane(B, T int) (*tensors.Tensor, error) {
+	t, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, B, e.cfg.KVHeads, T, e.cfg.HeadDim))
+	if err != nil {
+		return nil, fmt.Errorf("allocating a cache of %d sequences of %d tokens: %w", B, T, err)
+	}
+	return t, nil
+}
+
+// resizeCache moves c to B slots of T tokens: the first held[i].n tokens of its slot held[i].slot to slot i. It moves one
+// plane after the other and frees the old one, so that there are never two whole caches in memory. On error c is gone.
+func (e *engine) resizeCache(c *kvCache, B, T int, held []heldSlot) error {
+	from := c.T
+	c.B, c.T = B, T
+	for i, old := range c.planes {
+		t, err := e.newPlane(B, T)
+		if err == nil {
+			err = copySlots(e.cfg, t, T, old.(*tensors.Tensor), from, held)
+		}
+		old.(*tensors.Tensor).FinalizeAll()
+		c.planes[i] = t
+		if err != nil {
+			c.planes = slices.DeleteFunc(c.planes, func(p any) bool { return p.(*tensors.Tensor) == nil })
+			c.finalize()
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *kvCache) finalize() {
@@ -104,7 +137,16 @@ func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, 
 	if err := tensors.MutableFlatData(mask, func(flat []float32) { fillMask(flat, pos0, S, cache.T) }); err != nil {
 		return err
 	}
-	in := []any{tensors.FromFlatDataAndDimensions(tokens, cache.B, S), tensors.FromFlatDataAndDimensions(pos0, cache.B), mask}
+	x, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, cache.B, S, e.cfg.Dim))
+	if err != nil {
+		return fmt.Errorf("allocating vectors of tokens: %w", err)
+	}
+	defer x.FinalizeAll()
+	var looked error
+	if err := errors.Join(tensors.MutableFlatData(x, func(flat []float32) { looked = e.embed.fill(flat, tokens) }), looked); err != nil {
+		return err
+	}
+	in := []any{x, tensors.FromFlatDataAndDimensions(pos0, cache.B), mask}
 	in = append(append(in, e.args...), cache.planes...)
 	out, err := e.body.Call(in...)
 	if err != nil {

@@ -30,8 +30,8 @@ import (
 const minusInf = float32(-1e30)
 
 // body is the input layout shared by extend and decode:
-// tokens [B, S] int32, position of the first [B] int32, the mask [B, S, T], embed, norm, weights of every layer, then the
-// 2*Layers caches. The mask is added to the scores. It is an input because XLA computes a mask made in the graph anew for
+// vectors of the tokens [B, S, Dim], position of the first [B] int32, the mask [B, S, T], norm, weights of every layer, then
+// the 2*Layers caches. The mask is added to the scores. It is an input because XLA computes a mask made in the graph anew for
 // every score, which takes longer than all the rest of attention.
 type body struct {
 	cfg           *Config
@@ -48,20 +48,20 @@ type body struct {
 // forward builds extend (S > 1) or decode (S = 1). Returns hidden [B, S, Dim] after the last norm and the new keys and
 // values [2*Layers, B, KVHeads, S, HeadDim].
 func (c *Config) forward(in []*Node) []*Node {
-	tokens, embed, norm := in[0], in[3], in[4]
+	x, norm := in[0], in[3]
 	perLayer := 6
 	if c.Bias {
 		perLayer++
 	}
-	layers := in[5 : 5+perLayer*c.Layers]
-	m := &body{cfg: c, g: tokens.Graph(), pos0: in[1], caches: in[5+perLayer*c.Layers:]}
-	m.B, m.S, m.T = tokens.Shape().Dimensions[0], tokens.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
+	layers := in[4 : 4+perLayer*c.Layers]
+	m := &body{cfg: c, g: x.Graph(), pos0: in[1], caches: in[4+perLayer*c.Layers:]}
+	m.B, m.S, m.T = x.Shape().Dimensions[0], x.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
 	if m.S > 1 {
 		m.axis = 1
 	}
 	m.positions(in[2])
 
-	x := m.features(Reshape(Gather(embed, ExpandDims(tokens, -1)), m.B*m.S, c.Dim))
+	x = m.features(Reshape(x, m.B*m.S, c.Dim))
 	for l := range c.Layers {
 		w := layers[l*perLayer:][:perLayer]
 		qkv := m.linear(rmsNorm(x, w[0], c.Eps, m.axis), w[1])

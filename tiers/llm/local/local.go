@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -60,7 +61,7 @@ func (e *ContextError) Error() string {
 }
 
 // Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes
-// about 2.5 GB.
+// about 2.5 GB. The file must stay as it is until Close; it may be renamed.
 func Open(path string, be compute.Backend, opts Options) (*Model, error) {
 	m, err := open(path, be, opts)
 	if err != nil {
@@ -111,14 +112,18 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.eng, err = newEngine(be, &m.cfg, w); err != nil {
+	embed, err := openEmbedding(f, &m.cfg)
+	if err != nil {
 		w.finalize()
 		return nil, err
 	}
+	if m.eng, err = newEngine(be, &m.cfg, w, embed); err != nil {
+		w.finalize()
+		return nil, errors.Join(err, embed.reader.Close())
+	}
 	s := <-hashed
 	if s.err != nil {
-		m.eng.finalize()
-		return nil, s.err
+		return nil, errors.Join(s.err, m.eng.finalize())
 	}
 	m.id = "local:sha256:" + s.hex
 	m.sched = newScheduler(m.eng, m.context, opts.MaxBatch, opts.PrefixCacheBytes)
@@ -141,8 +146,7 @@ func fileSHA256(path string) (string, error) {
 // Close frees the model. Requests in flight end with ErrClosed.
 func (m *Model) Close() error {
 	m.sched.close()
-	m.eng.finalize()
-	return nil
+	return m.eng.finalize()
 }
 
 // Model returns the name of the model.

@@ -52,13 +52,12 @@ func (p *pool) join(seqs []*sequence, shapes *shapeSet) error {
 // resize moves to a cache with room for what runs and for joining: at once when it must grow, after a while when it could
 // shrink.
 func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
-	longest, running := 0, 0
+	longest := 0
 	for _, seq := range joining {
 		longest = max(longest, seq.n)
 	}
 	for _, seq := range p.slots {
 		if seq != nil {
-			running++
 			longest = max(longest, seq.n)
 		}
 	}
@@ -78,28 +77,25 @@ func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
 	if p.cache != nil && shape.T == p.cache.T {
 		return nil
 	}
-	if running == 0 {
-		// Nothing to move: free the old memory before asking for the new.
-		p.finalize()
-	}
-	cache, err := p.eng.newCache(shape.B, shape.T)
-	if err != nil {
+	if p.cache == nil {
+		var err error
+		p.cache, err = p.eng.newCache(shape.B, shape.T)
+		p.slots = make([]*sequence, shape.B)
 		return err
 	}
 	slots := make([]*sequence, shape.B)
-	to := 0
-	for from, seq := range p.slots {
-		if seq == nil {
-			continue
+	var held []heldSlot
+	for slot, seq := range p.slots {
+		if seq != nil {
+			slots[len(held)] = seq
+			held = append(held, heldSlot{slot, seq.n})
 		}
-		if err := cache.copySlot(p.eng.cfg, to, p.cache, from, seq.n); err != nil {
-			return err
-		}
-		slots[to] = seq
-		to++
 	}
-	p.cache.finalize()
-	p.cache, p.slots = cache, slots
+	if err := p.eng.resizeCache(p.cache, shape.B, shape.T, held); err != nil {
+		p.cache = nil // what ran is still in the slots, to be told
+		return err
+	}
+	p.slots = slots
 	return nil
 }
 

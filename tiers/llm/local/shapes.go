@@ -35,7 +35,7 @@ func newShapeSet(context int) *shapeSet {
 		}
 	}
 	s.lengths = append(s.lengths, longest)
-	for _, t := range []int{512, 1536, 3072} {
+	for _, t := range []int{512, 1536, 2048, 3072} {
 		if t < longest {
 			s.generous = append(s.generous, t)
 		}

@@ -16,10 +16,9 @@ import (
 )
 
 // weights holds the model as float32 tensors in the layout of the file, matrices [out, in]: XLA multiplies by them as
-// fast as by [in, out], and nothing has to be transposed at load.
+// fast as by [in, out], and nothing has to be transposed at load. The vectors of tokens are not here: see embedding.
 type weights struct {
-	embed *tensors.Tensor // [vocab, dim]
-	head  *tensors.Tensor // [vocab, dim]; the same tensor as embed when tied
+	head  *tensors.Tensor // [vocab, dim]
 	norm  *tensors.Tensor // [dim], before the head
 	layer [][]*tensors.Tensor
 }
@@ -36,12 +35,13 @@ type part struct {
 // loadWeights dequantises the tensors of f on all cores.
 func loadWeights(be compute.Backend, f *gguf.File, c *Config) (*weights, error) {
 	w := &weights{layer: make([][]*tensors.Tensor, c.Layers)}
-	parts := []part{
-		{names: []string{"token_embd.weight"}, dims: []int{c.Vocab, c.Dim}, dst: &w.embed},
-		{names: []string{"output_norm.weight"}, dims: []int{c.Dim}, dst: &w.norm},
+	head := "output.weight"
+	if c.Tied {
+		head = embeddingName
 	}
-	if !c.Tied {
-		parts = append(parts, part{names: []string{"output.weight"}, dims: []int{c.Vocab, c.Dim}, dst: &w.head})
+	parts := []part{
+		{names: []string{head}, dims: []int{c.Vocab, c.Dim}, dst: &w.head},
+		{names: []string{"output_norm.weight"}, dims: []int{c.Dim}, dst: &w.norm},
 	}
 	// Converted Llama files interleave the two halves of every query and key head; Qwen2 files do not.
 	qHeads, kHeads := 0, 0
@@ -73,9 +73,6 @@ func loadWeights(be compute.Backend, f *gguf.File, c *Config) (*weights, error) 
 	if err := loadParts(be, f, c, parts); err != nil {
 		w.finalize()
 		return nil, err
-	}
-	if c.Tied {
-		w.head = w.embed
 	}
 	return w, nil
 }
@@ -204,10 +201,7 @@ func deinterleave(dst, src []float32, heads, headDim int) {
 
 // finalize frees the tensors that were loaded.
 func (w *weights) finalize() {
-	all := []*tensors.Tensor{w.embed, w.norm}
-	if w.head != w.embed {
-		all = append(all, w.head)
-	}
+	all := []*tensors.Tensor{w.head, w.norm}
 	for _, layer := range w.layer {
 		all = append(all, layer...)
 	}
