@@ -22,6 +22,8 @@ type Options struct {
 	Tokenizer embed.Tokenizer
 	// Client is the model that writes answers and serves the tiers that need one.
 	Client llm.Client
+	// Models are the models that tiers name by a role, such as "small".
+	Models map[string]llm.Client
 	// Tiers builds the modules' tiers; nil means tiers.Implementation.
 	Tiers func(tiers.Deps) (tiers.Set, error)
 	// TierOptions are passed on to Tiers.

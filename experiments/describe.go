@@ -3,17 +3,50 @@ package experiments
 import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// Implementation is the axis whose tiers are rules, stronger methods without a language model, and a language model.
-const Implementation = "implementation"
+// System describes what answers, for the record. What decides results is compared when a run is taken up again.
+type System struct {
+	// Axis names the tier set and Tiers is what it says, by its hash.
+	Axis  string `json:"axis"`
+	Tiers string `json:"tiers"`
+	// The answering model.
+	LanguageModel
+	// Roles are the models that tiers ask beside the answering one.
+	Roles    map[string]LanguageModel `json:"roles,omitempty"`
+	Embedder string           `json:"embedder"`
+	// Prompts is the hash of all prompts.
+	Prompts string `json:"prompts"`
+	// Options are settings of the tiers that differ from their defaults.
+	Options tiers.Options `json:"options"`
+	// Backend is what computes the local models ("go", "xla:cpu", …), or "endpoint". It is shown but not compared.
+	Backend string `json:"-"`
+	// Warnings are shown above the table, for example that the model is too weak to answer well.
+	Warnings []string `json:"-"`
+}
+
+// LanguageModel describes a language model.
+type LanguageModel struct {
+	Model   string `json:"model"`    // its name
+	ModelID string `json:"model_id"` // with its weights' hash, or the endpoint
+	// Price in dollars per million tokens.
+	Price llm.Price `json:"price"`
+}
 
 // Describe says for a run's record what sys is.
-func Describe(sys *setup.System, axis string, options tiers.Options) System {
+func Describe(sys *setup.System, options tiers.Options) System {
 	backend := sys.Backend
 	if !sys.Local {
 		backend = "endpoint; embedder on " + backend
 	}
-	return System{Axis: axis, Model: sys.Client.Model(), ModelID: sys.Client.ID(), Embedder: sys.EmbedderID, Price: sys.Price,
-		Prompts: tiers.PromptHash(), Options: options, Backend: backend, Warnings: sys.Warnings}
+	s := System{Axis: sys.Tiers.Name, Tiers: sys.Tiers.Hash(), LanguageModel: LanguageModel{sys.Client.Model(), sys.Client.ID(), sys.Price},
+		Embedder: sys.EmbedderID, Prompts: tiers.PromptHash(), Options: options, Backend: backend, Warnings: sys.Warnings}
+	for role, m := range sys.Roles {
+		if s.Roles == nil {
+			s.Roles = map[string]LanguageModel{}
+		}
+		s.Roles[role] = LanguageModel{m.Client.Model(), m.ID(), m.Price}
+	}
+	return s
 }

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/embed"
@@ -18,8 +17,6 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
-	"github.com/budgetmem/budgetmem/tiers/llm/local"
-	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
 // EnvCache names the environment variable with the folder that memories and replies are kept in. Without it that is
@@ -54,8 +51,13 @@ type Spec struct {
 	LedgerFile string
 	// ChunkTokens is the size of chunks in tokens (default bmem.DefaultChunkTokens).
 	ChunkTokens int
-	// TierOptions are settings of the tiers.
+	// Tiers is the tier set: the name of a shipped one or a YAML file (default tiers.ImplementationAxis). TierOptions are
+	// settings of the tiers.
+	Tiers       string
 	TierOptions tiers.Options
+	// Roles are the models that the tier set names by a role such as "small", each written as OpenModel takes it. Those not
+	// named are DefaultRoles.
+	Roles map[string]string
 	// Progress, if not nil, is told how many of a memory's texts are embedded.
 	Progress func(memory string, done, total int)
 }
@@ -67,6 +69,9 @@ type System struct {
 	Client llm.Client
 	Price  llm.Price
 	Stats  *llm.Stats
+	// Tiers is the tier set, and Roles are the models that it names.
+	Tiers tiers.Spec
+	Roles map[string]Model
 	// Ledger holds the spend limit; nil without one.
 	Ledger *llm.Ledger
 	// EmbedderID names the embedder with its weights.
@@ -79,13 +84,19 @@ type System struct {
 	Chosen   string
 	Warnings []string
 
-	closers []func() error
+	spec      Spec
+	catalogue *models.Catalogue
+	backend   *backend.Backend
+	prices    llm.Prices
+	cache     *llm.Cache
+	opened    map[whereabouts]Model
+	closers   []func() error
 }
 
 // Open opens everything. The caller closes the System.
 func Open(ctx context.Context, s Spec, log *slog.Logger) (*System, error) {
-	sys := &System{Stats: &llm.Stats{}}
-	if err := sys.open(ctx, s, log); err != nil {
+	sys := &System{Stats: &llm.Stats{}, spec: s, opened: map[whereabouts]Model{}, Roles: map[string]Model{}}
+	if err := sys.open(ctx, log); err != nil {
 		return nil, errors.Join(err, sys.Close())
 	}
 	return sys, nil
@@ -103,42 +114,60 @@ func (sys *System) Close() error {
 
 func (sys *System) onClose(f func() error) { sys.closers = append(sys.closers, f) }
 
-func (sys *System) open(ctx context.Context, s Spec, log *slog.Logger) error {
+func (sys *System) open(ctx context.Context, log *slog.Logger) error {
+	s := sys.spec
+	var err error
+	if sys.Tiers, err = tiers.LoadSpec(cmp.Or(s.Tiers, tiers.ImplementationAxis)); err != nil {
+		return err
+	}
+	if err := s.checkRoles(sys.Tiers); err != nil {
+		return err
+	}
 	dir, err := s.cacheDir()
 	if err != nil {
 		return err
 	}
-	catalogue, err := models.Open()
-	if err != nil {
+	if sys.catalogue, err = models.Open(); err != nil {
 		return err
 	}
 	// The weights are looked for before anything slow is opened.
-	embedderDir, err := catalogue.Path(ctx, Embedder)
+	embedderDir, err := sys.catalogue.Path(ctx, Embedder)
 	if err != nil {
 		return err
 	}
-	be, err := backend.Open(s.Backend, log)
-	if err != nil {
+	if sys.backend, err = backend.Open(s.Backend, log); err != nil {
 		return err
 	}
-	sys.onClose(func() error { be.Finalize(); return nil })
-	sys.Backend = string(be.Kind)
-	embedder, err := embed.OpenMiniLM(embedderDir, be)
+	sys.onClose(func() error { sys.backend.Finalize(); return nil })
+	sys.Backend = string(sys.backend.Kind)
+	embedder, err := embed.OpenMiniLM(embedderDir, sys.backend)
 	if err != nil {
 		return err
 	}
 	sys.onClose(embedder.Close)
 	sys.EmbedderID = embedder.ID()
 
-	base, err := sys.model(ctx, s, catalogue, be)
+	if err := sys.openMoney(filepath.Join(dir, "replies.db")); err != nil {
+		return err
+	}
+	answering, err := sys.OpenModel(ctx, s.Model)
 	if err != nil {
 		return err
 	}
-	if err := sys.stack(s, base, filepath.Join(dir, "replies.db")); err != nil {
-		return err
+	sys.Client, sys.Price, sys.Local = answering.Client, answering.Price, answering.Local
+	if m, err := sys.catalogue.Find(sys.Client.Model()); err == nil && sys.Local && m.Warning != "" {
+		sys.Warnings = append(sys.Warnings, m.Name+": "+m.Warning)
+	}
+	clients := map[string]llm.Client{}
+	for _, role := range sys.Tiers.Models() {
+		m, err := sys.OpenModel(ctx, cmp.Or(s.Roles[role], s.defaultRole(role)))
+		if err != nil {
+			return fmt.Errorf("model in the role %q: %w", role, err)
+		}
+		sys.Roles[role], clients[role] = m, m.Client
 	}
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, "memory.db"), Embedder: embedder, Tokenizer: embedder,
-		Client: sys.Client, ChunkTokens: s.ChunkTokens, TierOptions: s.TierOptions, Progress: s.Progress})
+		Client: sys.Client, Models: clients, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
 	}
@@ -159,82 +188,4 @@ func (s Spec) cacheDir() (string, error) {
 		return "", fmt.Errorf("make the folder that memories are kept in: %w", err)
 	}
 	return dir, nil
-}
-
-// model opens the answering model: at an endpoint, from a file, or from the catalogue.
-func (sys *System) model(ctx context.Context, s Spec, catalogue *models.Catalogue, be *backend.Backend) (llm.Client, error) {
-	if len(s.Endpoints) > 0 {
-		config := openai.Config{Model: s.Model}
-		for _, url := range s.Endpoints {
-			config.Endpoints = append(config.Endpoints, openai.Endpoint{BaseURL: url, KeyEnv: s.KeyEnv})
-		}
-		return openai.New(config)
-	}
-	sys.Local = true
-	name, path := s.Model, s.Model
-	if !strings.HasSuffix(strings.ToLower(name), ".gguf") {
-		m, err := sys.choose(ctx, name, catalogue)
-		if err != nil {
-			return nil, err
-		}
-		name = m.Name
-		if m.Warning != "" {
-			sys.Warnings = append(sys.Warnings, m.Name+": "+m.Warning)
-		}
-		if path, err = catalogue.Path(ctx, name); err != nil {
-			return nil, err
-		}
-	} else {
-		name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	}
-	m, err := local.Open(path, be, local.Options{Name: name})
-	if err != nil {
-		return nil, err
-	}
-	sys.onClose(m.Close)
-	return m, nil
-}
-
-func (sys *System) choose(ctx context.Context, name string, catalogue *models.Catalogue) (models.Model, error) {
-	if name != "" {
-		return catalogue.Find(name)
-	}
-	m, why, err := catalogue.Default(ctx)
-	sys.Chosen = why
-	return m, err
-}
-
-// stack puts prices, limit, retries, cache and statistics around the model.
-func (sys *System) stack(s Spec, base llm.Client, cacheFile string) error {
-	prices := llm.DefaultPrices()
-	var err error
-	if s.Prices != "" {
-		if prices, err = llm.LoadPrices(s.Prices); err != nil {
-			return err
-		}
-	}
-	if s.AllowUnpriced {
-		prices = prices.AllowUnpriced(base.Model())
-	}
-	if sys.Price, err = prices.Price(base.Model()); err != nil {
-		return err
-	}
-	cache, err := llm.OpenCache(cacheFile)
-	if err != nil {
-		return err
-	}
-	sys.onClose(cache.Close)
-	if s.MaxDollars > 0 {
-		if s.LedgerFile != "" {
-			sys.Ledger, err = llm.OpenLedger(s.LedgerFile, s.MaxDollars)
-		} else {
-			sys.Ledger, err = llm.NewLedger(s.MaxDollars)
-		}
-		if err != nil {
-			return err
-		}
-		sys.onClose(sys.Ledger.Close)
-	}
-	sys.Client, err = llm.Stack(base, llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: cache, Stats: sys.Stats})
-	return err
 }

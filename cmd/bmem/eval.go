@@ -21,14 +21,14 @@ import (
 
 // evalFlags are the flags of `bmem eval` beside the system's.
 type evalFlags struct {
-	system                     systemFlags
-	dataset, split, axis, name string
-	runs, dataDir              string
-	policies                   []string
-	questions                  int
-	seed                       int64
-	inFlight                   int
-	asJSON                     bool
+	system               systemFlags
+	dataset, split, name string
+	runs, dataDir        string
+	policies             []string
+	questions            int
+	seed                 int64
+	inFlight             int
+	asJSON               bool
 }
 
 func newEvalCmd() *cobra.Command {
@@ -54,7 +54,6 @@ asks no model twice.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
 	flags.StringVar(&f.split, "split", string(datasets.Validation), "train, validation or test; choose settings on the first two only")
-	flags.StringVar(&f.axis, "axis", experiments.Implementation, "what tiers differ in")
 	flags.StringArrayVar(&f.policies, "policy", []string{"low", "mid", "high", "random"}, "policies to compare; may be repeated")
 	flags.IntVar(&f.questions, "questions", 0, "how many questions, spread over the categories; 0 asks all")
 	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policy")
@@ -68,9 +67,6 @@ asks no model twice.`,
 
 func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	ctx, out, notes := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	if f.axis != experiments.Implementation {
-		return fmt.Errorf("--axis %q: the only axis so far is %s", f.axis, experiments.Implementation)
-	}
 	if f.questions < 0 || f.inFlight < 0 {
 		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
 	}
@@ -82,8 +78,12 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	spec := &f.system.spec
+	set, err := tiers.LoadSpec(spec.Tiers)
+	if err != nil {
+		return err
+	}
 	if f.name == "" {
-		f.name = f.defaultName(data)
+		f.name = f.defaultName(data, set)
 	}
 	if !filepath.IsLocal(f.name) {
 		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.name)
@@ -108,7 +108,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	summary, err := experiments.Run(ctx, experiments.Config{
 		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Policies: splitPolicies(f.policies), Memory: sys.Memory,
 		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: f.inFlight,
-		System: experiments.Describe(sys, f.axis, spec.TierOptions), Progress: show,
+		System: experiments.Describe(sys, spec.TierOptions), Progress: show,
 	})
 	end()
 	if err != nil && summary.Done == 0 {
@@ -133,11 +133,12 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 
 // defaultName names a run by what it is of, and by a hash of the settings that it may not change, so that a changed
 // setting or prompt makes a run of its own.
-func (f *evalFlags) defaultName(data datasets.Dataset) string {
+func (f *evalFlags) defaultName(data datasets.Dataset, set tiers.Spec) string {
 	s := f.system
-	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), f.axis, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
+	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), set.Hash(), s.spec.Roles, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
 	model := strings.TrimSuffix(filepath.Base(cmp.Or(s.spec.Model, "default")), ".gguf")
-	return fmt.Sprintf("%s-%s-%s-seed%d-%.2x", f.dataset, f.split, model, f.seed, h)
+	axis := strings.TrimSuffix(filepath.Base(set.Name), filepath.Ext(set.Name))
+	return fmt.Sprintf("%s-%s-%s-%s-seed%d-%.2x", f.dataset, f.split, axis, model, f.seed, h)
 }
 
 // splitPolicies reads the values of --policy.

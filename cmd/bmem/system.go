@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/tiers"
 )
 
 // systemFlags are the flags of every verb that answers questions.
@@ -30,6 +32,8 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	s := &f.spec
 	flags.StringVar(&s.Backend, "backend", "", "what computes local models: "+setup.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
 	flags.StringVar(&s.Model, "model", "", "answering `model`: a name that 'bmem models list' shows, a GGUF file, or with --endpoint the endpoint's name (default the best that is here)")
+	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
+	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment variable that holds the endpoint's key; may be repeated")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")

@@ -1,0 +1,172 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local"
+	"github.com/budgetmem/budgetmem/tiers/llm/openai"
+)
+
+// Model is a language model with prices, spend limit, retries, cache and statistics around it.
+type Model struct {
+	llm.Client
+	Price llm.Price
+	// Local says whether it runs on this machine.
+	Local bool
+}
+
+// roles are the models of the roles that the shipped tier sets name: on this machine, and at endpoints, where they are
+// those of the BudgetMem paper.
+var roles = map[string]struct{ local, endpoint string }{
+	"small":  {"smollm2-135m-instruct", "meta-llama/Llama-3.2-3B-Instruct"},
+	"medium": {"qwen2.5-coder-0.5b-instruct", "meta-llama/Llama-3.1-8B-Instruct"},
+	"large":  {"qwen2.5-coder-1.5b-instruct", "meta-llama/Llama-3.3-70B-Instruct"},
+}
+
+// defaultRole is the model of a role that Spec.Roles does not name; "" if there is none.
+func (s Spec) defaultRole(role string) string {
+	if len(s.Endpoints) > 0 {
+		return roles[role].endpoint
+	}
+	return roles[role].local
+}
+
+// checkRoles finds roles that nobody fills or nobody asks for.
+func (s Spec) checkRoles(set tiers.Spec) error {
+	var errs []error
+	wanted := map[string]bool{}
+	for _, role := range set.Models() {
+		wanted[role] = true
+		if s.Roles[role] == "" && s.defaultRole(role) == "" {
+			errs = append(errs, fmt.Errorf("tier set %s needs a model in the role %q, and none is named", set.Name, role))
+		}
+	}
+	for role := range s.Roles {
+		if !wanted[role] {
+			errs = append(errs, fmt.Errorf("tier set %s has no role %q; its roles are [%s]", set.Name, role, strings.Join(set.Models(), ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// OpenModel opens a model beside those that the System has: to judge answers, say. What it names is
+//
+//	NAME        a model of the catalogue, or, where the System has endpoints, the name by which these know it
+//	FILE.gguf   a file on this machine
+//	NAME@URL    a model at the endpoint of that base URL
+//	(nothing)   the best of the catalogue that is there
+//
+// A model that is open already is not opened again. The System closes them all.
+func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
+	w, err := sys.find(ctx, name)
+	if err != nil {
+		return Model{}, err
+	}
+	if m, ok := sys.opened[w]; ok {
+		return m, nil
+	}
+	base, err := sys.base(w)
+	if err != nil {
+		return Model{}, err
+	}
+	prices := sys.prices
+	if sys.spec.AllowUnpriced {
+		prices = prices.AllowUnpriced(base.Model())
+	}
+	m := Model{Local: w.path != ""}
+	if m.Price, err = prices.Price(base.Model()); err != nil {
+		return Model{}, err
+	}
+	m.Client, err = llm.Stack(base, llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache, Stats: sys.Stats})
+	if err != nil {
+		return Model{}, err
+	}
+	sys.opened[w] = m
+	return m, nil
+}
+
+// whereabouts says where a model is: in a file on this machine, or else at an endpoint, at all of Spec's if none is named.
+type whereabouts struct{ name, path, endpoint string }
+
+func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
+	if i := strings.LastIndex(name, "@http"); i > 0 {
+		return whereabouts{name: name[:i], endpoint: name[i+1:]}, nil
+	}
+	if len(sys.spec.Endpoints) > 0 {
+		return whereabouts{name: name}, nil
+	}
+	if strings.HasSuffix(strings.ToLower(name), ".gguf") {
+		return whereabouts{name: strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)), path: name}, nil
+	}
+	m, err := sys.choose(ctx, name)
+	if err != nil {
+		return whereabouts{}, err
+	}
+	path, err := sys.catalogue.Path(ctx, m.Name)
+	return whereabouts{name: m.Name, path: path}, err
+}
+
+// base opens a model with nothing around it.
+func (sys *System) base(w whereabouts) (llm.Client, error) {
+	if w.path != "" {
+		m, err := local.Open(w.path, sys.backend, local.Options{Name: w.name})
+		if err != nil {
+			return nil, err
+		}
+		sys.onClose(m.Close)
+		return m, nil
+	}
+	endpoints := sys.spec.Endpoints
+	if w.endpoint != "" {
+		endpoints = []string{w.endpoint}
+	}
+	config := openai.Config{Model: w.name}
+	for _, url := range endpoints {
+		config.Endpoints = append(config.Endpoints, openai.Endpoint{BaseURL: url, KeyEnv: sys.spec.KeyEnv})
+	}
+	return openai.New(config)
+}
+
+func (sys *System) choose(ctx context.Context, name string) (models.Model, error) {
+	if name != "" {
+		return sys.catalogue.Find(name)
+	}
+	m, why, err := sys.catalogue.Default(ctx)
+	sys.Chosen = why
+	return m, err
+}
+
+// openMoney opens what all models share: prices, spend limit and the cache of replies.
+func (sys *System) openMoney(cacheFile string) error {
+	s := sys.spec
+	sys.prices = llm.DefaultPrices()
+	var err error
+	if s.Prices != "" {
+		if sys.prices, err = llm.LoadPrices(s.Prices); err != nil {
+			return err
+		}
+	}
+	if sys.cache, err = llm.OpenCache(cacheFile); err != nil {
+		return err
+	}
+	sys.onClose(sys.cache.Close)
+	if s.MaxDollars > 0 {
+		if s.LedgerFile != "" {
+			sys.Ledger, err = llm.OpenLedger(s.LedgerFile, s.MaxDollars)
+		} else {
+			sys.Ledger, err = llm.NewLedger(s.MaxDollars)
+		}
+		if err != nil {
+			return err
+		}
+		sys.onClose(sys.Ledger.Close)
+	}
+	return nil
+}
