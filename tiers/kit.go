@@ -100,11 +100,14 @@ func estimateTokens(s string) int { return (len(s) + 3) / 4 }
 type work func(ctx context.Context, in Input, step *Step) (Output, error)
 
 // tier gives a method its name and its Step.
-func (k *kit) tier(m Module, name string, w work) Tier { return &timed{module: m, name: name, work: w} }
+func (k *kit) tier(m Module, name string, w work) Tier {
+	return &timed{module: m, name: name, client: k.Client, work: w}
+}
 
 type timed struct {
 	module Module
 	name   string
+	client llm.Client // that the work may ask
 	work   work
 }
 
@@ -116,6 +119,9 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 	start := time.Now()
 	out, err := t.work(ctx, in, &step)
 	step.MS = float64(time.Since(start)) / float64(time.Millisecond)
+	if step.Usage.Calls > 0 {
+		step.Model = t.client.Model()
+	}
 	out.Step = step
 	if err != nil {
 		return out, fmt.Errorf("%s module at tier %s: %w", t.module, t.name, err)

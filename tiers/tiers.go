@@ -73,6 +73,7 @@ type Step struct {
 	Served string    `json:"served"`          // tier that produced the output
 	Why    string    `json:"why,omitempty"`   // cause of a difference between the two
 	Method string    `json:"method"`          // method that produced the output, such as "rules" or "llm"
+	Model  string    `json:"model,omitempty"` // model that was asked; "" if none was
 	Usage  llm.Usage `json:"usage"`           // model calls made, failed ones included
 	MS     float64   `json:"ms"`              // wall time of the module, milliseconds
 	Notes  []string  `json:"notes,omitempty"` // parse repairs and other things worth seeing
