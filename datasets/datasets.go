@@ -27,6 +27,8 @@ type Question struct {
 	Gold []string `json:"gold"`
 	// Category is the data set's own, such as "multi-hop" or "comparison".
 	Category string `json:"category"`
+	// Abstention says that the history does not hold the answer, and that Gold says why.
+	Abstention bool `json:"abstention,omitempty"`
 	// Evidence holds the ids of the turns that contain the answer, as far as they resolve; it may be empty.
 	Evidence []string `json:"evidence,omitempty"`
 	// EvidenceDropped counts the evidence ids of the source that name no turn and are therefore not in Evidence.

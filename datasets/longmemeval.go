@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/datasets/score"
@@ -118,7 +119,8 @@ func (r *longMemEvalRecord) check() error {
 // convert makes a question and its history. Turn ids are SESSION:INDEX, counted from 0. A session that occurs again in
 // the same history gets the ending "~2", "~3", so that ids stay unique. Turns without text are left out.
 func (r *longMemEvalRecord) convert() (Question, History) {
-	q := Question{ID: r.ID, History: r.ID, Text: r.Question, Date: r.Date, Gold: r.Answer, Category: r.Type}
+	q := Question{ID: r.ID, History: r.ID, Text: r.Question, Date: r.Date, Gold: r.Answer, Category: r.Type,
+		Abstention: strings.HasSuffix(r.ID, "_abs")}
 	h := History{ID: r.ID}
 	used := map[string]int{}
 	for i, turns := range r.Sessions {

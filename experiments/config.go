@@ -30,9 +30,8 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/datasets/judge"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
-	"github.com/budgetmem/budgetmem/tiers"
-	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // Gold is the name of the pseudo-policy that answers from the gold evidence: the ceiling that every table shows.
@@ -56,6 +55,9 @@ type Config struct {
 	Policies []string
 	// Memory answers.
 	Memory *bmem.Memory
+	// Judges rate the answers, each by a model of its own. They may be added to a run that is there. What they cost is kept
+	// apart from what the answers cost.
+	Judges []*judge.Judge
 	// TopK, KeepK and Retrieval are passed on to Ask; zero values mean bmem's defaults.
 	TopK, KeepK int
 	Retrieval   retrieve.Mode
@@ -67,30 +69,13 @@ type Config struct {
 	Progress func(Progress)
 }
 
-// System describes what answers, for the record. What decides results is compared when a run is taken up again.
-type System struct {
-	Axis     string `json:"axis"`
-	Model    string `json:"model"`    // name of the answering model
-	ModelID  string `json:"model_id"` // with its weights' hash, or the endpoint
-	Embedder string `json:"embedder"`
-	// Price of the model in dollars per million tokens.
-	Price llm.Price `json:"price"`
-	// Prompts is the hash of all prompts.
-	Prompts string `json:"prompts"`
-	// Options are settings of the tiers that differ from their defaults.
-	Options tiers.Options `json:"options"`
-	// Backend is what computes the local models ("go", "xla:cpu", …), or "endpoint". It is shown but not compared.
-	Backend string `json:"-"`
-	// Warnings are shown above the table, for example that the model is too weak to answer well.
-	Warnings []string `json:"-"`
-}
-
 // Progress is how far a run is.
 type Progress struct {
 	Done, Total int // questions times policies, those of earlier starts included
 	Failed      int
-	// Dollars is the cost of all questions done, Paid what was paid for them since this start.
-	Dollars, Paid float64
+	// Dollars is the cost of all questions done, Paid what was paid for them since this start, and JudgePaid what was paid
+	// for judging them.
+	Dollars, Paid, JudgePaid float64
 	// Last is the record that just finished; nil at the start.
 	Last *Record
 }
@@ -115,6 +100,8 @@ type runFile struct {
 	Settings  settings `json:"settings"`
 	Policies  []string `json:"policies"`
 	Questions int      `json:"questions"`
+	// Judges are those of all starts, by name. A judge's entry must not change, or its scores could not be compared.
+	Judges map[string]JudgeInfo `json:"judges,omitempty"`
 	// Starts lists every start of the run: where, when, by what program.
 	Starts []start `json:"starts"`
 }
@@ -149,6 +136,11 @@ func (c *Config) check() error {
 	require(c.Memory != nil, "Memory is required")
 	require(slices.Contains([]string{string(datasets.Train), string(datasets.Validation), Test}, c.Split), "split %q: want train, validation or test", c.Split)
 	require(len(c.Policies) > 0, "Policies: name at least one, such as \"low\"")
+	judges := map[string]bool{}
+	for _, j := range c.Judges {
+		require(!judges[j.Name()], "judge %q is named twice", j.Name())
+		judges[j.Name()] = true
+	}
 	require(!slices.Contains(c.Policies, Gold), "policy %q is always part of a run; leave it out", Gold)
 	c.InFlight = cmp.Or(max(c.InFlight, 0), 8)
 	c.TopK = cmp.Or(c.TopK, bmem.DefaultTopK)
@@ -157,31 +149,55 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// recordConfig writes config.json, or adds this start to the one that is there. It refuses a folder whose run had other
-// settings.
-func (c Config) recordConfig() error {
-	path := filepath.Join(c.Dir, "config.json")
-	file := runFile{Settings: c.settings()}
-	old, err := os.ReadFile(path)
+// recordConfig writes config.json, or adds this start to the one that is there, and returns the judges of all starts. It
+// refuses a folder whose run had other settings.
+func (c Config) recordConfig() (map[string]JudgeInfo, error) {
+	file := runFile{Settings: c.settings(), Judges: map[string]JudgeInfo{}}
+	for _, j := range c.Judges {
+		file.Judges[j.Name()] = judgeInfo(j)
+	}
+	was, err := readRunFile(c.Dir)
 	switch {
 	case err == nil:
-		var was runFile
-		if err := json.Unmarshal(old, &was); err != nil {
-			return fmt.Errorf("%s is not a run's config: %w", path, err)
+		diff := difference(was.Settings, file.Settings)
+		for name, info := range was.Judges {
+			if now, ok := file.Judges[name]; ok && now != info {
+				diff += fmt.Sprintf("judge %s was %+v and is now %+v", name, info, now)
+			}
+			file.Judges[name] = info
 		}
-		if diff := difference(was.Settings, file.Settings); diff != "" {
-			return fmt.Errorf("%s holds a run with other settings: %s; give this run another name, or remove that folder", c.Dir, diff)
+		if diff != "" {
+			return nil, fmt.Errorf("%s holds a run with other settings: %s; give this run another name, or remove that folder", c.Dir, diff)
 		}
 		file.Starts = was.Starts
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("read the run's config: %w", err)
+		return nil, err
 	}
 	file.Policies, file.Questions = c.Policies, c.Questions
 	file.Starts = append(file.Starts, start{
 		Time: time.Now().UTC().Format(time.RFC3339), Commit: commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Backend: c.System.Backend, InFlight: c.InFlight, Warnings: c.System.Warnings,
 	})
-	return writeJSON(path, file)
+	return file.Judges, writeJSON(filepath.Join(c.Dir, configName), file)
+}
+
+// The files of a run that are read again.
+const (
+	configName = "config.json"
+	tracesName = "traces.jsonl"
+)
+
+func readRunFile(dir string) (runFile, error) {
+	path := filepath.Join(dir, configName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return runFile{}, fmt.Errorf("read the run's config: %w", err)
+	}
+	var f runFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return runFile{}, fmt.Errorf("%s is not a run's config: %w", path, err)
+	}
+	return f, nil
 }
 
 // difference names the first settings that differ, "" if none.

@@ -44,17 +44,9 @@ func readJournal(f *os.File, path string) (map[key]Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the run's journal: %w", err)
 	}
-	whole := bytes.LastIndexByte(data, '\n') + 1
-	records := map[key]Record{}
-	for n, line := range bytes.Split(data[:whole], []byte("\n")) {
-		if len(line) == 0 {
-			continue
-		}
-		var r Record
-		if err := json.Unmarshal(line, &r); err != nil {
-			return nil, fmt.Errorf("%s:%d: not a record of a question: %w; remove the line to have the question asked again", path, n+1, err)
-		}
-		records[key{r.Policy, r.ID}] = r
+	records, whole, err := parseJournal(path, data)
+	if err != nil {
+		return nil, err
 	}
 	if whole < len(data) {
 		if err := f.Truncate(int64(whole)); err != nil {
@@ -65,6 +57,24 @@ func readJournal(f *os.File, path string) (map[key]Record, error) {
 		return nil, fmt.Errorf("read the run's journal: %w", err)
 	}
 	return records, nil
+}
+
+// parseJournal returns the records of a journal and the length of its whole lines in bytes. What is behind them is being
+// written, or was when the run was killed.
+func parseJournal(path string, data []byte) (records map[key]Record, whole int, err error) {
+	whole = bytes.LastIndexByte(data, '\n') + 1
+	records = map[key]Record{}
+	for n, line := range bytes.Split(data[:whole], []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		var r Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, 0, fmt.Errorf("%s:%d: not a record of a question: %w; remove the line to have the question asked again", path, n+1, err)
+		}
+		records[key{r.Policy, r.ID}] = r
+	}
+	return records, whole, nil
 }
 
 // append writes a record and returns when it is on the disk.

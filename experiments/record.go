@@ -1,7 +1,15 @@
 package experiments
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/datasets/score"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // Prediction is one line of predictions.jsonl: what a policy made of a question. It holds nothing that differs between
@@ -11,20 +19,29 @@ type Prediction struct {
 	Policy     string   `json:"policy"`
 	ID         string   `json:"id"`
 	Category   string   `json:"category"`
+	Abstention bool     `json:"abstention,omitempty"` // the history does not hold the answer, and that is what should be said
 	Question   string   `json:"question"`
 	Prediction string   `json:"prediction"`
 	Gold       []string `json:"gold"`
-	// Scores holds one value a metric, by the metric's exact name; nil for a failed question.
+	// Scores holds one value a metric, by the metric's exact name, and one a judge that gave a readable verdict, by JudgeScore;
+	// nil for a failed question.
 	Scores map[string]float64 `json:"scores,omitempty"`
+	// Judged holds the judges' verdicts by the judge's name.
+	Judged map[string]Verdict `json:"judged,omitempty"`
 	// Asked and Served are the tiers of the modules in order.
 	Asked  []string `json:"tiers_asked,omitempty"`
 	Served []string `json:"tiers_served,omitempty"`
 	Cost   Cost     `json:"cost"`
 	// Evidence is how much of the question's evidence was found; nil for a question whose evidence is not known.
 	Evidence *Evidence `json:"evidence,omitempty"`
+	// Sessions says the same of the sessions (or documents) that hold the evidence; nil also for questions to abstain from.
+	Sessions *Sessions `json:"sessions,omitempty"`
 	// Error is why there is no prediction. A failed question is in no mean, and is tried again when the run is taken up again.
 	Error string `json:"error,omitempty"`
 }
+
+// Failed says whether there is no prediction.
+func (p Prediction) Failed() bool { return p.Error != "" }
 
 // Cost is what a question's model calls cost: those of the modules and that of the answer. A reply from the cache counts
 // as if it had been paid now.
@@ -47,19 +64,26 @@ type Evidence struct {
 	Kept      float64 `json:"recall_kept"`
 }
 
+// Sessions rates how retrieval ranked the sessions that hold a question's evidence, a session by its best chunk, at k
+// = the number of chunks retrieved; see score.RecallAll and score.NDCG.
+type Sessions struct {
+	Wanted    int     `json:"wanted"`
+	RecallAll float64 `json:"recall_all"`
+	NDCG      float64 `json:"ndcg"`
+}
+
 // Record is one line of traces.jsonl: a prediction and how it came about.
 type Record struct {
 	Prediction
-	// MS is the question's latency in milliseconds, see bmem.Trace.MS.
+	// MS is the question's latency in milliseconds, see bmem.Trace.MS. Judges are no part of it.
 	MS    float64    `json:"ms"`
 	Trace bmem.Trace `json:"trace"`
+	// Judging is what each judge's call consumed, by the judge's name.
+	Judging map[string]llm.Usage `json:"judging,omitempty"`
 }
 
-// Failed says whether there is no prediction.
-func (r Record) Failed() bool { return r.Error != "" }
-
 // fill copies what the trace tells into the prediction.
-func (r *Record) fill(t bmem.Trace, evidence []string) {
+func (r *Record) fill(t bmem.Trace, q datasets.Question, turns []chunk.Turn) {
 	r.Trace, r.MS = t, t.MS()
 	modules, all := t.ModuleUsage(), t.Usage()
 	r.Cost = Cost{In: all.In, Out: all.Out, Calls: all.Calls, ModulesDollars: modules.Dollars, AnswerDollars: t.Answer.Usage.Dollars}
@@ -67,8 +91,15 @@ func (r *Record) fill(t bmem.Trace, evidence []string) {
 		r.Asked = append(r.Asked, m.Asked)
 		r.Served = append(r.Served, m.Served)
 	}
-	if len(evidence) > 0 && len(t.Retrieved) > 0 {
-		r.Evidence = &Evidence{Turns: len(evidence), Retrieved: recall(evidence, t.Retrieved), Kept: recall(evidence, t.Kept)}
+	if len(t.Retrieved) == 0 {
+		return
+	}
+	if len(q.Evidence) > 0 {
+		r.Evidence = &Evidence{Turns: len(q.Evidence), Retrieved: recall(q.Evidence, t.Retrieved), Kept: recall(q.Evidence, t.Kept)}
+	}
+	if wanted := q.EvidenceSessions; len(wanted) > 0 && !q.Abstention {
+		ranked, k := sessions(t.Retrieved, turns), len(t.Retrieved)
+		r.Sessions = &Sessions{Wanted: len(wanted), RecallAll: score.RecallAll(ranked, wanted, k), NDCG: score.NDCG(ranked, wanted, k)}
 	}
 }
 
@@ -88,3 +119,69 @@ func recall(want []string, chunks []bmem.Found) float64 {
 	}
 	return float64(n) / float64(len(want))
 }
+
+// sessions lists the sessions of chunks in the chunks' order, each at its first place. A chunk never spans two.
+func sessions(chunks []bmem.Found, turns []chunk.Turn) []string {
+	of := make(map[string]string, len(turns))
+	for _, t := range turns {
+		of[t.ID] = t.Session
+	}
+	var out []string
+	seen := map[string]bool{}
+	for _, c := range chunks {
+		if len(c.Turns) == 0 {
+			continue
+		}
+		if s := of[c.Turns[0]]; !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// compared are the metrics that every run has beside its own: papers publish different F1s under one name.
+var compared = []string{"locomo-f1", "hotpot", "token-set-f1", "bleu1"}
+
+// score fills in Scores: the run's metric, those that all runs have, and the judges' readable verdicts.
+func (p *Prediction) score(metric string) error {
+	if p.Failed() {
+		p.Scores = nil
+		return nil
+	}
+	p.Scores = map[string]float64{}
+	for _, name := range append([]string{metric}, compared...) {
+		m, err := score.Lookup(name)
+		if err != nil {
+			return err
+		}
+		result, err := m.Score(score.Item{Prediction: p.Prediction, Gold: p.Gold, Category: p.Category})
+		if err != nil {
+			return fmt.Errorf("score question %s: %w", p.ID, err)
+		}
+		p.Scores[name] = result.Score
+		for part, v := range result.Parts {
+			p.Scores[name+"."+part] = v
+		}
+	}
+	for name, v := range p.Judged {
+		if v.Score != nil {
+			p.Scores[JudgeScore(name)] = *v.Score
+		}
+	}
+	return nil
+}
+
+// outOfBudget reports a module that stepped down because of the spend limit. Such an answer is not the policy's: with a
+// higher limit the question has to be asked again.
+func outOfBudget(t bmem.Trace) error {
+	for _, m := range t.Modules {
+		if strings.Contains(m.Why, llm.ErrBudget.Error()) {
+			return fmt.Errorf("%s at tier %s: %w", m.Module, m.Asked, llm.ErrBudget)
+		}
+	}
+	return nil
+}
+
+// stops says whether an error ends the run because no fault of the question's caused it.
+func stops(ctxErr, err error) bool { return ctxErr != nil || errors.Is(err, llm.ErrBudget) }

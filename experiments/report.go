@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
-	"maps"
 	"slices"
 	"strings"
 
@@ -21,88 +20,91 @@ var reportTemplate string
 const right = 0.5
 
 var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
-	"dollars": dollars,
-	"join":    strings.Join,
-	"lower":   strings.ToLower,
+	"dollars":   dollars,
+	"join":      strings.Join,
+	"isCeiling": func(label string) bool { return strings.HasSuffix(label, ceilingLabel) },
 }).Parse(reportTemplate))
 
-// reportData is what the template shows.
-type reportData struct {
-	Summary
-	Title     string
-	Tables    []reportTable
-	Library   template.HTML
-	Charts    []reportChart
-	Policies  []string
-	Questions []reportQuestion
+// page is what the template shows.
+type page struct {
+	Title      string
+	Heading    []string
+	Note       string
+	Library    template.HTML
+	Charts     []pageChart
+	Tables     []table
+	Categories []string
+	Labels     []string // of the configurations
+	Questions  []pageQuestion
 }
 
-type reportTable struct {
-	Title string
-	Head  []string
-	Rows  [][]string
-}
-
-type reportChart struct {
+type pageChart struct {
 	Title string
 	Chart template.HTML
 }
 
-type reportQuestion struct {
+type pageQuestion struct {
 	datasets.Question
-	Answers []reportAnswer
+	Answers []pageAnswer
 }
 
-type reportAnswer struct {
+type pageAnswer struct {
 	Record
 	Label string
 	Score float64
 	Right bool
 }
 
-func (r *run) writeReport(s Summary) error {
-	library, err := chart.Library()
-	if err != nil {
-		return err
-	}
-	d := reportData{Summary: s, Title: fmt.Sprintf("%s %s: %s", s.Run.Dataset, s.Run.Split, s.Run.Model), Library: library, Charts: s.charts()}
-	for _, t := range []struct {
-		title string
-		cells [][]string
-	}{{"Scores", s.ScoreTable()}, {fmt.Sprintf("Cost, latency with %d questions in flight, evidence", s.InFlight), s.CostTable()}, {"Tiers", s.TierTable()}} {
-		d.Tables = append(d.Tables, reportTable{t.title, t.cells[0], t.cells[1:]})
-	}
-	for _, res := range s.rows() {
-		d.Policies = append(d.Policies, res.Label())
-	}
-	for _, q := range r.questions {
-		item := reportQuestion{Question: q}
-		for _, p := range r.policies {
-			if rec, ok := r.done[key{p.name, q.ID}]; ok {
-				score := rec.Scores[r.metric.Name]
-				item.Answers = append(item.Answers, reportAnswer{rec, label(p.name), score, !rec.Failed() && score >= right})
-			}
-		}
-		d.Questions = append(d.Questions, item)
-	}
-	var b bytes.Buffer
-	if err := reportPage.Execute(&b, d); err != nil {
-		return fmt.Errorf("render the report: %w", err)
-	}
-	return atomicfile.WriteFile(s.Report, b.Bytes(), 0o644)
+func newAnswer(label, metric string, rec Record) pageAnswer {
+	score := rec.Scores[metric]
+	return pageAnswer{rec, label, score, !rec.Failed() && score >= right}
 }
 
-func (s Summary) charts() []reportChart {
+func (r *run) writeReport(s Summary) error {
+	b := s.board()
+	p := page{Title: fmt.Sprintf("%s %s: %s", s.Run.Dataset, s.Run.Split, s.Run.Model), Heading: s.Heading(), Note: ceilingNote,
+		Tables: slices.Concat(s.tables(), []table{{"tiers", b.tierTable()}}, s.Calls.tables())}
+	for _, q := range r.questions {
+		item := pageQuestion{Question: q}
+		for _, policy := range r.policies {
+			if rec, ok := r.done[key{policy.name, q.ID}]; ok {
+				item.Answers = append(item.Answers, newAnswer(label(policy.name), r.metric, rec))
+			}
+		}
+		p.Questions = append(p.Questions, item)
+	}
+	return p.write(s.Report, b)
+}
+
+// write renders the page of a board into a file that needs nothing else.
+func (p page) write(path string, b board) error {
+	var err error
+	if p.Library, err = chart.Library(); err != nil {
+		return err
+	}
+	p.Charts, p.Categories = b.charts(), b.Categories
+	for _, r := range b.Results {
+		p.Labels = append(p.Labels, r.Label())
+	}
+	var out bytes.Buffer
+	if err := reportPage.Execute(&out, p); err != nil {
+		return fmt.Errorf("render the report: %w", err)
+	}
+	return atomicfile.WriteFile(path, out.Bytes(), 0o644)
+}
+
+func (b board) charts() []pageChart {
 	var points []chart.Point
 	var series []chart.Series
-	for _, res := range s.rows() {
+	for _, res := range b.Results {
 		if res.Score.N == 0 {
 			continue
 		}
 		ceiling := res.Policy == Gold
-		points = append(points, chart.Point{Name: res.Label(), Dollars: res.DollarsMean, Score: res.Score.Mean, Low: res.Score.Low, High: res.Score.High, Ceiling: ceiling})
+		points = append(points, chart.Point{Name: res.Label(), Dollars: res.DollarsMean, Score: res.Score.Mean, Low: res.Score.Low, High: res.Score.High,
+			Ceiling: ceiling, Front: res.Pareto})
 		row := chart.Series{Name: res.Label(), Ceiling: ceiling}
-		for _, c := range s.Categories {
+		for _, c := range b.Categories {
 			var v *float64
 			if iv := res.ByCategory[c]; iv.N > 0 {
 				v = &iv.Mean
@@ -111,17 +113,8 @@ func (s Summary) charts() []reportChart {
 		}
 		series = append(series, row)
 	}
-	return []reportChart{
-		{"Score against dollars, with 95 % intervals", chart.Fragment(chart.Frontier("frontier", s.Run.Metric, points))},
-		{"Score by category", chart.Fragment(chart.Bars("categories", s.Run.Metric, s.Categories, series))},
+	return []pageChart{
+		{"score against dollars, with 95 % intervals and the Pareto front", chart.Fragment(chart.Frontier("frontier", b.Metric, points))},
+		{"score by category", chart.Fragment(chart.Bars("categories", b.Metric, b.Categories, series))},
 	}
-}
-
-// counts writes how often each tier served.
-func counts(served map[string]int) string {
-	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(served)) {
-		parts = append(parts, fmt.Sprintf("%s %d", name, served[name]))
-	}
-	return strings.Join(parts, ", ")
 }

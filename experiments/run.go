@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -18,7 +17,6 @@ import (
 	"github.com/budgetmem/budgetmem/datasets/score"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
-	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // Run asks the questions that are not answered yet, writes the run's files, and returns the table. A question that
@@ -50,9 +48,11 @@ type run struct {
 	Config
 	questions []datasets.Question
 	policies  []policy // in the table's order, the ceiling first
-	metric    score.Metric
+	metric    string
 	journal   *journal
 	histories histories
+	// judgeInfos describes the judges of this start and of earlier ones.
+	judgeInfos map[string]JudgeInfo
 
 	mu       sync.Mutex
 	done     map[key]Record
@@ -77,10 +77,11 @@ func open(ctx context.Context, c Config) (*run, error) {
 		}
 		r.policies = append(r.policies, policy{p.Name(), p})
 	}
-	var err error
-	if r.metric, err = score.Lookup(c.Dataset.Metric()); err != nil {
+	r.metric = c.Dataset.Metric()
+	if _, err := score.Lookup(r.metric); err != nil {
 		return nil, err
 	}
+	var err error
 	var all []datasets.Question
 	if c.Split == Test {
 		all, err = c.Dataset.Test(ctx)
@@ -96,13 +97,27 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, err
 	}
 	// The journal is locked before the config is touched, so that two processes cannot both record a start.
-	if r.journal, r.done, err = openJournal(filepath.Join(c.Dir, "traces.jsonl")); err != nil {
+	if r.journal, r.done, err = openJournal(filepath.Join(c.Dir, tracesName)); err != nil {
 		return nil, err
 	}
-	if err := c.recordConfig(); err != nil {
+	if r.judgeInfos, err = c.recordConfig(); err == nil {
+		err = rescore(r.done, r.metric)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.journal.Close())
 	}
 	return r, nil
+}
+
+// rescore scores records that an earlier start, perhaps of an earlier version, has left.
+func rescore(records map[key]Record, metric string) error {
+	for k, rec := range records {
+		if err := rec.score(metric); err != nil {
+			return err
+		}
+		records[k] = rec
+	}
+	return nil
 }
 
 // job is a question to be asked under a policy.
@@ -133,7 +148,7 @@ func (r *run) answerAll(ctx context.Context) error {
 	var todo []job
 	for _, j := range r.jobs() {
 		r.progress.Total++
-		if rec, ok := r.done[j.key()]; ok && !rec.Failed() {
+		if rec, ok := r.done[j.key()]; ok && !rec.Failed() && !r.unjudged(rec) {
 			r.progress.Done++
 			r.progress.Dollars += rec.Cost.Dollars()
 		} else {
@@ -152,17 +167,29 @@ func (r *run) answerAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// answer does one job and records it. Its error ends the run.
+// answer does what is left to do of one job and records it. Its error ends the run.
 func (r *run) answer(ctx context.Context, j job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	rec, err := r.attempt(ctx, j)
-	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, llm.ErrBudget) {
-			return err // no fault of the question: it is asked again by the next start
+	r.mu.Lock()
+	rec, answered := r.done[j.key()]
+	r.mu.Unlock()
+	answered = answered && !rec.Failed()
+	var paid, judgePaid float64
+	if !answered {
+		var err error
+		if rec, err = r.attempt(ctx, j); err != nil {
+			if stops(ctx.Err(), err) {
+				return err // no fault of the question: it is asked again by the next start
+			}
+			rec.Error = err.Error()
 		}
-		rec.Error = err.Error()
+		paid = rec.Trace.Usage().Paid
+	}
+	var stopped error
+	if r.unjudged(rec) {
+		judgePaid, stopped = r.judge(ctx, &rec)
 	}
 	if err := r.journal.append(rec); err != nil {
 		return err
@@ -175,9 +202,10 @@ func (r *run) answer(ctx context.Context, j job) error {
 		r.progress.Failed++
 	}
 	r.progress.Dollars += rec.Cost.Dollars()
-	r.progress.Paid += rec.Trace.Usage().Paid
+	r.progress.Paid += paid
+	r.progress.JudgePaid += judgePaid
 	r.report(&rec)
-	return nil
+	return stopped
 }
 
 func (r *run) report(last *Record) {
@@ -191,7 +219,7 @@ func (r *run) report(last *Record) {
 // attempt asks the question and scores the answer.
 func (r *run) attempt(ctx context.Context, j job) (Record, error) {
 	q := j.question
-	rec := Record{Prediction: Prediction{Policy: j.policy.name, ID: q.ID, Category: q.Category, Question: q.Text, Gold: q.Gold}}
+	rec := Record{Prediction: Prediction{Policy: j.policy.name, ID: q.ID, Category: q.Category, Abstention: q.Abstention, Question: q.Text, Gold: q.Gold}}
 	h, err := r.histories.get(ctx, q.History)
 	if err != nil {
 		return rec, err
@@ -205,7 +233,7 @@ func (r *run) attempt(ctx context.Context, j job) (Record, error) {
 		a, err = r.Memory.Ask(ctx, q.Text, append(opts, bmem.WithPolicy(j.policy.Policy), bmem.WithTopK(r.TopK), bmem.WithKeepK(r.KeepK),
 			bmem.WithRetrieval(r.Retrieval))...)
 	}
-	rec.fill(a.Trace, q.Evidence)
+	rec.fill(a.Trace, q, h.turns)
 	if err == nil {
 		err = outOfBudget(a.Trace)
 	}
@@ -213,26 +241,7 @@ func (r *run) attempt(ctx context.Context, j job) (Record, error) {
 		return rec, err
 	}
 	rec.Prediction.Prediction = a.Text
-	result, err := r.metric.Score(score.Item{Prediction: a.Text, Gold: q.Gold, Category: q.Category})
-	if err != nil {
-		return rec, err
-	}
-	rec.Scores = map[string]float64{r.metric.Name: result.Score}
-	for name, v := range result.Parts {
-		rec.Scores[r.metric.Name+"."+name] = v
-	}
-	return rec, nil
-}
-
-// outOfBudget reports a module that stepped down because of the spend limit. Such an answer is not the policy's: with a
-// higher limit the question has to be asked again.
-func outOfBudget(t bmem.Trace) error {
-	for _, m := range t.Modules {
-		if strings.Contains(m.Why, llm.ErrBudget.Error()) {
-			return fmt.Errorf("%s at tier %s: %w", m.Module, m.Asked, llm.ErrBudget)
-		}
-	}
-	return nil
+	return rec, rec.score(r.metric)
 }
 
 // pick returns the turns of these ids in the history's order.

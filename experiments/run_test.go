@@ -21,7 +21,7 @@ var policies = []string{"low", "mid", "high", "random", "low,high,mid,low,high"}
 
 func config(dir string, m *bmem.Memory) Config {
 	return Config{Dir: dir, Dataset: tiny{histories: 3, each: 4}, Split: Test, Seed: 42, Policies: policies, Memory: m, TopK: 3, KeepK: 2,
-		System: System{Axis: "implementation", Model: "test-model", ModelID: "test", Embedder: "words-64", Backend: "endpoint"}}
+		System: System{Axis: "implementation", LanguageModel: LanguageModel{Model: "test-model", ModelID: "test"}, Embedder: "words-64", Backend: "endpoint"}}
 }
 
 func readPredictions(t *testing.T, dir string) []Prediction {
@@ -69,7 +69,7 @@ func TestRun(t *testing.T) {
 	}
 	var in, out int
 	for _, p := range ps {
-		if p.Error != "" || len(p.Scores) != 1 || p.Policy != Gold && len(p.Asked) != 5 {
+		if p.Error != "" || p.Scores["locomo-f1"] != p.Scores["hotpot"] || len(p.Scores) != 7 || p.Policy != Gold && len(p.Asked) != 5 {
 			t.Errorf("prediction %+v", p)
 		}
 		if p.Policy != Gold && (p.Evidence == nil) != strings.HasSuffix(p.ID, "q1") {

@@ -3,6 +3,8 @@ package experiments
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -15,6 +17,9 @@ func (s Summary) Heading() []string {
 		fmt.Sprintf("%s %s, %d questions (seed %d), %s axis, %s retrieval of the top %d chunks of %d tokens",
 			r.Dataset, r.Split, s.Questions, r.Seed, r.Axis, r.Retrieval, r.TopK, r.ChunkTokens),
 		fmt.Sprintf("model %s at $%g in / $%g out per million tokens, embedder %s, backend %s", r.Model, r.Price.In, r.Price.Out, r.Embedder, s.Backend),
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Judges)) {
+		lines = append(lines, fmt.Sprintf("judge %s: model %s, prompts %s", name, s.Judges[name].Model, s.Judges[name].Prompts))
 	}
 	for _, w := range s.Warnings {
 		lines = append(lines, "warning: "+w)
@@ -30,22 +35,45 @@ const ceilingLabel = "ceiling (gold evidence)"
 
 // WriteTable prints the run as aligned text.
 func (s Summary) WriteTable(w io.Writer) error {
-	scores, costs := s.ScoreTable(), s.CostTable()
-	_, err := fmt.Fprintf(w, "%s\n\nscore: %s, mean over the questions; in brackets 95 %% bootstrap intervals\n%s\ncost per question, latency with %d questions in flight, evidence\n%s",
-		strings.Join(s.Heading(), "\n"), s.Run.Metric, align(scores), s.InFlight, align(costs))
-	if err != nil {
-		return err
+	paid := "paid since this start: $" + dollars(s.Paid)
+	if len(s.Judges) > 0 {
+		paid += ", and for judging $" + dollars(s.JudgePaid)
 	}
-	_, err = fmt.Fprintf(w, "\nThe ceiling answers from the gold evidence turns: no policy of a memory can be expected to pass it.\n"+
-		"Dollars are at list price whether a reply came from the cache or not; paid since this start: $%s.\n", dollars(s.Paid))
+	_, err := fmt.Fprintf(w, "%s\n%s\n%s\nDollars are at list price whether a reply came from the cache or not; %s.\n",
+		strings.Join(s.Heading(), "\n"), textOf(s.tables()), ceilingNote, paid)
 	return err
 }
 
-// rows is the ceiling followed by the policies.
-func (s Summary) rows() []Result { return append([]Result{s.Ceiling}, s.Policies...) }
+const ceilingNote = "The ceiling answers from the gold evidence turns: no policy of a memory can be expected to pass it."
 
-// Label is the name that the table gives a result.
-func (r Result) Label() string { return label(r.Policy) }
+// tables are those that the terminal shows; the report has some more.
+func (s Summary) tables() []table {
+	return s.board().tables(fmt.Sprintf("cost per question, latency with %d questions in flight, evidence", s.InFlight), s.Run.TopK)
+}
+
+// table is a heading over rows of cells, the first row the names of the columns.
+type table struct {
+	Title string
+	Rows  [][]string
+}
+
+// tables are what every board shows.
+func (b board) tables(costs string, topK int) []table {
+	out := []table{{fmt.Sprintf("score: %s, mean over the questions; in brackets 95 %% bootstrap intervals", b.Metric), b.scoreTable()}}
+	if rows := b.judgeTable(); len(rows) > 1 {
+		out = append(out, table{"judged by a language model; unreadable verdicts and failed calls are in no mean, and judging is in no cost", rows})
+	}
+	return append(out, table{costs, b.costTable(topK)}, table{"other metrics", b.metricTable(topK)})
+}
+
+// textOf writes tables as aligned text, each after an empty line.
+func textOf(tables []table) string {
+	var b strings.Builder
+	for _, t := range tables {
+		b.WriteString("\n" + t.Title + "\n" + align(t.Rows))
+	}
+	return b.String()
+}
 
 func label(policy string) string {
 	if policy == Gold {
@@ -54,46 +82,137 @@ func label(policy string) string {
 	return policy
 }
 
-// ScoreTable returns the scores as rows of cells, the heading first.
-func (s Summary) ScoreTable() [][]string {
-	head := append([]string{"policy", "n", "score", "95 %", "vs low", "95 %"}, s.Categories...)
-	table := [][]string{head}
-	for _, r := range s.rows() {
-		row := []string{r.Label(), strconv.Itoa(r.Score.N), mark(r.Score), bounds(r.Score, "%.3f"), "", ""}
-		if r.Versus != nil && r.Versus.N > 0 {
-			row[4], row[5] = fmt.Sprintf("%+.3f", r.Versus.Mean), bounds(*r.Versus, "%+.3f")
-		}
-		for _, c := range s.Categories {
-			row = append(row, mark(r.ByCategory[c]))
-		}
-		table = append(table, row)
+// versusHead are the columns of the difference to the baseline.
+func (b board) versusHead() []string {
+	if strings.Contains(b.Baseline, " ") {
+		return []string{"vs baseline", "95 %"}
 	}
-	return table
+	return []string{"vs " + b.Baseline, "95 %"}
 }
 
-// CostTable returns costs, latency and evidence as rows of cells, the heading first.
-func (s Summary) CostTable() [][]string {
-	table := [][]string{{"policy", "$ total", "$/question", "tokens in", "out", "ms p50", "p95", fmt.Sprintf("recall@%d", s.Run.TopK), "kept", "failed", "fallbacks"}}
-	for _, r := range s.rows() {
-		found, kept := "", ""
+// cells are a score's columns: number, mean, interval, difference, its interval.
+func (s Scored) cells() []string {
+	row := []string{strconv.Itoa(s.Score.N), mark(s.Score), bounds(s.Score, "%.3f"), "", ""}
+	if s.Versus != nil {
+		row[3], row[4] = fmt.Sprintf("%+.3f", s.Versus.Mean), bounds(*s.Versus, "%+.3f")
+	}
+	return row
+}
+
+func (s Scored) categoryCells(categories []string) []string {
+	var row []string
+	for _, c := range categories {
+		row = append(row, mark(s.ByCategory[c]))
+	}
+	return row
+}
+
+func (b board) scoreTable() [][]string {
+	rows := [][]string{slices.Concat([]string{"policy", "n", "score", "95 %"}, b.versusHead(), b.Categories)}
+	for _, r := range b.Results {
+		rows = append(rows, slices.Concat([]string{r.Label()}, r.cells(), r.categoryCells(b.Categories)))
+	}
+	return rows
+}
+
+func (b board) judgeTable() [][]string {
+	rows := [][]string{slices.Concat([]string{"policy", "judge", "n", "score", "95 %"}, b.versusHead(),
+		[]string{"mean of categories", "abstention", "unreadable", "failed", "$ judging"}, b.Categories)}
+	for _, r := range b.Results {
+		for _, name := range slices.Sorted(maps.Keys(r.Judges)) {
+			j := r.Judges[name]
+			abstention := ""
+			if j.Abstention != nil {
+				abstention = mark(*j.Abstention)
+			}
+			rows = append(rows, slices.Concat([]string{r.Label(), name}, j.cells(), []string{fmt.Sprintf("%.3f", j.CategoriesMean), abstention,
+				strconv.Itoa(j.Unreadable), strconv.Itoa(j.Failed), dollars(j.Usage.Dollars)}, j.categoryCells(b.Categories)))
+		}
+	}
+	return rows
+}
+
+// costTable shows costs, latency and evidence.
+func (b board) costTable(topK int) [][]string {
+	rows := [][]string{{"policy", "$ total", "$/question", "front", "tokens in", "out", "ms p50", "p95", fmt.Sprintf("recall@%d", topK), "kept", "failed", "fallbacks"}}
+	for _, r := range b.Results {
+		found, kept, front := "", "", ""
 		if r.RecallN > 0 {
 			found, kept = fmt.Sprintf("%.3f", r.RecallRetrieved), fmt.Sprintf("%.3f", r.RecallKept)
 		}
-		table = append(table, []string{r.Label(), dollars(r.Dollars), dollars(r.DollarsMean), fmt.Sprintf("%.0f", r.In), fmt.Sprintf("%.0f", r.Out),
+		if r.Pareto {
+			front = "*"
+		}
+		rows = append(rows, []string{r.Label(), dollars(r.Dollars), dollars(r.DollarsMean), front, fmt.Sprintf("%.0f", r.In), fmt.Sprintf("%.0f", r.Out),
 			fmt.Sprintf("%.0f", r.MSP50), fmt.Sprintf("%.0f", r.MSP95), found, kept, strconv.Itoa(r.Failed), strconv.Itoa(r.Fallbacks)})
 	}
-	return table
+	return rows
 }
 
-// TierTable returns which tiers served each module, as rows of cells, the heading first.
-func (s Summary) TierTable() [][]string {
-	table := [][]string{{"policy", "module", "served (questions)", "$/question", "ms p50"}}
-	for _, r := range s.Policies {
-		for _, m := range r.Modules {
-			table = append(table, []string{r.Label(), m.Module, counts(m.Served), dollars(m.Dollars), fmt.Sprintf("%.0f", m.MS)})
+// metricTable shows the metrics besides the first one and the judges', and how the sessions of the evidence were found.
+func (b board) metricTable(topK int) [][]string {
+	names := map[string]bool{}
+	for _, r := range b.Results {
+		for name := range r.Scores {
+			names[name] = true
+		}
+		for judge := range r.Judges {
+			delete(names, JudgeScore(judge))
 		}
 	}
-	return table
+	delete(names, b.Metric)
+	metrics := slices.Sorted(maps.Keys(names))
+	rows := [][]string{slices.Concat([]string{"policy"}, metrics, []string{fmt.Sprintf("all sessions@%d", topK), fmt.Sprintf("ndcg@%d", topK)})}
+	for _, r := range b.Results {
+		row := []string{r.Label()}
+		for _, m := range metrics {
+			row = append(row, fmt.Sprintf("%.3f", r.Scores[m]))
+		}
+		if r.SessionsN > 0 {
+			row = append(row, fmt.Sprintf("%.3f", r.SessionsRecallAll), fmt.Sprintf("%.3f", r.SessionsNDCG))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// tierTable shows which tiers served each module.
+func (b board) tierTable() [][]string {
+	rows := [][]string{{"policy", "module", "served (questions)", "$/question", "ms p50"}}
+	for _, r := range b.Results {
+		for _, m := range r.Modules {
+			rows = append(rows, []string{r.Label(), m.Module, counts(m.Served), dollars(m.Dollars), fmt.Sprintf("%.0f", m.MS)})
+		}
+	}
+	return rows
+}
+
+// tables shows the counts by model and by module.
+func (c Calls) tables() []table {
+	rows := func(first string, counts []CallCount) [][]string {
+		out := [][]string{{first, "calls", "cached", "tokens in", "out", "$", "retries", "failed", "fallbacks", "ms p50", "p95"}}
+		for _, c := range counts {
+			out = append(out, []string{c.Name, strconv.Itoa(c.Calls), strconv.Itoa(c.Cached), strconv.Itoa(c.In), strconv.Itoa(c.Out), dollars(c.Dollars),
+				strconv.Itoa(c.Retries), strconv.Itoa(c.Failed), strconv.Itoa(c.Fallbacks), fmt.Sprintf("%.0f", c.P50), fmt.Sprintf("%.0f", c.P95)})
+		}
+		return out
+	}
+	return []table{{"calls by model", rows("model", c.Models)}, {"calls by module", rows("module", c.Modules)}}
+}
+
+// WriteTable prints the counts as aligned text.
+func (c Calls) WriteTable(w io.Writer) error {
+	_, err := io.WriteString(w, strings.TrimPrefix(textOf(c.tables()), "\n"))
+	return err
+}
+
+// counts writes how often each tier served.
+func counts(served map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(served)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, served[name]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func mark(i Interval) string {

@@ -9,8 +9,8 @@ import (
 	"github.com/kaptinlin/jsonrepair"
 )
 
-// maxReply bounds what is parsed, in bytes: far above any reply that was asked for.
-const maxReply = 64 << 10
+// maxReply bounds what is parsed, in bytes: above any reply that was asked for, and mending takes time by its square.
+const maxReply = 8 << 10
 
 // readScore reads the paper's verdict: an object with a score of 0, 0.5 or 1.
 func readScore(reply string) (float64, string, bool) {

@@ -4,11 +4,13 @@ package chart
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -63,9 +65,11 @@ type Point struct {
 	Score, Low, High float64
 	// Ceiling marks a reference that no policy can be expected to pass; it is drawn as a line.
 	Ceiling bool
+	// Front marks a point of the Pareto front, which is drawn as a line through its points.
+	Front bool
 }
 
-// Frontier draws score against dollars per question, an interval through each point.
+// Frontier draws score against dollars per question, an interval through each point, and the Pareto front.
 func Frontier(id, score string, points []Point) render.Renderer {
 	c := charts.NewScatter()
 	c.SetGlobalOptions(append(frame(id),
@@ -76,8 +80,12 @@ func Frontier(id, score string, points []Point) render.Renderer {
 	)...)
 	bars := charts.NewLine()
 	right := 0.0
+	var front []Point
 	for _, p := range points {
 		right = max(right, p.Dollars)
+		if p.Front {
+			front = append(front, p)
+		}
 	}
 	color := 0
 	for _, p := range points {
@@ -94,6 +102,15 @@ func Frontier(id, score string, points []Point) render.Renderer {
 			charts.WithLabelOpts(opts.Label{Show: opts.Bool(true), Formatter: "{a}", Position: "right", Color: "#333"}))
 		bars.AddSeries(p.Name, []opts.LineData{{Name: detail, Value: []float64{p.Dollars, p.Low}, Symbol: "rect", SymbolSize: 5}, {Name: detail, Value: []float64{p.Dollars, p.High}, Symbol: "rect", SymbolSize: 5}},
 			charts.WithLineStyleOpts(opts.LineStyle{Color: hue, Width: 1.5}), charts.WithItemStyleOpts(opts.ItemStyle{Color: hue}))
+	}
+	if len(front) > 0 {
+		slices.SortFunc(front, func(a, b Point) int { return cmp.Compare(a.Dollars, b.Dollars) })
+		var line []opts.LineData
+		for _, p := range front {
+			line = append(line, opts.LineData{Name: p.Name, Value: []float64{p.Dollars, p.Score}, Symbol: "none"})
+		}
+		bars.AddSeries("Pareto front", line, charts.WithLineStyleOpts(opts.LineStyle{Color: "#333", Type: "dotted", Width: 1.5}),
+			charts.WithItemStyleOpts(opts.ItemStyle{Color: "#333"}))
 	}
 	c.Overlap(bars)
 	return c
