@@ -13,6 +13,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
@@ -78,5 +79,61 @@ func TestOpenWithEndpoint(t *testing.T) {
 	}
 	if _, err := sys.Memory.Ask(ctx, "Where?", bmem.WithTiers("low")); !errors.Is(err, llm.ErrBudget) || server.Count() != 1 {
 		t.Errorf("beyond the spend limit: %v after %d calls", err, server.Count())
+	}
+}
+
+// The capacity axis at an endpoint: every role is asked by its own name, under its own price, and roles that nobody fills
+// or asks for are refused before anything is opened.
+func TestOpenWithRoles(t *testing.T) {
+	ctx := context.Background()
+	modelstest.Path(t, Embedder)
+	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Bern" }})
+	defer server.Close()
+	spec := Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
+		Tiers: tiers.CapacityAxis, Roles: map[string]string{"medium": "llama-3.1-8b@" + server.URL()}}
+	sys, err := Open(ctx, spec, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close()
+	for role, want := range map[string]llm.Price{"small": {In: 0.06, Out: 0.06}, "medium": {In: 0.18, Out: 0.18}, "large": {In: 0.88, Out: 0.88}} {
+		if got := sys.Roles[role].Price; got != want {
+			t.Errorf("%s costs %+v, want the paper's %+v", role, got, want)
+		}
+	}
+	if same, err := sys.OpenModel(ctx, "test-model"); err != nil || same.Client != sys.Client {
+		t.Errorf("the answering model opened again: %v, %v", same, err)
+	}
+	if err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tier := range []string{"low", "mid", "high"} {
+		if _, err := sys.Memory.Ask(ctx, "Where did Ann move?", bmem.WithTiers(tier)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"test-model", "meta-llama/Llama-3.2-3B-Instruct", "llama-3.1-8b", "meta-llama/Llama-3.3-70B-Instruct"} {
+		asked := 0
+		for _, c := range server.Calls() {
+			if c.Model == name {
+				asked++
+			}
+		}
+		if want := map[bool]int{true: 3, false: tiers.NumModules}[name == "test-model"]; asked < 1 || asked > want {
+			t.Errorf("%s was asked %d times, want 1 to %d", name, asked, want)
+		}
+	}
+
+	for change, want := range map[string]func(*Spec){
+		`no role "smal"`:          func(s *Spec) { s.Roles = map[string]string{"smal": "x"} },
+		`in the role "tiny"`:      func(s *Spec) { s.Tiers = filepath.Join("testdata", "tiny.yaml") },
+		`did you mean "capacity"`: func(s *Spec) { s.Tiers = "capacty" },
+	} {
+		bad := spec
+		bad.Roles = nil
+		want(&bad)
+		if _, err := Open(ctx, bad, quiet); err == nil || !strings.Contains(err.Error(), change) {
+			t.Errorf("error %v, want one with %q", err, change)
+		}
 	}
 }
