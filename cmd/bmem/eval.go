@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +16,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/datasets/judge"
 	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -25,6 +29,8 @@ type evalFlags struct {
 	dataset, split, name string
 	runs, dataDir        string
 	policies             []string
+	judges               []string
+	judgeModel           string
 	questions            int
 	seed                 int64
 	inFlight             int
@@ -46,7 +52,8 @@ The run is kept in a folder of its name and can be stopped at any moment: the sa
 asks no model twice.`,
 		Example: `  bmem eval --questions 12
   bmem eval --split validation --policy low --policy low,high,mid,low,high --questions 60
-  bmem eval --endpoint https://host/v1 --api-key-env KEY --model llama-3.1-8b --max-dollars 2`,
+  bmem eval --endpoint https://host/v1 --api-key-env KEY --model llama-3.1-8b --max-dollars 2
+  bmem eval --dataset longmemeval --split test --judge longmemeval,paper --judge-model qwen2.5-coder-1.5b-instruct`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -55,6 +62,8 @@ asks no model twice.`,
 	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
 	flags.StringVar(&f.split, "split", string(datasets.Validation), "train, validation or test; choose settings on the first two only")
 	flags.StringArrayVar(&f.policies, "policy", []string{"low", "mid", "high", "random"}, "policies to compare; may be repeated")
+	flags.StringSliceVar(&f.judges, "judge", nil, "have a model judge the answers: "+strings.Join(judge.Names(), ", ")+"; may be repeated, and added to a run that is there")
+	flags.StringVar(&f.judgeModel, "judge-model", "", "the `model` that judges, named as --model is, or NAME@URL of an endpoint; its cost is kept apart")
 	flags.IntVar(&f.questions, "questions", 0, "how many questions, spread over the categories; 0 asks all")
 	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policy")
 	flags.StringVar(&f.name, "name", "", "the run's name (default made of the settings)")
@@ -70,7 +79,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if f.questions < 0 || f.inFlight < 0 {
 		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
 	}
-	if err := f.system.check(); err != nil {
+	if err := errors.Join(f.system.check(), f.checkJudges()); err != nil {
 		return err
 	}
 	data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
@@ -98,6 +107,10 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer closing(sys, &err)
+	judges, err := f.openJudges(ctx, sys)
+	if err != nil {
+		return err
+	}
 	if f.inFlight == 0 {
 		f.inFlight = 32
 		if sys.Local {
@@ -106,7 +119,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	}
 	show, end := newRunProgress(notes)
 	summary, err := experiments.Run(ctx, experiments.Config{
-		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Policies: splitPolicies(f.policies), Memory: sys.Memory,
+		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Policies: splitPolicies(f.policies), Memory: sys.Memory, Judges: judges,
 		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: f.inFlight,
 		System: experiments.Describe(sys, spec.TierOptions), Progress: show,
 	})
@@ -129,6 +142,42 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 		fmt.Fprintf(notes, "%d answers failed and are in no mean; start the run again to retry them\n", summary.Failed)
 	}
 	return err
+}
+
+// checkJudges finds judges that cannot work before anything slow is done.
+func (f *evalFlags) checkJudges() error {
+	for _, name := range f.judges {
+		if err := judge.Check(name); err != nil {
+			return fmt.Errorf("--judge: %w", err)
+		}
+	}
+	if (len(f.judges) > 0) != (f.judgeModel != "") {
+		return errors.New("--judge and --judge-model go together: the one says how to judge, the other which model does")
+	}
+	return nil
+}
+
+// openJudges opens the judging model, if there is one, for all judges.
+func (f *evalFlags) openJudges(ctx context.Context, sys *setup.System) ([]*judge.Judge, error) {
+	if f.judgeModel == "" {
+		return nil, nil
+	}
+	model, err := sys.OpenModel(ctx, f.judgeModel)
+	if err != nil {
+		return nil, fmt.Errorf("--judge-model: %w", err)
+	}
+	if model.ID() == sys.Client.ID() {
+		sys.Warnings = append(sys.Warnings, "the answering model judges its own answers")
+	}
+	var judges []*judge.Judge
+	for _, name := range f.judges {
+		j, err := judge.New(name, model)
+		if err != nil {
+			return nil, err
+		}
+		judges = append(judges, j)
+	}
+	return judges, nil
 }
 
 // defaultName names a run by what it is of, and by a hash of the settings that it may not change, so that a changed

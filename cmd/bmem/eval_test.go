@@ -44,6 +44,11 @@ func TestBadCommandLines(t *testing.T) {
 		"the only axis so far":         "eval --runs " + dir + " --axis capacity",
 		"inside the folder of runs":    "eval --runs " + dir + " --name ../x",
 		"must not be negative":         "eval --runs " + dir + " --questions -1",
+		"did you mean \"paper\"":       "eval --runs " + dir + " --judge papr --judge-model x",
+		"go together":                  "eval --runs " + dir + " --judge paper",
+		"--judge-model go together":    "eval --runs " + dir + " --judge-model x",
+		"not the folder of a run":      "report " + dir,
+		"is not the folder of a run":   "stats " + dir,
 		"--endpoint needs --model":     "eval --runs " + dir + " --endpoint http://localhost:1/v1",
 		"retrieval mode \"magic\"":     "eval --runs " + dir + " --retrieval magic",
 	} {
