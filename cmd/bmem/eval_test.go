@@ -41,7 +41,7 @@ func TestBadCommandLines(t *testing.T) {
 		"no such file":                 "ask --memory " + filepath.Join(dir, "none") + " Who?",
 		"\"memory\" not set":           "ask Who?",
 		"did you mean \"locomo\"":      "eval --runs " + dir + " --dataset locmo",
-		"the only axis so far":         "eval --runs " + dir + " --axis capacity",
+		"did you mean \"capacity\"":    "eval --runs " + dir + " --axis capcity",
 		"inside the folder of runs":    "eval --runs " + dir + " --name ../x",
 		"must not be negative":         "eval --runs " + dir + " --questions -1",
 		"did you mean \"paper\"":       "eval --runs " + dir + " --judge papr --judge-model x",
