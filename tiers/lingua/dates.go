@@ -133,12 +133,26 @@ func (e DateExpr) Vague() bool { return e.rule.vague }
 // Day writes a day as answers want it: "7 May 2023".
 func Day(t time.Time) string { return t.Format("2 January 2006") }
 
+// commonLayouts are the forms of date that memories mostly have. The parser for all others takes a hundred times as long,
+// and every prompt holds several dates.
+var commonLayouts = []string{"3:04 pm on 2 January, 2006", "2006/01/02 (Mon) 15:04", "2 January 2006", "2 January, 2006", "January 2, 2006",
+	"2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05", time.RFC3339}
+
 // ParseTime reads when a session took place ("1:56 pm on 8 May, 2023", "2023/05/20 (Sat) 02:21"). ok is false for text
 // that holds no full date.
 func ParseTime(s string) (t time.Time, ok bool) {
 	if strings.TrimSpace(s) == "" {
 		return time.Time{}, false
 	}
+	for _, layout := range commonLayouts {
+		if t, err := time.Parse(layout, s); err == nil && t.Year() > 0 {
+			return t, true
+		}
+	}
+	return parseAnyTime(s)
+}
+
+func parseAnyTime(s string) (t time.Time, ok bool) {
 	cfg := &dateparser.Configuration{Languages: []string{"en"}, RequiredParts: []string{"day", "month", "year"}}
 	d, err := dateparser.Parse(cfg, s)
 	if err != nil || d.IsZero() {

@@ -1,6 +1,7 @@
 package lingua
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -129,4 +130,20 @@ func FuzzLingua(f *testing.F) {
 		tagger.Clauses(text, Setting{Speaker: "Ann", Listener: "Bob"})
 		tagger.KeyPhrases(text, nil, 3)
 	})
+}
+
+// The short way gives what the parser for all forms gives.
+func TestCommonLayoutsAgreeWithTheParser(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 400 {
+		at := time.Unix(rng.Int64N(2e9), 0).UTC()
+		for _, layout := range commonLayouts {
+			in := at.Format(layout)
+			got, ok := ParseTime(in)
+			want, wantOK := parseAnyTime(in)
+			if ok != wantOK || !got.Equal(want) {
+				t.Fatalf("%q: %v %v, the parser says %v %v", in, got, ok, want, wantOK)
+			}
+		}
+	}
 }
