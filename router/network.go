@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 	"gonum.org/v1/gonum/mat"
 
+	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -57,6 +59,9 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 	}
 	if init.Describe != nil && (len(init.Describe) != len(shape.Modules) || slices.ContainsFunc(init.Describe, func(v []float32) bool { return len(v) != shape.Dim })) {
 		return nil, fmt.Errorf("router: describe %d modules by as many embeddings of %d numbers", len(shape.Modules), shape.Dim)
+	}
+	if b, ok := be.(*backend.Backend); ok {
+		be = b.Backend // tensors know the engine itself, and would take the wrapper for another one
 	}
 	n := &Network{shape: shape, be: be, store: model.NewStore()}
 	if err := n.fill(init); err != nil {
@@ -231,33 +236,36 @@ func (n *Network) mask(g *Graph) *Node {
 // query [B, dim], memory [states, B, dim], lambda [B].
 func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []float32, err error) {
 	b := len(lambda)
-	out, err := n.eval.Call(
+	out, err := call(n.eval,
 		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(memory, n.shape.states(), b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(lambda, b, 1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
 	}
-	flat, err := flatten(out)
-	if err != nil {
-		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
-	}
-	return flat[0], flat[1], nil
+	return out[0], out[1], nil
 }
 
-// flatten copies tensors out of the backend and frees them.
-func flatten(in []*tensors.Tensor) ([][]float32, error) {
-	out := make([][]float32, len(in))
-	for i, t := range in {
-		var err error
-		if out[i], err = tensors.CopyFlatData[float32](t); err != nil {
-			return nil, err
-		}
-		if err := t.FinalizeAll(); err != nil {
-			return nil, err
-		}
+// call runs a graph, copies what it gives out of the backend, and frees inputs and outputs.
+func call(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
+	args := make([]any, len(inputs))
+	for i, t := range inputs {
+		args[i] = t
 	}
-	return out, nil
+	out, err := exec.Call(args...)
+	for _, t := range inputs {
+		err = errors.Join(err, t.FinalizeAll())
+	}
+	if err != nil {
+		return nil, err
+	}
+	flat := make([][]float32, len(out))
+	for i, t := range out {
+		values, copied := tensors.CopyFlatData[float32](t)
+		flat[i] = values
+		err = errors.Join(err, copied, t.FinalizeAll())
+	}
+	return flat, err
 }
 
 // folded builds the tensors of portable.Weights that differ from the network's own: what is linear in a row is
@@ -275,15 +283,11 @@ func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
 	return out
 }
 
-// Portable returns the network as it is now for use without GoMLX, and as the policy that collects episodes. info's Dim
-// and Modules are the network's.
-func (n *Network) Portable(info portable.Info) (*portable.Router, error) {
+// Portable returns the network as it is now for use without GoMLX, and as the policy that collects episodes; lambda is the
+// range of λ that it was trained for.
+func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
 	fail := func(err error) (*portable.Router, error) { return nil, fmt.Errorf("export the router: %w", err) }
-	out, err := n.fold.Call()
-	if err != nil {
-		return fail(err)
-	}
-	flat, err := flatten(out)
+	flat, err := call(n.fold)
 	if err != nil {
 		return fail(err)
 	}
@@ -300,8 +304,7 @@ func (n *Network) Portable(info portable.Info) (*portable.Router, error) {
 			return fail(err)
 		}
 	}
-	info.Dim, info.Modules = n.shape.Dim, n.shape.Modules
-	r, err := portable.New(info, w)
+	r, err := portable.New(portable.Info{Dim: n.shape.Dim, Embedder: n.shape.Embedder, Modules: n.shape.Modules, Lambda: lambda}, w)
 	if err != nil {
 		return fail(err)
 	}

@@ -23,7 +23,7 @@ func open(t testing.TB) *backend.Backend {
 // five is a shape like the memory's: five modules on three states, one of them with fewer tiers.
 func five(dim int) Shape {
 	low := []string{"low", "mid", "high"}
-	return Shape{Dim: dim, States: []int{0, 1, 1, 1, 2}, Modules: Space{
+	return Shape{Dim: dim, Embedder: "test", States: []int{0, 1, 1, 1, 2}, Modules: Space{
 		{Name: "filter", Tiers: low}, {Name: "entity", Tiers: low}, {Name: "temporal", Tiers: []string{"low", "high"}},
 		{Name: "topic", Tiers: low}, {Name: "summary", Tiers: low}}}
 }
@@ -65,7 +65,7 @@ func TestPortableAgreesWithGoMLX(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := n.Portable(portable.Info{Embedder: "test", Lambda: portable.Range{Max: 1}})
+		r, err := n.Portable(portable.Range{Max: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

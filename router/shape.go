@@ -14,8 +14,10 @@ const (
 
 // Shape is what a network is built for: the embedder's width and the decisions.
 type Shape struct {
-	// Dim is the width of an embedding; the network's input is as wide as the embedder's output.
-	Dim int `json:"dim"`
+	// Dim is the width of an embedding; the network's input is as wide as the embedder's output. Embedder is the embedder's
+	// id, which goes into every file.
+	Dim      int    `json:"dim"`
+	Embedder string `json:"embedder"`
 	// Modules are the decisions, in their order.
 	Modules Space `json:"modules"`
 	// States[m] numbers the memory embedding that module m is decided on. Modules that look at the same embedding, such as
@@ -73,7 +75,7 @@ func (s Shape) tiers() int {
 
 // equal says whether a network of one shape can take the weights of the other.
 func (s Shape) equal(o Shape) bool {
-	return s.Dim == o.Dim && s.Hidden == o.Hidden && s.Actor == o.Actor && slices.Equal(s.States, o.States) && s.Modules.equal(o.Modules)
+	return s.Dim == o.Dim && s.Embedder == o.Embedder && s.Hidden == o.Hidden && s.Actor == o.Actor && slices.Equal(s.States, o.States) && s.Modules.equal(o.Modules)
 }
 
 func (s Space) equal(o Space) bool {

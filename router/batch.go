@@ -1,0 +1,95 @@
+package router
+
+import "math"
+
+// batch holds the episodes of one update.
+type batch struct {
+	shape    Shape
+	episodes []episode
+	returns  []float64 // [n]
+	values   []float32 // [n] before the update
+}
+
+func newBatch(shape Shape, episodes []episode, returns []float64) batch {
+	return batch{shape, episodes, returns, make([]float32, len(episodes))}
+}
+
+// upTo lists 0 … n−1 and goes on with 0 up to a length, so that every batch has one size and GoMLX compiles one graph.
+func upTo(length, n int) []int {
+	out := make([]int, length)
+	for i := range n {
+		out[i] = i
+	}
+	return out
+}
+
+// rows lays out the inputs of the episodes at the given places.
+func (b batch) rows(places []int) minibatch {
+	n, dim := len(places), b.shape.Dim
+	m := minibatch{
+		query: make([]float32, n*dim), memory: make([]float32, b.shape.states()*n*dim), lambda: make([]float32, n),
+		choices: make([]int32, len(b.shape.Modules)*n), logProbs: make([]float32, n), advantage: make([]float32, n),
+		returns: make([]float32, n), values: make([]float32, n), weights: make([]float32, n),
+	}
+	for row, place := range places {
+		e := b.episodes[place]
+		copy(m.query[row*dim:], e.query)
+		for state, memory := range e.memory {
+			copy(m.memory[(state*n+row)*dim:], memory)
+		}
+		m.lambda[row] = float32(e.lambda)
+		joint := 0.0
+		for module, choice := range e.choices {
+			m.choices[module*n+row] = int32(choice)
+			joint += e.logProb[module]
+		}
+		m.logProbs[row] = float32(joint)
+		m.returns[row], m.values[row] = float32(b.returns[place]), b.values[place]
+	}
+	return m
+}
+
+// minibatch lays out the episodes at the given places, at least 2, filled up to size, with their advantages normalised
+// among themselves.
+func (b batch) minibatch(places []int, size int) minibatch {
+	advantages := make([]float64, len(places))
+	for i, p := range places {
+		advantages[i] = b.returns[p] - float64(b.values[p])
+	}
+	// The sample's deviation and the small constant are those of PyTorch implementations, which results are compared with.
+	centre := mean(advantages)
+	spread := std(advantages)*math.Sqrt(float64(len(places))/float64(len(places)-1)) + 1e-8
+	filled := append(make([]int, 0, size), places...)
+	for len(filled) < size {
+		filled = append(filled, places[0])
+	}
+	m := b.rows(filled)
+	for i, a := range advantages {
+		m.advantage[i] = float32((a - centre) / spread)
+		m.weights[i] = 1 / float32(len(places))
+	}
+	return m
+}
+
+// describe fills in what the metrics say of the batch before the update.
+func (b batch) describe(m *Metrics) {
+	n := float64(len(b.episodes))
+	m.Shares = make([][]float64, len(b.shape.Modules))
+	for i, module := range b.shape.Modules {
+		m.Shares[i] = make([]float64, len(module.Tiers))
+	}
+	missed := make([]float64, len(b.episodes))
+	for i, e := range b.episodes {
+		m.Score += e.outcome.Score / n
+		m.Dollars += e.outcome.Dollars / n
+		m.Lambda += e.lambda / n
+		for module, choice := range e.choices {
+			m.Shares[module][choice] += 1 / n
+		}
+		missed[i] = b.returns[i] - float64(b.values[i])
+	}
+	m.Return = mean(b.returns)
+	if s := std(b.returns); s > 0 {
+		m.ExplainedVariance = 1 - std(missed)*std(missed)/(s*s)
+	}
+}

@@ -1,0 +1,143 @@
+package router
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+// Config holds the settings of training by PPO. Start from a preset: the zero value is refused.
+type Config struct {
+	// Seed drives the weights' start, the order of questions, λ and the choices. Equal seeds give equal results on one
+	// backend and build, however many questions are played at once.
+	Seed int64 `json:"seed"`
+	// Epochs is how often every question is played.
+	Epochs int `json:"epochs"`
+	// Batch is how many questions are played between updates, Minibatch how many a gradient is taken of, and Passes how often
+	// an update goes through the batch.
+	Batch     int `json:"batch"`
+	Minibatch int `json:"minibatch"`
+	Passes    int `json:"passes"`
+	// LearningRate is Adam's; Anneal lets it fall to 0 in a straight line over the training. AdamEpsilon is Adam's ε.
+	LearningRate float64 `json:"learning_rate"`
+	Anneal       bool    `json:"anneal"`
+	AdamEpsilon  float64 `json:"adam_epsilon"`
+	// Clip bounds how far the joint ratio of chances may leave 1, and ValueClip how far a value may move in an update before
+	// its gradient ends; 0 does not clip values.
+	Clip      float64 `json:"clip"`
+	ValueClip float64 `json:"value_clip"`
+	// ValueCoef and EntropyCoef weigh the value loss and the entropy against the policy loss.
+	ValueCoef   float64 `json:"value_coef"`
+	EntropyCoef float64 `json:"entropy_coef"`
+	// MeanEntropy averages the entropy over the modules instead of taking the joint one, their sum.
+	MeanEntropy bool `json:"mean_entropy"`
+	// MaxGradNorm bounds the norm of the gradient of all weights together.
+	MaxGradNorm float64 `json:"max_grad_norm"`
+	// ActorGain and CriticGain scale the last layers at the start.
+	ActorGain  float64 `json:"actor_gain"`
+	CriticGain float64 `json:"critic_gain"`
+	// Align scales scores to the spread of the efficiency; see Reward.
+	Align bool `json:"align"`
+	// LambdaMin and LambdaMax are the range of λ. Each episode draws its own: either end with a chance of 1/8, else evenly
+	// between them, so that the ends, of which λ = 0 matters most, are learned as well as the middle. Equal numbers train for
+	// one fixed λ.
+	LambdaMin float64 `json:"lambda_min"`
+	LambdaMax float64 `json:"lambda_max"`
+	// InFlight is how many questions are played at one time; it changes no result.
+	InFlight int `json:"in_flight"`
+}
+
+// Default is the preset for one router that serves every λ from 0 to 1.
+func Default() Config {
+	return Config{
+		Seed: 42, Epochs: 7, Batch: 32, Minibatch: 32, Passes: 4, LearningRate: 3e-4, Anneal: true, AdamEpsilon: 1e-5,
+		Clip: 0.2, ValueClip: 0.2, ValueCoef: 0.5, EntropyCoef: 0.01, MaxGradNorm: 0.5, ActorGain: 0.01, CriticGain: 1,
+		Align: true, LambdaMin: 0, LambdaMax: 1, InFlight: 32,
+	}
+}
+
+// Paper is the preset of BudgetMem's published code: one fixed λ, entropy averaged over the modules, no annealing, and the
+// gains of actor and critic as they are there.
+func Paper() Config {
+	c := Default()
+	c.Anneal, c.MeanEntropy, c.ActorGain, c.CriticGain, c.LambdaMax = false, true, 1.4142135623730951, 0.01, 0
+	return c
+}
+
+// Preset returns a preset by its name: "default" or "paper".
+func Preset(name string) (Config, error) {
+	switch name {
+	case "default":
+		return Default(), nil
+	case "paper":
+		return Paper(), nil
+	}
+	return Config{}, fmt.Errorf("no preset %q: there are default and paper", name)
+}
+
+// Set changes a setting, given as key=value with the key of its JSON; an unknown key or a value of another type is an error
+// and changes nothing.
+func (c *Config) Set(assignment string) error {
+	key, value, ok := strings.Cut(assignment, "=")
+	if !ok {
+		return fmt.Errorf("setting %q: give key=value", assignment)
+	}
+	name, err := json.Marshal(strings.TrimSpace(key))
+	if err != nil {
+		return fmt.Errorf("setting %q: %w", assignment, err)
+	}
+	return c.Merge(fmt.Appendf(nil, "{%s: %s}", name, strings.TrimSpace(value)))
+}
+
+// Merge takes over the settings of a JSON object; an unknown key or a value of another type is an error and changes nothing.
+func (c *Config) Merge(object []byte) error {
+	merged := *c
+	dec := json.NewDecoder(bytes.NewReader(object))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&merged)
+	if err == nil && dec.More() {
+		err = errors.New("more than one object")
+	}
+	if err != nil {
+		return fmt.Errorf("settings %s: %w", bytes.TrimSpace(object), err)
+	}
+	*c = merged
+	return nil
+}
+
+func (c Config) check() error {
+	for _, s := range []struct {
+		name  string
+		ok    bool
+		value any
+	}{
+		{"epochs", c.Epochs >= 1, c.Epochs},
+		{"batch", c.Batch >= 2, c.Batch}, // one advantage alone cannot be normalised
+		{"minibatch", c.Minibatch >= 2 && c.Minibatch <= c.Batch, c.Minibatch},
+		{"passes", c.Passes >= 1, c.Passes},
+		{"learning_rate", c.LearningRate > 0, c.LearningRate},
+		{"adam_epsilon", c.AdamEpsilon > 0, c.AdamEpsilon},
+		{"clip", c.Clip > 0, c.Clip},
+		{"value_clip", c.ValueClip >= 0, c.ValueClip},
+		{"value_coef", c.ValueCoef >= 0, c.ValueCoef},
+		{"entropy_coef", c.EntropyCoef >= 0, c.EntropyCoef},
+		{"max_grad_norm", c.MaxGradNorm > 0, c.MaxGradNorm},
+		{"actor_gain", c.ActorGain > 0, c.ActorGain},
+		{"critic_gain", c.CriticGain > 0, c.CriticGain},
+		{"lambda_min", c.LambdaMin >= 0, c.LambdaMin},
+		{"lambda_max", c.LambdaMax >= c.LambdaMin, c.LambdaMax},
+		{"in_flight", c.InFlight >= 1, c.InFlight},
+	} {
+		if !s.ok {
+			return fmt.Errorf("router settings: %s is %v, which is out of range", s.name, s.value)
+		}
+	}
+	return nil
+}
+
+// lambdas is the range that a router trained with these settings serves.
+func (c Config) lambdas() portable.Range { return portable.Range{Min: c.LambdaMin, Max: c.LambdaMax} }

@@ -1,0 +1,129 @@
+package router
+
+import (
+	"math"
+	"slices"
+)
+
+// Outcome is what one question earned and cost.
+type Outcome struct {
+	// Score is the answer's quality in [0, 1], such as F1.
+	Score float64 `json:"score"`
+	// Dollars is the price of every call that the question made, the answer's included and a judge's left out.
+	Dollars float64 `json:"dollars"`
+}
+
+// How much a Reward remembers.
+const (
+	costWindow  = 2_000  // costs, for the percentiles
+	alignWindow = 20_000 // scores and efficiencies, for their spread
+)
+
+// Reward turns a question's outcome into the return that is trained for:
+//
+//	return = α·score + λ·e        e = 1 − clip((√dollars − p₅) / (p₉₅ − p₅), 0, 1)
+//
+// p₅ and p₉₅ are percentiles of √dollars over the last 2,000 outcomes (linear interpolation). α = std(e)/std(score) over
+// the last 20,000, so that λ means the same whatever the scores' spread is (reward-scale alignment of BudgetMem); without
+// alignment α = 1. The windows are part of a training's state.
+type Reward struct {
+	align        bool
+	costs        []float64 // √dollars
+	scores       []float64
+	efficiencies []float64
+	low, high    float64 // the percentiles
+	scale        float64 // α
+}
+
+// NewReward returns a reward that has seen nothing, with or without alignment.
+func NewReward(align bool) *Reward { return &Reward{align: align, scale: 1} }
+
+// Observe takes outcomes into the windows. What it changes holds for the returns asked for after it.
+func (r *Reward) Observe(outcomes ...Outcome) {
+	for _, o := range outcomes {
+		r.costs = append(r.costs, math.Sqrt(o.Dollars))
+	}
+	r.costs = last(r.costs, costWindow)
+	r.percentiles()
+	for _, o := range outcomes {
+		r.scores = append(r.scores, o.Score)
+		r.efficiencies = append(r.efficiencies, r.Efficiency(o.Dollars))
+	}
+	r.scores, r.efficiencies = last(r.scores, alignWindow), last(r.efficiencies, alignWindow)
+	r.alignment()
+}
+
+func (r *Reward) percentiles() {
+	if len(r.costs) == 0 {
+		return
+	}
+	sorted := slices.Sorted(slices.Values(r.costs))
+	r.low, r.high = percentile(sorted, 0.05), percentile(sorted, 0.95)
+}
+
+func (r *Reward) alignment() {
+	r.scale = 1
+	if s, e := std(r.scores), std(r.efficiencies); r.align && s > 0 && e > 0 {
+		r.scale = e / s
+	}
+}
+
+// Efficiency is e of a question's dollars, in [0, 1].
+func (r *Reward) Efficiency(dollars float64) float64 {
+	c := math.Sqrt(dollars)
+	if c <= r.low {
+		return 1 // also when all costs are the same
+	}
+	if c >= r.high {
+		return 0
+	}
+	return 1 - (c-r.low)/(r.high-r.low)
+}
+
+// Scale is α.
+func (r *Reward) Scale() float64 { return r.scale }
+
+// Return is what an outcome is worth at λ.
+func (r *Reward) Return(o Outcome, lambda float64) float64 {
+	return r.scale*o.Score + lambda*r.Efficiency(o.Dollars)
+}
+
+// Clone returns a copy that goes its own way, such as one that judges all checkpoints of a training by the same measure.
+func (r *Reward) Clone() *Reward {
+	c := *r
+	c.costs, c.scores, c.efficiencies = slices.Clone(r.costs), slices.Clone(r.scores), slices.Clone(r.efficiencies)
+	return &c
+}
+
+// last returns the last n of values.
+func last(values []float64, n int) []float64 { return values[max(0, len(values)-n):] }
+
+// percentile returns the value below which the share p of sorted values lies, drawn straight between neighbours.
+func percentile(sorted []float64, p float64) float64 {
+	at := p * float64(len(sorted)-1)
+	i := int(at)
+	if i+1 == len(sorted) {
+		return sorted[i]
+	}
+	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
+// std is the standard deviation of values as a whole population, 0 for none.
+func std(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	m, sum := mean(values), 0.0
+	for _, v := range values {
+		sum += (v - m) * (v - m)
+	}
+	return math.Sqrt(sum / float64(len(values)))
+}
