@@ -31,6 +31,9 @@ type Request struct {
 	Stop []string `json:"stop,omitempty"`
 	// Seed makes sampling repeatable where the model supports it.
 	Seed int64 `json:"seed,omitempty"`
+	// JSON asks for a reply that is one JSON object. A local model then writes nothing else, unless the reply ends by its
+	// length; an endpoint does what it does for the response format json_object.
+	JSON bool `json:"json,omitempty"`
 }
 
 // DefaultMaxTokens bounds a reply when its request does not.
@@ -77,6 +80,9 @@ type Response struct {
 	// Finish is why the reply ended: "stop" or "length".
 	Finish string `json:"finish"`
 	Usage  Usage  `json:"usage"`
+	// Reused is how many prompt tokens needed no computing because earlier prompts began alike; 0 where the model does not
+	// tell. It depends on what ran before, so it is not kept with the reply.
+	Reused int `json:"-"`
 }
 
 // Client answers chats. Implementations are safe for concurrent use.
@@ -87,6 +93,13 @@ type Client interface {
 	ID() string
 	// Chat returns the reply. On error the returned Response still carries the Usage of what was consumed.
 	Chat(ctx context.Context, req Request) (Response, error)
+}
+
+// Streamer is an optional capability of a Client: a reply as it comes.
+type Streamer interface {
+	// Stream is Chat, and calls emit with each piece of the reply, whole characters, as soon as it is certain. The pieces
+	// together are Response.Text. An error of emit ends the reply and is returned.
+	Stream(ctx context.Context, req Request, emit func(piece string) error) (Response, error)
 }
 
 // ScoreRequest asks how likely the model finds Continuation as the assistant's reply to Messages.

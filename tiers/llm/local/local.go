@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +39,7 @@ type Options struct {
 	PrefixCacheBytes int64
 }
 
-// Model is a language model in memory. It implements llm.Client and llm.Scorer and is safe for concurrent use.
+// Model is a language model in memory. It implements llm.Client, llm.Streamer and llm.Scorer, and is safe for concurrent use.
 type Model struct {
 	name, id string
 	cfg      Config
@@ -192,46 +191,6 @@ func (m *Model) encode(messages []llm.Message) ([]int32, error) {
 	return ids, nil
 }
 
-// Chat generates a reply. A prompt that fills the context is a *ContextError; a reply that reaches the end of the context
-// ends there with Finish "length".
-func (m *Model) Chat(ctx context.Context, req llm.Request) (llm.Response, error) {
-	start := time.Now()
-	usage := llm.Usage{Calls: 1}
-	fail := func(err error) (llm.Response, error) {
-		usage.Failed, usage.MS = 1, ms(start)
-		return llm.Response{Usage: usage}, fmt.Errorf("chat with %s: %w", m.name, err)
-	}
-	ids, err := m.encode(req.Messages)
-	if err != nil {
-		return fail(err)
-	}
-	if len(ids) >= m.context {
-		return fail(&ContextError{Prompt: len(ids), Context: m.context})
-	}
-	done := make(chan *sequence, 1)
-	seq := &sequence{
-		ctx: ctx, ids: ids, prompt: len(ids), done: done, eog: m.tok.EOG,
-		maxTokens: min(req.ReplyLimit(), m.context-len(ids)), temperature: req.Temperature,
-	}
-	if req.Temperature > 0 {
-		seq.rng = rand.New(rand.NewPCG(uint64(req.Seed), 0))
-	}
-	if len(req.Stop) > 0 {
-		seq.stop = func(reply []int32) bool { _, found := cutAtStop(m.tok.Decode(reply), req.Stop); return found }
-	}
-	if err := m.sched.submit(ctx, []*sequence{seq}); err != nil {
-		return fail(err)
-	}
-	<-done
-	usage.In, usage.Out = seq.prompt, len(seq.reply())
-	if seq.err != nil {
-		return fail(seq.err)
-	}
-	text, _ := cutAtStop(m.tok.Decode(seq.reply()), req.Stop)
-	usage.MS = ms(start)
-	return llm.Response{Text: text, Finish: seq.finish, Usage: usage}, nil
-}
-
 // Score returns the log-probability of each continuation as the reply to its messages. Requests that begin alike share
 // the computation of their beginning, also with earlier requests.
 func (m *Model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
@@ -281,17 +240,6 @@ func (m *Model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score
 	}
 	usage.MS = ms(start)
 	return scores, usage, nil
-}
-
-// cutAtStop cuts text before the first of the stop strings, and tells whether there was one.
-func cutAtStop(text string, stops []string) (string, bool) {
-	cut, found := len(text), false
-	for _, s := range stops {
-		if i := strings.Index(text, s); s != "" && i >= 0 && i <= cut {
-			cut, found = i, true
-		}
-	}
-	return text[:cut], found
 }
 
 func ms(since time.Time) float64 { return float64(time.Since(since).Microseconds()) / 1000 }

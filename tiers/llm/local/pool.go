@@ -138,7 +138,7 @@ func (p *pool) step(shapes *shapeSet) ([]*sequence, error) {
 		b := rows[row]
 		seq := p.slots[b]
 		seq.n++
-		if seq.extend(sample(logits, seq.temperature, seq.rng)) {
+		if seq.extend(sample(logits, seq.temperature, seq.rng, seq.allowed)) {
 			finished = append(finished, seq)
 			p.slots[b] = nil
 		}
@@ -160,25 +160,37 @@ func (p *pool) finalize() {
 	p.cache, p.slots = nil, nil
 }
 
-// sample picks a token: the likeliest at temperature 0, the first of equals; else by the softmax of logits/temperature.
-func sample(logits column, temperature float64, rng *rand.Rand) int32 {
-	best, top := 0, logits.at(0)
-	for i := range logits.len() {
-		if x := logits.at(i); x > top {
-			best, top = i, x
+// sample picks one of the allowed tokens, of all if allowed is nil: the likeliest at temperature 0, the first of equals;
+// else by the softmax of logits/temperature.
+func sample(logits column, temperature float64, rng *rand.Rand, allowed func(int32) bool) int32 {
+	likeliest := func(allowed func(int32) bool) int {
+		best, top := -1, float32(math.Inf(-1))
+		for i := range logits.len() {
+			if x := logits.at(i); x > top && (allowed == nil || allowed(int32(i))) {
+				best, top = i, x
+			}
 		}
+		return max(best, 0)
+	}
+	best := likeliest(nil)
+	if allowed != nil && !allowed(int32(best)) {
+		best = likeliest(allowed)
 	}
 	if temperature <= 0 {
 		return int32(best)
 	}
-	weight := func(i int) float64 { return math.Exp(float64(logits.at(i)-top) / temperature) }
+	top := logits.at(best)
+	weights := make([]float64, logits.len())
 	total := 0.0
-	for i := range logits.len() {
-		total += weight(i)
+	for i := range weights {
+		if allowed == nil || allowed(int32(i)) {
+			weights[i] = math.Exp(float64(logits.at(i)-top) / temperature)
+			total += weights[i]
+		}
 	}
 	left := rng.Float64() * total
-	for i := range logits.len() {
-		if left -= weight(i); left < 0 {
+	for i, w := range weights {
+		if left -= w; left < 0 {
 			return int32(i)
 		}
 	}

@@ -141,7 +141,7 @@ func TestTokensEqualLlamaCpp(t *testing.T) {
 				}
 				for j, logits := range logitsOf(t, m, ids, positions) {
 					steps++
-					got := sample(column{logits, 1}, 0, nil)
+					got := sample(column{logits, 1}, 0, nil, nil)
 					if got == c.Tokens[j] {
 						equal++
 						continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -29,7 +30,6 @@ type scheduler struct {
 	maxBatch int
 
 	inbox chan []*sequence
-	ask   chan chan Stats
 	quit  chan struct{}
 	ended chan struct{}
 
@@ -39,7 +39,9 @@ type scheduler struct {
 	scratch map[int]*scratch
 	rows    scoreQueue
 	streak  int // prefill steps since the last decode step
-	stats   Stats
+
+	counting sync.Mutex
+	stats    Stats
 }
 
 // maxStreak is how many steps of prefill may pass while replies wait for their next token. Filling the batch first pays:
@@ -49,11 +51,12 @@ const maxStreak = 16
 func newScheduler(eng *engine, context, maxBatch int, cacheBytes int64) *scheduler {
 	s := &scheduler{
 		eng: eng, prefix: newPrefixCache(eng.be, eng.cfg, cacheBytes), shapes: newShapeSet(context), maxBatch: maxBatch,
-		inbox: make(chan []*sequence), ask: make(chan chan Stats), quit: make(chan struct{}), ended: make(chan struct{}),
+		inbox: make(chan []*sequence), quit: make(chan struct{}), ended: make(chan struct{}),
 		scratch: map[int]*scratch{},
 	}
 	s.pool = &pool{eng: eng, B: max(maxBatch, 2)}
 	s.rows.eng = eng
+	s.shapes.onCompile = func(shape Shape) { s.count(func(st *Stats) { st.Shapes = append(st.Shapes, shape) }) }
 	go s.run()
 	return s
 }
@@ -70,15 +73,19 @@ func (s *scheduler) submit(ctx context.Context, seqs []*sequence) error {
 	}
 }
 
-// snapshot returns the counts so far.
+// snapshot returns the counts so far, also while a step is computed.
 func (s *scheduler) snapshot() Stats {
-	c := make(chan Stats, 1)
-	select {
-	case s.ask <- c:
-		return <-c
-	case <-s.ended:
-		return s.stats
-	}
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	st := s.stats
+	st.Shapes = slices.Clone(st.Shapes)
+	return st
+}
+
+func (s *scheduler) count(change func(*Stats)) {
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	change(&s.stats)
 }
 
 // close ends the goroutine; requests in flight fail with ErrClosed.
@@ -117,8 +124,6 @@ func (s *scheduler) receive(wait bool) bool {
 		case seqs := <-s.inbox:
 			s.waiting = append(s.waiting, seqs...)
 			time.Sleep(gather)
-		case c := <-s.ask:
-			s.report(c)
 		case <-s.quit:
 			return false
 		}
@@ -128,21 +133,12 @@ func (s *scheduler) receive(wait bool) bool {
 		select {
 		case seqs := <-s.inbox:
 			s.waiting = append(s.waiting, seqs...)
-		case c := <-s.ask:
-			s.report(c)
 		case <-s.quit:
 			return false
 		default:
 			return true
 		}
 	}
-}
-
-// report sends the counts so far.
-func (s *scheduler) report(to chan<- Stats) {
-	st := s.stats
-	st.Shapes = slices.Clone(s.shapes.compiled)
-	to <- st
 }
 
 // step computes one batch.
@@ -162,7 +158,7 @@ func (s *scheduler) step() error {
 	if running == 0 {
 		return nil
 	}
-	s.stats.Decoded += running
+	s.count(func(st *Stats) { st.Decoded += running })
 	finished, err := s.pool.step(s.shapes)
 	for _, seq := range finished {
 		s.finish(seq, nil)
@@ -209,11 +205,10 @@ func (s *scheduler) nextPrefill() []chunk {
 				continue
 			}
 		}
-		before := seq.n
-		if seq.n%blockTokens == 0 {
+		if before := seq.n; seq.n%blockTokens == 0 {
 			seq.adopt(s.prefix)
+			s.count(func(st *Stats) { st.Reused += seq.n - before })
 		}
-		s.stats.Reused += seq.n - before
 		left := seq.end() - seq.n
 		if left == 0 {
 			if seq.scoring {
@@ -306,7 +301,7 @@ func (s *scheduler) prefill(chunks []chunk) error {
 	err = s.eng.forward(tokens, pos0, buf.cache, func(hidden, kv []float32) error {
 		dim := s.eng.cfg.Dim
 		for i, c := range chunks {
-			s.stats.Prefilled += c.len
+			s.count(func(st *Stats) { st.Prefilled += c.len })
 			if c.seq.scoring {
 				s.rows.add(c, hidden[slots[i]*S*dim:][:S*dim])
 			}
@@ -388,7 +383,7 @@ func (s *scheduler) afterPrefill() error {
 		return err
 	}
 	for _, seq := range finished {
-		s.stats.Scored += len(seq.ids) - seq.scoreFrom
+		s.count(func(st *Stats) { st.Scored += len(seq.ids) - seq.scoreFrom })
 		s.finish(seq, nil)
 	}
 	return nil
@@ -400,6 +395,9 @@ func (s *scheduler) finish(seq *sequence, err error) {
 	seq.blocks = nil
 	s.rows.forget(seq)
 	seq.err = err
+	if seq.tokens != nil {
+		close(seq.tokens)
+	}
 	seq.done <- seq
 }
 

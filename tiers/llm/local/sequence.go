@@ -11,6 +11,7 @@ type sequence struct {
 	ids    []int32  // prompt, then what was generated; or the whole text to score
 	prompt int      // how many of ids were given
 	n      int      // tokens whose keys and values are known, from the start
+	reused int      // of these, how many came from the prefix cache
 	blocks []*block // of the first n tokens, while in prefill
 	done   chan<- *sequence
 	err    error
@@ -20,7 +21,9 @@ type sequence struct {
 	temperature float64
 	rng         *rand.Rand
 	stop        func(reply []int32) bool // whether the reply so far is complete, looked at after every token
+	allowed     func(int32) bool         // which tokens the reply may go on with; nil for all
 	eog         func(int32) bool
+	tokens      chan<- int32 // gets every token of the reply and is closed at the end; has room for all; may be nil
 	finish      string
 
 	// A text to score: the log-probabilities of ids[scoreFrom:], added up as they come.
@@ -72,6 +75,7 @@ func (s *sequence) adopt(p *prefixCache) {
 		}
 		s.blocks = append(s.blocks, b)
 		s.n += blockTokens
+		s.reused += blockTokens
 	}
 }
 
@@ -85,6 +89,9 @@ func (s *sequence) extend(token int32) bool {
 		return true
 	}
 	s.ids = append(s.ids, token)
+	if s.tokens != nil {
+		s.tokens <- token
+	}
 	switch {
 	case s.stop != nil && s.stop(s.reply()):
 		s.finish = "stop"

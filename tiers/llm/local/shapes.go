@@ -20,6 +20,8 @@ type shapeSet struct {
 	generous []int // the cache lengths among them to begin with
 	compiled []Shape
 	wanted   map[Shape]int
+	// onCompile, if not nil, is told of each new shape.
+	onCompile func(Shape)
 }
 
 // patience is how many times a larger shape stands in for a smaller one before that one is compiled.
@@ -70,5 +72,8 @@ func (s *shapeSet) choose(B, S, n int) Shape {
 		return best
 	}
 	s.compiled = append(s.compiled, want)
+	if s.onCompile != nil {
+		s.onCompile(want)
+	}
 	return want
 }

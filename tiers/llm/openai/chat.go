@@ -57,6 +57,9 @@ func (c *Client) chatRequest(req llm.Request, r route) goopenai.ChatCompletionRe
 	if !c.config.NoTemperature {
 		out.Temperature = float32(req.Temperature)
 	}
+	if req.JSON {
+		out.ResponseFormat = &goopenai.ChatCompletionResponseFormat{Type: goopenai.ChatCompletionResponseFormatTypeJSONObject}
+	}
 	if req.Seed != 0 {
 		seed := int(req.Seed)
 		out.Seed = &seed

@@ -39,15 +39,17 @@ var endTexts = []string{"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>
 
 // Tokenizer encodes and decodes text for one model. It is safe for concurrent use.
 type Tokenizer struct {
-	bpe      *bpe
-	split    splitter
-	special  []specialToken // longest text first
-	pieces   []byte         // the bytes of all tokens, one after the other
-	offsets  []uint32       // token i is pieces[offsets[i]:offsets[i+1]]
-	end      map[int32]bool
-	bos, eos int32 // -1 when the metadata names none
-	addBOS   bool
-	template *ChatTemplate
+	bpe     *bpe
+	split   splitter
+	special []specialToken // longest text first
+	// isSpecial has the ids of special.
+	isSpecial map[int32]bool
+	pieces    []byte   // the bytes of all tokens, one after the other
+	offsets   []uint32 // token i is pieces[offsets[i]:offsets[i+1]]
+	end       map[int32]bool
+	bos, eos  int32 // -1 when the metadata names none
+	addBOS    bool
+	template  *ChatTemplate
 }
 
 // specialToken is a token that stands for its literal text instead of being the result of merges.
@@ -125,6 +127,10 @@ func (t *Tokenizer) setPieces(tokens []string, types []int64) {
 			t.pieces = appendRaw(t.pieces, text)
 		}
 		t.offsets = append(t.offsets, uint32(len(t.pieces)))
+	}
+	t.isSpecial = make(map[int32]bool, len(t.special))
+	for _, s := range t.special {
+		t.isSpecial[s.id] = true
 	}
 	// The longest first: where one special token begins another, the longer one wins.
 	slices.SortStableFunc(t.special, func(a, b specialToken) int { return len(b.text) - len(a.text) })
@@ -211,6 +217,9 @@ func (t *Tokenizer) VocabSize() int { return len(t.offsets) - 1 }
 
 // EOG reports whether id ends a reply: end of text, of turn, or of message.
 func (t *Tokenizer) EOG(id int32) bool { return t.end[id] }
+
+// Special reports whether id stands for a text that means something else than itself, such as "<|im_end|>".
+func (t *Tokenizer) Special(id int32) bool { return t.isSpecial[id] }
 
 // BOS returns the beginning-of-text token, and whether the model wants it in front of every text.
 func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.addBOS }
