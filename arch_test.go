@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"kernel":               {},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
 	"router/portable":      {"internal/safetensors"},
+	"serve":                {"bmem/embed", "tiers/llm", "tiers/llm/local", "internal"},
 	"tiers":                {"bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
 	"tiers/llm":            {"internal"},
 	"tiers/llm/local":      {"tiers/llm", "internal"},

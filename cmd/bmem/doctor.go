@@ -66,6 +66,9 @@ func printReport(out io.Writer, r doctor.Report) error {
 	for _, m := range r.Models {
 		fmt.Fprintf(w, "model\t%s: %s, %s, sha256 %.12s\n", m.Name, m.State, humanize.Bytes(uint64(m.Bytes)), m.SHA256)
 	}
+	if r.Server != nil {
+		printServer(w, *r.Server)
+	}
 	for _, d := range r.Data {
 		fmt.Fprintf(w, "data\t%s: %s\n", d.Name, cmp.Or(strings.Join(d.Splits, ", "), "nothing"))
 		for _, m := range d.Missing {

@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/serve"
 )
 
 // Report is what was found. A zero Memory or Disk number means that this system does not tell.
@@ -29,6 +32,8 @@ type Report struct {
 	DiskFree   uint64 `json:"disk_free"`
 	ModelsDir  string `json:"models_dir"`
 	Speed      Speed  `json:"speed"`
+	// Server is what runs at serve.DefaultAddr, with the shapes that its models are compiled for; nil if nothing does.
+	Server *serve.Health `json:"server,omitempty"`
 	// Problems lists what is wrong, the necessary things first.
 	Problems []Problem `json:"problems"`
 }
@@ -99,6 +104,7 @@ func Check(ctx context.Context, spec string, log *slog.Logger) (Report, error) {
 		return r, err
 	}
 	r.data()
+	r.server(ctx)
 	if r.MemoryFree > 0 && r.MemoryFree < memoryWanted {
 		r.advise("little memory is free", "close other programs, or answer with --model smollm2-135m-instruct")
 	}
@@ -186,6 +192,15 @@ func (r *Report) models(ctx context.Context, catalogue *models.Catalogue) error 
 		r.advise("no model that answers questions is here", "run `bmem models pull`, or answer at an endpoint (--endpoint)")
 	}
 	return nil
+}
+
+// server looks for a running server; that there is none is no problem.
+func (r *Report) server(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if h, err := serve.Look(ctx, serve.DefaultAddr, os.Getenv(serve.EnvToken)); err == nil {
+		r.Server = &h
+	}
 }
 
 // data looks at the data sets. Only a shipped file that is broken is necessary to mend.

@@ -1,0 +1,157 @@
+package serve
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// completion is an answer, or with streaming one of its chunks.
+type completion struct {
+	ID      string   `json:"id"`
+	Object  string   `json:"object"`
+	Created int64    `json:"created"`
+	Model   string   `json:"model"`
+	System  string   `json:"system_fingerprint"` // the weights
+	Choices []choice `json:"choices"`
+	Usage   *usage   `json:"usage,omitempty"`
+}
+
+type choice struct {
+	Index    int      `json:"index"`
+	Message  *message `json:"message,omitempty"` // of an answer
+	Delta    *message `json:"delta,omitempty"`   // of a chunk
+	LogProbs *string  `json:"logprobs"`          // null
+	Finish   *string  `json:"finish_reason"`
+}
+
+type message struct {
+	Role    string  `json:"role,omitempty"`
+	Content *string `json:"content,omitempty"`
+}
+
+// usage is in tokens.
+type usage struct {
+	PromptTokens     int            `json:"prompt_tokens"`
+	CompletionTokens int            `json:"completion_tokens,omitempty"`
+	TotalTokens      int            `json:"total_tokens"`
+	PromptDetails    *promptDetails `json:"prompt_tokens_details,omitempty"`
+}
+
+type promptDetails struct {
+	CachedTokens int `json:"cached_tokens"`
+}
+
+func usageOf(r llm.Response) *usage {
+	return &usage{PromptTokens: r.Usage.In, CompletionTokens: r.Usage.Out, TotalTokens: r.Usage.In + r.Usage.Out, PromptDetails: &promptDetails{r.Reused}}
+}
+
+func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
+	var body chatRequest
+	if err := s.read(w, r, &body); err != nil {
+		return err
+	}
+	model, ok := s.chats[body.Model]
+	if !ok {
+		return unknownModel(body.Model, slices.Sorted(maps.Keys(s.chats)))
+	}
+	req, err := body.request()
+	if err != nil {
+		return err
+	}
+	c := completion{ID: "chatcmpl-" + rand.Text(), Object: "chat.completion", Created: time.Now().Unix(), Model: model.Model(), System: model.ID()}
+	if body.Stream {
+		return s.stream(w, r, model, req, c, body.StreamOptions.IncludeUsage)
+	}
+	resp, err := model.Chat(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	c.Choices = []choice{{Message: &message{Role: "assistant", Content: &resp.Text}, Finish: &resp.Finish}}
+	c.Usage = usageOf(resp)
+	s.answer(w, http.StatusOK, c)
+	return nil
+}
+
+// stream answers with server-sent events: the role, pieces of the reply, why it ended, on request the usage, and [DONE].
+// Nothing is written before the first piece, so that what fails before it is an error with its status; what fails later
+// is an event.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, model ChatModel, req llm.Request, c completion, withUsage bool) error {
+	c.Object = "chat.completion.chunk"
+	events := events{w: w, control: http.NewResponseController(w)}
+	delta := func(m message, finish *string) error {
+		c.Choices = []choice{{Delta: &m, Finish: finish}}
+		return events.send(c)
+	}
+	begin := func() error {
+		if events.begun {
+			return nil
+		}
+		empty := ""
+		return delta(message{Role: "assistant", Content: &empty}, nil)
+	}
+	resp, err := model.Stream(r.Context(), req, func(piece string) error {
+		if err := begin(); err != nil {
+			return err
+		}
+		return delta(message{Content: &piece}, nil)
+	})
+	if err != nil {
+		if !events.begun {
+			return err
+		}
+		e := asAPIError(err)
+		if e.Status != statusGone && events.failed == nil {
+			s.config.Log.Error("a stream broke off", "error", err)
+			_ = events.send(e.body())
+		}
+		return nil
+	}
+	// From here on only a client that is gone can make a difference, and there is nobody to tell.
+	_ = begin()
+	_ = delta(message{}, &resp.Finish)
+	if withUsage {
+		c.Choices, c.Usage = []choice{}, usageOf(resp)
+		_ = events.send(c)
+	}
+	_ = events.write("[DONE]")
+	return nil
+}
+
+// events writes server-sent events.
+type events struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	begun   bool
+	failed  error // the first failure; nothing is written after it
+}
+
+func (e *events) send(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return e.write(string(b))
+}
+
+func (e *events) write(data string) error {
+	if e.failed != nil {
+		return e.failed
+	}
+	if !e.begun {
+		e.begun = true
+		e.w.Header().Set("Content-Type", "text/event-stream")
+		e.w.Header().Set("Cache-Control", "no-store")
+		e.w.WriteHeader(http.StatusOK)
+	}
+	_ = e.control.SetWriteDeadline(time.Now().Add(writeLimit)) // a writer of a test has none
+	if _, e.failed = e.w.Write([]byte("data: " + data + "\n\n")); e.failed == nil {
+		e.failed = e.control.Flush()
+	}
+	return e.failed
+}

@@ -1,0 +1,470 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	goopenai "github.com/sashabaranov/go-openai"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+func TestChat(t *testing.T) {
+	s := start(t, Config{})
+	seed := 11
+	req := say("hello out there")
+	req.Messages = slices.Insert(req.Messages, 0, goopenai.ChatCompletionMessage{Role: "developer", MultiContent: []goopenai.ChatMessagePart{
+		{Type: goopenai.ChatMessagePartTypeText, Text: "Be "}, {Type: goopenai.ChatMessagePartTypeText, Text: "brief."}}})
+	req.MaxTokens, req.Temperature, req.Seed, req.Stop = 9, 0.5, &seed, []string{"END"}
+	r, err := s.client("").CreateChatCompletion(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := r.Choices[0]; c.Message.Content != "hello out there" || c.Message.Role != "assistant" || c.FinishReason != "stop" || r.Model != "fake" || r.Object != "chat.completion" || r.ID == "" {
+		t.Errorf("%+v", r)
+	}
+	if u := r.Usage; u.PromptTokens != 7 || u.CompletionTokens != 3 || u.TotalTokens != 10 || u.PromptTokensDetails.CachedTokens != 5 {
+		t.Errorf("usage %+v", u)
+	}
+	want := llm.Request{MaxTokens: 9, Temperature: 0.5, Seed: 11, Stop: []string{"END"}, Messages: []llm.Message{{Role: llm.System, Content: "Be brief."}, {Role: llm.User, Content: "hello out there"}}}
+	if got := s.model.last(); !reflect.DeepEqual(got, want) {
+		t.Errorf("the model was asked %+v, want %+v", got, want)
+	}
+
+	req = say("x")
+	req.ResponseFormat = &goopenai.ChatCompletionResponseFormat{Type: goopenai.ChatCompletionResponseFormatTypeJSONObject}
+	req.MaxCompletionTokens = 4
+	r, err = s.client("").CreateChatCompletion(t.Context(), req)
+	if err != nil || r.Choices[0].Message.Content != `{"said": "x"}` {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if got := s.model.last(); !got.JSON || got.MaxTokens != 4 || got.Temperature != 0 {
+		t.Errorf("the model was asked %+v", got)
+	}
+}
+
+// Pieces arrive while the reply is still being made.
+func TestStream(t *testing.T) {
+	s := start(t, Config{})
+	req := say("wait for it")
+	req.StreamOptions = &goopenai.StreamOptions{IncludeUsage: true}
+	stream, err := s.client("").CreateChatCompletionStream(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	var text string
+	var finish goopenai.FinishReason
+	var usage *goopenai.Usage
+	for {
+		c, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if c.Usage != nil {
+			usage = c.Usage
+		}
+		for _, choice := range c.Choices {
+			text += choice.Delta.Content
+			if choice.FinishReason != "" {
+				finish = choice.FinishReason
+			}
+		}
+		if text == "wait for " {
+			s.model.let <- struct{}{} // blocks for ever if the pieces before came too late
+		}
+	}
+	if text != "wait for it" || finish != "stop" || usage == nil || usage.TotalTokens != 10 || usage.PromptTokensDetails.CachedTokens != 5 {
+		t.Errorf("%q, %s, %+v", text, finish, usage)
+	}
+	// An empty reply is a reply too, and a failure after the first piece is an event.
+	status, header, body := s.post(t, "/v1/chat/completions", `{"model": "fake", "stream": true, "messages": [{"role": "user", "content": ""}]}`)
+	if status != 200 || header.Get("Content-Type") != "text/event-stream" || !strings.HasSuffix(body, "data: [DONE]\n\n") || !strings.Contains(body, `"finish_reason":"stop"`) {
+		t.Errorf("%d %s", status, body)
+	}
+	stream, err = s.client("").CreateChatCompletionStream(t.Context(), say("break here"))
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if !strings.Contains(err.Error(), "broken") {
+		t.Errorf("a broken stream ends with %v", err)
+	}
+}
+
+func TestEmbeddings(t *testing.T) {
+	s := start(t, Config{})
+	texts := make([]string, 300) // more than a batch
+	for i := range texts {
+		texts[i] = strings.Repeat(string(rune('a'+i%26)), 1+i/26) + " text"
+	}
+	want, err := s.config.Embedder.Embed(t.Context(), texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []goopenai.EmbeddingEncodingFormat{"", goopenai.EmbeddingEncodingFormatFloat, goopenai.EmbeddingEncodingFormatBase64} {
+		r, err := s.client("").CreateEmbeddings(t.Context(), goopenai.EmbeddingRequest{Model: "fake-embedder", Input: texts, EncodingFormat: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Data) != len(texts) || r.Usage.PromptTokens != 2*len(texts) || r.Usage.TotalTokens != 2*len(texts) {
+			t.Fatalf("%d vectors, usage %+v", len(r.Data), r.Usage)
+		}
+		for i, e := range r.Data {
+			if e.Index != i || !slices.Equal(e.Embedding, want[i]) {
+				t.Fatalf("format %q: vector %d differs", format, i)
+			}
+		}
+	}
+	r, err := s.client("").CreateEmbeddings(t.Context(), goopenai.EmbeddingRequest{Model: "fake-embedder", Input: texts[3]})
+	if err != nil || !slices.Equal(r.Data[0].Embedding, want[3]) {
+		t.Errorf("a single text: %v, %v", r, err)
+	}
+}
+
+// Many ask at once, and each gets what is its own.
+func TestConcurrentEmbeddings(t *testing.T) {
+	s := start(t, Config{})
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			texts := make([]string, 1+i*9)
+			for j := range texts {
+				texts[j] = fmt.Sprintf("%s of %s", strings.Repeat("x", i+1), strings.Repeat("y", j+1))
+			}
+			want, err := s.config.Embedder.Embed(t.Context(), texts)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r, err := s.client("").CreateEmbeddings(t.Context(), goopenai.EmbeddingRequest{Model: "fake-embedder", Input: texts})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for j := range texts {
+				if !slices.Equal(r.Data[j].Embedding, want[j]) {
+					t.Errorf("request %d, text %d: another vector", i, j)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestModels(t *testing.T) {
+	s := start(t, Config{})
+	list, err := s.client("").ListModels(t.Context())
+	if err != nil || len(list.Models) != 2 || list.Models[0].ID != "fake" || list.Models[1].ID != "fake-embedder" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if m, err := s.client("").GetModel(t.Context(), "fake"); err != nil || m.ID != "fake" || m.Object != "model" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	_, err = s.client("").GetModel(t.Context(), "gpt-4o")
+	var api *goopenai.APIError
+	if !errors.As(err, &api) || api.HTTPStatusCode != 404 || api.Code != "model_not_found" {
+		t.Errorf("%v", err)
+	}
+	h, err := Look(t.Context(), s.addr, "")
+	if err != nil || h.Status != "ok" || len(h.Models) != 2 || h.Models[0].ID != "fake:1" || h.Models[1].Kind != "embedding" || h.Queue.Limit != DefaultMaxQueue || h.Queue.Served < 2 || h.Memory.GoHeap == 0 {
+		t.Errorf("health %+v, %v", h, err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	s := start(t, Config{MaxBody: 1000})
+	const hi = `"messages": [{"role": "user", "content": "hi"}]`
+	chat := func(rest string) string { return `{"model": "fake", ` + rest + `}` }
+	for _, c := range []struct {
+		path, body  string
+		status      int
+		param, code string
+		says        string
+	}{
+		{"/v1/chat/completions", `{`, 400, "", "", "no JSON"},
+		{"/v1/chat/completions", `[]`, 400, "", "", "array"},
+		{"/v1/chat/completions", `{"model": "gpt", ` + hi + `}`, 404, "model", "model_not_found", "there is fake"},
+		{"/v1/chat/completions", `{"model": "fake-embedder", ` + hi + `}`, 404, "model", "model_not_found", "fake"},
+		{"/v1/chat/completions", chat(`"messages": []`), 400, "messages", "", "at least one"},
+		{"/v1/chat/completions", chat(`"messages": "hi"`), 400, "messages", "", "string"},
+		{"/v1/chat/completions", chat(`"messages": [{"role": "tool", "content": "hi"}]`), 400, "messages", "", `"tool"`},
+		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": [{"type": "image_url"}]}]`), 400, "messages", "", "image_url"},
+		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": 3}]`), 400, "messages", "", "content"},
+		{"/v1/chat/completions", chat(hi + `, "max_tokens": 0`), 400, "max_tokens", "", "at least 1"},
+		{"/v1/chat/completions", chat(hi + `, "max_tokens": "many"`), 400, "max_tokens", "", "string"},
+		{"/v1/chat/completions", chat(hi + `, "temperature": 3`), 400, "temperature", "", "0 to 2"},
+		{"/v1/chat/completions", chat(hi + `, "stop": 5`), 400, "stop", "", "stop"},
+		{"/v1/chat/completions", chat(hi + `, "stop": [""]`), 400, "stop", "", "empty"},
+		{"/v1/chat/completions", chat(hi + `, "n": 2`), 400, "n", "", "one choice"},
+		{"/v1/chat/completions", chat(hi + `, "top_p": 0.5`), 400, "top_p", "", "temperature"},
+		{"/v1/chat/completions", chat(hi + `, "frequency_penalty": 1`), 400, "frequency_penalty", "", "not supported"},
+		{"/v1/chat/completions", chat(hi + `, "presence_penalty": 1`), 400, "presence_penalty", "", "not supported"},
+		{"/v1/chat/completions", chat(hi + `, "logprobs": true`), 400, "logprobs", "", "not supported"},
+		{"/v1/chat/completions", chat(hi + `, "logit_bias": {"3": 1}`), 400, "logit_bias", "", "not supported"},
+		{"/v1/chat/completions", chat(hi + `, "tools": [{}]`), 400, "tools", "", "not supported"},
+		{"/v1/chat/completions", chat(hi + `, "functions": [{}]`), 400, "functions", "", "not supported"},
+		{"/v1/chat/completions", chat(hi + `, "modalities": ["audio"]`), 400, "modalities", "", "text"},
+		{"/v1/chat/completions", chat(hi + `, "response_format": {"type": "json_schema"}`), 400, "response_format", "", "json_object"},
+		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": "long"}]`), 400, "messages", "context_length_exceeded", "5000 tokens"},
+		{"/v1/chat/completions", chat(`"stream": true, "messages": [{"role": "user", "content": "long"}]`), 400, "messages", "context_length_exceeded", "5000 tokens"},
+		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": "fail"}]`), 500, "", "", "cannot"},
+		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": "panic"}]`), 500, "", "", "log"},
+		{"/v1/chat/completions", chat(hi + strings.Repeat(" ", 1000)), 413, "", "request_too_large", "1000 bytes"},
+		{"/v1/embeddings", `{"model": "fake", "input": "x"}`, 404, "model", "model_not_found", "fake-embedder"},
+		{"/v1/embeddings", `{"model": "fake-embedder"}`, 400, "input", "", "input"},
+		{"/v1/embeddings", `{"model": "fake-embedder", "input": []}`, 400, "input", "", "0 texts"},
+		{"/v1/embeddings", `{"model": "fake-embedder", "input": ["a", ""]}`, 400, "input", "", "text 1"},
+		{"/v1/embeddings", `{"model": "fake-embedder", "input": [[1, 2]]}`, 400, "input", "", "token ids"},
+		{"/v1/embeddings", `{"model": "fake-embedder", "input": "x", "dimensions": 3}`, 400, "dimensions", "", "64"},
+		{"/v1/embeddings", `{"model": "fake-embedder", "input": "x", "encoding_format": "hex"}`, 400, "encoding_format", "", "base64"},
+		{"/v1/completions", `{}`, 404, "", "unknown_url", "/v1/completions"},
+		{"/v1/models", `{}`, 405, "", "", "POST"},
+	} {
+		status, _, body := s.post(t, c.path, c.body)
+		e := apiErrorOf(t, body)
+		if status != c.status || e.Param != c.param || e.Code != c.code || !strings.Contains(e.Message, c.says) {
+			t.Errorf("%s %s: %d %+v", c.path, c.body, status, e)
+		}
+	}
+	if _, err := s.client("").CreateChatCompletion(t.Context(), say("fine")); err != nil {
+		t.Errorf("after all these errors: %v", err)
+	}
+	if n := s.depth.Load(); n != 0 {
+		t.Errorf("%d requests are left in the queue", n)
+	}
+}
+
+func TestQueueLimit(t *testing.T) {
+	const limit = 4
+	s := start(t, Config{MaxQueue: limit})
+	var wg sync.WaitGroup
+	for range limit {
+		wg.Go(func() {
+			if _, err := s.client("").CreateChatCompletion(t.Context(), say("wait")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "a full queue", func() bool { return s.depth.Load() == limit })
+	status, header, body := s.post(t, "/v1/embeddings", `{"model": "fake-embedder", "input": "x"}`)
+	if e := apiErrorOf(t, body); status != 429 || e.Type != "rate_limit_error" || header.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", status, header, body)
+	}
+	if h, err := Look(t.Context(), s.addr, ""); err != nil || h.Queue.Depth != limit || h.Queue.Refused != 1 {
+		t.Errorf("health %+v, %v", h, err)
+	}
+	for range limit {
+		s.model.let <- struct{}{}
+	}
+	wg.Wait()
+	if _, err := s.client("").CreateChatCompletion(t.Context(), say("hi")); err != nil {
+		t.Errorf("after the queue was full: %v", err)
+	}
+}
+
+// A client that goes away takes its generation with it.
+func TestClientGoes(t *testing.T) {
+	s := start(t, Config{})
+	for _, streaming := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() {
+			if !streaming {
+				_, err := s.client("").CreateChatCompletion(ctx, say("wait"))
+				failed <- err
+				return
+			}
+			stream, err := s.client("").CreateChatCompletionStream(ctx, say("wait for it"))
+			for err == nil {
+				_, err = stream.Recv()
+			}
+			failed <- err
+		}()
+		eventually(t, "the request", func() bool { return s.depth.Load() == 1 })
+		time.Sleep(20 * time.Millisecond)
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("the client got %v", err)
+		}
+		select {
+		case err := <-s.model.ended:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the generation ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the generation goes on")
+		}
+		eventually(t, "an empty queue", func() bool { return s.depth.Load() == 0 })
+	}
+}
+
+// Stopping finishes what is in flight and takes nothing new.
+func TestStop(t *testing.T) {
+	s := start(t, Config{})
+	got := make(chan string, 2)
+	for _, streaming := range []bool{false, true} {
+		go func() {
+			status, _, body := s.post(t, "/v1/chat/completions", fmt.Sprintf(`{"model": "fake", "stream": %t, "messages": [{"role": "user", "content": "wait"}]}`, streaming))
+			got <- fmt.Sprint(status, body)
+		}()
+	}
+	eventually(t, "two requests", func() bool { return s.depth.Load() == 2 })
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop() }()
+	eventually(t, "no more connections", func() bool {
+		c, err := net.DialTimeout("tcp", s.addr, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	s.model.let <- struct{}{}
+	s.model.let <- struct{}{}
+	for range 2 {
+		if g := <-got; !strings.HasPrefix(g, "200") || !strings.Contains(g, "wait") || !strings.Contains(g, `"finish_reason":"stop"`) {
+			t.Errorf("a request in flight got %s", g)
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGraceIsLimited(t *testing.T) {
+	s := start(t, Config{Grace: 50 * time.Millisecond})
+	go func() { _, _ = s.client("").CreateChatCompletion(context.Background(), say("wait")) }()
+	eventually(t, "the request", func() bool { return s.depth.Load() == 1 })
+	s.fails = true
+	if err := s.stop(); err == nil || !strings.Contains(err.Error(), "1 requests were not finished") {
+		t.Errorf("stopping with a request that does not end: %v", err)
+	}
+	<-s.model.ended
+}
+
+func TestToken(t *testing.T) {
+	const token = "correct-horse"
+	s := start(t, Config{Token: token})
+	if _, err := s.client(token).CreateChatCompletion(t.Context(), say("hi")); err != nil {
+		t.Error(err)
+	}
+	for _, wrong := range []string{"", "wrong", token + "r"} {
+		_, err := s.client(wrong).CreateChatCompletion(t.Context(), say("hi"))
+		var api *goopenai.APIError
+		if !errors.As(err, &api) || api.HTTPStatusCode != 401 || api.Code != "invalid_api_key" {
+			t.Errorf("with the key %q: %v", wrong, err)
+		}
+	}
+	if h, err := Look(t.Context(), s.addr, ""); err != nil || h.Status != "ok" || h.Models != nil {
+		t.Errorf("health without the token: %+v, %v", h, err)
+	}
+	if _, err := Look(t.Context(), s.addr, "wrong"); err == nil {
+		t.Error("health with a wrong token")
+	}
+	if h, err := Look(t.Context(), s.addr, token); err != nil || len(h.Models) != 2 {
+		t.Errorf("health with the token: %+v, %v", h, err)
+	}
+}
+
+func TestWebPagesFromElsewhere(t *testing.T) {
+	const body = `{"model": "fake", "messages": [{"role": "user", "content": "hi"}]}`
+	for _, c := range []struct {
+		header []string
+		status int
+	}{
+		{nil, 200},
+		{[]string{"Host", "localhost:8177"}, 200},
+		{[]string{"Host", "[::1]:8177"}, 200},
+		{[]string{"Host", "127.0.0.1"}, 200},
+		{[]string{"Host", "evil.example:8177"}, 403},
+		{[]string{"Host", "localhost.evil.example"}, 403},
+		{[]string{"Host", "10.0.0.1:8177"}, 403},
+		{[]string{"Origin", "https://evil.example"}, 403},
+		{[]string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{[]string{"Sec-Fetch-Site", "same-origin"}, 200},
+	} {
+		s := start(t, Config{})
+		status, _, answer := s.post(t, "/v1/chat/completions", body, c.header...)
+		if status != c.status {
+			t.Errorf("%v: %d %s, want %d", c.header, status, answer, c.status)
+		}
+	}
+	// With a token the name does not matter: a page does not have it.
+	s := start(t, Config{Token: "secret"})
+	if status, _, answer := s.post(t, "/v1/chat/completions", body, "Host", "models.example", "Authorization", "Bearer secret"); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+}
+
+func TestListenNeedsATokenOffLoopback(t *testing.T) {
+	for _, c := range []struct {
+		addr, token string
+		ok          bool
+	}{
+		{"127.0.0.1:0", "", true}, {"[::1]:0", "", true}, {"localhost:0", "", true}, {":0", "", false}, {"0.0.0.0:0", "", false},
+		{"[::]:0", "", false}, {"0.0.0.0:0", "secret", true}, {"127.0.0.1", "", false}, {"127.0.0.1:http-or-so", "", false},
+	} {
+		s, err := New(Config{Chats: []ChatModel{newFake()}, Token: c.token, Log: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln, err := s.Listen(c.addr)
+		if err == nil {
+			ln.Close()
+		}
+		if (err == nil) != c.ok && !strings.Contains(c.addr, "::1") { // some machines have no IPv6
+			t.Errorf("%s with the token %q: %v", c.addr, c.token, err)
+		}
+		if strings.HasSuffix(c.addr, ":0") && !c.ok && (err == nil || !strings.Contains(err.Error(), EnvToken)) {
+			t.Errorf("%s: %v, want what to do", c.addr, err)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	one := []ChatModel{newFake()}
+	for name, c := range map[string]Config{
+		"no model": {}, "twice": {Chats: []ChatModel{newFake(), newFake()}}, "token": {Chats: one, Token: "a b"}, "limit": {Chats: one, MaxQueue: -1},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// Whatever is sent to parse, the server answers with an error or a success and not with a failure of its own.
+func FuzzChatRequest(f *testing.F) {
+	for _, s := range []string{
+		`{"model": "fake", "messages": [{"role": "user", "content": "hi"}]}`,
+		`{"model": "fake", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "stop": "x", "stream": true, "stream_options": {"include_usage": true}}`,
+		`{"model": "fake", "messages": [{"content": null}], "stop": null, "max_tokens": 1e3, "response_format": {"type": "json_object"}}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var r chatRequest
+		if json.Unmarshal([]byte(s), &r) != nil {
+			return
+		}
+		req, err := r.request()
+		var api *apiError
+		if err != nil && (!errors.As(err, &api) || api.Status != http.StatusBadRequest) {
+			t.Errorf("%s: %v", s, err)
+		}
+		if err == nil && (len(req.Messages) == 0 || req.Temperature < 0 || req.MaxTokens < 0) {
+			t.Errorf("%s became %+v", s, req)
+		}
+	})
+}
