@@ -14,8 +14,13 @@ import (
 // line counts.
 type journal struct {
 	path string
-	mu   sync.Mutex
 	f    *os.File
+
+	mu      sync.Mutex // held while a line is written
+	written int        // lines
+	// One flush serves all who have written before it: the disk is slow, and many questions may end at one time.
+	flushing sync.Mutex
+	flushed  int // of the lines written
 }
 
 // key names a question under a policy.
@@ -84,13 +89,33 @@ func (j *journal) append(r Record) error {
 		return fmt.Errorf("record question %s: %w", r.ID, err)
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if _, err := j.f.Write(append(line, '\n')); err != nil {
+	_, err = j.f.Write(append(line, '\n'))
+	j.written++
+	mine := j.written
+	j.mu.Unlock()
+	if err == nil {
+		err = j.flush(mine)
+	}
+	if err != nil {
 		return fmt.Errorf("record question %s in %s: %w", r.ID, j.path, err)
 	}
+	return nil
+}
+
+// flush returns when line n is on the disk.
+func (j *journal) flush(n int) error {
+	j.flushing.Lock()
+	defer j.flushing.Unlock()
+	if j.flushed >= n {
+		return nil
+	}
+	j.mu.Lock()
+	written := j.written
+	j.mu.Unlock()
 	if err := j.f.Sync(); err != nil {
-		return fmt.Errorf("record question %s in %s: %w", r.ID, j.path, err)
+		return err
 	}
+	j.flushed = written
 	return nil
 }
 

@@ -28,7 +28,22 @@ type Cache struct {
 	db      *sql.DB
 	path    string
 	flights flights[entry]
-	writing sync.Mutex // one writer at a time in this process: SQLite lets others poll for their turn, which is slow
+
+	// One writer at a time in this process, since SQLite lets others poll for their turn; and since every commit waits for
+	// the disk, what has come meanwhile is written by the next one together.
+	mu      sync.Mutex
+	waiting []*write
+	writing bool
+}
+
+// write is an entry on its way to the file.
+type write struct {
+	key    [sha256.Size]byte
+	client string
+	reply  string
+	stored bool // false if there was an entry under the key before
+	err    error
+	done   chan struct{} // closed when stored and err are set
 }
 
 // entry is a stored reply: a Response or a list of scores, with the usage of the call that made it.
@@ -165,20 +180,76 @@ func (c *Cache) store(ctx context.Context, key [sha256.Size]byte, client string,
 	if err != nil {
 		return entry{Usage: e.Usage}, c.fail("write to", err)
 	}
-	c.writing.Lock()
-	res, err := c.db.ExecContext(ctx, "INSERT INTO replies (key, client, reply, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		key[:], client, string(b), time.Now().UTC().Format(time.RFC3339))
-	c.writing.Unlock()
-	if err != nil {
-		return entry{Usage: e.Usage}, c.fail("write to", err)
+	w := &write{key: key, client: client, reply: string(b), done: make(chan struct{})}
+	c.enqueue(w)
+	<-w.done
+	if w.err != nil {
+		return entry{Usage: e.Usage}, c.fail("write to", w.err)
 	}
-	if n, err := res.RowsAffected(); err != nil || n > 0 {
-		return e, err
+	if w.stored {
+		return e, nil
 	}
 	first, _, err := c.load(ctx, key)
 	first.stored = false
 	first.Usage = e.Usage // this call too was paid for
 	return first, err
+}
+
+// enqueue has w written by the goroutine that writes, which is started if there is none.
+func (c *Cache) enqueue(w *write) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = append(c.waiting, w)
+	if !c.writing {
+		c.writing = true
+		go c.writeAll()
+	}
+}
+
+// writeAll commits what waits, all of it at a time, until nothing does.
+func (c *Cache) writeAll() {
+	for {
+		c.mu.Lock()
+		batch := c.waiting
+		c.waiting = nil
+		c.writing = len(batch) > 0
+		c.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		err := c.commit(batch)
+		for _, w := range batch {
+			w.err = err
+			close(w.done)
+		}
+	}
+}
+
+// commit writes a batch; all of it or nothing.
+func (c *Cache) commit(batch []*write) error {
+	tx, err := c.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	insert, err := tx.Prepare("INSERT INTO replies (key, client, reply, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	now := time.Now().UTC().Format(time.RFC3339)
+	for _, w := range batch {
+		res, err := insert.Exec(w.key[:], w.client, w.reply, now)
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		w.stored = n > 0
+	}
+	return tx.Commit()
 }
 
 func (c *Cache) fail(doing string, err error) error {
