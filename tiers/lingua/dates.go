@@ -21,11 +21,23 @@ type DateExpr struct {
 
 // dateRule finds one kind of expression and says what it means on a given day. Groups are the submatches, lower-cased.
 // resolve returns "" when the expression means no particular time there.
+//
+// Text without any of the words is not searched: most of what is said names no date, and two dozen patterns take long.
 type dateRule struct {
 	re      *regexp.Regexp
+	words   []string // lower-cased parts, of which every match holds one
 	resolve func(groups []string, said time.Time) string
 	vague   bool
 }
+
+var (
+	digits   = strings.Split("0123456789", "")
+	months   = []string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}
+	weekdays = []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+	seasons  = []string{"spring", "summer", "fall", "autumn", "winter"}
+	units    = []string{"day", "night", "week", "month", "year"}
+	recent   = []string{"recently", "lately", "the other"}
+)
 
 const (
 	numberPat  = `(?:\d{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a couple(?: of)?|couple(?: of)?|a few|few|several)`
@@ -36,62 +48,70 @@ const (
 )
 
 // rule compiles a pattern that must stand between word boundaries.
-func rule(pattern string, resolve func(g []string, said time.Time) string) dateRule {
-	return dateRule{re: regexp.MustCompile(`(?i)\b` + pattern + `\b`), resolve: resolve}
+func rule(words []string, pattern string, resolve func(g []string, said time.Time) string) dateRule {
+	return dateRule{re: regexp.MustCompile(`(?i)\b` + pattern + `\b`), words: words, resolve: resolve}
+}
+
+func (r dateRule) mayOccur(lower string) bool {
+	return slices.ContainsFunc(r.words, func(w string) bool { return strings.Contains(lower, w) })
 }
 
 // dateRules are tried in order; of overlapping matches the one of the earlier rule stays.
 var dateRules = []dateRule{
-	rule(`(\d{1,2})(?:st|nd|rd|th)?(?: of)? (`+monthPat+`)\.?,?(?: (\d{4}))?`, func(g []string, said time.Time) string {
+	rule(digits, `(\d{1,2})(?:st|nd|rd|th)?(?: of)? (`+monthPat+`)\.?,?(?: (\d{4}))?`, func(g []string, said time.Time) string {
 		return monthDay(g[1], g[0], g[2], said)
 	}),
-	rule(`(`+monthPat+`)\.? (\d{1,2})(?:st|nd|rd|th)?(?:,? (\d{4}))?`, func(g []string, said time.Time) string {
+	rule(digits, `(`+monthPat+`)\.? (\d{1,2})(?:st|nd|rd|th)?(?:,? (\d{4}))?`, func(g []string, said time.Time) string {
 		return monthDay(g[0], g[1], g[2], said)
 	}),
-	rule(`(`+monthPat+`),? (?:of )?((?:19|20)\d\d)`, func(g []string, _ time.Time) string { return monthName(g[0]) + " " + g[1] }),
-	rule(`(\d{4}[-/]\d{1,2}[-/]\d{1,2})`, func(g []string, _ time.Time) string {
+	rule(digits, `(`+monthPat+`),? (?:of )?((?:19|20)\d\d)`, func(g []string, _ time.Time) string { return monthName(g[0]) + " " + g[1] }),
+	rule(digits, `(\d{4}[-/]\d{1,2}[-/]\d{1,2})`, func(g []string, _ time.Time) string {
 		if t, ok := ParseTime(g[0]); ok {
 			return Day(t)
 		}
 		return ""
 	}),
-	rule(`(?:in|since|until|till|by|during|of|back in|around) ((?:19|20)\d\d)`, func(g []string, _ time.Time) string { return g[0] }),
-	rule(`(?:in |this |late |early |since |until |by |during |for )((?:late |early )?)(`+monthPat+`)`, func(g []string, said time.Time) string {
+	rule(digits, `(?:in|since|until|till|by|during|of|back in|around) ((?:19|20)\d\d)`, func(g []string, _ time.Time) string { return g[0] }),
+	rule(months, `(?:in |this |late |early |since |until |by |during |for )((?:late |early )?)(`+monthPat+`)`, func(g []string, said time.Time) string {
 		return bareMonth(g[1], said, 0)
 	}),
-	rule(`(last|next) (`+monthPat+`)`, func(g []string, said time.Time) string {
+	rule(months, `(last|next) (`+monthPat+`)`, func(g []string, said time.Time) string {
 		return bareMonth(g[1], said, sign(g[0]))
 	}),
-	rule(`(?:on |for |by )?the (\d{1,2})(?:st|nd|rd|th)`, func(g []string, said time.Time) string {
+	rule(digits, `(?:on |for |by )?the (\d{1,2})(?:st|nd|rd|th)`, func(g []string, said time.Time) string {
 		return dayOfMonth(g[0], said)
 	}),
-	{regexp.MustCompile(`(?i)\b(?:recently|lately|the other (?:day|night|week|weekend))\b`), func(_ []string, said time.Time) string {
+	{regexp.MustCompile(`(?i)\b(?:recently|lately|the other (?:day|night|week|weekend))\b`), recent, func(_ []string, said time.Time) string {
 		return "shortly before " + Day(said)
 	}, true},
-	rule(`the day before yesterday`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, -2)) }),
-	rule(`the day after tomorrow`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, 2)) }),
-	rule(`(?:yesterday|last night|last evening)`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, -1)) }),
-	rule(`tomorrow`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, 1)) }),
-	rule(`(?:today|tonight|this (?:morning|afternoon|evening)|earlier today)`, func(_ []string, said time.Time) string { return Day(said) }),
-	rule(`(last|this past|past|previous|next|this coming|this|on) (`+weekdayPat+`)(?: (?:night|morning|evening|afternoon))?`, weekdayRule),
-	rule(`(last|this past|the past|past|previous|the previous|next|this coming|the coming|this|over the|the) (weekend|week|month|year|day)`, unitRule),
-	rule(`(last|this past|past|next|this coming|this) (`+seasonPat+`)`, seasonRule),
-	rule(`(`+numberPat+`) `+unitPat+`s? (ago|back|earlier|before|from now|later)`, distanceRule),
-	rule(`in (`+numberPat+`) `+unitPat+`s?`, func(g []string, said time.Time) string {
+	rule([]string{"yesterday"}, `the day before yesterday`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, -2)) }),
+	rule([]string{"tomorrow"}, `the day after tomorrow`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, 2)) }),
+	rule([]string{"yesterday", "last night", "last evening"}, `(?:yesterday|last night|last evening)`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, -1)) }),
+	rule([]string{"tomorrow"}, `tomorrow`, func(_ []string, said time.Time) string { return Day(said.AddDate(0, 0, 1)) }),
+	rule([]string{"today", "tonight", "this "}, `(?:today|tonight|this (?:morning|afternoon|evening)|earlier today)`, func(_ []string, said time.Time) string { return Day(said) }),
+	rule(weekdays, `(last|this past|past|previous|next|this coming|this|on) (`+weekdayPat+`)(?: (?:night|morning|evening|afternoon))?`, weekdayRule),
+	rule(units, `(last|this past|the past|past|previous|the previous|next|this coming|the coming|this|over the|the) (weekend|week|month|year|day)`, unitRule),
+	rule(seasons, `(last|this past|past|next|this coming|this) (`+seasonPat+`)`, seasonRule),
+	rule([]string{"ago", "back", "earlier", "before", "from now", "later"}, `(`+numberPat+`) `+unitPat+`s? (ago|back|earlier|before|from now|later)`, distanceRule),
+	rule(units, `in (`+numberPat+`) `+unitPat+`s?`, func(g []string, said time.Time) string {
 		return distanceRule([]string{g[0], g[1], "later"}, said)
 	}),
-	rule(`(?:in|over|during|for) the (last|past|next|coming) (`+numberPat+`) `+unitPat+`s?`, func(g []string, said time.Time) string {
+	rule([]string{"the last", "the past", "the next", "the coming"}, `(?:in|over|during|for) the (last|past|next|coming) (`+numberPat+`) `+unitPat+`s?`, func(g []string, said time.Time) string {
 		return "the " + g[1] + " " + g[2] + "s " + beforeAfter(sign(g[0])) + " " + Day(said)
 	}),
-	rule(`(?:for |about |almost |over )?(`+numberPat+`) (month|year)s?(?: now| already)?`, durationRule),
-	rule(`((?:1[5-9]|20)\d\d)`, func(g []string, _ time.Time) string { return g[0] }),
+	rule([]string{"month", "year"}, `(?:for |about |almost |over )?(`+numberPat+`) (month|year)s?(?: now| already)?`, durationRule),
+	rule(digits, `((?:1[5-9]|20)\d\d)`, func(g []string, _ time.Time) string { return g[0] }),
 }
 
 // FindDates returns the date expressions of text in order, without overlaps.
 func FindDates(text string) []DateExpr {
 	var found []DateExpr
+	lower := strings.ToLower(text)
 	for i := range dateRules {
 		r := &dateRules[i]
+		if !r.mayOccur(lower) {
+			continue
+		}
 		for _, m := range r.re.FindAllStringSubmatchIndex(text, -1) {
 			e := DateExpr{Text: text[m[0]:m[1]], Start: m[0], End: m[1], rule: r}
 			if slices.ContainsFunc(found, func(f DateExpr) bool { return e.Start < f.End && f.Start < e.End }) {

@@ -2,6 +2,7 @@ package lingua
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -104,6 +105,32 @@ func TestParseTime(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("ParseTime(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// What a rule finds holds one of the words without which it is not tried.
+func TestRulesFindNothingWithoutTheirWords(t *testing.T) {
+	var text []string
+	for _, a := range []string{"", "in", "on", "the", "last", "next", "this", "past", "over the", "two", "a couple of", "the last three", "31st of", "back in", "late"} {
+		for _, b := range []string{"May", "AUG 3rd, 2021", "2019", "2021-03-04", "the other day", "lately", "Yesterday", "the day after tomorrow", "tonight", "Fri night", "Sunday",
+			"weekend", "days", "months now", "years ago", "weeks later", "evening", "winter", "12th", "May 2019",
+			"the day before yesterday", "two weeks", "the last three months"} {
+			text = append(text, a+" "+b)
+		}
+	}
+	for i := range dateRules {
+		r, found := &dateRules[i], 0
+		for _, s := range text {
+			if r.re.MatchString(s) {
+				found++
+				if !r.mayOccur(strings.ToLower(s)) {
+					t.Errorf("%s is in %q, and would not be looked for", r.re, s)
+				}
+			}
+		}
+		if found == 0 {
+			t.Errorf("nothing here tries %s", r.re)
 		}
 	}
 }
