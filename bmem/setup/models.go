@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -96,8 +97,8 @@ func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 type whereabouts struct{ name, path, endpoint string }
 
 func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
-	if i := strings.LastIndex(name, "@http"); i > 0 {
-		return whereabouts{name: name[:i], endpoint: name[i+1:]}, nil
+	if model, url, ok := cutEndpoint(name); ok {
+		return whereabouts{name: model, endpoint: url}, nil
 	}
 	if len(sys.spec.Endpoints) > 0 {
 		return whereabouts{name: name}, nil
@@ -132,6 +133,30 @@ func (sys *System) base(w whereabouts) (llm.Client, error) {
 		config.Endpoints = append(config.Endpoints, openai.Endpoint{BaseURL: url, KeyEnv: sys.spec.KeyEnv})
 	}
 	return openai.New(config)
+}
+
+// cutEndpoint splits NAME@URL.
+func cutEndpoint(s string) (name, url string, ok bool) {
+	i := strings.LastIndex(s, "@http")
+	if i <= 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func (s Spec) endpointEmbedder(ctx context.Context) (embed.Embedder, error) {
+	name, url, ok := cutEndpoint(s.Embedder)
+	if !ok {
+		return nil, fmt.Errorf("embedder %q: want NAME@URL, the model's name and the base URL of its endpoint", s.Embedder)
+	}
+	client, err := openai.New(openai.Config{Model: name, Endpoints: []openai.Endpoint{{BaseURL: url, KeyEnv: s.KeyEnv}}})
+	if err != nil {
+		return nil, fmt.Errorf("embedder: %w", err)
+	}
+	return embed.NewOpenAI(ctx, url, name, func(ctx context.Context, texts []string) ([][]float32, error) {
+		vectors, _, err := client.Embeddings(ctx, name, texts)
+		return vectors, err
+	})
 }
 
 func (sys *System) choose(ctx context.Context, name string) (models.Model, error) {

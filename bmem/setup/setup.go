@@ -40,6 +40,9 @@ type Spec struct {
 	// names the environment variables with their keys, each used at every endpoint.
 	Endpoints []string
 	KeyEnv    []string
+	// Embedder is NAME@URL, an embedding model at the endpoint of that base URL, called with the keys of KeyEnv; "" means the
+	// one on this machine, Embedder. Chunks are measured with that one's tokenizer in both cases.
+	Embedder string
 	// Prices is a file of prices over the built-in ones. AllowUnpriced lets a model without a price count as free.
 	Prices        string
 	AllowUnpriced bool
@@ -140,11 +143,17 @@ func (sys *System) open(ctx context.Context, log *slog.Logger) error {
 	}
 	sys.onClose(func() error { sys.backend.Finalize(); return nil })
 	sys.Backend = string(sys.backend.Kind)
-	embedder, err := embed.OpenMiniLM(embedderDir, sys.backend)
+	minilm, err := embed.OpenMiniLM(embedderDir, sys.backend)
 	if err != nil {
 		return err
 	}
-	sys.onClose(embedder.Close)
+	sys.onClose(minilm.Close)
+	var embedder embed.Embedder = minilm
+	if s.Embedder != "" {
+		if embedder, err = s.endpointEmbedder(ctx); err != nil {
+			return err
+		}
+	}
 	sys.EmbedderID = embedder.ID()
 
 	if err := sys.openMoney(filepath.Join(dir, "replies.db")); err != nil {
@@ -166,7 +175,7 @@ func (sys *System) open(ctx context.Context, log *slog.Logger) error {
 		}
 		sys.Roles[role], clients[role] = m, m.Client
 	}
-	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, "memory.db"), Embedder: embedder, Tokenizer: embedder,
+	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, "memory.db"), Embedder: embedder, Tokenizer: minilm,
 		Client: sys.Client, Models: clients, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err

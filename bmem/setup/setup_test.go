@@ -127,6 +127,7 @@ func TestOpenWithRoles(t *testing.T) {
 	for change, want := range map[string]func(*Spec){
 		`no role "smal"`:          func(s *Spec) { s.Roles = map[string]string{"smal": "x"} },
 		`in the role "tiny"`:      func(s *Spec) { s.Tiers = filepath.Join("testdata", "tiny.yaml") },
+		`want NAME@URL`:           func(s *Spec) { s.Embedder = "some-embedder" },
 		`did you mean "capacity"`: func(s *Spec) { s.Tiers = "capacty" },
 	} {
 		bad := spec
@@ -135,5 +136,37 @@ func TestOpenWithRoles(t *testing.T) {
 		if _, err := Open(ctx, bad, quiet); err == nil || !strings.Contains(err.Error(), change) {
 			t.Errorf("error %v, want one with %q", err, change)
 		}
+	}
+}
+
+// Vectors come from the endpoint that is named, once for a text.
+func TestOpenWithEndpointEmbedder(t *testing.T) {
+	ctx := context.Background()
+	modelstest.Path(t, Embedder)
+	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Bern" }})
+	defer server.Close()
+	spec := Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
+		Embedder: "some-embedder@" + server.URL()}
+	var embedded [2]int
+	for i := range embedded {
+		sys, err := Open(ctx, spec, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(sys.EmbedderID, "some-embedder") {
+			t.Errorf("embedder %s", sys.EmbedderID)
+		}
+		before := server.Count()
+		err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		embedded[i] = server.Count() - before
+		if err := sys.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if embedded[0] == 0 || embedded[1] != 0 {
+		t.Errorf("the history was embedded by %d calls, then by %d; want some, then none", embedded[0], embedded[1])
 	}
 }
