@@ -18,7 +18,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./t
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-pipeline clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -72,6 +72,9 @@ bench-llm: setup $(BENCH)/.stamp ## our prefill and decoding over llama.cpp's
 	  echo "building llama.cpp, which takes some 20 minutes and needs cmake and g++"; \
 	  $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check llama-cpp-python==0.3.36; }
 	$(BENCH)/bin/python scripts/bench_llm.py
+
+bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
+	$(GO) test ./experiments -run - -bench Pipeline -benchtime 1x
 
 clean: ## remove what setup and runs made here; the models' cache stays
 	rm -rf $(VENV) bin runs
