@@ -66,14 +66,16 @@ type kind struct {
 	name string
 	// template names the prompt for an answer, without its extension.
 	template func(Answer) string
+	// json says that the reply is to be a JSON object.
+	json bool
 	// read finds the verdict in a reply.
 	read func(reply string) (score float64, explanation string, ok bool)
 }
 
 var kinds = []kind{
-	{Paper, func(Answer) string { return Paper }, readScore},
-	{LongMemEval, longMemEvalTemplate, readYesNo},
-	{Mem0, func(Answer) string { return Mem0 }, readLabel},
+	{Paper, func(Answer) string { return Paper }, true, readScore},
+	{LongMemEval, longMemEvalTemplate, false, readYesNo},
+	{Mem0, func(Answer) string { return Mem0 }, true, readLabel},
 }
 
 // longMemEvalTemplate chooses among the five prompts. Types that LongMemEval does not have get the plain one.
@@ -129,7 +131,7 @@ func (j *Judge) Judge(ctx context.Context, a Answer) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, fmt.Errorf("judge %s: %w", j.name, err)
 	}
-	resp, err := j.client.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: llm.User, Content: text}}})
+	resp, err := j.client.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: llm.User, Content: text}}, JSON: j.json})
 	v := Verdict{Reply: resp.Text, Usage: resp.Usage}
 	if err != nil {
 		return v, fmt.Errorf("judge %s: asking %s: %w", j.name, j.client.Model(), err)

@@ -17,6 +17,9 @@ func asks(t *testing.T, name string, a Answer) string {
 	var sent string
 	client := &llmtest.Client{Reply: func(_ context.Context, req llm.Request) (string, error) {
 		sent = req.Messages[0].Content
+		if req.JSON != strings.Contains(sent, "JSON object") {
+			t.Errorf("JSON asked for: %v, by the prompt %q", req.JSON, sent)
+		}
 		return "yes", nil
 	}}
 	j, err := New(name, client)
