@@ -15,7 +15,7 @@ type System struct {
 	LanguageModel
 	// Roles are the models that tiers ask beside the answering one.
 	Roles    map[string]LanguageModel `json:"roles,omitempty"`
-	Embedder string           `json:"embedder"`
+	Embedder string                   `json:"embedder"`
 	// Prompts is the hash of all prompts.
 	Prompts string `json:"prompts"`
 	// Options are settings of the tiers that differ from their defaults.

@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -86,6 +87,8 @@ type rig struct {
 	timeout time.Duration
 	limit   float64 // dollars; 0 means none
 	retry   llm.Retry
+	// chunkTokens is the size of chunks; 0 means 40.
+	chunkTokens int
 }
 
 // system opens a memory over a served model, with the layers that a real run has.
@@ -109,7 +112,7 @@ func system(s rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err err
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.dir, "memory.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack, ChunkTokens: 40})
+	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.dir, "memory.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack, ChunkTokens: cmp.Or(s.chunkTokens, 40)})
 	if err != nil {
 		return nil, nil, nil, err
 	}
