@@ -32,12 +32,12 @@ type Init struct {
 
 // Network is the router's network on GoMLX, for training. One network serves all modules:
 //
-//	s = q·Wq + m·Wm + λ·wλ + b        the state: query, memory and λ
+//	s = [q, m, λ]·W + b               the state: query, memory and λ
 //	t = v·D + d                       the module, from its learned vector v
 //	h = relu(s·Es + t·Et + e)
 //	h = relu(h·F + f)
-//	logits = relu(h·A + a)·L + l      of the module's tiers
-//	value  = relu(h·C + c)·V + v₀     what the question will earn, at the first decision
+//	logits = relu(h·A + a)·L + l      of the module's tiers, by the actor
+//	value  = relu(h·C + c)·V + v₀     what the question will earn, by the critic, at the first decision
 //
 // A Network may be used by one goroutine at a time; what Portable returns by any number.
 type Network struct {
@@ -112,16 +112,13 @@ func (n *Network) fill(init Init) error {
 			modules = append(modules, orthogonal(rng, d, 1, 1)...)
 		}
 	}
-	state := orthogonal(rng, 2*d+1, h, math.Sqrt2)
 	first := orthogonal(rng, 2*h, h, math.Sqrt2)
 	for _, w := range []struct {
 		name   string
 		values []float32
 		dims   []int
 	}{
-		{"query", state[:d*h], []int{d, h}},
-		{"memory", state[d*h : 2*d*h], []int{d, h}},
-		{"lambda", state[2*d*h:], []int{1, h}},
+		{"state", orthogonal(rng, 2*d+1, h, math.Sqrt2), []int{2*d + 1, h}}, // query, memory, λ
 		{"state_bias", nil, []int{h}},
 		{"modules", modules, []int{len(s.Modules), d}},
 		{"describe", orthogonal(rng, d, h, math.Sqrt2), []int{d, h}},
@@ -131,12 +128,10 @@ func (n *Network) fill(init Init) error {
 		{"first_bias", nil, []int{h}},
 		{"second", orthogonal(rng, h, h, math.Sqrt2), []int{h, h}},
 		{"second_bias", nil, []int{h}},
-		{"actor", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
-		{"actor_bias", nil, []int{a}},
+		{"heads", beside(orthogonal(rng, h, a, math.Sqrt2), orthogonal(rng, h, a, math.Sqrt2), a), []int{h, 2 * a}}, // actor, critic
+		{"heads_bias", nil, []int{2 * a}},
 		{"logits", orthogonal(rng, a, s.tiers(), init.ActorGain), []int{a, s.tiers()}},
 		{"logits_bias", nil, []int{s.tiers()}},
-		{"critic", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
-		{"critic_bias", nil, []int{a}},
 		{"value", orthogonal(rng, a, 1, init.CriticGain), []int{a, 1}},
 		{"value_bias", nil, []int{1}},
 	} {
@@ -179,6 +174,15 @@ func orthogonal(rng *rand.Rand, rows, cols int, gain float64) []float32 {
 	return out
 }
 
+// beside joins the rows of two matrices of so many columns.
+func beside(a, b []float32, columns int) []float32 {
+	var out []float32
+	for i := 0; i < len(a); i += columns {
+		out = append(append(out, a[i:i+columns]...), b[i:i+columns]...)
+	}
+	return out
+}
+
 // weight returns a weight in a graph.
 func (n *Network) weight(g *Graph, name string) *Node {
 	return n.store.GetVariable(root + name).NodeValue(g)
@@ -190,19 +194,23 @@ func (n *Network) linear(x *Node, name string) *Node {
 	return Add(MatMul(x, n.weight(x.Graph(), name)), ExpandLeftToRank(b, 2))
 }
 
-func relu(x *Node) *Node { return MaxScalar(x, 0) }
+// relu has a cheaper gradient than a maximum, which would be taken of the zeros too.
+func relu(x *Node) *Node {
+	return Where(GreaterThan(x, ScalarZero(x.Graph(), x.DType())), x, ZerosLike(x))
+}
 
 // forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
 // query [B, dim], memory [states, B, dim], lambda [B, 1].
 func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
 	g, s := query.Graph(), n.shape
 	batch, states, h := query.Shape().Dimensions[0], s.states(), s.Hidden
-	// Each memory and each query is projected once, however many modules look at it.
-	common := Add(MatMul(query, n.weight(g, "query")), Mul(lambda, n.weight(g, "lambda")))
-	common = Add(common, ExpandLeftToRank(n.weight(g, "state_bias"), 2))
-	state := MatMul(Reshape(memory, states*batch, s.Dim), n.weight(g, "memory"))
-	state = Add(Reshape(state, states, batch, h), BroadcastToDims(InsertAxes(common, 0), states, batch, h))
-	state = Reshape(MatMul(Reshape(state, states*batch, h), n.weight(g, "first_state")), states, batch, h)
+	// Each memory is projected once, however many modules look at it, and so is each module.
+	every := func(x *Node, width int) *Node { // [B, width] → [states, B, width]
+		return BroadcastToDims(InsertAxes(x, 0), states, batch, width)
+	}
+	state := Concatenate([]*Node{every(query, s.Dim), memory, every(lambda, 1)}, 2)
+	state = MatMul(n.linear(Reshape(state, states*batch, 2*s.Dim+1), "state"), n.weight(g, "first_state"))
+	state = Reshape(state, states, batch, h)
 	module := MatMul(n.linear(n.weight(g, "modules"), "describe"), n.weight(g, "first_module"))
 	module = Add(module, ExpandLeftToRank(n.weight(g, "first_bias"), 2))
 
@@ -211,9 +219,11 @@ func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
 		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
 	}
 	hidden := relu(n.linear(relu(Concatenate(parts, 0)), "second"))
-	logits = n.linear(relu(n.linear(hidden, "actor")), "logits")
+	// One product for both heads is quicker than a small one for the critic's few rows.
+	heads := relu(n.linear(hidden, "heads"))
+	logits = n.linear(Slice(heads, AxisRange(), AxisRange(0, s.Actor)), "logits")
 	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), n.mask(g))
-	value = n.linear(relu(n.linear(Slice(hidden, AxisRange(0, batch)), "critic")), "value")
+	value = n.linear(Slice(heads, AxisRange(0, batch), AxisRange(s.Actor)), "value")
 	return logits, Reshape(value, batch)
 }
 
@@ -268,15 +278,17 @@ func call(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
 	return flat, err
 }
 
-// folded builds the tensors of portable.Weights that differ from the network's own: what is linear in a row is
-// multiplied out, in float64.
+// folded builds the tensors of portable.Weights, in their order: what is linear in a row is multiplied out, in float64.
 func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
 	w := func(name string) *Node { return ConvertDType(n.weight(g, name), dtypes.Float64) }
 	row := func(name string) *Node { return InsertAxes(w(name), 0) }
 	first := w("first_state")
 	module := MatMul(Add(MatMul(w("modules"), w("describe")), row("describe_bias")), w("first_module"))
 	module = Add(module, Add(MatMul(row("state_bias"), first), row("first_bias")))
-	out := []*Node{MatMul(w("query"), first), MatMul(w("memory"), first), MatMul(w("lambda"), first), module}
+	state, d := MatMul(w("state"), first), n.shape.Dim
+	actor := AxisRange(0, n.shape.Actor)
+	out := []*Node{Slice(state, AxisRange(0, d)), Slice(state, AxisRange(d, 2*d)), Slice(state, AxisElem(2*d)), module,
+		w("second"), w("second_bias"), Slice(w("heads"), AxisRange(), actor), Slice(w("heads_bias"), actor), w("logits"), w("logits_bias")}
 	for i := range out {
 		out[i] = ConvertDType(out[i], dtypes.Float32)
 	}
@@ -291,19 +303,8 @@ func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
 	if err != nil {
 		return fail(err)
 	}
-	w := portable.Weights{Query: flat[0], Memory: flat[1], Lambda: flat[2], Module: flat[3]}
-	for name, to := range map[string]*[]float32{
-		"second": &w.Encoder, "second_bias": &w.EncoderBias, "actor": &w.Actor, "actor_bias": &w.ActorBias,
-		"logits": &w.Logits, "logits_bias": &w.LogitsBias,
-	} {
-		v, err := n.store.GetVariable(root + name).Value()
-		if err != nil {
-			return fail(err)
-		}
-		if *to, err = tensors.CopyFlatData[float32](v); err != nil {
-			return fail(err)
-		}
-	}
+	w := portable.Weights{Query: flat[0], Memory: flat[1], Lambda: flat[2], Module: flat[3], Encoder: flat[4], EncoderBias: flat[5],
+		Actor: flat[6], ActorBias: flat[7], Logits: flat[8], LogitsBias: flat[9]}
 	r, err := portable.New(portable.Info{Dim: n.shape.Dim, Embedder: n.shape.Embedder, Modules: n.shape.Modules, Lambda: lambda}, w)
 	if err != nil {
 		return fail(err)

@@ -70,15 +70,15 @@ def update(net, optimizer, batch, places, cfg):
     }
 
 
-def weights(net, dim, hidden):
+def weights(net, hidden):
     """The parameters under the names and in the layout [in, out] of the Go network."""
-    p, e = net.proj.weight.T, net.encoder[0].weight.T
+    e = net.encoder[0].weight.T
     out = {
-        "query": p[:dim], "memory": p[dim : 2 * dim], "lambda": p[2 * dim :], "state_bias": net.proj.bias, "modules": net.modules_,
+        "state": net.proj.weight.T, "state_bias": net.proj.bias, "modules": net.modules_,
         "describe": net.describe.weight.T, "describe_bias": net.describe.bias, "first_state": e[:hidden], "first_module": e[hidden:],
         "first_bias": net.encoder[0].bias, "second": net.encoder[2].weight.T, "second_bias": net.encoder[2].bias,
-        "actor": net.actor[0].weight.T, "actor_bias": net.actor[0].bias, "logits": net.actor[2].weight.T, "logits_bias": net.actor[2].bias,
-        "critic": net.critic[0].weight.T, "critic_bias": net.critic[0].bias, "value": net.critic[2].weight.T, "value_bias": net.critic[2].bias,
+        "heads": torch.cat([net.actor[0].weight, net.critic[0].weight]).T, "heads_bias": torch.cat([net.actor[0].bias, net.critic[0].bias]),
+        "logits": net.actor[2].weight.T, "logits_bias": net.actor[2].bias, "value": net.critic[2].weight.T, "value_bias": net.critic[2].bias,
     }
     return {k: v.detach().flatten().tolist() for k, v in out.items()}
 
@@ -113,7 +113,7 @@ def case(name, seed, **changes):
     batch["log_probs"][3] -= 11
     batch["values"] += 0.4 * torch.randn(n)
     optimizer = torch.optim.Adam(net.parameters(), lr=cfg["learning_rate"], eps=cfg["adam_epsilon"])
-    start, steps = weights(net, dim, hidden), []
+    start, steps = weights(net, hidden), []
     for _ in range(3):
         order = torch.randperm(n)
         for places in (order[:5], order[5:9]):  # the second has fewer rows than a minibatch
@@ -121,7 +121,7 @@ def case(name, seed, **changes):
             steps.append({"places": places.tolist(), "report": {k: v.item() for k, v in report.items()}})
     return {
         "name": name, "dim": dim, "hidden": hidden, "actor": actor, "minibatch": 5, "tiers": tiers, "states": states,
-        "config": {k: v for k, v in cfg.items() if k != "states"}, "start": start, "steps": steps, "end": weights(net, dim, hidden),
+        "config": {k: v for k, v in cfg.items() if k != "states"}, "start": start, "steps": steps, "end": weights(net, hidden),
         "batch": {k: batch[k].flatten().tolist() for k in ("query", "memories", "lambda", "returns", "choices", "log_probs", "values")},
     }
 
