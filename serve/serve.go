@@ -117,14 +117,14 @@ func New(config Config) (*Server, error) {
 // Models returns the names of what is served.
 func (s *Server) Models() []string { return slices.Clone(s.names) }
 
-// Listen listens on addr (host:port; port 0 takes a free one). Without a token it refuses every address that other machines
-// could reach.
-func (s *Server) Listen(addr string) (net.Listener, error) {
+// Listen listens on addr (host:port; port 0 takes a free one) for a server with the given token. Without one it refuses
+// every address that other machines could reach.
+func Listen(addr, token string) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("serve on %s: %w", addr, err)
 	}
-	if !tcp.IP.IsLoopback() && s.config.Token == "" { // no host at all means every interface
+	if !tcp.IP.IsLoopback() && token == "" { // no host at all means every interface
 		return nil, fmt.Errorf("serve on %s: other machines can reach this address, so a bearer token is needed: set %s to a secret (such as the output of `openssl rand -hex 32`), or serve on 127.0.0.1", addr, EnvToken)
 	}
 	ln, err := net.ListenTCP("tcp", tcp)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -44,6 +45,11 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			config.Log = newLog(cmd.ErrOrStderr(), asJSON, verbose)
 			config.Token = os.Getenv(serve.EnvToken)
+			ln, err := serve.Listen(addr, config.Token) // before anything slow
+			if err != nil {
+				return err
+			}
+			defer ln.Close()
 			local, err := openLocal(cmd.Context(), spec, names, config.Log)
 			if err != nil {
 				return err
@@ -54,10 +60,6 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 			if err != nil {
 				return err
 			}
-			ln, err := server.Listen(addr)
-			if err != nil {
-				return err
-			}
 			url := "http://" + ln.Addr().String() + "/v1"
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), map[string]any{"url": url, "models": server.Models()})
@@ -65,7 +67,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s at %s\n", strings.Join(server.Models(), ", "), url)
 			}
 			if err != nil {
-				return errors.Join(err, ln.Close())
+				return err
 			}
 			return server.Serve(cmd.Context(), ln)
 		},
@@ -162,6 +164,7 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 			return nil, err
 		}
 	}
+	defer debug.FreeOSMemory() // loading leaves much behind
 	if missing != nil {
 		log.Warn("no embeddings are served", "why", missing)
 		return l, nil

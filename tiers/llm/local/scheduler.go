@@ -14,11 +14,11 @@ var ErrClosed = errors.New("local model is closed")
 
 // Stats counts what a model has computed since it was opened.
 type Stats struct {
-	Prefilled int     // prompt tokens computed
-	Reused    int     // prompt tokens whose keys and values were in the prefix cache
-	Decoded   int     // reply tokens computed
-	Scored    int     // tokens whose log-probability was computed
-	Shapes    []Shape // decoder programs compiled so far
+	Prefilled int     `json:"prefilled"` // prompt tokens computed
+	Reused    int     `json:"reused"`    // prompt tokens whose keys and values were in the prefix cache
+	Decoded   int     `json:"decoded"`   // reply tokens computed
+	Scored    int     `json:"scored"`    // tokens whose log-probability was computed
+	Shapes    []Shape `json:"shapes"`    // decoder programs compiled so far
 }
 
 // scheduler batches requests: it computes prompts in chunks, several short ones together, and decodes all running replies

@@ -3,7 +3,11 @@ package local
 import "slices"
 
 // Shape is the size of a compiled decoder program: S tokens for each of B sequences with a cache of T positions.
-type Shape struct{ B, S, T int }
+type Shape struct {
+	B int `json:"sequences"`
+	S int `json:"tokens"`
+	T int `json:"cache"`
+}
 
 // The shapes of prefill: one long prompt at a time, a short rest of one, or many short ones together.
 const (

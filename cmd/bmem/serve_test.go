@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	goopenai "github.com/sashabaranov/go-openai"
+
+	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/serve"
+	"github.com/budgetmem/budgetmem/tiers/llm/local"
+)
+
+func TestServeRefuses(t *testing.T) {
+	t.Setenv(models.EnvDir, t.TempDir())
+	t.Setenv(serve.EnvToken, "")
+	for want, args := range map[string]string{
+		serve.EnvToken:                 "serve --addr 0.0.0.0:0 --model smollm2-135m-instruct",
+		"missing port":                 "serve --addr localhost",
+		"bmem models pull smollm2-135": "serve --addr 127.0.0.1:0 --model smollm2-135m-instruct",
+		"smollm2-135m-instruct":        "serve --addr 127.0.0.1:0 --model smollm2",
+		"no such file":                 "serve --addr 127.0.0.1:0 --backend go --model nowhere.gguf",
+	} {
+		if _, err := runVerb(t, "", strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("bmem %s: %v, want %q", args, err, want)
+		}
+	}
+}
+
+// A whole server: it says where it is, finishes what is in flight when it is told to stop, and ends well.
+func TestServeStops(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads real models")
+	}
+	const model = "smollm2-135m-instruct"
+	modelstest.Path(t, model)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	root := newRoot()
+	out, w := io.Pipe()
+	root.SetArgs([]string{"serve", "--addr", "127.0.0.1:0", "--model", model, "--json"})
+	root.SetOut(w)
+	root.SetErr(io.Discard)
+	ended := make(chan error, 1)
+	go func() {
+		err := root.ExecuteContext(ctx)
+		w.CloseWithError(errors.Join(io.EOF, err))
+		ended <- err
+	}()
+	var ready struct {
+		URL    string   `json:"url"`
+		Models []string `json:"models"`
+	}
+	if err := json.NewDecoder(out).Decode(&ready); err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, out)
+	if ready.Models[0] != model {
+		t.Errorf("serving %q", ready.Models)
+	}
+	config := goopenai.DefaultConfig("none")
+	config.BaseURL = ready.URL
+	stream, err := goopenai.NewClientWithConfig(config).CreateChatCompletionStream(t.Context(), goopenai.ChatCompletionRequest{
+		Model: model, MaxTokens: 40, Messages: []goopenai.ChatCompletionMessage{{Role: "user", Content: "Tell me a story about a pear."}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	pieces, finish := 0, ""
+	for {
+		c, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if pieces++; pieces == 3 {
+			stop()
+		}
+		finish = string(c.Choices[0].FinishReason)
+	}
+	if pieces < 20 || finish != "length" {
+		t.Errorf("the reply in flight ended with %q after %d pieces", finish, pieces)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the server ended with %v", err)
+	}
+}
+
+func TestPrintServer(t *testing.T) {
+	var out bytes.Buffer
+	printServer(&out, serve.Health{Status: "ok", Queue: serve.Queue{Depth: 2}, Memory: serve.Memory{Resident: 3e9}, Models: []serve.Model{
+		{Name: "m", Kind: "chat", Computed: &local.Stats{Shapes: []local.Shape{{B: 1, S: 256, T: 512}, {B: 16, S: 1, T: 1536}}}}, {Name: "e", Kind: "embedding"}}})
+	for _, want := range []string{"2 requests in work, 3.0 GB", "chat m; compiled for 1×256/512 16×1/1536", "embedding e\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
