@@ -18,7 +18,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./t
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-pipeline clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-serve check-openai soak-serve bench-pipeline clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +55,7 @@ check: ## form and vet
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed
+	$(GO) test -race $(NOCHECKPTR) -short ./serve
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(GO) $(FUZZTIME)
@@ -67,14 +68,26 @@ $(BENCH)/.stamp: $(VENV)/.stamp requirements-bench.txt
 bench-embed: setup $(BENCH)/.stamp ## our embedding throughput over onnxruntime's
 	$(BENCH)/bin/python scripts/bench_embed.py
 
-bench-llm: setup $(BENCH)/.stamp ## our prefill and decoding over llama.cpp's
-	@$(BENCH)/bin/python -c 'import llama_cpp' 2>/dev/null || { \
+LLAMA_CPP = $(BENCH)/bin/python -c 'import llama_cpp' 2>/dev/null || { \
 	  echo "building llama.cpp, which takes some 20 minutes and needs cmake and g++"; \
 	  $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check llama-cpp-python==0.3.36; }
+
+bench-llm: setup $(BENCH)/.stamp ## our prefill and decoding over llama.cpp's
+	@$(LLAMA_CPP)
 	$(BENCH)/bin/python scripts/bench_llm.py
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments -run - -bench Pipeline -benchtime 1x
+
+bench-serve: setup $(BENCH)/.stamp ## our server's throughput over llama.cpp's, 16 clients
+	@$(LLAMA_CPP)
+	$(BENCH)/bin/python scripts/bench_serve.py
+
+check-openai: setup $(BENCH)/.stamp ## the official Python client against our server
+	$(GO) test -count 1 -run PythonClient -v ./serve
+
+soak-serve: setup ## 64 clients for five minutes: no error, no growing memory
+	$(PYTHON) scripts/soak_serve.py
 
 clean: ## remove what setup and runs made here; the models' cache stays
 	rm -rf $(VENV) bin runs
