@@ -69,7 +69,7 @@ func play(ctx context.Context, env Environment, questions []int, inFlight int, p
 			}
 			o, err := env.Play(ctx, q, policy(n))
 			switch {
-			case err == nil && (math.IsNaN(o.Score) || math.IsInf(o.Score, 0) || !(o.Dollars >= 0) || math.IsInf(o.Dollars, 0)):
+			case err == nil && !o.valid():
 				return fmt.Errorf("play question %d: score %v at %v dollars is no outcome", q, o.Score, o.Dollars)
 			case err == nil:
 				r.Outcomes[n] = o

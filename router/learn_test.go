@@ -105,33 +105,17 @@ func (c *clusters) Play(ctx context.Context, i int, p Policy) (Outcome, error) {
 	return c.outcome(i, choices), nil
 }
 
-// each calls f with every combination of tiers.
-func (s Space) each(f func(choices []int)) {
-	choices := make([]int, len(s))
-	for {
-		f(choices)
-		m := len(s) - 1
-		for m >= 0 && choices[m] == len(s[m].Tiers)-1 {
-			choices[m] = 0
-			m--
-		}
-		if m < 0 {
-			return
-		}
-		choices[m]++
-	}
-}
-
 // oracle is the mean over questions of the best return at λ, and static the best mean of one combination for all.
 func (c *clusters) oracle(r *Reward, lambda float64) (oracle, static float64) {
-	totals := map[string]float64{}
+	totals := map[int]float64{}
 	for q := range c.n {
 		best := -1.0
-		c.shape.Modules.each(func(choices []int) {
+		all, _ := c.shape.Modules.combinations()
+		for i, choices := range all {
 			value := r.Return(c.outcome(q, choices), lambda)
 			best = max(best, value)
-			totals[fmt.Sprint(choices)] += value
-		})
+			totals[i] += value
+		}
 		oracle += best / float64(c.n)
 	}
 	for _, total := range totals {

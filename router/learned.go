@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/budgetmem/budgetmem/router/portable"
@@ -25,6 +26,24 @@ func NewLearned(r *portable.Router, space Space, lambda float64) (*Learned, erro
 	}
 	l := &Learned{router: r, deciders: &sync.Pool{New: func() any { return r.NewDecider() }}}
 	return l.At(lambda)
+}
+
+// openLearned reads FILE or FILE@λ. What follows the last @ is part of the file's name if it is no number.
+func openLearned(spec string, space Space) (*Learned, error) {
+	file, lambda, given := spec, 0.0, false
+	if i := strings.LastIndexByte(spec, '@'); i >= 0 {
+		if l, err := strconv.ParseFloat(spec[i+1:], 64); err == nil {
+			file, lambda, given = spec[:i], l, true
+		}
+	}
+	r, err := portable.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if !given {
+		lambda = r.Info().Lambda.Min
+	}
+	return NewLearned(r, space, lambda)
 }
 
 // At returns the same router's policy at another λ, which must lie in the range that it was trained for.

@@ -278,6 +278,44 @@ func call(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
 	return flat, err
 }
 
+// agreementRows is how many made-up questions Agreement looks at.
+const agreementRows = 64
+
+// Agreement is the largest difference between the log-probabilities that an exported router and this network give to the
+// tiers of made-up questions.
+func (n *Network) Agreement(r *portable.Router) (float64, error) {
+	if info := r.Info(); info.Dim != n.shape.Dim || !n.shape.Modules.equal(info.Modules) {
+		return 0, fmt.Errorf("compare routers: one has dim %d and tiers %v, the other %d and %v", n.shape.Dim, n.shape.Modules, info.Dim, info.Modules)
+	}
+	rng := rand.New(rand.NewPCG(1, 5))
+	rows, dim, span := agreementRows, n.shape.Dim, r.Info().Lambda
+	query, memory, lambda := orthogonal(rng, rows, dim, 1), orthogonal(rng, n.shape.states()*rows, dim, 1), make([]float32, rows)
+	for i := range lambda {
+		lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
+	}
+	logProbs, _, err := n.Evaluate(query, memory, lambda)
+	if err != nil {
+		return 0, err
+	}
+	d, worst := r.NewDecider(), 0.0
+	for i := range rows {
+		// The nearest float32 of an end may lie outside.
+		if err := d.Question(query[i*dim:(i+1)*dim], min(max(float64(lambda[i]), span.Min), span.Max)); err != nil {
+			return 0, err
+		}
+		for m, state := range n.shape.States {
+			if err := d.Memory(memory[(state*rows+i)*dim : (state*rows+i+1)*dim]); err != nil {
+				return 0, err
+			}
+			at := (m*rows + i) * n.shape.tiers()
+			for t, l := range d.LogProbs(m) {
+				worst = max(worst, math.Abs(float64(l-logProbs[at+t])))
+			}
+		}
+	}
+	return worst, nil
+}
+
 // folded builds the tensors of portable.Weights, in their order: what is linear in a row is multiplied out, in float64.
 func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
 	w := func(name string) *Node { return ConvertDType(n.weight(g, name), dtypes.Float64) }

@@ -43,56 +43,71 @@ func vector(rng *rand.Rand, n int) []float32 {
 }
 
 func TestPortableAgreesWithGoMLX(t *testing.T) {
-	const b = 16
-	for _, dim := range []int{24, 384} {
-		// The gain makes tiers differ far more than fresh routers' do.
-		shape := five(dim)
-		n, err := NewNetwork(open(t), shape, Init{Seed: 3, ActorGain: 2, CriticGain: 1})
+	for _, spec := range []string{"go", "xla:cpu"} {
+		be, err := backend.Open(spec, nil)
 		if err != nil {
-			t.Fatal(err)
+			t.Log(err) // pure Go is everywhere
+			continue
 		}
-		defer n.Close()
-		rng := rand.New(rand.NewPCG(1, 1))
-		var query, memory, lambda []float32
-		for range b {
-			query = append(query, vector(rng, dim)...)
-			lambda = append(lambda, rng.Float32())
-		}
-		for range 3 * b {
-			memory = append(memory, vector(rng, dim)...)
-		}
-		logProbs, _, err := n.Evaluate(query, memory, lambda)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := n.Portable(portable.Range{Max: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := r.NewDecider()
-		worst, spread := 0.0, 0.0
-		for i := range b {
-			if err := d.Question(query[i*dim:(i+1)*dim], float64(lambda[i])); err != nil {
+		t.Cleanup(be.Finalize)
+		for _, dim := range []int{24, 384} {
+			// The gain makes tiers differ far more than a fresh router's do.
+			n, err := NewNetwork(be, five(dim), Init{Seed: 3, ActorGain: 5, CriticGain: 1})
+			if err != nil {
 				t.Fatal(err)
 			}
-			for m, state := range shape.States {
-				if err := d.Memory(memory[(state*b+i)*dim : (state*b+i+1)*dim]); err != nil {
-					t.Fatal(err)
-				}
-				got, want := d.LogProbs(m), logProbs[(m*b+i)*3:(m*b+i+1)*3]
-				for k := range got {
-					worst = max(worst, math.Abs(float64(got[k]-want[k])))
-				}
-				spread = max(spread, math.Abs(float64(got[0]-got[1])))
-				if m == 2 && (len(got) != 2 || want[2] > -1e8) {
-					t.Fatalf("the masked tier has log-probability %v of %v", want[2], got)
-				}
+			defer n.Close()
+			r, err := n.Portable(portable.Range{Max: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			worst, err := n.Agreement(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s, dim %d: log-probabilities differ by %.2g at most", spec, dim, worst)
+			if worst > 1e-5 {
+				t.Errorf("%s, dim %d: log-probabilities differ by %.2g", spec, dim, worst)
+			}
+			other, err := NewNetwork(be, five(dim), Init{Seed: 4, ActorGain: 5, CriticGain: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			if worst, err := other.Agreement(r); err != nil || worst < 0.1 {
+				t.Errorf("%s, dim %d: another network's differ by %.2g only (%v)", spec, dim, worst, err)
 			}
 		}
-		t.Logf("dim %d: log-probabilities differ by %.2g at most, tiers by %.2g", dim, worst, spread)
-		if worst > 1e-5 || spread < 0.1 {
-			t.Errorf("dim %d: log-probabilities differ by %.2g, tiers by %.2g", dim, worst, spread)
+	}
+}
+
+// A tier that a module lacks has no chance.
+func TestMask(t *testing.T) {
+	n, err := NewNetwork(open(t), five(8), Init{ActorGain: 1, CriticGain: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	rng := rand.New(rand.NewPCG(1, 1))
+	logProbs, values, err := n.Evaluate(vector(rng, 8), vector(rng, 3*8), []float32{0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m, module := range five(8).Modules {
+		sum := 0.0
+		for tier, l := range logProbs[3*m : 3*m+3] {
+			p := math.Exp(float64(l))
+			sum += p
+			if has := tier < len(module.Tiers); has != (p > 0) {
+				t.Errorf("module %s, tier %d has the chance %v", module.Name, tier, p)
+			}
 		}
+		if math.Abs(sum-1) > 1e-6 {
+			t.Errorf("module %s: the chances sum up to %v", module.Name, sum)
+		}
+	}
+	if len(values) != 1 || values[0] == 0 {
+		t.Errorf("values %v", values)
 	}
 }
 

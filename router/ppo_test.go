@@ -79,9 +79,9 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 			n := len(c.Batch.Lambda)
 			episodes := make([]episode, n)
 			for i := range episodes {
-				e := episode{query: floats(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], logProb: make([]float64, len(c.Tiers))}
+				e := episode{query: floats32(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], logProb: make([]float64, len(c.Tiers))}
 				for state := range shape.states() {
-					e.memory = append(e.memory, floats(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
+					e.memory = append(e.memory, floats32(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
 				}
 				for m := range c.Tiers {
 					e.choices = append(e.choices, c.Batch.Choices[m*n+i])
@@ -90,7 +90,7 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 				episodes[i] = e
 			}
 			b := newBatch(net.shape, episodes, c.Batch.Returns)
-			copy(b.values, floats(c.Batch.Values))
+			copy(b.values, floats32(c.Batch.Values))
 
 			worst := 0.0
 			compare := func(what string, got, want float64) {
@@ -132,12 +132,4 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 			}
 		})
 	}
-}
-
-func floats(v []float64) []float32 {
-	out := make([]float32, len(v))
-	for i, x := range v {
-		out[i] = float32(x)
-	}
-	return out
 }

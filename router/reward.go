@@ -13,6 +13,10 @@ type Outcome struct {
 	Dollars float64 `json:"dollars"`
 }
 
+func (o Outcome) valid() bool {
+	return !math.IsNaN(o.Score) && !math.IsInf(o.Score, 0) && o.Dollars >= 0 && !math.IsInf(o.Dollars, 0)
+}
+
 // How much a Reward remembers.
 const (
 	costWindow  = 2_000  // costs, for the percentiles

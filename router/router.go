@@ -57,15 +57,23 @@ func (s Space) names() string {
 	return strings.Join(out, ",")
 }
 
-// Parse reads a policy: "random", one tier for all modules ("low"), or one tier a module, separated by commas in the
-// order of the space ("low,high,mid,low,high"). The seed is that of "random".
+// Parse reads a policy: "random", one tier for all modules ("low"), one tier a module, separated by commas in the order of
+// the space ("low,high,mid,low,high"), or an exported router at a λ ("router:FILE@0.3"; without λ at the smallest that it
+// was trained for). The seed is that of "random".
 func Parse(spec string, space Space, seed int64) (Policy, error) {
 	if spec == "random" {
 		return NewRandom(space, seed), nil
 	}
+	if file, ok := strings.CutPrefix(spec, "router:"); ok {
+		p, err := openLearned(file, space)
+		if err != nil {
+			return nil, fmt.Errorf("policy %q: %w", spec, err)
+		}
+		return p, nil
+	}
 	parts := strings.Split(spec, ",")
 	if len(parts) != 1 && len(parts) != len(space) {
-		return nil, fmt.Errorf("policy %q names %d tiers; give one tier, or %d for %s, or \"random\"", spec, len(parts), len(space), space.names())
+		return nil, fmt.Errorf("policy %q names %d tiers; give one tier, or %d for %s, or \"random\", or \"router:FILE\"", spec, len(parts), len(space), space.names())
 	}
 	choice := make([]int, len(space))
 	for m := range space {

@@ -1,0 +1,335 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+	"github.com/gomlx/gomlx/ml/train/optimizer"
+	"gonum.org/v1/gonum/mat"
+)
+
+// Logged is one traced episode: what each decision looked at, what was chosen, and what came of it.
+type Logged struct {
+	// Question numbers the question; episodes of one question have the same number.
+	Question int
+	// Query [dim] and Memory, one embedding [dim] a state of the shape or nil for nothing found, are what was looked at.
+	Query  []float32
+	Memory [][]float32
+	// Choices has one tier a module.
+	Choices []int
+	Outcome Outcome
+	// Propensity is the chance that this combination of the question was traced, in (0, 1]. 0 stands for traces drawn evenly:
+	// the question's different combinations over all there are.
+	Propensity float64
+}
+
+// OfflineConfig holds the settings of learning from traces. Start from DefaultOffline: the zero value is refused.
+type OfflineConfig struct {
+	Config // of it: seed, epochs, batch, learning_rate, anneal, adam_epsilon, entropy_coef, max_grad_norm, gains, align, lambda_*
+	// MaxWeight bounds how much a traced combination's outcome corrects the prediction for it. The doubly robust correction
+	// weighs it by 1/propensity, which has no bias but much noise where few combinations are traced. 1 puts the traced
+	// outcome in the place of the prediction; with every combination traced, the predictions then do not count at all (full
+	// information). 0 learns from the predictions alone.
+	MaxWeight float64 `json:"max_weight"`
+}
+
+// DefaultOffline is the preset.
+func DefaultOffline() OfflineConfig {
+	c := Default()
+	c.Epochs, c.Batch, c.Minibatch, c.LearningRate = 40, 64, 64, 1e-3
+	return OfflineConfig{Config: c, MaxWeight: 1}
+}
+
+// startEntropy weighs the entropy at the start, when the returns are measured by their deviation; it falls geometrically to
+// entropy_coef. An exact gradient climbs so fast that without this the policy is sure of one assignment for all, where the
+// gradient vanishes, before it has learned to tell questions apart.
+const startEntropy = 0.5
+
+// maxCombinations bounds the table of outcomes; beyond it, PPO needs no table.
+const maxCombinations = 4096
+
+// LearnOffline trains the network on traces, without playing: an outcome model (a Gaussian process, see outcome.go) says what
+// every combination of tiers would have scored and cost for each traced episode, the traced outcomes correct it (doubly
+// robust, Dudík et al. 2011), and the network is trained to choose what is worth most at λ. As all outcomes are known, the
+// expected return of the network's policy and its gradient are exact: nothing is sampled but λ, once an episode and epoch.
+//
+//	maximise  Σ over episodes, combinations a:  Πₘ π(aₘ | stateₘ, λ) · (α·score(a) + λ·e(a))
+//
+// States are taken as they were traced: that an early choice changes what later modules see enters through the episodes of
+// that choice. after, if not nil, is called after each epoch with the network as it is then and the mean expected return,
+// and its error ends the training. The caller closes the network.
+func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged []Logged, cfg OfflineConfig, describe [][]float32,
+	after func(epoch int, n *Network, value float64) error) (*Network, *Reward, error) {
+	fail := func(err error) (*Network, *Reward, error) {
+		return nil, nil, fmt.Errorf("learn a router from traces: %w", err)
+	}
+	shape, err := shape.withDefaults()
+	if err != nil {
+		return fail(err)
+	}
+	if err := cfg.check(); err != nil {
+		return fail(err)
+	}
+	if !(cfg.MaxWeight >= 0) {
+		return fail(fmt.Errorf("max_weight is %v, must not be negative", cfg.MaxWeight))
+	}
+	if err := checkLogged(shape, logged); err != nil {
+		return fail(err)
+	}
+	t, err := newTable(shape, logged, cfg)
+	if err != nil {
+		return fail(err)
+	}
+	net, err := NewNetwork(be, shape, Init{Seed: cfg.Seed, ActorGain: cfg.ActorGain, CriticGain: cfg.CriticGain, Describe: describe})
+	if err != nil {
+		return fail(err)
+	}
+	if err := t.train(ctx, net, cfg, after); err != nil {
+		net.Close()
+		return fail(err)
+	}
+	return net, t.reward, nil
+}
+
+func checkLogged(shape Shape, logged []Logged) error {
+	if len(logged) < 2 {
+		return fmt.Errorf("%d traces: at least 2 are needed", len(logged))
+	}
+	for i, l := range logged {
+		bad := len(l.Query) != shape.Dim || len(l.Memory) != shape.states() || len(l.Choices) != len(shape.Modules)
+		for _, m := range l.Memory {
+			bad = bad || len(m) != 0 && len(m) != shape.Dim
+		}
+		if bad {
+			return fmt.Errorf("trace %d: query of %d numbers, %d memories, %d choices; the router has dim %d, %d states, %d modules",
+				i, len(l.Query), len(l.Memory), len(l.Choices), shape.Dim, shape.states(), len(shape.Modules))
+		}
+		for m, c := range l.Choices {
+			if c < 0 || c >= len(shape.Modules[m].Tiers) {
+				return fmt.Errorf("trace %d: module %s has no tier %d", i, shape.Modules[m].Name, c)
+			}
+		}
+		if !l.Outcome.valid() || !(l.Propensity >= 0 && l.Propensity <= 1) {
+			return fmt.Errorf("trace %d: score %v, dollars %v, propensity %v are out of range", i, l.Outcome.Score, l.Outcome.Dollars, l.Propensity)
+		}
+	}
+	return nil
+}
+
+// table holds what every combination of tiers is held to bring in the place of each traced episode.
+type table struct {
+	shape        Shape
+	logged       []Logged
+	reward       *Reward
+	unit         float64     // returns are divided by it, so that the entropy weighs the same whatever they are measured in
+	combinations [][]int     // [A][modules]
+	score        [][]float32 // [rows][A], times α
+	efficiency   [][]float32 // [rows][A]
+}
+
+func newTable(shape Shape, logged []Logged, cfg OfflineConfig) (*table, error) {
+	t := &table{shape: shape, logged: logged, reward: NewReward(cfg.Align)}
+	var err error
+	if t.combinations, err = shape.Modules.combinations(); err != nil {
+		return nil, err
+	}
+	outcomes := make([]Outcome, len(logged))
+	for i, l := range logged {
+		outcomes[i] = l.Outcome
+	}
+	t.reward.Observe(outcomes...)
+	scores, efficiencies := make([]float64, len(logged)), make([]float64, len(logged))
+	for i, l := range logged {
+		scores[i], efficiencies[i] = t.reward.Scale()*l.Outcome.Score, t.reward.Efficiency(l.Outcome.Dollars)
+	}
+	if t.unit = max(std(scores), std(efficiencies)); t.unit == 0 {
+		t.unit = 1
+	}
+	gram := grams(shape, logged)
+	if t.score, err = t.fill(gram, scores, cfg); err != nil {
+		return nil, fmt.Errorf("scores: %w", err)
+	}
+	if t.efficiency, err = t.fill(gram, efficiencies, cfg); err != nil {
+		return nil, fmt.Errorf("costs: %w", err)
+	}
+	return t, nil
+}
+
+// combinations lists all combinations of tiers.
+func (s Space) combinations() ([][]int, error) {
+	out := [][]int{nil}
+	for _, m := range s {
+		var longer [][]int
+		for _, c := range out {
+			for tier := range m.Tiers {
+				longer = append(longer, append(c[:len(c):len(c)], tier))
+			}
+		}
+		if out = longer; len(out) > maxCombinations {
+			return nil, fmt.Errorf("there are more than %d combinations of tiers", maxCombinations)
+		}
+	}
+	return out, nil
+}
+
+// key identifies a question's combination.
+func (l Logged) key() string { return fmt.Sprint(l.Question, l.Choices) }
+
+// fill predicts and corrects one value for every row and combination.
+func (t *table) fill(gram []*mat.SymDense, values []float64, cfg OfflineConfig) ([][]float32, error) {
+	m, err := fitOutcome(t.shape, t.logged, gram, values, uint64(cfg.Seed))
+	if err != nil {
+		return nil, err
+	}
+	return t.correct(m, values, cfg), nil
+}
+
+// correct returns a model's predictions for every row and combination, corrected by the rows' values.
+func (t *table) correct(m *outcomeModel, values []float64, cfg OfflineConfig) [][]float32 {
+	// All of a question's traced outcomes correct each of its rows; equal choices traced twice count by their mean.
+	rows, times, distinct := map[int][]int{}, map[string]float64{}, map[int]float64{}
+	for i, l := range t.logged {
+		rows[l.Question] = append(rows[l.Question], i)
+		if times[l.key()]++; times[l.key()] == 1 {
+			distinct[l.Question]++
+		}
+	}
+	place := map[string]int{}
+	for c, choices := range t.combinations {
+		place[fmt.Sprint(choices)] = c
+	}
+	out := make([][]float32, len(t.logged))
+	for i, l := range t.logged {
+		predicted := m.predict(i, t.combinations)
+		corrected := append([]float64(nil), predicted...)
+		for _, o := range rows[l.Question] {
+			other := t.logged[o]
+			propensity := other.Propensity
+			if propensity == 0 {
+				propensity = distinct[l.Question] / float64(len(t.combinations))
+			}
+			c := place[fmt.Sprint(other.Choices)]
+			corrected[c] += min(1/propensity, cfg.MaxWeight) / times[other.key()] * (values[o] - predicted[c])
+		}
+		out[i] = floats32(corrected)
+	}
+	return out
+}
+
+// train fits the network to the table.
+func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, after func(int, *Network, float64) error) error {
+	rate := optimizer.LearningRateVar(net.store.RootScope(), dtypes.Float32, cfg.LearningRate)
+	adam := optimizer.Adam().LearningRate(cfg.LearningRate).Betas(0.9, 0.999).Epsilon(cfg.AdamEpsilon).Done()
+	members := t.members()
+	exec, err := model.NewExec(net.be, net.store, func(sc *model.Scope, in []*Node) *Node {
+		value, entropy := t.objective(net, members, in)
+		loss := Neg(Add(value, Mul(entropy, in[5])))
+		grads := sc.BuildTrainableVariablesGradientsGraph(loss)
+		clipNorm(grads, cfg.MaxGradNorm)
+		adam.(gradientOptimizer).UpdateGraphWithGradients(sc, grads, loss.DType())
+		return value
+	})
+	if err != nil {
+		return err
+	}
+	defer exec.Finalize()
+	n := len(t.logged)
+	batches := (n + cfg.Batch - 1) / cfg.Batch
+	for epoch := range cfg.Epochs {
+		rng := rand.New(rand.NewPCG(seedOf(cfg.Seed, int64(epoch)), 4))
+		order, sum := rng.Perm(n), 0.0
+		for b := range batches {
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("epoch %d: %w", epoch, err)
+			}
+			r, done := cfg.LearningRate, float64(epoch*batches+b)/float64(cfg.Epochs*batches)
+			if cfg.Anneal {
+				r *= 1 - done
+			}
+			entropy := startEntropy * math.Pow(max(cfg.EntropyCoef, 1e-3)/startEntropy, done)
+			if err := rate.SetValue(tensors.FromScalar(float32(r))); err != nil {
+				return err
+			}
+			rows := order[b*cfg.Batch : min((b+1)*cfg.Batch, n)]
+			out, err := call(exec, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
+			if err != nil {
+				return fmt.Errorf("epoch %d: %w", epoch, err)
+			}
+			sum += float64(out[0][0]) * t.unit * float64(len(rows)) / float64(n)
+		}
+		if after != nil {
+			if err := after(epoch, net, sum); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// members is a matrix [modules·tiers, A] that has a 1 where a combination has a module's tier.
+func (t *table) members() *tensors.Tensor {
+	width, all := t.shape.tiers(), len(t.combinations)
+	flat := make([]float32, len(t.shape.Modules)*width*all)
+	for c, choices := range t.combinations {
+		for m, tier := range choices {
+			flat[(m*width+tier)*all+c] = 1
+		}
+	}
+	return tensors.FromFlatDataAndDimensions(flat, len(t.shape.Modules)*width, all)
+}
+
+// objective returns the expected return of the network's policy, by its inputs query, memory, lambda, returns [B, A] and
+// weights [B], and its joint entropy.
+func (t *table) objective(net *Network, members *tensors.Tensor, in []*Node) (value, entropy *Node) {
+	logits, _ := net.forward(in[0], in[1], in[2])
+	all := LogSoftmax(logits, -1) // [modules, B, tiers]
+	batch := in[0].Shape().Dimensions[0]
+	flat := Reshape(TransposeAllDims(all, 1, 0, 2), batch, len(t.shape.Modules)*t.shape.tiers())
+	chance := Exp(MatMul(flat, Const(all.Graph(), members))) // [B, A]
+	value = ReduceAllSum(Mul(ReduceSum(Mul(chance, in[3]), -1), in[4]))
+	entropy = ReduceAllSum(Mul(Neg(ReduceSum(Mul(Exp(all), all), 0, 2)), in[4]))
+	return value, entropy
+}
+
+// inputs lays out the rows, filled up to a batch with the first of them at weight 0, each with a λ of its own.
+func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand) []*tensors.Tensor {
+	n, dim, all := cfg.Batch, t.shape.Dim, len(t.combinations)
+	query, memory := make([]float32, n*dim), make([]float32, t.shape.states()*n*dim)
+	lambda, returns, weights := make([]float32, n), make([]float32, n*all), make([]float32, n)
+	for i := range n {
+		row := rows[0]
+		if i < len(rows) {
+			row = rows[i]
+			weights[i] = 1 / float32(len(rows))
+		}
+		l := cfg.lambda(rng)
+		copy(query[i*dim:], t.logged[row].Query)
+		for s, m := range t.logged[row].Memory {
+			copy(memory[(s*n+i)*dim:], m)
+		}
+		lambda[i] = float32(l)
+		for c := range all {
+			returns[i*all+c] = (t.score[row][c] + float32(l)*t.efficiency[row][c]) / float32(t.unit)
+		}
+	}
+	return []*tensors.Tensor{
+		tensors.FromFlatDataAndDimensions(query, n, dim), tensors.FromFlatDataAndDimensions(memory, t.shape.states(), n, dim),
+		tensors.FromFlatDataAndDimensions(lambda, n, 1), tensors.FromFlatDataAndDimensions(returns, n, all),
+		tensors.FromFlatDataAndDimensions(weights, n),
+	}
+}
+
+func floats32(v []float64) []float32 {
+	out := make([]float32, len(v))
+	for i, x := range v {
+		out[i] = float32(x)
+	}
+	return out
+}

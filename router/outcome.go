@@ -1,0 +1,210 @@
+package router
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// outcomeModel predicts what any combination of tiers would have brought in the place of a traced episode. It is a Gaussian
+// process over rows r = (question, states, choices a) with the covariance
+//
+//	k(r, r') = q·[same question]
+//	         + Σₘ [aₘ = a'ₘ]·(t + x·⟨φₘ(r), φₘ(r')⟩)/M
+//	         + p·Σₘ₍ₙ [aₘ = a'ₘ][aₙ = a'ₙ]/(M(M−1)/2)
+//	         + noise·[r = r']
+//
+// that is: questions differ in level, each module's tiers have an effect of their own (t) that may depend linearly on the
+// query and memory embeddings that the module looks at (x), and pairs of tiers may do more than their sum (p). How much of
+// each there is, is chosen by the marginal likelihood; where nothing depends on the question, x vanishes and what is left
+// says which tiers are best for all.
+type outcomeModel struct {
+	space  Space
+	states []int
+	logged []Logged
+	gram   []*mat.SymDense // by state: ⟨φ(r), φ(r')⟩, centred, with a mean of 1 on the diagonal
+	share  [5]float64      // q, t, x, p, noise
+	mean   float64
+	alpha  []float64 // weight of each row
+}
+
+// The indexes of share, and the values tried for each, for outcomes of unit variance.
+const (
+	level = iota
+	effect
+	dependence
+	pairs
+	noise
+)
+
+var shareGrid = [5][]float64{
+	level:      {0.03, 0.3, 1},
+	effect:     {0.001, 0.03, 0.3, 1},
+	dependence: {0, 0.03, 0.1, 0.3, 1, 3},
+	pairs:      {0, 0.03, 0.3},
+	noise:      {0.001, 0.03, 0.1, 0.3, 1},
+}
+
+// searchRows bounds how many rows the shares are chosen by; the work grows with the cube.
+const searchRows = 600
+
+// grams computes the rows' inner products by state.
+func grams(shape Shape, logged []Logged) []*mat.SymDense {
+	out := make([]*mat.SymDense, shape.states())
+	for s := range out {
+		n, d := len(logged), shape.Dim
+		f := mat.NewDense(n, 2*d, nil)
+		for r, l := range logged {
+			row := f.RawRowView(r)
+			for i, v := range l.Query {
+				row[i] = float64(v)
+			}
+			for i, v := range l.Memory[s] {
+				row[d+i] = float64(v)
+			}
+		}
+		for c := range 2 * d {
+			col := mat.Col(nil, c, f)
+			m := mean(col)
+			for r := range n {
+				f.Set(r, c, f.At(r, c)-m)
+			}
+		}
+		g := mat.NewSymDense(n, nil)
+		g.SymOuterK(1, f)
+		if trace := mat.Trace(g); trace > 0 {
+			g.ScaleSym(float64(n)/trace, g)
+		}
+		out[s] = g
+	}
+	return out
+}
+
+// fitOutcome fits the model to one value a row.
+func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []float64, seed uint64) (*outcomeModel, error) {
+	m := &outcomeModel{space: shape.Modules, states: shape.States, logged: logged, gram: gram, mean: mean(values), alpha: make([]float64, len(values))}
+	unit := std(values)
+	if unit == 0 {
+		return m, nil // nothing to predict: the mean is all
+	}
+	y := make([]float64, len(values))
+	for r, v := range values {
+		y[r] = (v - m.mean) / unit
+	}
+	all := upTo(len(y), len(y))
+	rows := all
+	if len(rows) > searchRows {
+		rows = rand.New(rand.NewPCG(seed, 3)).Perm(len(y))[:searchRows]
+		slices.Sort(rows) // so that a question's rows are neighbours
+	}
+	m.share = [5]float64{0.3, 0.03, 0.03, 0.03, 0.3}
+	best := m.likelihood(rows, y)
+	for range 2 { // one share after the other, twice round
+		for i, grid := range shareGrid {
+			for _, v := range grid {
+				before := m.share[i]
+				m.share[i] = v
+				if l := m.likelihood(rows, y); l > best {
+					best = l
+				} else {
+					m.share[i] = before
+				}
+			}
+		}
+	}
+	var chol mat.Cholesky
+	if !chol.Factorize(m.covariance(all)) {
+		return nil, fmt.Errorf("fit the outcome model: the covariance of %d rows with shares %v is singular", len(y), m.share)
+	}
+	var alpha mat.VecDense
+	if err := chol.SolveVecTo(&alpha, mat.NewVecDense(len(y), y)); err != nil {
+		return nil, fmt.Errorf("fit the outcome model: %w", err)
+	}
+	for r := range m.alpha {
+		m.alpha[r] = unit * alpha.AtVec(r)
+	}
+	return m, nil
+}
+
+// covariance returns that of the given rows.
+func (m *outcomeModel) covariance(rows []int) *mat.SymDense {
+	modules := float64(len(m.states))
+	k := mat.NewSymDense(len(rows), nil)
+	for i, r := range rows {
+		for j, o := range rows[:i+1] {
+			v, same := 0.0, 0.0
+			if m.logged[r].Question == m.logged[o].Question {
+				v = m.share[level]
+			}
+			for module, s := range m.states {
+				if m.logged[r].Choices[module] == m.logged[o].Choices[module] {
+					v += (m.share[effect] + m.share[dependence]*m.gram[s].At(r, o)) / modules
+					same++
+				}
+			}
+			v += m.share[pairs] * same * (same - 1) / max(1, modules*(modules-1))
+			if i == j {
+				v += m.share[noise]
+			}
+			k.SetSym(i, j, v)
+		}
+	}
+	return k
+}
+
+// likelihood is the logarithm of the marginal likelihood of the given rows' values, up to a constant.
+func (m *outcomeModel) likelihood(rows []int, values []float64) float64 {
+	y := mat.NewVecDense(len(rows), nil)
+	for i, r := range rows {
+		y.SetVec(i, values[r])
+	}
+	var chol mat.Cholesky
+	if !chol.Factorize(m.covariance(rows)) {
+		return math.Inf(-1)
+	}
+	var alpha mat.VecDense
+	if err := chol.SolveVecTo(&alpha, y); err != nil {
+		return math.Inf(-1)
+	}
+	return -0.5*mat.Dot(y, &alpha) - 0.5*chol.LogDet()
+}
+
+// predict returns the expected value of every combination in the place of a row.
+func (m *outcomeModel) predict(row int, combinations [][]int) []float64 {
+	n := float64(len(m.states))
+	width := 0
+	for _, module := range m.space {
+		width = max(width, len(module.Tiers))
+	}
+	base := m.mean
+	single := make([]float64, len(m.states)*width)
+	double := make([]float64, len(single)*len(single))
+	for o, alpha := range m.alpha {
+		choices := m.logged[o].Choices
+		if m.logged[o].Question == m.logged[row].Question {
+			base += alpha * m.share[level]
+		}
+		for module, s := range m.states {
+			at := module*width + choices[module]
+			single[at] += alpha * (m.share[effect] + m.share[dependence]*m.gram[s].At(row, o)) / n
+			for other := range module {
+				double[at*len(single)+other*width+choices[other]] += alpha * 2 * m.share[pairs] / (n * (n - 1))
+			}
+		}
+	}
+	out := make([]float64, len(combinations))
+	for c, choices := range combinations {
+		out[c] = base
+		for module := range m.states {
+			at := module*width + choices[module]
+			out[c] += single[at]
+			for other := range module {
+				out[c] += double[at*len(single)+other*width+choices[other]]
+			}
+		}
+	}
+	return out
+}
