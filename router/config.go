@@ -139,5 +139,5 @@ func (c Config) check() error {
 	return nil
 }
 
-// lambdas is the range that a router trained with these settings serves.
-func (c Config) lambdas() portable.Range { return portable.Range{Min: c.LambdaMin, Max: c.LambdaMax} }
+// Lambdas is the range that a router trained with these settings serves.
+func (c Config) Lambdas() portable.Range { return portable.Range{Min: c.LambdaMin, Max: c.LambdaMax} }

@@ -39,7 +39,7 @@ func learnOffline(t *testing.T, shape Shape, logged []Logged, cfg OfflineConfig)
 		t.Fatal(err)
 	}
 	defer n.Close()
-	r, err := n.Portable(cfg.lambdas())
+	r, err := n.Portable(cfg.Lambdas())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func (t *Trainer) Done() bool { return t.at.Epoch >= t.cfg.Epochs }
 func (t *Trainer) batches() int { return (t.env.Len() + t.cfg.Batch - 1) / t.cfg.Batch }
 
 // Portable returns the router as it is now.
-func (t *Trainer) Portable() (*portable.Router, error) { return t.net.Portable(t.cfg.lambdas()) }
+func (t *Trainer) Portable() (*portable.Router, error) { return t.net.Portable(t.cfg.Lambdas()) }
 
 // Step plays one batch and updates the network. After an error the training stands where it stood, except that an error of
 // the update itself leaves it unusable: go on from a checkpoint.

@@ -168,7 +168,7 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	again, err := n.Portable(small().lambdas())
+	again, err := n.Portable(small().Lambdas())
 	if err != nil || !reflect.DeepEqual(again, r) {
 		t.Errorf("the network of the checkpoint is not the trained one (%v)", err)
 	}

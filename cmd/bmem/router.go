@@ -1,0 +1,177 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+func newRouterCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "router",
+		Short: "Export trained routers to one small file, and look at such files",
+	}
+	cmd.AddCommand(newRouterExportCmd(), newRouterInfoCmd(), newRouterVerifyCmd())
+	return cmd
+}
+
+func newRouterExportCmd() *cobra.Command {
+	var spec, note, curve string
+	cmd := &cobra.Command{
+		Use:   "export CHECKPOINT FILE",
+		Short: "Write the router of a training's checkpoint to a file that programs use without GoMLX",
+		Long: `Write the router of a training's checkpoint to a file that programs use without GoMLX.
+
+The file is a safetensors file with all that is needed to route: weights, modules and tiers, the range of λ, the
+embedder's id, and, if one is given, the curve by which dollars become a λ. Go programs read it with the package
+router/portable; bmem takes it as --policy router:FILE@λ. What was written is compared with the checkpoint.`,
+		Example: `  bmem router export runs/NAME/checkpoints/best.safetensors router.safetensors --note "LoCoMo, seed 42"`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var points []portable.Point
+			if curve != "" {
+				file, err := os.ReadFile(curve)
+				if err != nil {
+					return fmt.Errorf("read the calibration curve: %w", err)
+				}
+				if err := json.Unmarshal(file, &points); err != nil {
+					return fmt.Errorf("read the calibration curve %s: %w", curve, err)
+				}
+			}
+			r, worst, err := fromCheckpoint(spec, args[0], func(r *portable.Router) (*portable.Router, error) {
+				return r.WithInfo(points, note)
+			})
+			if err != nil {
+				return err
+			}
+			file, err := r.Marshal()
+			if err != nil {
+				return err
+			}
+			if err := atomicfile.WriteFile(args[1], file, 0o644); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d numbers, %d bytes; log-probabilities agree with the checkpoint to %.1g\n", args[1], r.Parameters(), len(file), worst)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&spec, "backend", "", "what computes the checkpoint's network: "+backend.Specs)
+	cmd.Flags().StringVar(&note, "note", "", "how the router was trained, for people")
+	cmd.Flags().StringVar(&curve, "calibration", "", `JSON file with the curve: [{"lambda":0,"dollars":0.002,"score":0.4},…] by rising λ`)
+	return cmd
+}
+
+// agreement is how far the log-probabilities of an exported router may be from its checkpoint's.
+const agreement = 1e-5
+
+// fromCheckpoint opens a checkpoint, lets pick make or read the router to compare it with, and returns that with the largest
+// difference of a log-probability.
+func fromCheckpoint(spec, path string, pick func(*portable.Router) (*portable.Router, error)) (*portable.Router, float64, error) {
+	be, err := backend.Open(spec, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer be.Finalize()
+	n, cfg, err := router.LoadNetwork(be, path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer n.Close()
+	r, err := n.Portable(cfg.Lambdas())
+	if err != nil {
+		return nil, 0, err
+	}
+	if r, err = pick(r); err != nil {
+		return nil, 0, err
+	}
+	worst, err := n.Agreement(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !(worst <= agreement) {
+		return nil, 0, fmt.Errorf("the router's log-probabilities differ from those of %s by %.2g, more than %g", path, worst, agreement)
+	}
+	return r, worst, nil
+}
+
+func newRouterInfoCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "info FILE",
+		Short: "Show what a router's file is for",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := portable.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), r.Info())
+			}
+			return writeRouterInfo(cmd.OutOrStdout(), r)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the table")
+	return cmd
+}
+
+func writeRouterInfo(out io.Writer, r *portable.Router) error {
+	info := r.Info()
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "embedder\t%s, %d numbers\n", info.Embedder, info.Dim)
+	for _, m := range info.Modules {
+		fmt.Fprintf(w, "%s\t%v\n", m.Name, m.Tiers)
+	}
+	fmt.Fprintf(w, "λ\t%g to %g\nweights\t%d numbers\n", info.Lambda.Min, info.Lambda.Max, r.Parameters())
+	if info.Note != "" {
+		fmt.Fprintf(w, "note\t%s\n", info.Note)
+	}
+	for i, p := range info.Calibration {
+		label := ""
+		if i == 0 {
+			label = "calibration"
+		}
+		fmt.Fprintf(w, "%s\tλ %g: $%.6f a question, score %.4f\n", label, p.Lambda, p.Dollars, p.Score)
+	}
+	return w.Flush()
+}
+
+func newRouterVerifyCmd() *cobra.Command {
+	var spec, embedder string
+	cmd := &cobra.Command{
+		Use:   "verify FILE [CHECKPOINT]",
+		Short: "Check that a router's file is whole, and that it decides as a training's checkpoint does",
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := portable.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			if got := r.Info().Embedder; embedder != "" && got != embedder {
+				return fmt.Errorf("%s was trained on embeddings of %s, not of %s", args[0], got, embedder)
+			}
+			said := "the file is whole"
+			if len(args) == 2 {
+				_, worst, err := fromCheckpoint(spec, args[1], func(*portable.Router) (*portable.Router, error) { return r, nil })
+				if err != nil {
+					return fmt.Errorf("verify %s: %w", args[0], err)
+				}
+				said += fmt.Sprintf(", and its log-probabilities agree with the checkpoint to %.1g", worst)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0], said)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&spec, "backend", "", "what computes the checkpoint's network: "+backend.Specs)
+	cmd.Flags().StringVar(&embedder, "embedder", "", "id of the embedder that the router must have been trained on")
+	return cmd
+}
