@@ -36,3 +36,22 @@ func TestFragmentKeepsNamesInside(t *testing.T) {
 		}
 	}
 }
+
+// The front runs through its points in the order of their cost, and only through them.
+func TestFrontierDrawsTheFront(t *testing.T) {
+	points := []Point{{Name: "dear", Dollars: 3, Score: 0.75, Front: true}, {Name: "beaten", Dollars: 2, Score: 0.125}, {Name: "cheap", Dollars: 1, Score: 0.25, Front: true}}
+	html := string(Fragment(Frontier("f", "F1", points)))
+	_, front, found := strings.Cut(html, `"Pareto front"`)
+	if !found {
+		t.Fatalf("no front in %s", html)
+	}
+	front, _, _ = strings.Cut(front, `"lineStyle"`)
+	cheap, dear := strings.Index(front, "[1,0.25]"), strings.Index(front, "[3,0.75]")
+	if cheap < 0 || dear < cheap || strings.Contains(front, "0.125") {
+		t.Errorf("the front is %s", front)
+	}
+	points[0].Front, points[2].Front = false, false
+	if strings.Contains(string(Fragment(Frontier("f", "F1", points))), "Pareto") {
+		t.Error("a front is drawn where no point is on one")
+	}
+}
