@@ -18,7 +18,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./t
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-serve check-openai soak-serve bench-pipeline clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +55,7 @@ check: ## form and vet
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed
+	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
 
 fuzz: ## every fuzz target for FUZZTIME each
@@ -88,6 +89,11 @@ check-openai: setup $(BENCH)/.stamp ## the official Python client against our se
 
 soak-serve: setup ## 64 clients for five minutes: no error, no growing memory
 	$(PYTHON) scripts/soak_serve.py
+
+bench-router: setup $(BENCH)/.stamp ## our router's decisions and PPO update over PyTorch's
+	@$(BENCH)/bin/python -c 'import torch' 2>/dev/null || { echo "getting PyTorch, some gigabytes"; \
+	  $(BENCH)/bin/python $(PIP) torch==2.15.0; }
+	GO=$(GO) $(BENCH)/bin/python scripts/bench_router.py
 
 clean: ## remove what setup and runs made here; the models' cache stays
 	rm -rf $(VENV) bin runs
