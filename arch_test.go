@@ -28,6 +28,7 @@ var rooms = map[string][]string{
 	"datasets":             {"bmem/chunk", "internal"},
 	"datasets/judge":       {"tiers/llm", "internal"},
 	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "kernel", "router", "tiers", "tiers/llm", "internal"},
+	"examples/route":       {"router/portable"},
 	"internal":             {},
 	"internal/doctor":      nil, // looks at everything, and only cmd looks at it
 	"internal/safetensors": {},
@@ -79,6 +80,7 @@ func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 	for path, own := range map[string][]string{
 		"bmem/chunk":      nil,
 		"router/portable": {"internal/safetensors"},
+		"examples/route":  {"internal/safetensors", "router/portable"},
 	} {
 		found := false
 		for _, p := range list(t, "-deps", "./"+path) {
