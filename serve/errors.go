@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
@@ -83,6 +84,7 @@ func (s *Server) answer(w http.ResponseWriter, status int, v any) {
 		status, b = http.StatusInternalServerError, []byte(`{"error":{"message":"the answer cannot be written as JSON","type":"server_error","param":null,"code":null}}`)
 		s.config.Log.Error("write an answer", "error", err)
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeLimit)) // a writer of a test has none
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n'))

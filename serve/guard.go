@@ -33,7 +33,7 @@ func (s *Server) watched(next http.Handler) http.Handler {
 		seen := &statusWriter{ResponseWriter: w}
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler { //nolint:errorlint // the documented value
+				if p == http.ErrAbortHandler {
 					panic(p)
 				}
 				s.config.Log.Error("a request made the server panic", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))

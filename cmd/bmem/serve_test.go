@@ -67,7 +67,7 @@ func TestServeStops(t *testing.T) {
 	config := goopenai.DefaultConfig("none")
 	config.BaseURL = ready.URL
 	stream, err := goopenai.NewClientWithConfig(config).CreateChatCompletionStream(t.Context(), goopenai.ChatCompletionRequest{
-		Model: model, MaxTokens: 40, Messages: []goopenai.ChatCompletionMessage{{Role: "user", Content: "Tell me a story about a pear."}}})
+		Model: model, MaxCompletionTokens: 40, Messages: []goopenai.ChatCompletionMessage{{Role: "user", Content: "Tell me a story about a pear."}}})
 	if err != nil {
 		t.Fatal(err)
 	}
