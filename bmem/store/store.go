@@ -91,12 +91,16 @@ func open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.SetMaxIdleConns(idleConnections)
 	s := &Store{db: db, path: path}
 	if err := s.change(context.Background(), create); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
+
+// idleConnections is how many connections are kept for the next query: opening one takes longer than most queries.
+const idleConnections = 8
 
 // dsn writes the address of the file for the driver. Transactions that may write take their lock at the start, so that they never fail
 // half way for want of it.

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -28,22 +27,7 @@ type Cache struct {
 	db      *sql.DB
 	path    string
 	flights flights[entry]
-
-	// One writer at a time in this process, since SQLite lets others poll for their turn; and since every commit waits for
-	// the disk, what has come meanwhile is written by the next one together.
-	mu      sync.Mutex
-	waiting []*write
-	writing bool
-}
-
-// write is an entry on its way to the file.
-type write struct {
-	key    [sha256.Size]byte
-	client string
-	reply  string
-	stored bool // false if there was an entry under the key before
-	err    error
-	done   chan struct{} // closed when stored and err are set
+	batch   batch
 }
 
 // entry is a stored reply: a Response or a list of scores, with the usage of the call that made it.
@@ -63,7 +47,7 @@ func OpenCache(path string) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCache, err)
 	}
-	return &Cache{db: db, path: path}, nil
+	return &Cache{db: db, path: path, batch: batch{db: db}}, nil
 }
 
 // Close closes the file. Calls in flight then fail to store their replies.
@@ -180,76 +164,26 @@ func (c *Cache) store(ctx context.Context, key [sha256.Size]byte, client string,
 	if err != nil {
 		return entry{Usage: e.Usage}, c.fail("write to", err)
 	}
-	w := &write{key: key, client: client, reply: string(b), done: make(chan struct{})}
-	c.enqueue(w)
-	<-w.done
-	if w.err != nil {
-		return entry{Usage: e.Usage}, c.fail("write to", w.err)
+	var stored int64
+	err = c.batch.do(func(tx *sql.Tx) error {
+		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339))
+		if err != nil {
+			return err
+		}
+		stored, err = res.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return entry{Usage: e.Usage}, c.fail("write to", err)
 	}
-	if w.stored {
+	if stored > 0 {
 		return e, nil
 	}
 	first, _, err := c.load(ctx, key)
 	first.stored = false
 	first.Usage = e.Usage // this call too was paid for
 	return first, err
-}
-
-// enqueue has w written by the goroutine that writes, which is started if there is none.
-func (c *Cache) enqueue(w *write) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting = append(c.waiting, w)
-	if !c.writing {
-		c.writing = true
-		go c.writeAll()
-	}
-}
-
-// writeAll commits what waits, all of it at a time, until nothing does.
-func (c *Cache) writeAll() {
-	for {
-		c.mu.Lock()
-		batch := c.waiting
-		c.waiting = nil
-		c.writing = len(batch) > 0
-		c.mu.Unlock()
-		if len(batch) == 0 {
-			return
-		}
-		err := c.commit(batch)
-		for _, w := range batch {
-			w.err = err
-			close(w.done)
-		}
-	}
-}
-
-// commit writes a batch; all of it or nothing.
-func (c *Cache) commit(batch []*write) error {
-	tx, err := c.db.Begin()
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	insert, err := tx.Prepare("INSERT INTO replies (key, client, reply, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-	if err != nil {
-		return err
-	}
-	defer insert.Close()
-	now := time.Now().UTC().Format(time.RFC3339)
-	for _, w := range batch {
-		res, err := insert.Exec(w.key[:], w.client, w.reply, now)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		w.stored = n > 0
-	}
-	return tx.Commit()
 }
 
 func (c *Cache) fail(doing string, err error) error {

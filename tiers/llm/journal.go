@@ -17,7 +17,10 @@ var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, wait: time.Seco
 	CREATE INDEX in_flight ON calls (id) WHERE cost IS NULL`}
 
 // journal keeps a ledger's reservations on disk, so that a limit holds across a crash. A nil journal keeps nothing.
-type journal struct{ db *sql.DB }
+type journal struct {
+	db    *sql.DB
+	batch batch
+}
 
 // OpenLedger is a ledger kept in the SQLite file at path, for a limit in dollars that holds over all runs with the file
 // together. A reservation is on disk before its call is made; one that a crash left open counts as spent, as Uncertain,
@@ -31,7 +34,7 @@ func OpenLedger(path string, limit float64) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.journal = &journal{db}
+	l.journal = &journal{db: db, batch: batch{db: db}}
 	if err := l.resume(); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.what, path, explain(err))
@@ -67,18 +70,30 @@ func (j *journal) reserve(model string, need pico) (int64, error) {
 	if j == nil {
 		return 0, nil
 	}
-	res, err := j.db.Exec("INSERT INTO calls (model, need) VALUES (?, ?)", model, int64(need))
+	var row int64
+	err := j.batch.do(func(tx *sql.Tx) error {
+		res, err := tx.Exec("INSERT INTO calls (model, need) VALUES (?, ?)", model, int64(need))
+		if err != nil {
+			return err
+		}
+		row, err = res.LastInsertId()
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("write to %s: %w", ledgerFile.what, explain(err))
 	}
-	return res.LastInsertId()
+	return row, nil
 }
 
 func (j *journal) settle(row int64, cost pico, sure bool) error {
 	if j == nil {
 		return nil
 	}
-	if _, err := j.db.Exec("UPDATE calls SET cost = ?, sure = ? WHERE id = ?", int64(cost), sure, row); err != nil {
+	err := j.batch.do(func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE calls SET cost = ?, sure = ? WHERE id = ?", int64(cost), sure, row)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("write to %s: %w", ledgerFile.what, explain(err))
 	}
 	return nil

@@ -120,11 +120,14 @@ func (l *Ledger) reserve(ctx context.Context, model string, need pico) (*reserva
 			return nil, ErrBudget
 		}
 		if need <= free-l.reserved {
-			row, err := l.journal.reserve(model, need)
-			if err == nil {
-				l.reserved += need
-			}
+			l.reserved += need
 			l.mu.Unlock()
+			row, err := l.journal.reserve(model, need)
+			if err != nil {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.release(need)
+			}
 			return &reservation{l, need, row}, err
 		}
 		changed := l.changed
@@ -141,8 +144,6 @@ func (l *Ledger) reserve(ctx context.Context, model string, need pico) (*reserva
 func (r *reservation) settle(cost pico, sure bool) error {
 	l := r.ledger
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.reserved -= r.need
 	if sure {
 		l.spent += cost
 	} else {
@@ -151,9 +152,17 @@ func (r *reservation) settle(cost pico, sure bool) error {
 	if cost > r.need {
 		l.overruns++
 	}
+	l.release(r.need)
+	l.mu.Unlock()
+	// Should this not come to pass, the file holds the most that the call can have cost.
+	return l.journal.settle(r.row, cost, sure)
+}
+
+// release frees a reservation and wakes those who wait. The caller holds mu.
+func (l *Ledger) release(need pico) {
+	l.reserved -= need
 	close(l.changed)
 	l.changed = make(chan struct{})
-	return l.journal.settle(r.row, cost, sure)
 }
 
 // Wrap returns c with every call held to the limit. It reads what a call cost from its usage, so c must fill in dollars

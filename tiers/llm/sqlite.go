@@ -22,6 +22,10 @@ type fileKind struct {
 	wait   time.Duration // how long to wait for another process that holds the file
 }
 
+// connections is how many a file has at most, all kept: opening one takes longer than most queries, and a thousand callers
+// at one time must not have one each.
+const connections = 8
+
 // openFile opens or creates the file at path. A file that is damaged or belongs to something else is refused, and not changed.
 // Commits survive a power cut (WAL with synchronous=FULL).
 func openFile(path string, kind fileKind) (*sql.DB, error) {
@@ -38,6 +42,8 @@ func openFile(path string, kind fileKind) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
 	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
 	if err := prepare(db, kind); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, explain(err))

@@ -1,0 +1,69 @@
+package llm
+
+import (
+	"database/sql"
+	"sync"
+)
+
+// batch commits what several callers write at one time together: every commit waits for the disk, and of several writers
+// SQLite lets all but one poll for their turn. There is one writer at a time in this process.
+type batch struct {
+	db      *sql.DB
+	mu      sync.Mutex
+	waiting []*write
+	writing bool
+}
+
+// write is a caller's part of a commit.
+type write struct {
+	work func(*sql.Tx) error
+	err  error
+	done chan struct{} // closed when err is set
+}
+
+// do returns when work is on the disk. If it fails, or what is committed with it does, nothing of that is written.
+func (b *batch) do(work func(*sql.Tx) error) error {
+	w := &write{work: work, done: make(chan struct{})}
+	b.mu.Lock()
+	b.waiting = append(b.waiting, w)
+	if !b.writing {
+		b.writing = true
+		go b.writeAll()
+	}
+	b.mu.Unlock()
+	<-w.done
+	return w.err
+}
+
+// writeAll commits what waits, all of it at a time, until nothing does.
+func (b *batch) writeAll() {
+	for {
+		b.mu.Lock()
+		writes := b.waiting
+		b.waiting = nil
+		b.writing = len(writes) > 0
+		b.mu.Unlock()
+		if len(writes) == 0 {
+			return
+		}
+		err := b.commit(writes)
+		for _, w := range writes {
+			w.err = err
+			close(w.done)
+		}
+	}
+}
+
+func (b *batch) commit(writes []*write) error {
+	tx, err := b.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, w := range writes {
+		if err := w.work(tx); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
