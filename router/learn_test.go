@@ -110,7 +110,7 @@ func (c *clusters) oracle(r *Reward, lambda float64) (oracle, static float64) {
 	totals := map[int]float64{}
 	for q := range c.n {
 		best := -1.0
-		all, _ := c.shape.Modules.combinations()
+		all, _ := c.shape.Modules.Combinations()
 		for i, choices := range all {
 			value := r.Return(c.outcome(q, choices), lambda)
 			best = max(best, value)

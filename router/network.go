@@ -45,6 +45,7 @@ type Network struct {
 	be    compute.Backend
 	store *model.Store
 	eval  *model.Exec
+	first *model.Exec // values alone
 	fold  *model.Exec
 }
 
@@ -73,6 +74,11 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
+	if n.first, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) *Node {
+		return n.value(n.heads(in[0], in[1], in[2], 1))
+	}); err != nil {
+		return nil, fmt.Errorf("router: %w", err)
+	}
 	if n.fold, err = model.NewExec(be, n.store, n.folded); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
@@ -96,6 +102,7 @@ func (n *Network) Parameters() int {
 // Close gives back the memory of the weights. The network cannot be used after it.
 func (n *Network) Close() {
 	n.eval.Finalize()
+	n.first.Finalize()
 	n.fold.Finalize()
 	n.store.Finalize()
 }
@@ -199,11 +206,11 @@ func relu(x *Node) *Node {
 	return Where(GreaterThan(x, ScalarZero(x.Graph(), x.DType())), x, ZerosLike(x))
 }
 
-// forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
-// query [B, dim], memory [states, B, dim], lambda [B, 1].
-func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
+// heads returns the last hidden layers of actor and critic, side by side [modules·B, 2·actor], for the first so many modules:
+// query [B, dim], memory [states, B, dim] as far as those modules look, lambda [B, 1].
+func (n *Network) heads(query, memory, lambda *Node, modules int) *Node {
 	g, s := query.Graph(), n.shape
-	batch, states, h := query.Shape().Dimensions[0], s.states(), s.Hidden
+	batch, states, h := query.Shape().Dimensions[0], memory.Shape().Dimensions[0], s.Hidden
 	// Each memory is projected once, however many modules look at it, and so is each module.
 	every := func(x *Node, width int) *Node { // [B, width] → [states, B, width]
 		return BroadcastToDims(InsertAxes(x, 0), states, batch, width)
@@ -213,18 +220,28 @@ func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
 	state = Reshape(state, states, batch, h)
 	module := MatMul(n.linear(n.weight(g, "modules"), "describe"), n.weight(g, "first_module"))
 	module = Add(module, ExpandLeftToRank(n.weight(g, "first_bias"), 2))
-
-	parts := make([]*Node, len(s.Modules))
-	for m, i := range s.States {
+	parts := make([]*Node, modules)
+	for m, i := range s.States[:modules] {
 		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
 	}
-	hidden := relu(n.linear(relu(Concatenate(parts, 0)), "second"))
 	// One product for both heads is quicker than a small one for the critic's few rows.
-	heads := relu(n.linear(hidden, "heads"))
+	return relu(n.linear(relu(n.linear(relu(Concatenate(parts, 0)), "second")), "heads"))
+}
+
+// forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
+// query [B, dim], memory [states, B, dim], lambda [B, 1].
+func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
+	s, batch := n.shape, query.Shape().Dimensions[0]
+	heads := n.heads(query, memory, lambda, len(s.Modules))
 	logits = n.linear(Slice(heads, AxisRange(), AxisRange(0, s.Actor)), "logits")
-	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), n.mask(g))
-	value = n.linear(Slice(heads, AxisRange(0, batch), AxisRange(s.Actor)), "value")
-	return logits, Reshape(value, batch)
+	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), n.mask(query.Graph()))
+	return logits, n.value(Slice(heads, AxisRange(0, batch)))
+}
+
+// value returns the values [B] from the first module's heads [B, 2·actor].
+func (n *Network) value(heads *Node) *Node {
+	value := n.linear(Slice(heads, AxisRange(), AxisRange(n.shape.Actor)), "value")
+	return Reshape(value, heads.Shape().Dimensions[0])
 }
 
 // masked is a logit whose chance is zero in float32.
@@ -254,6 +271,19 @@ func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []
 		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
 	}
 	return out[0], out[1], nil
+}
+
+// values computes the values [B] of B questions from what the first module looks at: query, memory [B, dim], lambda [B].
+func (n *Network) values(query, memory, lambda []float32) ([]float32, error) {
+	b := len(lambda)
+	out, err := call(n.first,
+		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(memory, 1, b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(lambda, b, 1))
+	if err != nil {
+		return nil, fmt.Errorf("value questions: %w", err)
+	}
+	return out[0], nil
 }
 
 // call runs a graph, copies what it gives out of the backend, and frees inputs and outputs.

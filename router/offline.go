@@ -137,7 +137,7 @@ type table struct {
 func newTable(shape Shape, logged []Logged, cfg OfflineConfig) (*table, error) {
 	t := &table{shape: shape, logged: logged, reward: NewReward(cfg.Align)}
 	var err error
-	if t.combinations, err = shape.Modules.combinations(); err != nil {
+	if t.combinations, err = shape.Modules.Combinations(); err != nil {
 		return nil, err
 	}
 	outcomes := make([]Outcome, len(logged))
@@ -162,8 +162,9 @@ func newTable(shape Shape, logged []Logged, cfg OfflineConfig) (*table, error) {
 	return t, nil
 }
 
-// combinations lists all combinations of tiers.
-func (s Space) combinations() ([][]int, error) {
+// Combinations lists all combinations of tiers, one tier a module each; the last module's changes fastest. More than 4,096
+// are refused.
+func (s Space) Combinations() ([][]int, error) {
 	out := [][]int{nil}
 	for _, m := range s {
 		var longer [][]int

@@ -15,7 +15,7 @@ import (
 // trace logs so many different combinations of every question, drawn evenly.
 func (c *clusters) trace(combinations int, noise float64) []Logged {
 	var out []Logged
-	all, _ := c.shape.Modules.combinations()
+	all, _ := c.shape.Modules.Combinations()
 	for q := range c.n {
 		rng := rand.New(rand.NewPCG(c.seed, uint64(q)))
 		_, query := c.query(q)
@@ -112,7 +112,7 @@ func TestOfflineFallsBackToTheBestStatic(t *testing.T) {
 // With every combination traced, the table is what was traced, whatever the model predicts.
 func TestFullInformation(t *testing.T) {
 	env := newClusters(8, 2, 3)
-	all, err := env.shape.Modules.combinations()
+	all, err := env.shape.Modules.Combinations()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestFullInformation(t *testing.T) {
 func TestDoublyRobustCorrectionHasNoBias(t *testing.T) {
 	env := newClusters(4, 2, 4)
 	env.shape.Modules, env.shape.States = env.shape.Modules[:2], env.shape.States[:2]
-	all, err := env.shape.Modules.combinations()
+	all, err := env.shape.Modules.Combinations()
 	if err != nil {
 		t.Fatal(err)
 	}

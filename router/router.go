@@ -57,12 +57,19 @@ func (s Space) names() string {
 	return strings.Join(out, ",")
 }
 
-// Parse reads a policy: "random", one tier for all modules ("low"), one tier a module, separated by commas in the order of
+// Parse reads a policy: "random", the third of a question's shuffled combinations ("random:3", see Shuffled), one tier for all modules ("low"), one tier a module, separated by commas in the order of
 // the space ("low,high,mid,low,high"), or an exported router at a λ ("router:FILE@0.3"; without λ at the smallest that it
-// was trained for). The seed is that of "random".
+// was trained for). The seed is that of both random ones.
 func Parse(spec string, space Space, seed int64) (Policy, error) {
 	if spec == "random" {
 		return NewRandom(space, seed), nil
+	}
+	if number, ok := strings.CutPrefix(spec, "random:"); ok {
+		p, err := parseShuffled(number, space, seed)
+		if err != nil {
+			return nil, fmt.Errorf("policy %q: %w", spec, err)
+		}
+		return p, nil
 	}
 	if file, ok := strings.CutPrefix(spec, "router:"); ok {
 		p, err := openLearned(file, space)

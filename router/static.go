@@ -64,11 +64,16 @@ func (r *Random) Name() string { return "random" }
 
 // Decide implements Policy.
 func (r *Random) Decide(_ context.Context, st State) (int, error) {
+	// The module is PCG's stream, so that a question's five draws are independent.
+	return rand.New(rand.NewPCG(questionSeed(r.seed, st.Question), uint64(st.Module))).IntN(r.tiers[st.Module]), nil
+}
+
+// questionSeed mixes a seed with a question's name.
+func questionSeed(seed int64, question string) uint64 {
 	h := fnv.New64a()
 	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(r.seed))
+	binary.LittleEndian.PutUint64(b[:], uint64(seed))
 	h.Write(b[:])
-	h.Write([]byte(st.Question))
-	// The module is PCG's stream, so that a question's five draws are independent.
-	return rand.New(rand.NewPCG(h.Sum64(), uint64(st.Module))).IntN(r.tiers[st.Module]), nil
+	h.Write([]byte(question))
+	return h.Sum64()
 }

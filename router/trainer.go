@@ -186,7 +186,7 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 	}
 	b := newBatch(t.net.shape, episodes, returns)
 	full := b.rows(upTo(t.cfg.Batch, len(episodes)))
-	_, values, err := t.net.Evaluate(full.query, full.memory, full.lambda)
+	values, err := t.net.values(full.query, full.memory[:len(full.query)], full.lambda)
 	if err != nil {
 		return err
 	}
