@@ -160,8 +160,9 @@ func train(t testing.TB, be *backend.Backend, env Environment, shape Shape, cfg 
 func TestPPOLearnsClusters(t *testing.T) {
 	start := time.Now()
 	env := newClusters(24, 512, 1)
+	env.shape.Hidden, env.shape.Actor = 64, 32
 	cfg := Default()
-	cfg.Epochs, cfg.Batch, cfg.Minibatch, cfg.LearningRate = 20, 128, 32, 1e-3
+	cfg.Epochs, cfg.Batch, cfg.Minibatch, cfg.LearningRate = 25, 128, 64, 3e-3
 	tr, metrics := train(t, open(t), env, env.shape, cfg)
 	took := time.Since(start)
 	fresh := newClusters(24, 256, 1)

@@ -46,12 +46,12 @@ func learnOffline(t *testing.T, shape Shape, logged []Logged, cfg OfflineConfig)
 	return r, reward
 }
 
-// 120 questions with 6 of the 162 combinations each are enough to route questions that were never seen, far better than
+// 100 questions with 4 of the 162 combinations each are enough to route questions that were never seen, far better than
 // any one assignment does.
 func TestOfflineLearnsClusters(t *testing.T) {
-	env := newClusters(24, 120, 1)
+	env := newClusters(24, 100, 1)
 	env.shape.Hidden, env.shape.Actor = 64, 32
-	logged := env.trace(6, 0.05)
+	logged := env.trace(4, 0.05)
 	r, reward := learnOffline(t, env.shape, logged, DefaultOffline())
 	fresh := newClusters(24, 256, 1)
 	fresh.seed = 1 << 32
@@ -86,7 +86,7 @@ func TestOfflineFallsBackToTheBestStatic(t *testing.T) {
 		}
 	}
 	cfg := DefaultOffline()
-	cfg.LambdaMax, cfg.LearningRate, cfg.MaxWeight = 0, 1e-2, 0
+	cfg.Epochs, cfg.LambdaMax, cfg.LearningRate, cfg.MaxWeight = 20, 0, 1e-2, 0
 	r, _ := learnOffline(t, env.shape, logged, cfg)
 	p, err := NewLearned(r, env.shape.Modules, 0)
 	if err != nil {

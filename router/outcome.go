@@ -49,7 +49,7 @@ var shareGrid = [5][]float64{
 }
 
 // searchRows bounds how many rows the shares are chosen by; the work grows with the cube.
-const searchRows = 600
+const searchRows = 400
 
 // grams computes the rows' inner products by state.
 func grams(shape Shape, logged []Logged) []*mat.SymDense {
