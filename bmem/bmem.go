@@ -86,6 +86,9 @@ func (m *Memory) ChunkTokens() int { return m.options.ChunkTokens }
 // Space returns the decisions that policies make: the modules in order, each with its tiers, cheapest first.
 func (m *Memory) Space() router.Space { return m.space }
 
+// Dim is the width of the embedder's vectors, which policies look at.
+func (m *Memory) Dim() int { return m.options.Embedder.Dim() }
+
 // Space describes a set of tiers to a router.
 func Space(set tiers.Set) router.Space {
 	space := make(router.Space, len(set))
@@ -96,6 +99,15 @@ func Space(set tiers.Set) router.Space {
 		}
 	}
 	return space
+}
+
+// States numbers, module by module, the memory embedding that the module's tier is decided on: the mean of the retrieved
+// chunks for the filter, that of the kept chunks for entity, temporal and topic, that of the facts for the summary. See
+// router.Shape.
+func States() []int {
+	states := make([]int, tiers.NumModules)
+	states[tiers.Entity], states[tiers.Temporal], states[tiers.Topic], states[tiers.Summary] = 1, 1, 1, 2
+	return states
 }
 
 // Add appends turns to the memory of that name, which is created if need be: it cuts the whole history into chunks and

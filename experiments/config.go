@@ -58,6 +58,11 @@ type Config struct {
 	// Judges rate the answers, each by a model of its own. They may be added to a run that is there. What they cost is kept
 	// apart from what the answers cost.
 	Judges []*judge.Judge
+	// RecordStates makes each record carry what a router would look at, for traces to train from. Records of an earlier start
+	// that lack it are asked again, which costs little where replies are cached.
+	RecordStates bool
+	// NoCeiling leaves out the answers from the gold evidence.
+	NoCeiling bool
 	// TopK, KeepK and Retrieval are passed on to Ask; zero values mean bmem's defaults.
 	TopK, KeepK int
 	Retrieval   retrieve.Mode
@@ -141,7 +146,7 @@ func (c *Config) check() error {
 		require(!judges[j.Name()], "judge %q is named twice", j.Name())
 		judges[j.Name()] = true
 	}
-	require(!slices.Contains(c.Policies, Gold), "policy %q is always part of a run; leave it out", Gold)
+	require(!slices.Contains(c.Policies, Gold), "policy %q is always part of a run, if wanted at all; leave it out", Gold)
 	c.InFlight = cmp.Or(max(c.InFlight, 0), 8)
 	c.TopK = cmp.Or(c.TopK, bmem.DefaultTopK)
 	c.KeepK = cmp.Or(c.KeepK, bmem.DefaultKeepK)

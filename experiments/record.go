@@ -78,6 +78,8 @@ type Record struct {
 	// MS is the question's latency in milliseconds, see bmem.Trace.MS. Judges are no part of it.
 	MS    float64    `json:"ms"`
 	Trace bmem.Trace `json:"trace"`
+	// States is what the decisions could look at, where that is recorded; nil for the ceiling.
+	States *States `json:"states,omitempty"`
 	// Judging is what each judge's call consumed, by the judge's name.
 	Judging map[string]llm.Usage `json:"judging,omitempty"`
 }

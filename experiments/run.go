@@ -23,24 +23,30 @@ import (
 // fails is recorded and does not end the run. If the run is cancelled or reaches its spend limit, the files are written
 // for what is done, and the Summary comes with the error; the same call goes on from there.
 func Run(ctx context.Context, c Config) (Summary, error) {
+	_, s, err := execute(ctx, c)
+	return s, err
+}
+
+// execute is Run that also gives the run, closed, unless it could not be set up.
+func execute(ctx context.Context, c Config) (*run, Summary, error) {
 	if err := c.check(); err != nil {
-		return Summary{}, fmt.Errorf("set up the run: %w", err)
+		return nil, Summary{}, fmt.Errorf("set up the run: %w", err)
 	}
 	r, err := open(ctx, c)
 	if err != nil {
-		return Summary{}, fmt.Errorf("set up run %s: %w", c.Dir, err)
+		return nil, Summary{}, fmt.Errorf("set up run %s: %w", c.Dir, err)
 	}
 	defer r.journal.Close()
 	stopped := r.answerAll(ctx)
 	// The files are written also after a cancellation: they are what the run is worth so far.
 	s, err := r.write()
 	if err != nil {
-		return s, errors.Join(fmt.Errorf("write the results of run %s: %w", c.Dir, err), stopped)
+		return r, s, errors.Join(fmt.Errorf("write the results of run %s: %w", c.Dir, err), stopped)
 	}
 	if stopped != nil {
-		return s, fmt.Errorf("run %s stopped after %d of %d questions, start it again to go on: %w", c.Dir, s.Done, s.Total, stopped)
+		return r, s, fmt.Errorf("run %s stopped after %d of %d questions, start it again to go on: %w", c.Dir, s.Done, s.Total, stopped)
 	}
-	return s, nil
+	return r, s, nil
 }
 
 // run is a run under way.
@@ -82,17 +88,10 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, err
 	}
 	var err error
-	var all []datasets.Question
-	if c.Split == Test {
-		all, err = c.Dataset.Test(ctx)
-	} else {
-		all, err = c.Dataset.Questions(ctx, datasets.Split(c.Split))
-	}
-	if err != nil {
+	if r.questions, err = c.choose(ctx); err != nil {
 		return nil, err
 	}
-	r.questions = Choose(all, c.Questions, c.Seed)
-	r.histories = histories{dataset: c.Dataset, memory: c.Memory, loaded: map[string]*history{}}
+	r.histories = newHistories(c)
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -107,6 +106,16 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, errors.Join(err, r.journal.Close())
 	}
 	return r, nil
+}
+
+// choose returns the questions of the split that are asked.
+func (c Config) choose(ctx context.Context) (all []datasets.Question, err error) {
+	if c.Split == Test {
+		all, err = c.Dataset.Test(ctx)
+	} else {
+		all, err = c.Dataset.Questions(ctx, datasets.Split(c.Split))
+	}
+	return Choose(all, c.Questions, c.Seed), err
 }
 
 // rescore scores records that an earlier start, perhaps of an earlier version, has left.
@@ -134,8 +143,8 @@ func (r *run) jobs() []job {
 	var jobs []job
 	for _, q := range r.questions {
 		for _, p := range r.policies {
-			if p.name == Gold && len(q.Evidence) == 0 {
-				continue // nothing to answer from
+			if p.name == Gold && (r.NoCeiling || len(q.Evidence) == 0) {
+				continue // not wanted, or nothing to answer from
 			}
 			jobs = append(jobs, job{p, q})
 		}
@@ -148,7 +157,7 @@ func (r *run) answerAll(ctx context.Context) error {
 	var todo []job
 	for _, j := range r.jobs() {
 		r.progress.Total++
-		if rec, ok := r.done[j.key()]; ok && !rec.Failed() && !r.unjudged(rec) {
+		if rec, ok := r.done[j.key()]; ok && r.answered(rec) && !r.unjudged(rec) {
 			r.progress.Done++
 			r.progress.Dollars += rec.Cost.Dollars()
 		} else {
@@ -167,6 +176,11 @@ func (r *run) answerAll(ctx context.Context) error {
 	return group.Wait()
 }
 
+// answered says whether a record's question need not be asked again.
+func (r *run) answered(rec Record) bool {
+	return !rec.Failed() && (!r.RecordStates || rec.Policy == Gold || rec.States != nil)
+}
+
 // answer does what is left to do of one job and records it. Its error ends the run.
 func (r *run) answer(ctx context.Context, j job) error {
 	if err := ctx.Err(); err != nil {
@@ -175,7 +189,7 @@ func (r *run) answer(ctx context.Context, j job) error {
 	r.mu.Lock()
 	rec, answered := r.done[j.key()]
 	r.mu.Unlock()
-	answered = answered && !rec.Failed()
+	answered = answered && r.answered(rec)
 	var paid, judgePaid float64
 	if !answered {
 		var err error
@@ -230,8 +244,14 @@ func (r *run) attempt(ctx context.Context, j job) (Record, error) {
 	if j.policy.name == Gold {
 		a, err = r.Memory.AskFrom(ctx, q.Text, pick(h.turns, q.Evidence), opts...)
 	} else {
-		a, err = r.Memory.Ask(ctx, q.Text, append(opts, bmem.WithPolicy(j.policy.Policy), bmem.WithTopK(r.TopK), bmem.WithKeepK(r.KeepK),
-			bmem.WithRetrieval(r.Retrieval))...)
+		opts = append(opts, bmem.WithPolicy(j.policy.Policy), bmem.WithTopK(r.TopK), bmem.WithKeepK(r.KeepK), bmem.WithRetrieval(r.Retrieval))
+		if r.RecordStates {
+			seen := newObserver(j.policy.Policy)
+			a, err = r.Memory.Ask(ctx, q.Text, append(opts, bmem.WithPolicy(seen))...)
+			rec.States = seen.result()
+		} else {
+			a, err = r.Memory.Ask(ctx, q.Text, opts...)
+		}
 	}
 	rec.fill(a.Trace, q, h.turns)
 	if err == nil {
@@ -265,6 +285,10 @@ type histories struct {
 	memory  *bmem.Memory
 	mu      sync.Mutex
 	loaded  map[string]*history
+}
+
+func newHistories(c Config) histories {
+	return histories{dataset: c.Dataset, memory: c.Memory, loaded: map[string]*history{}}
 }
 
 type history struct {

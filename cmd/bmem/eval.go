@@ -1,21 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/judge"
@@ -23,18 +18,13 @@ import (
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
-// evalFlags are the flags of `bmem eval` beside the system's.
+// evalFlags are the flags of `bmem eval`.
 type evalFlags struct {
-	system               systemFlags
-	dataset, split, name string
-	runs, dataDir        string
-	policies             []string
-	judges               []string
-	judgeModel           string
-	questions            int
-	seed                 int64
-	inFlight             int
-	asJSON               bool
+	benchFlags
+	policies   []string
+	judges     []string
+	judgeModel string
+	asJSON     bool
 }
 
 func newEvalCmd() *cobra.Command {
@@ -57,72 +47,34 @@ asks no model twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	f.system.bind(cmd.Flags())
 	flags := cmd.Flags()
-	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
-	flags.StringVar(&f.split, "split", string(datasets.Validation), "train, validation or test; choose settings on the first two only")
+	f.split = string(datasets.Validation)
+	f.bind(flags)
 	flags.StringArrayVar(&f.policies, "policy", []string{"low", "mid", "high", "random"}, "policies to compare; may be repeated")
 	flags.StringSliceVar(&f.judges, "judge", nil, "have a model judge the answers: "+strings.Join(judge.Names(), ", ")+"; may be repeated, and added to a run that is there")
 	flags.StringVar(&f.judgeModel, "judge-model", "", "the `model` that judges, named as --model is, or NAME@URL of an endpoint; its cost is kept apart")
-	flags.IntVar(&f.questions, "questions", 0, "how many questions, spread over the categories; 0 asks all")
-	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policy")
-	flags.StringVar(&f.name, "name", "", "the run's name (default made of the settings)")
-	flags.StringVar(&f.runs, "runs", "runs", "folder that runs are kept in")
-	flags.StringVar(&f.dataDir, "data", "", "folder with the larger data files (default $"+datasets.DataEnv+")")
-	flags.IntVar(&f.inFlight, "in-flight", 0, "questions answered at one time (default 8 for local models, 32 for endpoints)")
 	flags.BoolVar(&f.asJSON, "json", false, "write the summary as JSON instead of the table")
 	return cmd
 }
 
 func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	ctx, out, notes := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	if f.questions < 0 || f.inFlight < 0 {
-		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
-	}
-	if err := errors.Join(f.system.check(), f.checkJudges()); err != nil {
+	if err := errors.Join(f.check(), f.checkJudges()); err != nil {
 		return err
 	}
-	data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
-	if err != nil {
-		return err
-	}
-	spec := &f.system.spec
-	set, err := tiers.LoadSpec(spec.Tiers)
-	if err != nil {
-		return err
-	}
-	if f.name == "" {
-		f.name = f.defaultName(data, set)
-	}
-	if !filepath.IsLocal(f.name) {
-		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.name)
-	}
-	dir := filepath.Join(f.runs, f.name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the run's folder: %w", err)
-	}
-	spec.ChunkTokens, spec.LedgerFile = data.ChunkTokens(), filepath.Join(dir, "ledger.db")
-	sys, err := f.system.open(ctx, notes)
+	sys, cfg, err := f.open(cmd, "")
 	if err != nil {
 		return err
 	}
 	defer closing(sys, &err)
-	judges, err := f.openJudges(ctx, sys)
-	if err != nil {
+	if cfg.Judges, err = f.openJudges(ctx, sys); err != nil {
 		return err
 	}
-	if f.inFlight == 0 {
-		f.inFlight = 32
-		if sys.Local {
-			f.inFlight = 8
-		}
-	}
+	cfg.Policies = splitPolicies(f.policies)
+	cfg.System.Warnings = sys.Warnings // a judge may have added one
 	show, end := newRunProgress(notes)
-	summary, err := experiments.Run(ctx, experiments.Config{
-		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Policies: splitPolicies(f.policies), Memory: sys.Memory, Judges: judges,
-		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: f.inFlight,
-		System: experiments.Describe(sys, spec.TierOptions), Progress: show,
-	})
+	cfg.Progress = show
+	summary, err := experiments.Run(ctx, cfg)
 	end()
 	if err != nil && summary.Done == 0 {
 		return err
@@ -178,16 +130,6 @@ func (f *evalFlags) openJudges(ctx context.Context, sys *setup.System) ([]*judge
 		judges = append(judges, j)
 	}
 	return judges, nil
-}
-
-// defaultName names a run by what it is of, and by a hash of the settings that it may not change, so that a changed
-// setting or prompt makes a run of its own.
-func (f *evalFlags) defaultName(data datasets.Dataset, set tiers.Spec) string {
-	s := f.system
-	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), set.Hash(), s.spec.Roles, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
-	model := strings.TrimSuffix(filepath.Base(cmp.Or(s.spec.Model, "default")), ".gguf")
-	axis := strings.TrimSuffix(filepath.Base(set.Name), filepath.Ext(set.Name))
-	return fmt.Sprintf("%s-%s-%s-%s-seed%d-%.2x", f.dataset, f.split, axis, model, f.seed, h)
 }
 
 // splitPolicies reads the values of --policy.

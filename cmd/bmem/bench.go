@@ -1,0 +1,102 @@
+package main
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/tiers"
+)
+
+// benchFlags are the flags of every verb that asks a benchmark's questions.
+type benchFlags struct {
+	system               systemFlags
+	dataset, split, name string
+	runs, dataDir        string
+	questions            int
+	seed                 int64
+	inFlight             int
+}
+
+// bind defines the flags; the split's default is what it is set to.
+func (f *benchFlags) bind(flags *pflag.FlagSet) {
+	f.system.bind(flags)
+	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
+	flags.StringVar(&f.split, "split", f.split, "train, validation or test; choose settings on the first two only")
+	flags.IntVar(&f.questions, "questions", 0, "how many questions, spread over the categories; 0 asks all")
+	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policies")
+	flags.StringVar(&f.name, "name", "", "the run's name (default made of the settings)")
+	flags.StringVar(&f.runs, "runs", "runs", "folder that runs are kept in")
+	flags.StringVar(&f.dataDir, "data", "", "folder with the larger data files (default $"+datasets.DataEnv+")")
+	flags.IntVar(&f.inFlight, "in-flight", 0, "questions answered at one time (default 8 for local models, 32 for endpoints)")
+}
+
+// check finds flags that cannot work before anything slow is done.
+func (f *benchFlags) check() error {
+	if f.questions < 0 || f.inFlight < 0 {
+		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
+	}
+	return f.system.check()
+}
+
+// open opens data and system, and makes the folder of the run. A default name begins with prefix. What the flags say is in
+// the configuration, which needs policies still. The caller closes the system.
+func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, experiments.Config, error) {
+	fail := func(err error) (*setup.System, experiments.Config, error) { return nil, experiments.Config{}, err }
+	data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
+	if err != nil {
+		return fail(err)
+	}
+	spec := &f.system.spec
+	set, err := tiers.LoadSpec(spec.Tiers)
+	if err != nil {
+		return fail(err)
+	}
+	if f.name == "" {
+		f.name = prefix + f.defaultName(data, set)
+	}
+	if !filepath.IsLocal(f.name) {
+		return fail(fmt.Errorf("--name %q: give a name inside the folder of runs", f.name))
+	}
+	dir := filepath.Join(f.runs, f.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fail(fmt.Errorf("make the run's folder: %w", err))
+	}
+	spec.ChunkTokens, spec.LedgerFile = data.ChunkTokens(), filepath.Join(dir, "ledger.db")
+	sys, err := f.system.open(cmd.Context(), cmd.ErrOrStderr())
+	if err != nil {
+		return fail(err)
+	}
+	inFlight := f.inFlight
+	if inFlight == 0 {
+		inFlight = 32
+		if sys.Local {
+			inFlight = 8
+		}
+	}
+	return sys, experiments.Config{
+		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Memory: sys.Memory,
+		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: inFlight,
+		System: experiments.Describe(sys, spec.TierOptions),
+	}, nil
+}
+
+// defaultName names a run by what it is of, and by a hash of the settings that it may not change, so that a changed
+// setting or prompt makes a run of its own.
+func (f *benchFlags) defaultName(data datasets.Dataset, set tiers.Spec) string {
+	s := f.system
+	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), set.Hash(), s.spec.Roles, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
+	model := strings.TrimSuffix(filepath.Base(cmp.Or(s.spec.Model, "default")), ".gguf")
+	axis := strings.TrimSuffix(filepath.Base(set.Name), filepath.Ext(set.Name))
+	return fmt.Sprintf("%s-%s-%s-%s-seed%d-%.2x", f.dataset, f.split, axis, model, f.seed, h)
+}

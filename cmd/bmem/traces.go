@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/traces"
+)
+
+func newTracesCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "traces",
+		Short: "Collect what combinations of tiers bring for questions, to train and compare routers from a file",
+	}
+	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd())
+	return cmd
+}
+
+func newTracesCollectCmd() *cobra.Command {
+	f := benchFlags{split: string(datasets.Train)}
+	var design, out string
+	cmd := &cobra.Command{
+		Use:   "collect",
+		Short: "Ask a benchmark's questions with several combinations of tiers each, and write what came of it to a file",
+		Long: `Ask a benchmark's questions with several combinations of tiers each, and write what came of it to a file.
+
+The design says which combinations: "uniform" (low, mid, high), "random:K" (K different ones for each question, drawn
+evenly), "full" (all), policies as 'bmem eval' takes them, or several of these joined by "+" (uniform+random:3).
+
+The run is kept in a folder and can be stopped at any moment: the same command goes on from there and asks no model
+twice. More questions, or a larger K, extend it. What is done when it stops is in the file.`,
+		Example: `  bmem traces collect --dataset locomo --split train --questions 120 --design random:6
+  bmem traces collect --split test --questions 60 --design uniform+random:3 --out test.traces.gz`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := f.check(); err != nil {
+				return err
+			}
+			sys, cfg, err := f.open(cmd, "traces-")
+			if err != nil {
+				return err
+			}
+			defer closing(sys, &err)
+			if cfg.Policies, err = experiments.Design(design, sys.Memory.Space()); err != nil {
+				return fmt.Errorf("--design: %w", err)
+			}
+			if out == "" {
+				out = filepath.Join(cfg.Dir, "traces.jsonl.gz")
+			}
+			show, end := newRunProgress(cmd.ErrOrStderr())
+			cfg.Progress = show
+			summary, file, err := experiments.Collect(cmd.Context(), cfg)
+			end()
+			if file == nil || len(file.Traces) == 0 {
+				return err
+			}
+			if werr := file.WriteFile(out); werr != nil {
+				return errors.Join(err, werr)
+			}
+			if summary.Failed > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d answers failed and left no trace; the same command asks them again\n", summary.Failed)
+			}
+			return errors.Join(err, writeTracesInfo(cmd.OutOrStdout(), out, file))
+		},
+	}
+	f.bind(cmd.Flags())
+	flags := cmd.Flags()
+	flags.StringVar(&design, "design", "random:6", "which combinations of tiers are asked: uniform, random:`K`, full, policies, or several joined by +")
+	flags.StringVar(&out, "out", "", "the trace file (default traces.jsonl.gz in the run's folder)")
+	return cmd
+}
+
+func newTracesInfoCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "info FILE",
+		Short: "Show what a trace file holds, and check it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := traces.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), struct {
+					traces.Header
+					traces.Stats
+				}{f.Header, f.Stats()})
+			}
+			return writeTracesInfo(cmd.OutOrStdout(), args[0], f)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the table")
+	return cmd
+}
+
+func writeTracesInfo(out io.Writer, path string, f *traces.File) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	s := f.Stats()
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "file\t%s, %.2f MB\n", path, float64(info.Size())/1e6)
+	fmt.Fprintf(w, "questions\t%d of %s %s, scored by %s\n", s.Questions, f.Dataset, f.Split, f.Metric)
+	fmt.Fprintf(w, "traces\t%d, %d to %d a question; %d different combinations, %d of them for every question\n", s.Traces, s.Fewest, s.Most, s.Combinations, s.Everywhere)
+	fmt.Fprintf(w, "mean score\t%.4f\nmean cost\t$%.6f, of it answers $%.6f\n", s.Score, s.Dollars, s.AnswerDollars)
+	fmt.Fprintf(w, "embedder\t%s, %d numbers\n", f.Embedder, f.Dim)
+	for i, module := range f.Space {
+		fmt.Fprintf(w, "%s\t%s\n", module.Name, strings.Join(s.Asked[i], ", "))
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.System)) {
+		fmt.Fprintf(w, "%s\t%v\n", name, f.System[name])
+	}
+	fmt.Fprintf(w, "commit\t%s\n", f.Commit)
+	return w.Flush()
+}
+
+func newTracesMergeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "merge OUT IN…",
+		Short: "Put trace files of one system and split together",
+		Args:  cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var files []*traces.File
+			for _, path := range args[1:] {
+				f, err := traces.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				if len(files) > 0 {
+					if diff := traces.Difference(files[0].Header, f.Header); diff != "" {
+						return fmt.Errorf("%s and %s cannot be merged: %s", args[1], path, diff)
+					}
+				}
+				files = append(files, f)
+			}
+			merged, err := traces.Merge(files...)
+			if err != nil {
+				return err
+			}
+			if err := merged.WriteFile(args[0]); err != nil {
+				return err
+			}
+			return writeTracesInfo(cmd.OutOrStdout(), args[0], merged)
+		},
+	}
+}
