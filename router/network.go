@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -83,20 +82,6 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	return n, nil
-}
-
-// Shape returns what the network is built for, defaults filled in.
-func (n *Network) Shape() Shape { return n.shape }
-
-// Parameters is how many numbers are trained.
-func (n *Network) Parameters() int {
-	size := 0
-	for v := range n.store.IterVariables() {
-		if strings.HasPrefix(v.Path(), root) {
-			size += v.Shape().Size()
-		}
-	}
-	return size
 }
 
 // Close gives back the memory of the weights. The network cannot be used after it.

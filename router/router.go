@@ -1,5 +1,9 @@
 // Package router decides, module by module, which tier a question gets. It knows nothing of what a tier does: modules
 // and tiers are indexes with names.
+//
+// Policies that need no training are Static and Random. A Trainer trains a Network by PPO, playing the questions of an
+// Environment; LearnOffline trains one from traces. Network.Portable gives the trained router for use without GoMLX
+// (package portable), and NewLearned makes a Policy of it.
 package router
 
 import (

@@ -90,14 +90,8 @@ func (t *Trainer) Close() {
 	t.net.Close()
 }
 
-// Config returns the training's settings.
-func (t *Trainer) Config() Config { return t.cfg }
-
 // Reward returns the reward with its windows; Observe it before the first step to start from known outcomes.
 func (t *Trainer) Reward() *Reward { return t.reward }
-
-// Epoch is how many epochs are finished, Done whether all are.
-func (t *Trainer) Epoch() int { return t.at.Epoch }
 
 // Done says whether the training is at its end.
 func (t *Trainer) Done() bool { return t.at.Epoch >= t.cfg.Epochs }

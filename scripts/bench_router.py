@@ -82,7 +82,7 @@ with tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(cores)
         note("update torch", theirs(one_update, 2))
         note("update xla", ours(trainer, "router", "BenchmarkUpdate/xla:cpu", 2))
-        note("update go", ours(trainer, "router", "BenchmarkUpdate/go", 2))
+        note("update go", ours(trainer, "router", "BenchmarkUpdate/go.*", 2))
 
 print(f"PyTorch {torch.__version__.split('+')[0]}; best of {ROUNDS} rounds, in milliseconds")
 for name, other, label in (

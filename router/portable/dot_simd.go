@@ -7,15 +7,8 @@ import (
 	"unsafe"
 )
 
+// vectors says whether the processor has what addVectors needs.
 var vectors = archsimd.X86.AVX2() && archsimd.X86.FMA()
-
-// Kernel names how products are computed, for benchmarks.
-func Kernel() string {
-	if vectors {
-		return "AVX2"
-	}
-	return "scalar"
-}
 
 // block is how many columns addVectors keeps in registers while it goes down the rows.
 const block = 64
