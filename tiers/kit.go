@@ -39,10 +39,12 @@ type Deps struct {
 type Options struct {
 	// MaxFacts is the most facts that a relation module returns (default 10).
 	MaxFacts int
-	// LowTokens, MidTokens and HighTokens bound the summaries, in tokens (defaults 2500, 450, 320).
+	// LowTokens, MidTokens and HighTokens bound the summaries, in tokens (defaults 2500, 600, 450).
 	LowTokens, MidTokens, HighTokens int
-	// HighTurns is the most turns that the High summary quotes, those added to make a reply readable not counted (default 8).
-	HighTurns int
+	// Turns is the most turns that a summary quotes, those added to make a reply readable not counted (default 10). Of these
+	// it quotes as few as hold the share Coverage, in (0,1], of all turns' chances to be evidence (default 0.9).
+	Turns    int
+	Coverage float64
 	// TurnTokens is the longest that one turn is quoted by Mid and High, in tokens; of a longer one the sentences nearest to
 	// the question stay (default 120).
 	TurnTokens int
@@ -63,9 +65,12 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.MaxFacts, 10)
 	set(&o.LowTokens, 2500)
-	set(&o.MidTokens, 450)
-	set(&o.HighTokens, 320)
-	set(&o.HighTurns, 8)
+	set(&o.MidTokens, 600)
+	set(&o.HighTokens, 450)
+	set(&o.Turns, 10)
+	if o.Coverage <= 0 {
+		o.Coverage = 0.9
+	}
 	set(&o.TurnTokens, 120)
 	set(&o.ScoredTurns, 20)
 	set(&o.ReplyTokens, 128)

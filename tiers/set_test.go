@@ -164,6 +164,16 @@ func TestUserDefinedSet(t *testing.T) {
 	}
 }
 
+func TestExampleSetLoads(t *testing.T) {
+	spec, err := LoadSpec("../examples/mixed.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(spec.Models()); got != "[large]" {
+		t.Errorf("roles %s", got)
+	}
+}
+
 func TestParseSpecSaysWhatIsWrong(t *testing.T) {
 	for change, want := range map[[2]string]string{
 		{"method: evidence", "method: evidnce"}:                    `did you mean "evidence"?`,

@@ -53,19 +53,17 @@ func (k *kit) summaryHeadings(ctx context.Context, in Input, step *Step) (Output
 	if err != nil {
 		return Output{}, err
 	}
-	b := budget{count: k.CountTokens, left: k.Options.MidTokens}
+	b := budget{count: k.CountTokens, left: k.Options.MidTokens / 2}
 	b.add(guidance(in.Items))
-	// The lists are short and come out of the same budget first; they are shown after the turns.
-	lists := budget{count: k.CountTokens, left: k.Options.MidTokens / 2}
-	lists.section("Dates", in.Temporal, midTemporalFacts)
-	lists.section("Facts", in.Entity, midEntityFacts)
-	lists.section("Themes", in.Topic, midTopics)
-	b.left -= k.Options.MidTokens/2 - lists.left
-	chosen := fitting(shorten(lines, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, b.left)
+	b.section("Themes", in.Topic, midTopics)
+	b.section("Facts", in.Entity, midEntityFacts)
+	b.section("Dates", in.Temporal, midTemporalFacts)
+	b.report(step)
+	b.left += k.Options.MidTokens - k.Options.MidTokens/2
 	b.add("\n# What was said")
-	b.lines = append(b.lines, quote(chosen)...)
-	b.lines = append(b.lines, lists.lines...)
-	lists.report(step)
+	best := covering(lines, k.Options.Coverage, k.Options.Turns)
+	chosen := fitting(shorten(best, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, b.left)
+	b.lines = append(b.lines, quote(bestLast(chosen))...)
 	if dropped := len(lines) - len(chosen); dropped > 0 {
 		step.note("%d turns left out", dropped)
 	}
@@ -91,12 +89,14 @@ func (k *kit) summaryQuoted(pick picker) work {
 		if err != nil {
 			return "", err
 		}
-		lines = shorten(lines[:min(len(lines), k.Options.HighTurns)], in.Query, k.CountTokens, k.Options.TurnTokens)
-		chosen := fitting(lines, k.CountTokens, k.Options.HighTokens)
-		b := budget{count: k.CountTokens, left: k.Options.HighTokens}
-		b.lines = quote(withContext(chosen, in.Items))
-		b.left -= k.CountTokens(b.text())
-		b.section("Dates", relevant(in.Query, in.Temporal, quotedTemporalFacts), quotedTemporalFacts)
+		best := covering(lines, k.Options.Coverage, k.Options.Turns)
+		chosen := fitting(shorten(best, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, k.Options.HighTokens)
+		said := quote(bestLast(chosen))
+		b := budget{count: k.CountTokens, left: k.Options.HighTokens - k.CountTokens(strings.Join(said, "\n"))}
+		if b.section("Dates", relevant(in.Query, in.Temporal, quotedTemporalFacts), quotedTemporalFacts); len(b.lines) > 0 {
+			b.lines = append(b.lines, "\n# What was said")
+		}
+		b.lines = append(b.lines, said...)
 		return b.text(), nil
 	})
 }
@@ -154,7 +154,7 @@ func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]li
 // linesChosen takes the lines whose numbers the model writes.
 func (k *kit) linesChosen(ctx context.Context, in Input, step *Step) ([]line, error) {
 	step.Method = "llm line numbers"
-	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.HighTurns), k.Options.ReplyTokens, step)
+	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.Turns), k.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ type line struct {
 	at    int // its place in the chunk
 	time  string
 	score float64
+	// chance is the probability that the turn is evidence, in [0,1], and 0 where nobody knows.
+	chance float64
 }
 
 // allLines lists the turns of the items in order, as memoryBlock numbers them.
@@ -39,6 +42,7 @@ func (k *kit) turnsByRetrieval(ctx context.Context, in Input) ([]line, error) {
 	for i, l := range lines {
 		if scores := in.Items[l.item].TurnScores; l.at < len(scores) {
 			lines[i].score = scores[l.at]
+			lines[i].chance = min(max(scores[l.at], 0), 1)
 		} else {
 			missing = true
 		}
@@ -131,6 +135,24 @@ func gapped(sentences []string, keep []bool) string {
 	return strings.Join(parts, " ")
 }
 
+// covering returns the best lines, as few as hold that share of all lines' chances to be evidence and at most limit, but at
+// least one; the first limit lines where no chances are known. A question whose evidence stands out gets a short
+// summary, and a small model is not led astray by what is near the matter; one whose evidence is many turns or not to be told
+// from others gets a longer one.
+func covering(lines []line, share float64, limit int) []line {
+	total, sum := 0.0, 0.0
+	for _, l := range lines {
+		total += l.chance
+	}
+	for i, l := range lines {
+		if i == limit || i > 0 && total > 0 && sum > share*total {
+			return lines[:i]
+		}
+		sum += l.chance
+	}
+	return lines
+}
+
 // fitting returns the best lines that fit into the tokens, at least one.
 func fitting(lines []line, count func(string) int, tokens int) []line {
 	var out []line
@@ -145,92 +167,45 @@ func fitting(lines []line, count func(string) int, tokens int) []line {
 	return out
 }
 
-// shortReply is the most content words of a turn that needs the one before it to be understood, and shortQuestion the
-// most words of a turn that is quoted only for that.
-const (
-	shortReply    = 8
-	shortQuestion = 40
-)
-
-// withContext adds to each short reply the question right before it, and to each question the reply right after it.
-func withContext(lines []line, items []Item) []line {
-	have := map[[2]int]bool{}
-	for _, l := range lines {
-		have[[2]int{l.item, l.at}] = true
-	}
-	out := append([]line(nil), lines...)
-	add := func(l line, at int) {
-		turns := items[l.item].Turns
-		if at < 0 || at >= len(turns) || have[[2]int{l.item, at}] || len(strings.Fields(turns[at].Text)) > shortQuestion {
-			return
-		}
-		have[[2]int{l.item, at}] = true
-		out = append(out, line{turn: turns[at], item: l.item, at: at, time: l.time})
-	}
-	for _, l := range lines {
-		turns := items[l.item].Turns
-		if l.at > 0 && asks(turns[l.at-1]) && len(lingua.ContentWords(l.turn.Text)) <= shortReply {
-			add(l, l.at-1)
-		}
-		if asks(l.turn) {
-			add(l, l.at+1)
-		}
-	}
-	return out
-}
-
-func asks(t chunk.Turn) bool { return t.Speaker != "" && strings.Contains(t.Text, "?") }
-
-// quote writes lines in order of time under the date of their session, each turn once and each relative
-// date expression followed by what it means.
+// quote writes lines in their order, each behind the date of its session, each turn once and each relative date expression
+// followed by what it means.
 func quote(lines []line) []string {
-	lines = append([]line(nil), lines...)
-	when := make(map[string]time.Time)
-	for _, l := range lines {
-		if _, ok := when[l.time]; !ok {
-			when[l.time], _ = lingua.ParseTime(l.time)
-		}
-	}
-	sort.SliceStable(lines, func(i, j int) bool {
-		a, b := lines[i], lines[j]
-		switch ta, tb := when[a.time], when[b.time]; {
-		case !ta.Equal(tb):
-			return ta.Before(tb)
-		case a.item != b.item:
-			return a.item < b.item
-		}
-		return a.at < b.at
-	})
 	var out []string
 	seen := map[string]bool{}
-	heading := ""
-	for i, l := range lines {
+	for _, l := range lines {
 		text := l.turn.String()
-		if key := l.turn.ID + "\x00" + text; seen[key] {
+		key := l.turn.ID + "\x00" + text
+		if seen[key] {
 			continue
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
+		when, known := lingua.ParseTime(l.time)
 		h := l.turn.Session
-		if t := when[l.time]; !t.IsZero() {
-			h = lingua.Day(t)
+		if known {
+			h = lingua.Day(when)
 		} else if l.time != "" {
 			h = l.time
 		}
-		if i == 0 || h != heading {
-			heading = h
-			out = append(out, "["+h+"]")
-		}
-		if text == h { // a document's title as its first sentence
+		switch {
+		case text == h: // a document's title as its first sentence
 			continue
+		case h != "":
+			h = "[" + h + "] "
 		}
-		out = append(out, withDates(text, when[l.time]))
+		out = append(out, h+withDates(text, when))
 	}
 	return out
 }
 
-// Quote renders turns the way the summaries do: under the day they were said on, in order of time, what relative dates
-// mean behind them.
+// bestLast turns the order round, so that what matters most stands next to the question. A model of half a billion
+// parameters answered 120 LoCoMo validation questions from the same turns with F1 0.405 instead of 0.369 in order of time.
+func bestLast(lines []line) []line {
+	lines = slices.Clone(lines)
+	slices.Reverse(lines)
+	return lines
+}
+
+// Quote renders turns the way the summaries do: behind the day they were said on, what relative dates mean behind these.
 func Quote(turns []chunk.Turn) string {
 	lines := make([]line, len(turns))
 	for i, t := range turns {
