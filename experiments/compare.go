@@ -162,7 +162,7 @@ func (c Comparison) Heading() []string {
 	return lines
 }
 
-func (c Comparison) tables() []table {
+func (c Comparison) tables() []Table {
 	return c.board().tables("cost per question, latency, evidence", c.topK)
 }
 
@@ -183,7 +183,7 @@ func (c Comparison) WriteHTML(path string) error {
 		names = append(names, r.Name)
 	}
 	p := page{Title: strings.Join(names, ", "), Heading: c.Heading(), Note: ceilingNote,
-		Tables: slices.Concat(c.tables(), []table{{"tiers", b.tierTable()}}, c.Calls.tables())}
+		Tables: slices.Concat(c.tables(), []Table{{"tiers", b.tierTable()}}, c.Calls.tables())}
 	places := map[string]int{}
 	for i, col := range c.columns {
 		for _, rec := range col.records {

@@ -31,16 +31,23 @@ type page struct {
 	Heading    []string
 	Note       string
 	Library    template.HTML
-	Charts     []pageChart
-	Tables     []table
+	Charts     []Chart
+	Tables     []Table
 	Categories []string
 	Labels     []string // of the configurations
 	Questions  []pageQuestion
 }
 
-type pageChart struct {
+// Chart is a drawing of a report under a heading.
+type Chart struct {
 	Title string
-	Chart template.HTML
+	// Drawing is what chart.Fragment gives.
+	Drawing template.HTML
+}
+
+// WritePage writes a report of charts and tables into a file that needs nothing else, for a browser.
+func WritePage(path, title string, heading []string, charts []Chart, tables []Table, note string) error {
+	return page{Title: title, Heading: heading, Charts: charts, Tables: tables, Note: note}.render(path)
 }
 
 type pageQuestion struct {
@@ -63,7 +70,7 @@ func newAnswer(label, metric string, rec Record) pageAnswer {
 func (r *run) writeReport(s Summary) error {
 	b := s.board()
 	p := page{Title: fmt.Sprintf("%s %s: %s", s.Run.Dataset, s.Run.Split, s.Run.Model), Heading: s.Heading(), Note: ceilingNote,
-		Tables: slices.Concat(s.tables(), []table{{"tiers", b.tierTable()}}, s.Calls.tables())}
+		Tables: slices.Concat(s.tables(), []Table{{"tiers", b.tierTable()}}, s.Calls.tables())}
 	for _, q := range r.questions {
 		item := pageQuestion{Question: q}
 		for _, policy := range r.policies {
@@ -78,13 +85,18 @@ func (r *run) writeReport(s Summary) error {
 
 // write renders the page of a board into a file that needs nothing else.
 func (p page) write(path string, b board) error {
+	p.Charts, p.Categories = b.charts(), b.Categories
+	p.Note += " Failed questions are in no mean. A star marks the Pareto front: no other policy has a better score for as few dollars, or as good a one for fewer. Dollars are at list price, whether a reply came from the cache or not."
+	for _, r := range b.Results {
+		p.Labels = append(p.Labels, r.Label())
+	}
+	return p.render(path)
+}
+
+func (p page) render(path string) error {
 	var err error
 	if p.Library, err = chart.Library(); err != nil {
 		return err
-	}
-	p.Charts, p.Categories = b.charts(), b.Categories
-	for _, r := range b.Results {
-		p.Labels = append(p.Labels, r.Label())
 	}
 	var out bytes.Buffer
 	if err := reportPage.Execute(&out, p); err != nil {
@@ -93,7 +105,7 @@ func (p page) write(path string, b board) error {
 	return atomicfile.WriteFile(path, out.Bytes(), 0o644)
 }
 
-func (b board) charts() []pageChart {
+func (b board) charts() []Chart {
 	var points []chart.Point
 	var series []chart.Series
 	for _, res := range b.Results {
@@ -113,7 +125,7 @@ func (b board) charts() []pageChart {
 		}
 		series = append(series, row)
 	}
-	return []pageChart{
+	return []Chart{
 		{"score against dollars, with 95 % intervals and the Pareto front", chart.Fragment(chart.Frontier("frontier", b.Metric, points))},
 		{"score by category", chart.Fragment(chart.Bars("categories", b.Metric, b.Categories, series))},
 	}

@@ -47,27 +47,33 @@ func (s Summary) WriteTable(w io.Writer) error {
 const ceilingNote = "The ceiling answers from the gold evidence turns: no policy of a memory can be expected to pass it."
 
 // tables are those that the terminal shows; the report has some more.
-func (s Summary) tables() []table {
+func (s Summary) tables() []Table {
 	return s.board().tables(fmt.Sprintf("cost per question, latency with %d questions in flight, evidence", s.InFlight), s.Run.TopK)
 }
 
-// table is a heading over rows of cells, the first row the names of the columns.
-type table struct {
+// Table is a heading over rows of cells, the first row the names of the columns.
+type Table struct {
 	Title string
 	Rows  [][]string
 }
 
 // tables are what every board shows.
-func (b board) tables(costs string, topK int) []table {
-	out := []table{{fmt.Sprintf("score: %s, mean over the questions; in brackets 95 %% bootstrap intervals", b.Metric), b.scoreTable()}}
+func (b board) tables(costs string, topK int) []Table {
+	out := []Table{{fmt.Sprintf("score: %s, mean over the questions; in brackets 95 %% bootstrap intervals", b.Metric), b.scoreTable()}}
 	if rows := b.judgeTable(); len(rows) > 1 {
-		out = append(out, table{"judged by a language model; unreadable verdicts and failed calls are in no mean, and judging is in no cost", rows})
+		out = append(out, Table{"judged by a language model; unreadable verdicts and failed calls are in no mean, and judging is in no cost", rows})
 	}
-	return append(out, table{costs, b.costTable(topK)}, table{"other metrics", b.metricTable(topK)})
+	return append(out, Table{costs, b.costTable(topK)}, Table{"other metrics", b.metricTable(topK)})
+}
+
+// WriteTables prints tables as aligned text, each after an empty line.
+func WriteTables(w io.Writer, tables []Table) error {
+	_, err := io.WriteString(w, textOf(tables))
+	return err
 }
 
 // textOf writes tables as aligned text, each after an empty line.
-func textOf(tables []table) string {
+func textOf(tables []Table) string {
 	var b strings.Builder
 	for _, t := range tables {
 		b.WriteString("\n" + t.Title + "\n" + align(t.Rows))
@@ -188,7 +194,7 @@ func (b board) tierTable() [][]string {
 }
 
 // tables shows the counts by model and by module.
-func (c Calls) tables() []table {
+func (c Calls) tables() []Table {
 	rows := func(first string, counts []CallCount) [][]string {
 		out := [][]string{{first, "calls", "cached", "tokens in", "out", "$", "retries", "failed", "fallbacks", "ms p50", "p95"}}
 		for _, c := range counts {
@@ -197,7 +203,7 @@ func (c Calls) tables() []table {
 		}
 		return out
 	}
-	return []table{{"calls by model", rows("model", c.Models)}, {"calls by module", rows("module", c.Modules)}}
+	return []Table{{"calls by model", rows("model", c.Models)}, {"calls by module", rows("module", c.Modules)}}
 }
 
 // WriteTable prints the counts as aligned text.

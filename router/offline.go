@@ -83,7 +83,7 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 	if err := checkLogged(shape, logged); err != nil {
 		return fail(err)
 	}
-	t, err := newTable(shape, logged, cfg)
+	t, err := newTable(shape, logged, rewardOf(logged, cfg.Align), cfg)
 	if err != nil {
 		return fail(err)
 	}
@@ -96,6 +96,17 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 		return fail(err)
 	}
 	return net, t.reward, nil
+}
+
+// rewardOf is the reward that has seen the traces' outcomes.
+func rewardOf(logged []Logged, align bool) *Reward {
+	outcomes := make([]Outcome, len(logged))
+	for i, l := range logged {
+		outcomes[i] = l.Outcome
+	}
+	r := NewReward(align)
+	r.Observe(outcomes...)
+	return r
 }
 
 func checkLogged(shape Shape, logged []Logged) error {
@@ -134,17 +145,12 @@ type table struct {
 	efficiency   [][]float32 // [rows][A]
 }
 
-func newTable(shape Shape, logged []Logged, cfg OfflineConfig) (*table, error) {
-	t := &table{shape: shape, logged: logged, reward: NewReward(cfg.Align)}
+func newTable(shape Shape, logged []Logged, reward *Reward, cfg OfflineConfig) (*table, error) {
+	t := &table{shape: shape, logged: logged, reward: reward}
 	var err error
 	if t.combinations, err = shape.Modules.Combinations(); err != nil {
 		return nil, err
 	}
-	outcomes := make([]Outcome, len(logged))
-	for i, l := range logged {
-		outcomes[i] = l.Outcome
-	}
-	t.reward.Observe(outcomes...)
 	scores, efficiencies := make([]float64, len(logged)), make([]float64, len(logged))
 	for i, l := range logged {
 		scores[i], efficiencies[i] = t.reward.Scale()*l.Outcome.Score, t.reward.Efficiency(l.Outcome.Dollars)
@@ -160,6 +166,46 @@ func newTable(shape Shape, logged []Logged, cfg OfflineConfig) (*table, error) {
 		return nil, fmt.Errorf("costs: %w", err)
 	}
 	return t, nil
+}
+
+// Estimate is what a combination of tiers is held to bring if all questions get it: means of a question.
+type Estimate struct {
+	Choices []int
+	// Score is scaled by the reward's α, so that Score + λ·Efficiency is the mean return.
+	Score, Efficiency float64
+}
+
+// EstimateCombinations estimates from traces what every combination of tiers would bring if all questions got it: what is
+// traced counts as traced, and the outcome model of LearnOffline predicts the rest. A question counts once, however many
+// traces it has.
+func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estimate, error) {
+	fail := func(err error) ([]Estimate, error) { return nil, fmt.Errorf("estimate combinations from traces: %w", err) }
+	shape, err := shape.withDefaults()
+	if err != nil {
+		return fail(err)
+	}
+	if err := checkLogged(shape, logged); err != nil {
+		return fail(err)
+	}
+	cfg := DefaultOffline()
+	t, err := newTable(shape, logged, reward, cfg)
+	if err != nil {
+		return fail(err)
+	}
+	rows := map[int]float64{}
+	for _, l := range logged {
+		rows[l.Question]++
+	}
+	out := make([]Estimate, len(t.combinations))
+	for c, choices := range t.combinations {
+		out[c].Choices = choices
+		for i, l := range logged {
+			w := 1 / rows[l.Question] / float64(len(rows))
+			out[c].Score += w * float64(t.score[i][c])
+			out[c].Efficiency += w * float64(t.efficiency[i][c])
+		}
+	}
+	return out, nil
 }
 
 // Combinations lists all combinations of tiers, one tier a module each; the last module's changes fastest. More than 4,096

@@ -117,7 +117,7 @@ func TestFullInformation(t *testing.T) {
 		t.Fatal(err)
 	}
 	logged := env.trace(len(all), 0.1)
-	table, err := newTable(env.shape, logged, DefaultOffline())
+	table, err := newTable(env.shape, logged, rewardOf(logged, true), DefaultOffline())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,6 +93,9 @@ func (t *Trainer) Close() {
 // Reward returns the reward with its windows; Observe it before the first step to start from known outcomes.
 func (t *Trainer) Reward() *Reward { return t.reward }
 
+// At says how many epochs are finished, and how many batches of the one under way.
+func (t *Trainer) At() (epochs, batches int) { return t.at.Epoch, t.at.Batch }
+
 // Done says whether the training is at its end.
 func (t *Trainer) Done() bool { return t.at.Epoch >= t.cfg.Epochs }
 

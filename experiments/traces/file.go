@@ -158,7 +158,12 @@ func (f *File) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(packed)
+	return errors.Join(f.writeLines(packed), packed.Close())
+}
+
+// writeLines writes the file's lines, not compressed.
+func (f *File) writeLines(w io.Writer) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(f.Header); err != nil {
 		return err
@@ -198,7 +203,7 @@ func (f *File) Write(w io.Writer) error {
 			return err
 		}
 	}
-	return packed.Close()
+	return nil
 }
 
 // Merge puts the traces of several files together. They must be of the same questions, asked of the same system: the files'

@@ -2,6 +2,8 @@ package traces
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,6 +54,11 @@ func (c Counts) Share() float64 {
 // Sub returns what was counted since before.
 func (c Counts) Sub(before Counts) Counts {
 	return Counts{c.Traced - before.Traced, c.Live - before.Live, c.Substituted - before.Substituted}
+}
+
+// Add returns the sum.
+func (c Counts) Add(o Counts) Counts {
+	return Counts{c.Traced + o.Traced, c.Live + o.Live, c.Substituted + o.Substituted}
 }
 
 // NewReplay replays a file's traces. live may be nil; if not, its questions are the environment's, else the file's are.
@@ -233,4 +240,15 @@ func (f *File) Usable() error {
 		return fmt.Errorf("traces of %s %s: %w", f.Dataset, f.Split, errNoTraces)
 	}
 	return nil
+}
+
+// Hash is the SHA-256 of the traces as they are now.
+func (r *Replay) Hash() string {
+	h := sha256.New()
+	f, _ := r.Grown()
+	f.Commit = ""
+	if err := f.writeLines(h); err != nil {
+		return err.Error() // traces that were read or checked can be written
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }

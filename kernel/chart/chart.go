@@ -153,6 +153,45 @@ func Bars(id, value string, groups []string, series []Series) render.Renderer {
 	return c
 }
 
+// Stacked draws bars of several parts each, for example how often each tier (the series) served, by λ (the groups).
+func Stacked(id, value string, groups []string, series []Series) render.Renderer {
+	c := Bars(id, value, groups, series).(*charts.Bar)
+	c.SetSeriesOptions(charts.WithBarChartOpts(opts.BarChart{Stack: "all"}))
+	return c
+}
+
+// Line is a curve through points, in the order given.
+type Line struct {
+	Name string
+	X, Y []float64
+	// Ceiling marks a reference that nothing can be expected to reach; it is drawn grey and dashed.
+	Ceiling bool
+}
+
+// Lines draws curves over an axis of numbers, for example what was earned over the epochs of a training.
+func Lines(id, x, y string, lines []Line) render.Renderer {
+	c := charts.NewLine()
+	c.SetGlobalOptions(append(frame(id),
+		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Formatter: "{a}: {c}"}),
+		charts.WithXAxisOpts(opts.XAxis{Type: "value", Name: x, NameLocation: "middle", NameGap: 30, Scale: opts.Bool(true)}),
+		charts.WithYAxisOpts(opts.YAxis{Type: "value", Name: y, NameLocation: "middle", NameGap: 45, Scale: opts.Bool(true)}),
+	)...)
+	color := 0
+	for _, l := range lines {
+		hue, style := ceilingHue, "dashed"
+		if !l.Ceiling {
+			hue, style = palette[color%len(palette)], "solid"
+			color++
+		}
+		data := make([]opts.LineData, len(l.X))
+		for i := range l.X {
+			data[i] = opts.LineData{Value: []float64{l.X[i], l.Y[i]}, SymbolSize: 5}
+		}
+		c.AddSeries(l.Name, data, charts.WithLineStyleOpts(opts.LineStyle{Color: hue, Type: style, Width: 1.5}), charts.WithItemStyleOpts(opts.ItemStyle{Color: hue}))
+	}
+	return c
+}
+
 const ceilingHue = "#999"
 
 // palette is Okabe and Ito's, whose colours the colour-blind can tell apart.

@@ -23,6 +23,8 @@ func TestFragmentKeepsNamesInside(t *testing.T) {
 	v := 0.5
 	for name, html := range map[string]string{
 		"frontier": string(Fragment(Frontier("f", "F1", []Point{{Name: evil, Dollars: 0.1, Score: 0.5, Low: 0.4, High: 0.6}, {Name: "ceiling", Score: 0.6, Ceiling: true}}))),
+		"lines":    string(Fragment(Lines("l", "epoch", "F1", []Line{{Name: evil, X: []float64{0, 1}, Y: []float64{0.5, 1}}, {Name: "oracle", X: []float64{0}, Y: []float64{1}, Ceiling: true}}))),
+		"stacked":  string(Fragment(Stacked("s", "share", []string{evil, "two"}, []Series{{Name: evil, Values: []*float64{&v, nil}}}))),
 		"bars":     string(Fragment(Bars("b", "F1", []string{evil, "two"}, []Series{{Name: evil, Values: []*float64{&v, nil}}}))),
 	} {
 		if strings.Count(html, "<script") != 1+strings.Count(html, "<script>alert") || strings.Count(html, "</script") != 1 {

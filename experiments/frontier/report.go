@@ -1,0 +1,170 @@
+package frontier
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/kernel/chart"
+)
+
+// Heading says in a few lines what is compared.
+func (r *Result) Heading() []string {
+	lines := []string{
+		fmt.Sprintf("%s %s: %d of %d questions, scored by %s; λ from %g to %g, reward scale %.3f", r.Dataset, r.Split, r.Questions, r.Of, r.Metric,
+			r.Lambdas[0], r.Lambdas[len(r.Lambdas)-1], r.Scale),
+		"static assignments: " + r.StaticSearch,
+	}
+	for _, e := range r.Entries {
+		if share := e.Counts.Share(); share > 0 {
+			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are those of another traced combination of the question", 100*share, e.Name))
+		}
+	}
+	return lines
+}
+
+// Note explains the tables.
+const Note = "Returns are α·score + λ·efficiency, means over the questions; in brackets 95 % intervals of a paired bootstrap over questions, and over questions and seeds where it says so. " +
+	"Area is the mean score over budgets from the weak to the strong uniform policy, on the upper concave hull of a family's points with these two; APGR and CPT(50 %) are RouteLLM's, by dollars instead of calls; '-' where the strong policy scores no more than the weak one. " +
+	"The oracle knows the outcomes: no policy can be expected to reach it."
+
+// Tables shows the result.
+func (r *Result) Tables() []experiments.Table {
+	points := [][]string{{"policy", "λ", "score", "95 %", "$/question", "return", "vs best static", "95 %"}}
+	curves := [][]string{{"family", "seeds", "hypervolume", "area", "95 %", "vs best static", "questions", "and seeds", "APGR", "95 %", "CPT(50 %)"}}
+	returns := [][]string{{"family", "mean return over λ", "vs best static", "questions", "and seeds", "traced", "live", "substituted"}}
+	for _, e := range r.Entries {
+		for _, p := range e.Points {
+			row := []string{p.Name, "", fmt.Sprintf("%.4f", p.Score.Mean), bracket([2]float64{p.Score.Low, p.Score.High}, "%.3f"), dollars(p.Dollars), "", "", ""}
+			if p.Lambda != nil {
+				row[1], row[5] = fmt.Sprintf("%g", *p.Lambda), fmt.Sprintf("%.4f", p.Return)
+			}
+			if p.Versus != nil {
+				row[6], row[7] = fmt.Sprintf("%+.4f", p.Versus.Mean), bracket([2]float64{p.Versus.Low, p.Versus.High}, "%+.4f")
+			}
+			points = append(points, row)
+		}
+		apgr := ""
+		if iv, ok := e.CurveIntervals["apgr"]; ok {
+			apgr = bracket(iv, "%.2f")
+		}
+		curves = append(curves, append([]string{e.Name, strconv.Itoa(e.Seeds), fmt.Sprintf("%.4f", e.Curve.Hypervolume), fmt.Sprintf("%.4f", e.Curve.Area),
+			bracket(e.CurveIntervals["area"], "%.4f")}, append(e.AreaVersus.cells(), number(e.Curve.APGR, "%.3f"), apgr, number(e.Curve.CPT50, "%.3f"))...))
+		returns = append(returns, append([]string{e.Name, fmt.Sprintf("%.4f", e.MeanReturn)}, append(e.ReturnVersus.cells(),
+			strconv.Itoa(e.Counts.Traced), strconv.Itoa(e.Counts.Live), strconv.Itoa(e.Counts.Substituted))...))
+	}
+	return []experiments.Table{
+		{Title: "families: what is trained for, and where the outcomes come from", Rows: returns},
+		{Title: fmt.Sprintf("families: the cost–score curve between %s and %s", r.Weak, r.Strong), Rows: curves},
+		{Title: "policies", Rows: points},
+		{Title: "tiers by λ (share of the questions)", Rows: r.tierRows()},
+	}
+}
+
+func (d *Difference) cells() []string {
+	if d == nil {
+		return []string{"", "", ""}
+	}
+	return []string{fmt.Sprintf("%+.4f", d.Mean), bracket(d.Questions, "%+.4f"), bracket(d.Seeds, "%+.4f")}
+}
+
+func (r *Result) tierRows() [][]string {
+	rows := [][]string{{"policy", "λ"}}
+	for _, name := range r.Modules {
+		rows[0] = append(rows[0], name.Name)
+	}
+	for _, e := range r.Entries {
+		for _, p := range e.Points {
+			row := []string{e.Name, ""}
+			if p.Lambda != nil {
+				row[1] = fmt.Sprintf("%g", *p.Lambda)
+			}
+			for m, shares := range p.Shares {
+				cell := ""
+				for t, share := range shares {
+					if share > 0 {
+						if cell != "" {
+							cell += " "
+						}
+						cell += fmt.Sprintf("%s %.2f", r.Modules[m].Tiers[t], share)
+					}
+				}
+				row = append(row, cell)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// Charts draws the frontier, and for each trained family the tiers of each module as λ grows.
+func (r *Result) Charts() []experiments.Chart {
+	var lines []chart.Line
+	for _, e := range r.Entries {
+		l := chart.Line{Name: e.Name, Ceiling: e.Unreachable}
+		for _, p := range e.Points {
+			l.X, l.Y = append(l.X, p.Dollars), append(l.Y, p.Score.Mean)
+		}
+		lines = append(lines, l)
+	}
+	out := []experiments.Chart{{Title: "score against dollars per question, points by rising λ", Drawing: chart.Fragment(chart.Lines("frontier", "dollars per question", r.Metric, lines))}}
+	for i, e := range r.Entries {
+		if !e.Trained {
+			continue
+		}
+		var groups []string
+		for _, l := range r.Lambdas {
+			groups = append(groups, fmt.Sprintf("λ %g", l))
+		}
+		for m, module := range r.Modules {
+			var series []chart.Series
+			for t, tier := range module.Tiers {
+				s := chart.Series{Name: tier}
+				for _, p := range e.Points {
+					s.Values = append(s.Values, &p.Shares[m][t])
+				}
+				series = append(series, s)
+			}
+			out = append(out, experiments.Chart{Title: fmt.Sprintf("%s: tiers of %s by λ", e.Name, module.Name),
+				Drawing: chart.Fragment(chart.Stacked(fmt.Sprintf("tiers-%d-%d", i, m), "share", groups, series))})
+		}
+	}
+	return out
+}
+
+// WriteTable prints the result as aligned text.
+func (r *Result) WriteTable(w io.Writer) error {
+	for _, line := range r.Heading() {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	if err := experiments.WriteTables(w, r.Tables()); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "\n"+Note)
+	return err
+}
+
+// WriteHTML writes a page that needs no other file.
+func (r *Result) WriteHTML(path string) error {
+	return experiments.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Heading(), r.Charts(), r.Tables(), Note)
+}
+
+// WriteJSON writes the result into a file.
+func (r *Result) WriteJSON(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return atomicfile.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+func bracket(iv [2]float64, format string) string {
+	return fmt.Sprintf("["+format+", "+format+"]", iv[0], iv[1])
+}
+
+func dollars(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }

@@ -1,0 +1,220 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// Summary is the outcome of a training.
+type Summary struct {
+	Dir     string       `json:"-"`
+	Method  string       `json:"method"`
+	Metric  string       `json:"metric"`
+	Lambdas []float64    `json:"lambdas"`
+	Space   router.Space `json:"modules"`
+	Seeds   []Seed       `json:"seeds"`
+	// NoTest says why there is no evaluation on test; "" if there is one.
+	NoTest string `json:"no_test,omitempty"`
+}
+
+// Seed is the training with one seed.
+type Seed struct {
+	Seed      int64   `json:"seed"`
+	BestEpoch int     `json:"best_epoch"`
+	Epochs    []Epoch `json:"epochs"`
+	// Hashes has the SHA-256 of the files of best and last, Routers where they are.
+	Hashes  map[string]string `json:"hashes"`
+	Routers map[string]string `json:"routers"`
+	// Test has the evaluation of best and last on test.
+	Test map[string]Evaluation `json:"test,omitempty"`
+	// Metrics are the lines of metrics.jsonl.
+	Metrics []json.RawMessage `json:"-"`
+}
+
+// Evaluation is what a router earns and costs.
+type Evaluation struct {
+	// Value is the mean return over the λs.
+	Value  float64 `json:"value"`
+	Points []Point `json:"points"`
+}
+
+// write writes summary.json and report.html.
+func (s *Summary) write() error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the training's summary: %w", err)
+	}
+	if err := atomicfile.WriteFile(filepath.Join(s.Dir, "summary.json"), append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	charts, err := s.charts()
+	if err != nil {
+		return err
+	}
+	return experiments.WritePage(s.Report(), "Training of "+filepath.Base(s.Dir), s.Heading(), charts, s.Tables(), note)
+}
+
+const note = "Return is α·score + λ·efficiency, by one measure for all epochs and seeds. Value is its mean over the λs: the best epoch is the one with the largest on validation."
+
+// Report is the path of the HTML report.
+func (s *Summary) Report() string { return filepath.Join(s.Dir, "report.html") }
+
+// Heading says in a few lines what was trained.
+func (s *Summary) Heading() []string {
+	lines := []string{fmt.Sprintf("%s, %d seeds, λ from %g to %g, scored by %s", s.Method, len(s.Seeds), s.Lambdas[0], s.Lambdas[len(s.Lambdas)-1], s.Metric)}
+	if s.NoTest != "" {
+		lines = append(lines, "not evaluated on test: "+s.NoTest)
+	}
+	most := 0.0
+	for _, seed := range s.Seeds {
+		for _, e := range seed.Test {
+			for _, p := range e.Points {
+				most = max(most, p.Substituted)
+			}
+		}
+		for _, p := range seed.Epochs[len(seed.Epochs)-1].Points {
+			most = max(most, p.Substituted)
+		}
+	}
+	if most > 0 {
+		lines = append(lines, fmt.Sprintf("warning: up to %.0f %% of the outcomes at a λ are those of another traced combination of the question", 100*most))
+	}
+	return lines
+}
+
+// Tables shows the seeds, and best and last by λ, means over the seeds.
+func (s *Summary) Tables() []experiments.Table {
+	seeds := [][]string{{"seed", "best epoch", "validation value", "last", "test value of best", "of last", "hash of best", "of last"}}
+	for _, seed := range s.Seeds {
+		row := []string{strconv.FormatInt(seed.Seed, 10), strconv.Itoa(seed.BestEpoch), fmt.Sprintf("%.4f", seed.Epochs[seed.BestEpoch-1].Value),
+			fmt.Sprintf("%.4f", seed.Epochs[len(seed.Epochs)-1].Value), "", "", seed.Hashes["best"][:12], seed.Hashes["last"][:12]}
+		if seed.Test != nil {
+			row[4], row[5] = fmt.Sprintf("%.4f", seed.Test["best"].Value), fmt.Sprintf("%.4f", seed.Test["last"].Value)
+		}
+		seeds = append(seeds, row)
+	}
+	out := []experiments.Table{{Title: "seeds", Rows: seeds}, {Title: "best on validation, means over seeds", Rows: s.rows(func(seed Seed) []Point { return seed.Epochs[seed.BestEpoch-1].Points })}}
+	if s.NoTest == "" {
+		for _, name := range []string{"best", "last"} {
+			out = append(out, experiments.Table{Title: name + " on test, means over seeds", Rows: s.rows(func(seed Seed) []Point { return seed.Test[name].Points })})
+		}
+	}
+	return out
+}
+
+// rows shows points by λ.
+func (s *Summary) rows(points func(Seed) []Point) [][]string {
+	head := []string{"λ", s.Metric, "$/question", "return"}
+	for _, m := range s.Space {
+		head = append(head, m.Name)
+	}
+	rows := [][]string{head}
+	for l, lambda := range s.Lambdas {
+		var score, dollars, ret float64
+		shares := make([]map[string]float64, len(s.Space))
+		n := float64(len(s.Seeds))
+		for _, seed := range s.Seeds {
+			p := points(seed)[l]
+			score, dollars, ret = score+p.Score/n, dollars+p.Dollars/n, ret+p.Return/n
+			for m := range s.Space {
+				if shares[m] == nil {
+					shares[m] = map[string]float64{}
+				}
+				for t, share := range p.Shares[m] {
+					if share > 0 {
+						shares[m][s.Space[m].Tiers[t]] += share / n
+					}
+				}
+			}
+		}
+		row := []string{fmt.Sprintf("%g", lambda), fmt.Sprintf("%.4f", score), strconv.FormatFloat(dollars, 'g', 4, 64), fmt.Sprintf("%.4f", ret)}
+		for m := range s.Space {
+			cell := ""
+			for _, tier := range slices.Sorted(maps.Keys(shares[m])) {
+				cell += fmt.Sprintf(" %s %.2f", tier, shares[m][tier])
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// charts draws the learning curves and the tiers by λ.
+func (s *Summary) charts() ([]experiments.Chart, error) {
+	var value []chart.Line
+	steps := map[string][]chart.Line{}
+	for _, seed := range s.Seeds {
+		name := fmt.Sprintf("seed %d", seed.Seed)
+		l := chart.Line{Name: name}
+		for _, e := range seed.Epochs {
+			l.X, l.Y = append(l.X, float64(e.Epoch)), append(l.Y, e.Value)
+		}
+		value = append(value, l)
+		for _, field := range curves {
+			l := chart.Line{Name: name}
+			for i, line := range seed.Metrics {
+				var step map[string]any
+				if err := json.Unmarshal(line, &step); err != nil {
+					return nil, fmt.Errorf("draw the metrics of seed %d: %w", seed.Seed, err)
+				}
+				if v, ok := step[field].(float64); ok {
+					l.X, l.Y = append(l.X, float64(i)), append(l.Y, v)
+				}
+			}
+			if len(l.X) > 0 {
+				steps[field] = append(steps[field], l)
+			}
+		}
+	}
+	out := []experiments.Chart{{Title: "value on validation by epoch", Drawing: chart.Fragment(chart.Lines("value", "epoch", "mean return over λ", value))}}
+	for _, field := range curves {
+		if lines := steps[field]; lines != nil {
+			out = append(out, experiments.Chart{Title: "training: " + field, Drawing: chart.Fragment(chart.Lines("step-"+field, "step", field, lines))})
+		}
+	}
+	var groups []string
+	for _, l := range s.Lambdas {
+		groups = append(groups, fmt.Sprintf("λ %.3g", l))
+	}
+	for m, module := range s.Space {
+		var series []chart.Series
+		for t, tier := range module.Tiers {
+			sr := chart.Series{Name: tier, Values: make([]*float64, len(s.Lambdas))}
+			for l := range s.Lambdas {
+				share := 0.0
+				for _, seed := range s.Seeds {
+					share += seed.Epochs[seed.BestEpoch-1].Points[l].Shares[m][t] / float64(len(s.Seeds))
+				}
+				sr.Values[l] = &share
+			}
+			series = append(series, sr)
+		}
+		out = append(out, experiments.Chart{Title: "tiers of " + module.Name + " by λ, best routers on validation",
+			Drawing: chart.Fragment(chart.Stacked("tiers-"+module.Name, "share of questions", groups, series))})
+	}
+	return out, nil
+}
+
+// curves are the fields of metrics.jsonl that are drawn.
+var curves = []string{"return", "score", "dollars", "entropy", "policy_loss", "value_loss", "approx_kl", "clip_fraction", "explained_variance"}
+
+// WriteTable prints the outcome as aligned text.
+func (s *Summary) WriteTable(w io.Writer) error {
+	for _, line := range s.Heading() {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return experiments.WriteTables(w, s.Tables())
+}

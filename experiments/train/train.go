@@ -1,0 +1,260 @@
+// Package train trains routers on a benchmark's questions, from traces or live, and keeps a training in a folder:
+//
+//	config.json                 everything that decides the result
+//	seed-N/metrics.jsonl        one line a step (PPO) or epoch (offline) of the training with seed N
+//	seed-N/epochs.jsonl         one line an epoch: what its router earns and costs on validation, by λ
+//	seed-N/checkpoints/epoch-*.safetensors, best.safetensors, last.safetensors
+//	                            routers, as --policy router:FILE takes them
+//	seed-N/state.safetensors    what PPO goes on from (offline learning, which takes a minute, starts again)
+//	traces.*.jsonl.gz           traces with what was asked live
+//	summary.json, report.html   best and last routers of all seeds on test, learning curves
+//
+// A training that is killed at any moment and started again ends with the same files of routers as one that is not.
+package train
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gomlx/compute"
+
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// The ways to train.
+const (
+	// Offline learns from logged traces without playing, see router.LearnOffline.
+	Offline = "offline"
+	// PPO plays questions, replayed or live, with one router for all λ; Paper does so as BudgetMem's published code, for one λ.
+	PPO   = "ppo"
+	Paper = "paper"
+)
+
+// Methods lists the ways to train.
+func Methods() []string { return []string{Offline, PPO, Paper} }
+
+// Settings returns the preset of a method.
+func Settings(method string) (router.OfflineConfig, error) {
+	switch method {
+	case Offline:
+		return router.DefaultOffline(), nil
+	case PPO:
+		return router.OfflineConfig{Config: router.Default()}, nil
+	case Paper:
+		return router.OfflineConfig{Config: router.Paper()}, nil
+	}
+	return router.OfflineConfig{}, fmt.Errorf("no training method %q: there are %v", method, Methods())
+}
+
+// Options is a training.
+type Options struct {
+	// Dir is the training's folder; it is created. A folder with a training of the same settings is taken up again.
+	Dir string
+	// Method is one of Methods, Config its settings; see Settings. Config.Seed is the first seed's.
+	Method string
+	Config router.OfflineConfig
+	// Seeds is how many trainings are done, with seeds that count up.
+	Seeds int
+	// Train and Validation are played; Test may be nil, and NoTest then says why.
+	Train, Validation, Test *traces.Replay
+	NoTest                  string
+	// Lambdas are the λs that routers are evaluated at; nil spreads 11 evenly over the range trained for.
+	Lambdas []float64
+	// Backend computes.
+	Backend compute.Backend
+	// InFlight is how many questions are played at once when routers are evaluated (default 8).
+	InFlight int
+	// Progress, if not nil, is told of every step and epoch.
+	Progress func(Progress)
+}
+
+// Progress is how far a training is.
+type Progress struct {
+	Seed   int64
+	Epoch  int // finished
+	Epochs int
+	// Metrics is the step that just ended, nil for none.
+	Metrics *router.Metrics
+	// Validation is the evaluation of the epoch that just ended, nil for none.
+	Validation *Epoch
+}
+
+// settings is what decides a training's result. How many seeds are trained is not part of it: more can be added.
+type settings struct {
+	Method  string               `json:"method"`
+	Config  router.OfflineConfig `json:"config"`
+	Lambdas []float64            `json:"lambdas"`
+	// Backend is what computes: results are equal on one backend only.
+	Backend string `json:"backend"`
+	// The traces that training and validation start from, by their content, and the systems that they are of.
+	Train      source `json:"train"`
+	Validation source `json:"validation"`
+}
+
+// source describes questions.
+type source struct {
+	traces.Header
+	Traces    string `json:"traces"` // hash of those there are at the start
+	Questions string `json:"questions_hash"`
+	Live      bool   `json:"live"`
+}
+
+func sourceOf(r *traces.Replay) source {
+	return source{Header: r.Header(), Traces: r.Hash(), Questions: hashOf(fmt.Sprintf("%q", r.IDs())), Live: r.CanAsk()}
+}
+
+// training is one under way.
+type training struct {
+	Options
+	reward *router.Reward
+}
+
+// Run trains, or goes on with a training, and evaluates the best and the last routers on test.
+func Run(ctx context.Context, o Options) (*Summary, error) {
+	t := &training{Options: o}
+	if err := t.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("set up training %s: %w", o.Dir, err)
+	}
+	s := &Summary{Method: t.Method, Dir: t.Dir, Lambdas: t.Lambdas, Space: t.Train.Header().Space, Metric: t.Train.Header().Metric, NoTest: t.NoTest}
+	for n := range t.Seeds {
+		seed := t.Config.Seed + int64(n)
+		result, err := t.seed(ctx, seed)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("training %s, seed %d: %w; the same command goes on from there", t.Dir, seed, err), t.saveTraces())
+		}
+		s.Seeds = append(s.Seeds, *result)
+	}
+	return s, errors.Join(t.saveTraces(), s.write())
+}
+
+func (t *training) prepare(ctx context.Context) error {
+	switch {
+	case t.Dir == "" || t.Train == nil || t.Validation == nil || t.Backend == nil || t.Seeds < 1:
+		return errors.New("Dir, Train, Validation, Backend and at least one of Seeds are required")
+	case t.Method != Offline && t.Method != PPO && t.Method != Paper:
+		_, err := Settings(t.Method)
+		return err
+	case t.Test == nil && t.NoTest == "":
+		return errors.New("there is neither Test nor NoTest")
+	}
+	if err := t.apart(); err != nil {
+		return err
+	}
+	t.InFlight = cmp.Or(max(t.InFlight, 0), 8)
+	if t.Lambdas == nil {
+		t.Lambdas = spread(t.Config.LambdaMin, t.Config.LambdaMax)
+	}
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return err
+	}
+	if err := t.record(); err != nil {
+		return err
+	}
+	return t.measure(ctx)
+}
+
+// apart checks that no question is used twice, and that all are asked of systems with the same tiers.
+func (t *training) apart() error {
+	of := map[string]string{}
+	for name, r := range map[string]*traces.Replay{"training": t.Train, "validation": t.Validation, "test": t.Test} {
+		if r == nil {
+			continue
+		}
+		h := r.Header()
+		if want := t.Train.Header(); fmt.Sprint(h.Space, h.States, h.Embedder, h.Dim) != fmt.Sprint(want.Space, want.States, want.Embedder, want.Dim) {
+			return fmt.Errorf("the %s questions were asked with tiers %v and embedder %s (%d), those of training with %v and %s (%d)",
+				name, h.Space, h.Embedder, h.Dim, want.Space, want.Embedder, want.Dim)
+		}
+		for _, id := range r.IDs() {
+			k := h.DataHash + "/" + id
+			if other, twice := of[k]; twice {
+				return fmt.Errorf("question %s is in both %s and %s", id, other, name)
+			}
+			of[k] = name
+		}
+	}
+	return nil
+}
+
+func spread(from, to float64) []float64 {
+	if from == to {
+		return []float64{from}
+	}
+	var out []float64
+	for i := range 11 {
+		out = append(out, from+(to-from)*float64(i)/10)
+	}
+	return out
+}
+
+// record writes config.json, or compares with the one that is there.
+func (t *training) record() error {
+	now := settings{Method: t.Method, Config: t.Config, Lambdas: t.Lambdas, Backend: t.Backend.Name(), Train: sourceOf(t.Train), Validation: sourceOf(t.Validation)}
+	now.Config.InFlight = 0 // changes no result
+	now.Train.Commit, now.Validation.Commit = "", ""
+	data, err := json.MarshalIndent(now, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(t.Dir, "config.json")
+	was, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return atomicfile.WriteFile(path, append(data, '\n'), 0o644)
+	case err != nil:
+		return err
+	case !bytes.Equal(bytes.TrimSpace(was), data):
+		return fmt.Errorf("%s is of a training with other settings or traces: give this one another name, or remove that folder", path)
+	}
+	return nil
+}
+
+// measure makes the reward that all checkpoints of all seeds are judged by: it has seen the traces that training starts from,
+// or where there are none the uniform policies on validation.
+func (t *training) measure(ctx context.Context) error {
+	t.reward = router.NewReward(t.Config.Align)
+	if f, _ := t.Train.Grown(); len(f.Traces) > 0 {
+		t.reward.Observe(f.Outcomes()...)
+		return nil
+	}
+	space := t.Validation.Header().Space
+	for _, tier := range space[0].Tiers {
+		p, err := router.Parse(tier, space, 0)
+		if err != nil {
+			continue // no tier of all modules
+		}
+		r, err := router.Play(ctx, t.Validation, p, t.InFlight)
+		if err != nil {
+			return fmt.Errorf("measure costs by the uniform policies: %w", err)
+		}
+		for i, o := range r.Outcomes {
+			if r.Failures[i] == nil {
+				t.reward.Observe(o)
+			}
+		}
+	}
+	return nil
+}
+
+// saveTraces keeps what was asked live.
+func (t *training) saveTraces() error {
+	var errs []error
+	for name, r := range map[string]*traces.Replay{"train": t.Train, "validation": t.Validation, "test": t.Test} {
+		if r == nil {
+			continue
+		}
+		if f, grown := r.Grown(); grown {
+			errs = append(errs, f.WriteFile(filepath.Join(t.Dir, "traces."+name+".jsonl.gz")))
+		}
+	}
+	return errors.Join(errs...)
+}
