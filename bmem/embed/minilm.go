@@ -69,7 +69,7 @@ func (m *MiniLM) load(dir string, be compute.Backend) error {
 		return err
 	}
 	m.id = fmt.Sprintf("all-MiniLM-L6-v2@sha256:%x", sha256.Sum256(file))[:len("all-MiniLM-L6-v2@sha256:")+8]
-	all, err := parseSafetensors(file)
+	all, err := parseWeights(file)
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
