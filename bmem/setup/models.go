@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
@@ -103,15 +101,11 @@ func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 	if len(sys.spec.Endpoints) > 0 {
 		return whereabouts{name: name}, nil
 	}
-	if strings.HasSuffix(strings.ToLower(name), ".gguf") {
-		return whereabouts{name: strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)), path: name}, nil
+	m, err := sys.catalogue.Locate(ctx, name)
+	if m.Why != "" {
+		sys.Chosen = m.Why
 	}
-	m, err := sys.choose(ctx, name)
-	if err != nil {
-		return whereabouts{}, err
-	}
-	path, err := sys.catalogue.Path(ctx, m.Name)
-	return whereabouts{name: m.Name, path: path}, err
+	return whereabouts{name: m.Name, path: m.Path}, err
 }
 
 // base opens a model with nothing around it.
@@ -157,15 +151,6 @@ func (s Spec) endpointEmbedder(ctx context.Context) (embed.Embedder, error) {
 		vectors, _, err := client.Embeddings(ctx, name, texts)
 		return vectors, err
 	})
-}
-
-func (sys *System) choose(ctx context.Context, name string) (models.Model, error) {
-	if name != "" {
-		return sys.catalogue.Find(name)
-	}
-	m, why, err := sys.catalogue.Default(ctx)
-	sys.Chosen = why
-	return m, err
 }
 
 // openMoney opens what all models share: prices, spend limit and the cache of replies.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 
@@ -124,22 +123,16 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 		return nil, err
 	}
 	if len(names) == 0 {
-		m, why, err := catalogue.Default(ctx)
+		names = []string{""} // the default one
+	}
+	var files []models.Located
+	for _, name := range names { // all of them, before anything slow
+		f, err := catalogue.Locate(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		log.Info("model " + why)
-		names = []string{m.Name}
-	}
-	type file struct{ name, path string }
-	var files []file
-	for _, name := range names { // all of them, before anything slow
-		f := file{strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)), name}
-		if !strings.EqualFold(filepath.Ext(name), ".gguf") {
-			if f.path, err = catalogue.Path(ctx, name); err != nil {
-				return nil, err
-			}
-			f.name = name
+		if f.Why != "" {
+			log.Info("model " + f.Why)
 		}
 		files = append(files, f)
 	}
@@ -153,13 +146,13 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 	}
 	l.closers = append(l.closers, func() error { be.Finalize(); return nil })
 	for _, f := range files {
-		m, err := local.Open(f.path, be, local.Options{Name: f.name})
+		m, err := local.Open(f.Path, be, local.Options{Name: f.Name})
 		if err != nil {
 			return nil, err
 		}
 		l.closers = append(l.closers, m.Close)
 		l.chats = append(l.chats, m)
-		log.Info("opened", "model", f.name, "context", m.Context(), "backend", be.Kind)
+		log.Info("opened", "model", f.Name, "context", m.Context(), "backend", be.Kind)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -5,11 +5,13 @@
 package models
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -176,4 +178,30 @@ func (c *Catalogue) place(m Model) string {
 		return c.file(m, m.Files[0])
 	}
 	return filepath.Join(c.Dir, m.Name)
+}
+
+// Located is a language model on this machine.
+type Located struct {
+	Name, Path string
+	// Why is one line on how the model was chosen, when none was named.
+	Why string
+}
+
+// Locate finds the language model of a name: one of the catalogue, a GGUF file, or, for "", the best that is here or can be
+// had.
+func (c *Catalogue) Locate(ctx context.Context, name string) (Located, error) {
+	if strings.EqualFold(filepath.Ext(name), ".gguf") {
+		return Located{Name: strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)), Path: name}, nil
+	}
+	l := Located{Name: name}
+	if name == "" {
+		m, why, err := c.Default(ctx)
+		if err != nil {
+			return l, err
+		}
+		l.Name, l.Why = m.Name, why
+	}
+	var err error
+	l.Path, err = c.Path(ctx, l.Name)
+	return l, err
 }

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -185,5 +186,27 @@ models:
 		if _, err := parse([]byte(bad)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestLocate(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	if l, err := w.Locate(ctx, "some/folder/mine.GGUF"); err != nil || l != (Located{Name: "mine", Path: "some/folder/mine.GGUF"}) {
+		t.Errorf("a file: %+v, %v", l, err)
+	}
+	if _, err := w.Locate(ctx, "big"); !errors.Is(err, ErrMissing) {
+		t.Errorf("a model that is not here: %v", err)
+	}
+	if _, err := w.Pull(ctx, "big", nil); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := w.Locate(ctx, "big"); err != nil || l.Name != "big" || filepath.Base(l.Path) != "big.gguf" || l.Why != "" {
+		t.Errorf("a model that is here: %+v, %v", l, err)
+	}
+	if _, _, _, err := w.PullDefault(ctx, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := w.Locate(ctx, ""); err != nil || l.Name != "solo" || l.Why == "" {
+		t.Errorf("the default: %+v, %v", l, err)
 	}
 }
