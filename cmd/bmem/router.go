@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/router"
@@ -18,9 +22,9 @@ import (
 func newRouterCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "router",
-		Short: "Export trained routers to one small file, and look at such files",
+		Short: "Export trained routers to one small file, calibrate them, and look at such files",
 	}
-	cmd.AddCommand(newRouterExportCmd(), newRouterInfoCmd(), newRouterVerifyCmd())
+	cmd.AddCommand(newRouterCalibrateCmd(), newRouterExportCmd(), newRouterInfoCmd(), newRouterVerifyCmd())
 	return cmd
 }
 
@@ -67,6 +71,64 @@ router/portable; bmem takes it as --policy router:FILE@λ. What was written is c
 	cmd.Flags().StringVar(&spec, "backend", "", "what computes the checkpoint's network: "+backend.Specs)
 	cmd.Flags().StringVar(&note, "note", "", "how the router was trained, for people")
 	cmd.Flags().StringVar(&curve, "calibration", "", `JSON file with the curve: [{"lambda":0,"dollars":0.002,"score":0.4},…] by rising λ`)
+	return cmd
+}
+
+func newRouterCalibrateCmd() *cobra.Command {
+	var f replayFlags
+	var out string
+	var points int
+	cmd := &cobra.Command{
+		Use:   "calibrate ROUTER",
+		Short: "Add the curve by which dollars become a λ to a router's file, from validation traces",
+		Long: `Add the curve by which dollars become a λ to a router's file, from validation traces.
+
+The router is asked at many λs; the mean dollars of a question at each, made to fall as λ grows by isotonic regression, are
+the curve that WithMaxCost and 'bmem ask --max-cost' choose λ by.`,
+		Example: `  bmem router calibrate runs/NAME/seed-42/checkpoints/best.safetensors --traces validation.jsonl.gz --out router.safetensors`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if !f.live && *f.files[splits[1]] == "" {
+				return errors.New("give --traces FILE, or --live to ask the models")
+			}
+			r, err := portable.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			f.name = cmp.Or(f.name, "calibrate")
+			sys, replays, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			if sys != nil {
+				defer closing(sys, &err)
+			}
+			curve, counts, err := frontier.Calibrate(cmd.Context(), replays[splits[1]], r, points, cmp.Or(f.inFlight, 8))
+			if err != nil {
+				return err
+			}
+			if r, err = r.WithInfo(curve, r.Info().Note); err != nil {
+				return err
+			}
+			file, err := r.Marshal()
+			if err != nil {
+				return err
+			}
+			if err := atomicfile.WriteFile(cmp.Or(out, args[0]), file, 0o644); err != nil {
+				return err
+			}
+			if share := counts.Share(); share > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %.0f %% of the outcomes are those of another traced combination of the question\n", 100*share)
+			}
+			return writeRouterInfo(cmd.OutOrStdout(), r)
+		},
+	}
+	f.bindReplay(cmd, string(datasets.Validation))
+	cmd.Flags().StringVar(&out, "out", "", "write the router with its curve to this `file` (default in its place)")
+	cmd.Flags().IntVar(&points, "points", 21, "how many λs are asked")
 	return cmd
 }
 

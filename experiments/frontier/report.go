@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
 )
 
 // Heading says in a few lines what is compared.
@@ -83,21 +85,23 @@ func (r *Result) tierRows() [][]string {
 				row[1] = fmt.Sprintf("%g", *p.Lambda)
 			}
 			for m, shares := range p.Shares {
-				cell := ""
-				for t, share := range shares {
-					if share > 0 {
-						if cell != "" {
-							cell += " "
-						}
-						cell += fmt.Sprintf("%s %.2f", r.Modules[m].Tiers[t], share)
-					}
-				}
-				row = append(row, cell)
+				row = append(row, Mix(r.Modules[m], shares))
 			}
 			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+// Mix writes the shares of a module's tiers, those that there are.
+func Mix(m router.Module, shares []float64) string {
+	var parts []string
+	for t, share := range shares {
+		if share > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.2f", m.Tiers[t], share))
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 // Charts draws the frontier, and for each trained family the tiers of each module as λ grows.

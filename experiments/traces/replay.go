@@ -61,11 +61,20 @@ func (c Counts) Add(o Counts) Counts {
 	return Counts{c.Traced + o.Traced, c.Live + o.Live, c.Substituted + o.Substituted}
 }
 
-// NewReplay replays a file's traces. live may be nil; if not, its questions are the environment's, else the file's are.
+// NewReplay replays a file's traces. live may be nil; if not, it must know the file's questions, and its own are played where
+// the file has none.
 func NewReplay(f *File, live Live) (*Replay, error) {
 	r := &Replay{file: &File{Header: f.Header, Traces: slices.Clone(f.Traces)}, live: live, ids: f.IDs(), of: map[string][]int{}}
 	if live != nil {
-		r.ids = live.IDs()
+		known := live.IDs()
+		if len(r.ids) == 0 {
+			r.ids = known
+		}
+		for _, id := range r.ids {
+			if !slices.Contains(known, id) {
+				return nil, fmt.Errorf("replay traces of %s %s: the live system does not know question %s", f.Dataset, f.Split, id)
+			}
+		}
 	}
 	if len(r.ids) == 0 {
 		return nil, fmt.Errorf("replay traces of %s %s: there are no questions", f.Dataset, f.Split)

@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
@@ -121,29 +120,23 @@ func (s *Summary) rows(points func(Seed) []Point) [][]string {
 	rows := [][]string{head}
 	for l, lambda := range s.Lambdas {
 		var score, dollars, ret float64
-		shares := make([]map[string]float64, len(s.Space))
+		shares := make([][]float64, len(s.Space))
 		n := float64(len(s.Seeds))
 		for _, seed := range s.Seeds {
 			p := points(seed)[l]
 			score, dollars, ret = score+p.Score/n, dollars+p.Dollars/n, ret+p.Return/n
-			for m := range s.Space {
+			for m, module := range s.Space {
 				if shares[m] == nil {
-					shares[m] = map[string]float64{}
+					shares[m] = make([]float64, len(module.Tiers))
 				}
 				for t, share := range p.Shares[m] {
-					if share > 0 {
-						shares[m][s.Space[m].Tiers[t]] += share / n
-					}
+					shares[m][t] += share / n
 				}
 			}
 		}
-		row := []string{fmt.Sprintf("%g", lambda), fmt.Sprintf("%.4f", score), strconv.FormatFloat(dollars, 'g', 4, 64), fmt.Sprintf("%.4f", ret)}
-		for m := range s.Space {
-			cell := ""
-			for _, tier := range slices.Sorted(maps.Keys(shares[m])) {
-				cell += fmt.Sprintf(" %s %.2f", tier, shares[m][tier])
-			}
-			row = append(row, cell)
+		row := []string{fmt.Sprintf("%.3g", lambda), fmt.Sprintf("%.4f", score), strconv.FormatFloat(dollars, 'g', 4, 64), fmt.Sprintf("%.4f", ret)}
+		for m, module := range s.Space {
+			row = append(row, frontier.Mix(module, shares[m]))
 		}
 		rows = append(rows, row)
 	}

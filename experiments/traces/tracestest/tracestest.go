@@ -3,6 +3,7 @@ package tracestest
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 
@@ -53,7 +54,9 @@ func (t Task) Trace(i int, choices []int) traces.Trace {
 }
 
 func (t Task) vector(i, n int) traces.Vector {
-	rng := rand.New(rand.NewPCG(t.Seed+uint64(i), uint64(n)))
+	h := fnv.New64a()
+	fmt.Fprint(h, t.Seed, t.ID(i))
+	rng := rand.New(rand.NewPCG(h.Sum64(), uint64(n)))
 	v := make(traces.Vector, Dim)
 	norm := 0.0
 	for d := range v {

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+func newFrontierCmd() *cobra.Command {
+	var f replayFlags
+	var trainings, routers []string
+	var last, asJSON, unaligned bool
+	var jsonFile, html string
+	cmd := &cobra.Command{
+		Use:   "frontier",
+		Short: "Compare routers with uniform, random and static tiers, a cue-word rule and the oracle, by cost and score",
+		Long: `Compare routers with uniform, random and static tiers, a cue-word rule and the oracle, by cost and score.
+
+Static assignments are chosen on validation, for each λ the one best for all questions; everything is reported on test.
+Without --live, outcomes that are not traced are those of the nearest traced combination, and the table says how many.`,
+		Example: `  bmem frontier --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --training runs/NAME
+  bmem frontier --validation-traces v.jsonl.gz --test-traces t.jsonl.gz --live --axis implementation --router router.safetensors`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if !f.live && (*f.files[splits[1]] == "" || *f.files[splits[2]] == "") {
+				return errors.New("give --validation-traces and --test-traces, or --live to ask the models")
+			}
+			families, err := readFamilies(trainings, routers, last)
+			if err != nil {
+				return err
+			}
+			f.name = cmp.Or(f.name, "frontier") // of ledger and traces, where something is asked live
+			sys, replays, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			if sys != nil {
+				defer closing(sys, &err)
+			}
+			o := frontier.Options{Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
+			if unaligned {
+				file, _ := o.Validation.Grown()
+				o.Reward = router.NewReward(false)
+				o.Reward.Observe(file.Outcomes()...)
+			}
+			r, err := frontier.Compare(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if jsonFile != "" {
+				if err := r.WriteJSON(jsonFile); err != nil {
+					return err
+				}
+			}
+			if html != "" {
+				if err := r.WriteHTML(html); err != nil {
+					return err
+				}
+			}
+			if f.live {
+				for split, replay := range replays {
+					if file, grown := replay.Grown(); grown {
+						if err := file.WriteFile(filepath.Join(f.runs, f.name, "traces."+split+".jsonl.gz")); err != nil {
+							return err
+						}
+					}
+				}
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), r)
+			}
+			return r.WriteTable(cmd.OutOrStdout())
+		},
+	}
+	f.bindReplay(cmd, string(datasets.Validation), experiments.Test)
+	flags := cmd.Flags()
+	flags.StringArrayVar(&trainings, "training", nil, "`folder` of a training, whose best routers of all seeds are a family; may be repeated")
+	flags.BoolVar(&last, "last", false, "take the trainings' last routers instead of the best")
+	flags.StringArrayVar(&routers, "router", nil, "router `file`, a family of its own; several, joined by commas, are the seeds of one; may be repeated")
+	flags.BoolVar(&unaligned, "no-align", false, "measure returns without reward-scale alignment")
+	flags.StringVar(&jsonFile, "json-file", "", "also write the result into a JSON `file`")
+	flags.StringVar(&html, "html", "", "also write a report into an HTML `file`")
+	flags.BoolVar(&asJSON, "json", false, "write JSON instead of the table")
+	return cmd
+}
+
+// readFamilies reads the routers of trainings and of single files.
+func readFamilies(trainings, routers []string, last bool) ([]frontier.Family, error) {
+	var out []frontier.Family
+	add := func(name string, paths []string) error {
+		family := frontier.Family{Name: name}
+		for _, path := range paths {
+			r, err := portable.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			family.Seeds = append(family.Seeds, r)
+		}
+		if slices.ContainsFunc(out, func(f frontier.Family) bool { return f.Name == name }) {
+			return fmt.Errorf("two families of routers are called %s: rename a folder or a file", name)
+		}
+		out = append(out, family)
+		return nil
+	}
+	which := "best"
+	if last {
+		which = "last"
+	}
+	for _, dir := range trainings {
+		paths, err := filepath.Glob(filepath.Join(dir, "seed-*", "checkpoints", which+".safetensors"))
+		if err != nil || len(paths) == 0 {
+			return nil, fmt.Errorf("--training %s: there is no router %s in it", dir, filepath.Join("seed-*", "checkpoints", which+".safetensors"))
+		}
+		if err := add(filepath.Base(filepath.Clean(dir)), paths); err != nil {
+			return nil, fmt.Errorf("--training: %w", err)
+		}
+	}
+	for _, list := range routers {
+		paths := strings.Split(list, ",")
+		if err := add(strings.TrimSuffix(filepath.Base(paths[0]), ".safetensors"), paths); err != nil {
+			return nil, fmt.Errorf("--router: %w", err)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/train"
+	"github.com/budgetmem/budgetmem/internal/backend"
+)
+
+// replayFlags are the flags of verbs that play traces, or ask the models, or both.
+type replayFlags struct {
+	benchFlags
+	live bool
+	// files has the trace file of each split, asked how many questions are asked of it where there is no file.
+	files map[string]*string
+	asked map[string]*int
+}
+
+var splits = []string{string(datasets.Train), string(datasets.Validation), experiments.Test}
+
+// bindReplay defines the flags of the given splits. The training split's, or that of an only split, are --traces and
+// --questions; those of others begin with the split's name.
+func (f *replayFlags) bindReplay(cmd *cobra.Command, of ...string) {
+	f.files, f.asked = map[string]*string{}, map[string]*int{}
+	flags := cmd.Flags()
+	f.bind(flags)
+	hide := func(name string) { _ = flags.MarkHidden(name) } // it was just defined
+	hide("split")                                            // each is opened in its turn
+	for _, split := range of {
+		if len(of) == 1 || split == string(datasets.Train) {
+			f.files[split] = flags.String("traces", "", split+" questions: trace `file`")
+			f.asked[split] = &f.questions
+			continue
+		}
+		f.files[split] = flags.String(split+"-traces", "", split+" questions: trace `file`")
+		f.asked[split] = flags.Int(split+"-questions", 0, "how many "+split+" questions are asked live; 0 asks all")
+	}
+	if len(f.asked) > 1 && f.asked[string(datasets.Train)] == nil {
+		hide("questions")
+	}
+	flags.BoolVar(&f.live, "live", false, "ask the models what is not traced; without any trace file, everything")
+}
+
+// open reads the files and, if wanted, opens the system behind them; sys is nil without. Splits without a file and without a
+// system are missing from the result.
+func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[string]*traces.Replay, err error) {
+	replays = map[string]*traces.Replay{}
+	var cfg experiments.Config
+	if f.live {
+		if sys, cfg, err = f.benchFlags.open(cmd, ""); err != nil {
+			return nil, nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, sys.Close())
+			}
+		}()
+	}
+	for _, split := range splits {
+		path, used := f.files[split]
+		if !used || *path == "" && !f.live {
+			continue
+		}
+		if replays[split], err = f.replay(cmd, split, *path, cfg); err != nil {
+			return sys, nil, err
+		}
+	}
+	return sys, replays, nil
+}
+
+// replay opens one split.
+func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experiments.Config) (*traces.Replay, error) {
+	file := &traces.File{}
+	if path != "" {
+		var err error
+		if file, err = traces.ReadFile(path); err != nil {
+			return nil, err
+		}
+		if err := file.Usable(); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if file.Split != split {
+			return nil, fmt.Errorf("%s holds traces of the %s split, not of %s", path, file.Split, split)
+		}
+		if cmd.Flags().Changed("dataset") && file.Dataset != f.dataset {
+			return nil, fmt.Errorf("%s holds traces of %s, not of --dataset %s", path, file.Dataset, f.dataset)
+		}
+		if axis := file.System["axis"]; cmd.Flags().Changed("axis") && axis != nil && axis != f.system.spec.Tiers {
+			return nil, fmt.Errorf("%s holds traces of the axis %v, not of --axis %s", path, axis, f.system.spec.Tiers)
+		}
+	}
+	if !f.live {
+		return traces.NewReplay(file, nil)
+	}
+	cfg.Split, cfg.Questions = split, 0
+	if path == "" {
+		cfg.Questions = *f.asked[split]
+	}
+	live, err := experiments.NewLive(cmd.Context(), cfg)
+	if err != nil {
+		return nil, err
+	}
+	h, err := live.Header()
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		file.Header = h
+	} else if diff := traces.Difference(file.Header, h); diff != "" {
+		return nil, fmt.Errorf("%s was collected with another system than the one that --live asks: %s", path, diff)
+	}
+	return traces.NewReplay(file, live)
+}
+
+// trainFlags are the flags of `bmem train`.
+type trainFlags struct {
+	replayFlags
+	method, config string
+	set            []string
+	seeds          int
+	asJSON         bool
+}
+
+func newTrainCmd() *cobra.Command {
+	var f trainFlags
+	cmd := &cobra.Command{
+		Use:   "train",
+		Short: "Train a router, from traces or live, and evaluate it",
+		Long: `Train a router, from traces or live, and evaluate it.
+
+Methods: offline learns from the logged traces alone, ppo plays the questions and serves every λ with one router, paper
+plays them as BudgetMem's published code, for the one λ of --set lambda_min=… and lambda_max=….
+
+Trace files come from 'bmem traces collect'. What PPO wants to know and a file does not hold is asked of the models with
+--live; without it the nearest traced combination of the question serves, and the report says how often. After training,
+the best router on validation and the last one are evaluated on the test traces, or on the test split with --live.
+
+Everything is kept in the folder of the run, and a training that was stopped, by whatever, goes on when the same command
+is given again, and ends as if it had not been stopped.`,
+		Example: `  bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --seeds 5
+  bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --method ppo --set epochs=14 --name try
+  bmem train --live --dataset locomo --questions 120 --validation-questions 60 --test-questions 60 --method ppo --seeds 1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	f.bindReplay(cmd, splits...)
+	flags := cmd.Flags()
+	flags.StringVar(&f.method, "method", train.Offline, "how to train: "+strings.Join(train.Methods(), ", "))
+	flags.StringVar(&f.config, "config", "", "JSON `file` with settings over the method's own")
+	flags.StringArrayVar(&f.set, "set", nil, "a setting, as `key=value`, over the file's; may be repeated")
+	flags.IntVar(&f.seeds, "seeds", 5, "how many trainings, with seeds that count up from --seed")
+	flags.BoolVar(&f.asJSON, "json", false, "write the summary as JSON instead of the table")
+	return cmd
+}
+
+func (f *trainFlags) run(cmd *cobra.Command) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	o := train.Options{Method: f.method, Seeds: f.seeds, Progress: newTrainProgress(cmd.ErrOrStderr()), NoTest: "give --test-traces FILE, or --live to ask the models"}
+	if o.Config, err = train.Settings(f.method); err != nil {
+		return fmt.Errorf("--method: %w", err)
+	}
+	o.Config.Seed = f.seed
+	if f.config != "" {
+		data, err := os.ReadFile(f.config)
+		if err != nil {
+			return fmt.Errorf("--config: %w", err)
+		}
+		if err := o.Config.Merge(data); err != nil {
+			return fmt.Errorf("--config %s: %w", f.config, err)
+		}
+	}
+	for _, s := range f.set {
+		if err := o.Config.Set(s); err != nil {
+			return fmt.Errorf("--set: %w", err)
+		}
+	}
+	if f.seeds < 1 {
+		return fmt.Errorf("--seeds %d: must be at least 1", f.seeds)
+	}
+	if !f.live && (*f.files[splits[0]] == "" || *f.files[splits[1]] == "") {
+		return errors.New("give --traces and --validation-traces, or --live to ask the models")
+	}
+	if f.name == "" {
+		f.name = f.trainName(o)
+	}
+	if !filepath.IsLocal(f.name) {
+		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.name)
+	}
+	o.Dir = filepath.Join(f.runs, f.name)
+	sys, replays, err := f.open(cmd)
+	if err != nil {
+		return err
+	}
+	if sys != nil {
+		defer closing(sys, &err)
+	}
+	o.Train, o.Validation, o.Test = replays[splits[0]], replays[splits[1]], replays[splits[2]]
+	if o.Test != nil {
+		o.NoTest = ""
+	}
+	o.InFlight = cmp.Or(f.inFlight, 8)
+	be, err := backend.Open(f.system.spec.Backend, nil)
+	if err != nil {
+		return err
+	}
+	defer be.Finalize()
+	o.Backend = be
+	s, err := train.Run(cmd.Context(), o)
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return writeJSON(cmd.OutOrStdout(), s)
+	}
+	if err := s.WriteTable(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nrouters: %s\nreport: %s\n", filepath.Join(o.Dir, "seed-*", "checkpoints", "best.safetensors"), s.Report())
+	return err
+}
+
+// trainName names a training by a hash of what it is of, so that the same command goes on with it.
+func (f *trainFlags) trainName(o train.Options) string {
+	var files []string
+	for _, split := range splits {
+		files = append(files, *f.files[split])
+	}
+	h := sha256.Sum256(fmt.Appendf(nil, "%q %+v %v %v %s %v", files, o.Config, f.live, f.questions, f.system.spec.Model, f.system.spec.Roles))
+	return fmt.Sprintf("train-%s-%s-%.4x", f.dataset, f.method, h)
+}
+
+// newTrainProgress tells on w of each epoch, and every few seconds of steps that are slow.
+func newTrainProgress(w io.Writer) func(train.Progress) {
+	last := time.Now()
+	return func(p train.Progress) {
+		switch {
+		case p.Validation != nil:
+			v := p.Validation
+			line := fmt.Sprintf("seed %d, epoch %d of %d: value %.4f", p.Seed, v.Epoch, p.Epochs, v.Value)
+			for _, i := range []int{0, len(v.Points) / 2, len(v.Points) - 1} {
+				pt := v.Points[i]
+				line += fmt.Sprintf("; λ %.2g: score %.3f, $%.6f, tiers %s", pt.Lambda, pt.Score, pt.Dollars, tierMix(pt.Shares))
+				if len(v.Points) == 1 {
+					break
+				}
+			}
+			fmt.Fprintln(w, line)
+			last = time.Now()
+		case p.Metrics != nil && time.Since(last) >= 5*time.Second:
+			m := p.Metrics
+			fmt.Fprintf(w, "seed %d, epoch %d, batch %d: score %.3f, $%.6f a question, return %.4f, entropy %.2f, tiers %s\n",
+				p.Seed, m.Epoch+1, m.Batch+1, m.Score, m.Dollars, m.Return, m.Entropy, tierMix(m.Shares))
+			last = time.Now()
+		}
+	}
+}
+
+// tierMix is the share of decisions for each tier over all modules, cheapest first.
+func tierMix(shares [][]float64) string {
+	var sum []float64
+	for _, module := range shares {
+		for t, s := range module {
+			if t == len(sum) {
+				sum = append(sum, 0)
+			}
+			sum[t] += s / float64(len(shares))
+		}
+	}
+	var parts []string
+	for _, s := range sum {
+		parts = append(parts, fmt.Sprintf("%.0f%%", 100*s))
+	}
+	return strings.Join(parts, "/")
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+// From trace files to a calibrated router and a comparison, by the command line alone.
+func TestTrainCompareCalibrate(t *testing.T) {
+	dir := t.TempDir()
+	file := map[string]string{}
+	for split, n := range map[string]int{"train": 24, "validation": 8, "test": 8} {
+		file[split] = filepath.Join(dir, split+".gz")
+		if err := (tracestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(file[split]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must := func(want string, args ...string) string {
+		t.Helper()
+		out, err := runVerb(t, "", args...)
+		if err != nil || !strings.Contains(out, want) {
+			t.Fatalf("bmem %s: %v\n%s\nwant %q in it", strings.Join(args, " "), err, out, want)
+		}
+		return out
+	}
+	must("288, 12 to 12 a question", "traces", "info", file["train"])
+	trained := []string{"train", "--traces", file["train"], "--validation-traces", file["validation"], "--test-traces", file["test"], "--backend", "go",
+		"--runs", dir, "--name", "one", "--seeds", "1", "--set", "epochs=2", "--set", "batch=8", "--set", "minibatch=8"}
+	first := must("last on test", trained...)
+	again := must("last on test", trained...)
+	if _, table, _ := strings.Cut(first, "offline, 1 seeds"); !strings.HasSuffix(again, table) {
+		t.Errorf("the same command again said\n%s\nafter\n%s", again, first)
+	}
+	must("not evaluated on test: give --test-traces", "train", "--traces", file["train"], "--validation-traces", file["validation"], "--backend", "go",
+		"--runs", dir, "--name", "two", "--seeds", "1", "--set", "epochs=1", "--set", "batch=8", "--set", "minibatch=8", "--method", "ppo")
+	report, result := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
+	must("oracle, not reachable", "frontier", "--validation-traces", file["validation"], "--test-traces", file["test"], "--training", filepath.Join(dir, "one"),
+		"--html", report, "--json-file", result)
+	for _, path := range []string{report, result} {
+		if data, err := os.ReadFile(path); err != nil || !strings.Contains(string(data), "best static") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	out := filepath.Join(dir, "router.safetensors")
+	must("calibration", "router", "calibrate", filepath.Join(dir, "one", "seed-42", "checkpoints", "best.safetensors"), "--traces", file["validation"], "--out", out, "--points", "5")
+	r, err := portable.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := r.Info().Calibration
+	if len(points) != 5 || points[0].Lambda != 0 || points[4].Lambda != 1 || !strings.Contains(r.Info().Note, "seed 42") {
+		t.Errorf("%+v", r.Info())
+	}
+	for i := range points[1:] {
+		if points[i+1].Dollars > points[i].Dollars {
+			t.Errorf("dollars rise with λ: %+v", points)
+		}
+	}
+}
+
+func TestBadTrainingCommands(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "train.gz")
+	if err := (tracestest.Task{Split: "train", Questions: 3, Seed: 1}).File(3).WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string]string{
+		"give --traces and":     "train --runs " + dir,
+		"no training method":    "train --method best --runs " + dir,
+		"unknown field":         "train --set epoch=1 --runs " + dir,
+		"not of validation":     "train --traces " + path + " --validation-traces " + path + " --runs " + dir,
+		"not of --dataset":      "train --dataset locomo --traces " + path + " --validation-traces " + path + " --runs " + dir,
+		"give --validation":     "frontier --test-traces " + path,
+		"no router":             "frontier --validation-traces x --test-traces y --training " + dir,
+		"no such file":          "traces info " + path + "x",
+		"must not be negative":  "traces collect --questions -1",
+		"at least 2 arg(s)":     "traces merge x",
+		"give --traces FILE":    "router calibrate x",
+		"inside the folder":     "train --traces " + path + " --validation-traces " + path + " --name ../x",
+		"at least 1":            "train --seeds 0 --traces x --validation-traces y",
+		"--config: open nofile": "train --config nofile --traces x --validation-traces y",
+	} {
+		if _, err := runVerb(t, "", strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("bmem %s: error %v, want %q", args, err, want)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package frontier
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+// Calibrate asks a router at n λs, even over its range, and returns the curve by which dollars become a λ: the mean dollars of
+// a question, made to fall as λ grows by isotonic regression (pool adjacent violators, Ayer et al. 1955), and the mean
+// score. A router of one λ has a curve of one point. The counts tell how many outcomes were traced.
+func Calibrate(ctx context.Context, env *traces.Replay, r *portable.Router, n, inFlight int) ([]portable.Point, traces.Counts, error) {
+	info := r.Info()
+	if info.Embedder != env.Header().Embedder {
+		return nil, traces.Counts{}, fmt.Errorf("calibrate a router: it was trained on embeddings of %s, the traces are of %s", info.Embedder, env.Header().Embedder)
+	}
+	if n < 2 {
+		return nil, traces.Counts{}, fmt.Errorf("calibrate a router at %d points: at least 2 are needed", n)
+	}
+	if info.Lambda.Min == info.Lambda.Max {
+		n = 1
+	}
+	var counts traces.Counts
+	points := make([]portable.Point, n)
+	spent := make([]float64, n)
+	for i := range points {
+		lambda := info.Lambda.Min
+		if i > 0 {
+			lambda += (info.Lambda.Max - info.Lambda.Min) * float64(i) / float64(n-1)
+		}
+		p, err := router.NewLearned(r, env.Header().Space, min(lambda, info.Lambda.Max))
+		if err != nil {
+			return nil, counts, fmt.Errorf("calibrate a router: %w", err)
+		}
+		played, err := Play(ctx, env, p, inFlight)
+		if err != nil {
+			return nil, counts, fmt.Errorf("calibrate a router: %w", err)
+		}
+		counts = counts.Add(played.Counts)
+		mean := played.Mean()
+		points[i] = portable.Point{Lambda: p.Lambda(), Score: mean.Score}
+		spent[i] = mean.Dollars
+	}
+	for i, d := range falling(spent) {
+		points[i].Dollars = d
+	}
+	return points, counts, nil
+}
+
+// falling is the isotonic regression of values: the nearest in squares that never rise.
+func falling(values []float64) []float64 {
+	type pool struct{ sum, n float64 }
+	var pools []pool
+	for _, v := range values {
+		pools = append(pools, pool{v, 1})
+		for last := len(pools) - 1; last > 0 && pools[last].sum/pools[last].n > pools[last-1].sum/pools[last-1].n; last-- {
+			pools[last-1].sum += pools[last].sum
+			pools[last-1].n += pools[last].n
+			pools = pools[:last]
+		}
+	}
+	var out []float64
+	for _, p := range pools {
+		for range int(p.n) {
+			out = append(out, p.sum/p.n)
+		}
+	}
+	return out
+}
