@@ -1,0 +1,227 @@
+package frontier
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+func TestMeasure(t *testing.T) {
+	s := Scale{Weak: XY{1, 0.2}, Strong: XY{5, 0.6}}
+	for name, tt := range map[string]struct {
+		points                  []XY
+		hyper, area, apgr, cpt5 float64
+	}{
+		// By hand. Without points, the way from weak to strong is straight.
+		"nothing": {nil, 0, 0.4, 0.5, 0.5},
+		// (3, 0.6) reaches the strong score half way: area 0.5·(0.2+0.6)/2 + 0.5·0.6 = 0.5; half the gap at a quarter.
+		"half way": {[]XY{{3, 0.6}}, 2 * 0.6 / 5, 0.5, 0.75, 0.25},
+		// A point under the line changes no hull.
+		"dominated": {[]XY{{3, 0.3}}, 2 * 0.3 / 5, 0.4, 0.5, 0.5},
+		// Cheaper and better than the strong one: all budgets buy it.
+		"cheap": {[]XY{{0.5, 0.8}}, 4.5 * 0.8 / 5, 0.8, 1.5, 0},
+		// Dearer than the strong one: of no use within the budgets.
+		"dear": {[]XY{{6, 0.9}}, 0, 0.4, 0.5, 0.5},
+		// Two steps of a staircase: (2, 0.4) and (4, 0.5), hull through (0, .2) (.25, .4) (1, .6).
+		"stairs": {[]XY{{2, 0.4}, {4, 0.5}}, (2*0.4 + 1*0.5) / 5, 0.25*0.3 + 0.75*0.5, (0.25*0.3 + 0.75*0.5 - 0.2) / 0.4, 0.25},
+	} {
+		c := s.Measure(tt.points)
+		for what, v := range map[string][2]float64{"hypervolume": {c.Hypervolume, tt.hyper}, "area": {c.Area, tt.area}, "APGR": {*c.APGR, tt.apgr}, "CPT": {*c.CPT50, tt.cpt5}} {
+			if math.Abs(v[0]-v[1]) > 1e-12 {
+				t.Errorf("%s: %s is %v, want %v", name, what, v[0], v[1])
+			}
+		}
+	}
+	if c := (Scale{Weak: XY{1, 0.5}, Strong: XY{2, 0.5}}).Measure(nil); c.APGR != nil || c.CPT50 != nil || c.Area != 0.5 {
+		t.Errorf("without a gap: %+v", c)
+	}
+}
+
+// Hypervolume and hull against counting on a fine grid.
+func TestMeasureAgainstGrid(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		s := Scale{Weak: XY{1, rng.Float64() / 2}, Strong: XY{3, 0.5 + rng.Float64()/2}}
+		var points []XY
+		for range 1 + rng.IntN(6) {
+			points = append(points, XY{0.5 + 3*rng.Float64(), rng.Float64()})
+		}
+		const n = 2000
+		hyper, area := 0.0, 0.0
+		for i := range n {
+			at := (float64(i) + 0.5) / n
+			best := 0.0
+			for _, p := range points {
+				if p.Dollars <= at*3 {
+					best = max(best, p.Score)
+				}
+			}
+			hyper += best / n
+			area += mixture(s, points, 1+2*at) / n
+		}
+		c := s.Measure(points)
+		if math.Abs(c.Hypervolume-hyper) > 2e-3 || math.Abs(c.Area-area) > 2e-3 {
+			t.Fatalf("%+v of %v, by counting %v and %v", c, points, hyper, area)
+		}
+	}
+}
+
+// mixture is the best score of two policies mixed so that they cost at most a budget on average.
+func mixture(s Scale, points []XY, budget float64) float64 {
+	all := []XY{s.Weak, s.Strong}
+	for _, p := range points {
+		if p.Dollars <= s.Strong.Dollars { // dearer ones are no part of the curve
+			all = append(all, XY{max(p.Dollars, s.Weak.Dollars), p.Score})
+		}
+	}
+	best := 0.0
+	for _, a := range all {
+		if a.Dollars > budget {
+			continue
+		}
+		best = max(best, a.Score)
+		for _, b := range all {
+			if b.Dollars > budget {
+				share := (budget - a.Dollars) / (b.Dollars - a.Dollars)
+				best = max(best, a.Score+share*(b.Score-a.Score))
+			}
+		}
+	}
+	return best
+}
+
+func TestFalling(t *testing.T) {
+	for _, tt := range []struct{ in, want []float64 }{
+		{[]float64{3, 2, 1}, []float64{3, 2, 1}},
+		{[]float64{1, 2, 3}, []float64{2, 2, 2}},
+		{[]float64{5, 1, 3, 2, 0}, []float64{5, 2, 2, 2, 0}},
+		{nil, nil},
+	} {
+		if got := falling(tt.in); fmt.Sprint(got) != fmt.Sprint(tt.want) {
+			t.Errorf("%v: %v, want %v", tt.in, got, tt.want)
+		}
+	}
+}
+
+func replay(t *testing.T, task tracestest.Task, n int, live traces.Live) *traces.Replay {
+	t.Helper()
+	r, err := traces.NewReplay(task.File(n), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// asker is the made-up task, asked live.
+type asker struct{ tracestest.Task }
+
+func (a asker) IDs() []string { return a.File(1).IDs() }
+func (a asker) Ask(ctx context.Context, id string, p router.Policy) (traces.Trace, error) {
+	for i := range a.Questions {
+		if a.ID(i) != id {
+			continue
+		}
+		choices := make([]int, 5)
+		for m := range choices {
+			var err error
+			seen := a.Trace(i, choices)
+			if choices[m], err = p.Decide(ctx, router.State{Question: id, Module: m, Query: seen.Query,
+				Memory: func(context.Context) ([]float32, error) { return seen.Memory[a.Header().States[m]], nil }}); err != nil {
+				return traces.Trace{}, err
+			}
+		}
+		return a.Trace(i, choices), nil
+	}
+	return traces.Trace{}, fmt.Errorf("no question %s", id)
+}
+
+var validation, test = tracestest.Task{Split: "validation", Questions: 9, Seed: 1}, tracestest.Task{Split: "test", Questions: 12, Seed: 1}
+
+// With all combinations traced, what is best on validation is found by looking at all of them; live it is found by climbing, and from
+// few traces by an estimate. The task's modules add up, so all three must agree.
+func TestStaticSearch(t *testing.T) {
+	var found [][]float64
+	for i, tt := range []struct {
+		v, e *traces.Replay
+		how  string
+	}{
+		{replay(t, validation, 243, nil), replay(t, test, 243, nil), "all 243 combinations, each traced"},
+		{replay(t, validation, 3, asker{validation}), replay(t, test, 3, asker{test}), "coordinate search"},
+		{replay(t, validation, 40, nil), replay(t, test, 243, nil), "by an estimate"},
+	} {
+		reward := router.NewReward(true)
+		reward.Observe(validation.File(243).Outcomes()...)
+		r, err := Compare(context.Background(), Options{Validation: tt.v, Test: tt.e, Lambdas: []float64{0, 0.3, 1}, Seed: 42, Reward: reward})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(r.StaticSearch, tt.how) {
+			t.Errorf("%q, want %q", r.StaticSearch, tt.how)
+		}
+		var returns []float64
+		for _, e := range r.Entries {
+			if e.Counts.Substituted != 0 {
+				t.Errorf("%s: %+v", e.Name, e.Counts)
+			}
+			if e.Name != staticName {
+				continue
+			}
+			for _, p := range e.Points {
+				returns = append(returns, p.Return)
+			}
+		}
+		if found = append(found, returns); fmt.Sprintf("%.9f", found[i]) != fmt.Sprintf("%.9f", found[0]) {
+			t.Errorf("%s: returns %v, by looking at all %v", tt.how, returns, found[0])
+		}
+	}
+}
+
+// The oracle is the best of all, entry by entry and λ by λ; tables and page hold everything.
+func TestCompare(t *testing.T) {
+	r, err := Compare(context.Background(), Options{Validation: replay(t, validation, 243, nil), Test: replay(t, test, 243, nil), Seed: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle := r.Entries[len(r.Entries)-1]
+	if !oracle.Unreachable {
+		t.Fatal("the oracle is not marked")
+	}
+	for _, e := range r.Entries {
+		if e.MeanReturn > oracle.MeanReturn+1e-12 || e.Curve.Area > oracle.Curve.Area+1e-12 && e.Name != "uniform high" {
+			t.Errorf("%s passes the oracle: %v, %v", e.Name, e.MeanReturn, e.Curve.Area)
+		}
+		if iv := e.CurveIntervals["area"]; e.Curve.Area < iv[0] || e.Curve.Area > iv[1] {
+			t.Errorf("%s: area %v outside of %v", e.Name, e.Curve.Area, iv)
+		}
+	}
+	var b strings.Builder
+	if err := r.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"uniform low", "uniform high", "random", "best static", "cue words", "oracle, not reachable", "12 of 12 questions"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table lacks %q", want)
+		}
+	}
+	if _, err := Compare(context.Background(), Options{Validation: replay(t, test, 3, nil), Test: replay(t, test, 3, nil)}); err == nil || !strings.Contains(err.Error(), "both validation and test") {
+		t.Errorf("test questions as validation: %v", err)
+	}
+}
+
+func TestCueRule(t *testing.T) {
+	p := cueRule(tracestest.Space(), map[string]string{"a": "When did Ann move?", "b": "Why did she feel sad?", "c": "Is it so?", "d": "How long did Who stay?"})
+	for id, want := range map[string][]int{"a": {1, 0, 2, 0, 1}, "b": {1, 0, 0, 2, 1}, "c": {1, 1, 1, 1, 1}, "d": {1, 2, 2, 0, 1}} {
+		for m, tier := range want {
+			if got, err := p.Decide(context.Background(), router.State{Question: id, Module: m}); err != nil || got != tier {
+				t.Errorf("%s, module %d: %d, %v; want %d", id, m, got, err, tier)
+			}
+		}
+	}
+}
