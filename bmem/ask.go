@@ -29,11 +29,16 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 		t.Embedding, t.WallMS = meter.sum, msSince(start)
 	}()
 
+	b, err := m.newBudget(a)
+	if err != nil {
+		return answer, err
+	}
+	ctx = b.within(ctx)
 	hits, query, err := m.retrieve(ctx, a, meter, t)
 	if err != nil {
 		return answer, err
 	}
-	p := pipeline{set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
+	p := pipeline{budget: b, set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
 		Query: question, QueryVector: query, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
 	}}
 	kept, summary, err := p.run(ctx)
@@ -41,12 +46,12 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	if err != nil {
 		return answer, err
 	}
-	return answer, m.answer(ctx, a, summary, &answer)
+	return answer, m.answer(ctx, a, b, summary, &answer)
 }
 
 // AskFrom answers a question straight from the given turns, quoted as a summary quotes them: no retrieval, no modules. With
 // the turns that are known to hold the answer this is the ceiling of what extraction can reach. It takes the options of
-// Ask that concern the answer: WithQuestionDate, WithAnswerStyle.
+// Ask that concern the answer: WithQuestionDate, WithAnswerStyle, WithMaxCost.
 func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Turn, opts ...Option) (answer Answer, err error) {
 	start := time.Now()
 	a, err := m.ask(question, opts)
@@ -61,14 +66,32 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	for _, t := range turns {
 		answer.Evidence = append(answer.Evidence, t.ID)
 	}
-	return answer, m.answer(ctx, a, tiers.Quote(turns), &answer)
+	b, err := m.newBudget(a)
+	if err != nil {
+		return answer, err
+	}
+	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(turns), &answer)
+}
+
+func (m *Memory) answerer(a ask) tiers.Answerer {
+	return tiers.Answerer{Client: m.options.Client, Style: a.style}
 }
 
 // answer makes the answer call.
-func (m *Memory) answer(ctx context.Context, a ask, summary string, answer *Answer) error {
+func (m *Memory) answer(ctx context.Context, a ask, b *budget, summary string, answer *Answer) error {
 	t := &answer.Trace
-	t.Summary, t.Answer.Model = summary, m.options.Client.Model()
-	got, err := tiers.Answerer{Client: m.options.Client, Style: a.style}.Answer(ctx, summary, a.question, a.date)
+	t.Answer.Model = m.options.Client.Model()
+	if b != nil {
+		fitting, note, err := b.fit(ctx, summary)
+		if err != nil {
+			return &StepError{Step: "answer", Err: err}
+		}
+		if summary = fitting; note != "" {
+			t.Answer.Notes = append(t.Answer.Notes, note)
+		}
+	}
+	t.Summary = summary
+	got, err := m.answerer(a).Answer(ctx, summary, a.question, a.date)
 	t.Answer.Raw, t.Answer.Usage = got.Raw, got.Usage
 	if err != nil {
 		return &StepError{Step: "answer", Err: err}
@@ -103,7 +126,7 @@ func (m *Memory) ask(question string, opts []Option) (ask, error) {
 		}
 		a.policy = p
 	}
-	return a, nil
+	return a, a.atLambda()
 }
 
 // retrieve finds the chunks for a question and returns the question's vector with them.

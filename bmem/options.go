@@ -90,6 +90,8 @@ type ask struct {
 	topK, keepK int
 	retrieval   retrieve.Mode
 	style       tiers.AnswerStyle
+	lambda      *float64 // of a learned policy; nil for its own
+	maxCost     *float64 // dollars; nil for no limit
 }
 
 // WithMemory asks the memory of that name instead of DefaultMemory.
@@ -119,3 +121,14 @@ func WithQuestionID(id string) Option { return func(a *ask) { a.id = id } }
 
 // WithAnswerStyle sets what form of answer is asked for.
 func WithAnswerStyle(s tiers.AnswerStyle) Option { return func(a *ask) { a.style = s } }
+
+// WithLambda sets the weight of cost against score that a trained router decides by, within the range it was trained for. Ask
+// reports an error if the policy is no trained router.
+func WithLambda(lambda float64) Option { return func(a *ask) { a.lambda = &lambda } }
+
+// WithMaxCost limits what the question's model calls may cost together, in dollars; a reply from the cache counts as if it was
+// paid, and embedding is no part of it. The limit is never passed: modules step down where the worst case of the tier asked
+// for would not leave enough to finish, the relation modules run one after the other, and if even the lowest tiers might
+// not fit, Ask fails with a MaxCostError that says what would. A trained router that was calibrated decides by the λ whose
+// questions cost that much on average, unless WithLambda sets one. It needs clients made by llm.Stack.
+func WithMaxCost(dollars float64) Option { return func(a *ask) { a.maxCost = &dollars } }

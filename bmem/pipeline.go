@@ -1,8 +1,10 @@
 package bmem
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +20,8 @@ import (
 type pipeline struct {
 	set      tiers.Set
 	policy   router.Policy
-	question string // identifies the question to the policy
+	budget   *budget // nil without a cost limit
+	question string  // identifies the question to the policy
 	in       tiers.Input
 	embedder *meter
 	trace    *Trace
@@ -43,6 +46,9 @@ func (p *pipeline) run(ctx context.Context) ([]tiers.Item, string, error) {
 	relations := [...]tiers.Module{tiers.Entity, tiers.Temporal, tiers.Topic}
 	var results [len(relations)]result
 	group, gctx := errgroup.WithContext(ctx)
+	if p.budget != nil {
+		group.SetLimit(1) // what one may spend depends on what the one before it has
+	}
 	for i, m := range relations {
 		group.Go(func() error {
 			results[i] = p.attempt(gctx, m, p.in, keptMean)
@@ -123,9 +129,19 @@ func (p *pipeline) attempt(ctx context.Context, m tiers.Module, in tiers.Input, 
 	if i < 0 || i >= len(p.set[m]) {
 		return fail(fmt.Errorf("policy %s chose tier %d of %d", p.policy.Name(), i, len(p.set[m])))
 	}
-	tier := p.set[m][i]
-	r.asked = tier.Name()
-	if r.out, err = tier.Run(ctx, in); err != nil {
+	r.asked = p.set[m][i].Name()
+	why := ""
+	if p.budget != nil {
+		if i, why, err = p.budget.choose(ctx, m, i, in); err != nil {
+			return fail(err)
+		}
+	}
+	r.out, err = p.set[m][i].Run(ctx, in)
+	if why != "" {
+		r.out.Step.Served = cmp.Or(r.out.Step.Served, p.set[m][i].Name())
+		r.out.Step.Asked, r.out.Step.Why = r.asked, strings.TrimPrefix(r.out.Step.Why+"; "+why, "; ")
+	}
+	if err != nil {
 		return fail(err)
 	}
 	return r

@@ -84,7 +84,7 @@ func newRouterCalibrateCmd() *cobra.Command {
 		Long: `Add the curve by which dollars become a λ to a router's file, from validation traces.
 
 The router is asked at many λs; the mean dollars of a question at each, made to fall as λ grows by isotonic regression, are
-the curve that WithMaxCost and 'bmem ask --max-cost' choose λ by.`,
+the curve by which bmem.WithMaxCost chooses λ.`,
 		Example: `  bmem router calibrate runs/NAME/seed-42/checkpoints/best.safetensors --traces validation.jsonl.gz --out router.safetensors`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

@@ -16,8 +16,13 @@ type StackOptions struct {
 
 // Stack puts the wrappers around base, in the order that makes them right together. From the inside: prices, so that
 // every attempt has its dollars; the spend limit, which each attempt must pass; retries; the cache, so that what is stored
-// costs nothing; statistics, which see cached replies too. The result can score if base can. The error is an ErrUnpriced.
+// costs nothing; statistics, which see cached replies too; and the Cap of a call's context, if it has one. The result can score if
+// base can. The error is an ErrUnpriced.
 func Stack(base Client, o StackOptions) (Client, error) {
+	price, err := o.Prices.Price(base.Model())
+	if err != nil {
+		return nil, err
+	}
 	c, err := o.Prices.Wrap(base)
 	if err != nil {
 		return nil, err
@@ -27,12 +32,12 @@ func Stack(base Client, o StackOptions) (Client, error) {
 			return nil, err
 		}
 	}
-	c = o.Retry.Wrap(c)
+	c = o.Retry.Wrap(asClient(&attempts{inner{c}}))
 	if o.Cache != nil {
 		c = o.Cache.Wrap(c)
 	}
 	if o.Stats != nil {
 		c = o.Stats.Wrap(c)
 	}
-	return c, nil
+	return asClient(&capped{inner{c}, price}), nil
 }

@@ -1,0 +1,192 @@
+package bmem
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// ErrMaxCost is matched by a MaxCostError.
+var ErrMaxCost = errors.New("the question's cost limit is too low")
+
+// MaxCostError says that a question cannot be answered within its WithMaxCost, even with every module at its lowest tier.
+// Nothing that could pass the limit was called.
+type MaxCostError struct {
+	// Max is the limit, Spent what was spent before, both in dollars.
+	Max, Spent float64
+	// Need is a limit that would have been enough from here on with the lowest tiers, in the worst case, in dollars.
+	Need float64
+}
+
+// Error names the limit and what would fit.
+func (e *MaxCostError) Error() string {
+	return fmt.Sprintf("%v: at most $%.6f, of it $%.6f spent, but with every module at its lowest tier it can cost $%.6f: allow at least that", ErrMaxCost, e.Max, e.Spent, e.Need)
+}
+
+// Unwrap returns ErrMaxCost.
+func (e *MaxCostError) Unwrap() error { return ErrMaxCost }
+
+// answerRoom is how long a summary, in bytes, the answer call can always afford: what is set aside for it from the start. A
+// longer one that does not fit is cut.
+const answerRoom = 1200
+
+// budget holds one question to its WithMaxCost. Before each module runs, the worst case of the cheapest way to finish after it
+// is set aside; the module then gets the highest tier, up to the one asked for, whose own worst case fits into the rest.
+type budget struct {
+	max    float64
+	cap    *llm.Cap
+	set    tiers.Set
+	keep   int
+	answer func(ctx context.Context, summary string) // asks for the answer
+}
+
+// newBudget returns the budget of a question, nil without a limit.
+func (m *Memory) newBudget(a ask) (*budget, error) {
+	if a.maxCost == nil {
+		return nil, nil
+	}
+	if !llm.Capped(m.options.Client) {
+		return nil, fmt.Errorf("WithMaxCost: the model %s keeps to no limit: make it by llm.Stack", m.options.Client.Model())
+	}
+	for role, c := range m.options.Models {
+		if !llm.Capped(c) {
+			return nil, fmt.Errorf("WithMaxCost: the model of the role %q keeps to no limit: make it by llm.Stack", role)
+		}
+	}
+	limit, err := llm.NewCap(*a.maxCost)
+	if err != nil {
+		return nil, fmt.Errorf("WithMaxCost: %w", err)
+	}
+	return &budget{max: *a.maxCost, cap: limit, set: m.set, keep: a.keepK, answer: func(ctx context.Context, summary string) {
+		_, _ = m.answerer(a).Answer(ctx, summary, a.question, a.date) // only probed
+	}}, nil
+}
+
+// within holds the calls of a context to the limit.
+func (b *budget) within(ctx context.Context) context.Context {
+	if b == nil {
+		return ctx
+	}
+	return b.cap.Within(ctx)
+}
+
+// worst is the most that a module can cost at a tier. What it does otherwise, such as extraction by rules, it does; the results
+// are kept in the pool as always.
+func (b *budget) worst(ctx context.Context, m tiers.Module, tier int, in tiers.Input) float64 {
+	return llm.WorstCase(ctx, func(ctx context.Context) { _, _ = b.set[m][tier].Run(ctx, in) }).Dollars
+}
+
+// choose returns the highest tier up to the one asked for that fits, and why it is another.
+func (b *budget) choose(ctx context.Context, m tiers.Module, asked int, in tiers.Input) (tier int, why string, err error) {
+	aside := b.finish(ctx, m, in)
+	b.cap.SetAside(0)
+	left := b.cap.Left()
+	var worst float64
+	for tier = asked; tier >= 0; tier-- {
+		if worst = b.worst(ctx, m, tier, in); worst+aside <= left {
+			b.cap.SetAside(aside)
+			if tier < asked {
+				why = fmt.Sprintf("within $%.6f, of which $%.6f are spent and $%.6f set aside, it may not fit", b.max, b.cap.Spent(), aside)
+			}
+			return tier, why, nil
+		}
+	}
+	return 0, "", b.tooLow(worst + aside)
+}
+
+func (b *budget) tooLow(need float64) error {
+	return &MaxCostError{Max: b.max, Spent: b.cap.Spent(), Need: b.cap.Spent() + need}
+}
+
+// finish is the worst case of the lowest tiers of all modules after m, and of the answer. What is not known yet is assumed:
+// the longest chunks are kept, and each relation module finds some facts of some length.
+func (b *budget) finish(ctx context.Context, m tiers.Module, in tiers.Input) float64 {
+	if m == tiers.Filter {
+		in.Items = slices.SortedStableFunc(slices.Values(in.Items), func(x, y tiers.Item) int { return cmp.Compare(length(y), length(x)) })
+		in.Items = in.Items[:min(b.keep, len(in.Items))]
+	}
+	if m < tiers.Summary {
+		facts := make([]string, 10)
+		for i := range facts {
+			facts[i] = strings.Repeat("fact ", 20)
+		}
+		in.Entity, in.Temporal, in.Topic = facts, facts, facts
+	}
+	sum := llm.WorstCase(ctx, func(ctx context.Context) { b.answer(ctx, strings.Repeat("note ", answerRoom/5)) }).Dollars
+	for later := m + 1; int(later) < tiers.NumModules; later++ {
+		sum += b.worst(ctx, later, 0, in)
+	}
+	return sum
+}
+
+func length(it tiers.Item) int {
+	n := 0
+	for _, t := range it.Turns {
+		n += len(t.Text)
+	}
+	return n
+}
+
+// fit cuts the summary to what the answer call can afford, and says so.
+func (b *budget) fit(ctx context.Context, summary string) (fitting, note string, err error) {
+	b.cap.SetAside(0)
+	left := b.cap.Left()
+	cost := func(n int) float64 {
+		for n > 0 && n < len(summary) && !utf8.RuneStart(summary[n]) {
+			n--
+		}
+		fitting = summary[:n]
+		return llm.WorstCase(ctx, func(ctx context.Context) { b.answer(ctx, fitting) }).Dollars
+	}
+	if cost(len(summary)) <= left {
+		return summary, "", nil
+	}
+	if least := cost(0); least > left {
+		return "", "", b.tooLow(least)
+	}
+	low, high := 0, len(summary) // low fits, high does not
+	for high-low > 1 {
+		if mid := (low + high) / 2; cost(mid) <= left {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	cost(low)
+	return fitting, fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%.6f", len(summary), len(fitting), b.max), nil
+}
+
+// atLambda sets the λ of a learned policy: the one asked for, or the one that the router's curve gives for the cost limit.
+func (a *ask) atLambda() error {
+	learned, ok := a.policy.(*router.Learned)
+	if !ok {
+		if a.lambda != nil {
+			return fmt.Errorf("WithLambda: policy %s is no trained router", a.policy.Name())
+		}
+		return nil
+	}
+	var lambda float64
+	switch info := learned.Info(); {
+	case a.lambda != nil:
+		lambda = *a.lambda
+	case a.maxCost == nil || len(info.Calibration) == 0:
+		return nil
+	default:
+		if lambda, ok = info.LambdaFor(*a.maxCost); !ok {
+			lambda = info.Lambda.Max // even that is dearer on average; the limit still holds
+		}
+	}
+	var err error
+	if a.policy, err = learned.At(lambda); err != nil {
+		return fmt.Errorf("WithLambda: %w", err)
+	}
+	return nil
+}

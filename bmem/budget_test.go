@@ -1,0 +1,287 @@
+package bmem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/portable"
+	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// biller is a model that bills what it likes within the bounds of a call, fails now and then, and bills for some failures.
+type biller struct {
+	price llm.Price
+	mu    sync.Mutex
+	rng   *rand.Rand
+	fails float64
+	// most bills every call at its bound.
+	most   bool
+	billed float64
+}
+
+func (b *biller) Model() string { return "biller" }
+func (b *biller) ID() string    { return "biller" }
+func (b *biller) Chat(_ context.Context, req llm.Request) (llm.Response, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	in, out := llm.UpperBound(req.Messages), req.ReplyLimit()
+	if !b.most {
+		in, out = b.rng.IntN(in+1), b.rng.IntN(out+1)
+	}
+	if b.rng.Float64() < b.fails {
+		if b.rng.IntN(2) == 0 {
+			return llm.Response{}, &llm.Error{Kind: llm.ErrUnavailable, Status: 503, Err: errors.New("busy")}
+		}
+		b.billed += b.price.Dollars(in, out)
+		return llm.Response{}, &llm.Error{Kind: llm.ErrUnavailable, Status: 200, Err: errors.New("cut")}
+	}
+	b.billed += b.price.Dollars(in, out)
+	return llm.Response{Text: strings.Repeat("fact, ", b.rng.IntN(400)), Usage: llm.Usage{Calls: 1, In: in, Out: out}}, nil
+}
+
+// caller is a tier that makes some calls with prompts of some length, and gives up on errors as real tiers do on what they
+// can do without.
+func caller(name string, c llm.Client, calls, length, reply int) fake {
+	return fake{name, func(ctx context.Context, in tiers.Input) (tiers.Output, error) {
+		out := tiers.Output{Kept: in.Items}
+		for range calls {
+			prompt := in.Query + strings.Repeat("x", length) + strings.Join(append(append(in.Entity, in.Temporal...), in.Topic...), "")
+			resp, err := c.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: "user", Content: prompt}}, MaxTokens: reply})
+			out.Step.Usage = out.Step.Usage.Add(resp.Usage)
+			if errors.Is(err, llm.ErrBudget) {
+				return out, err // a refusal in spite of the worst case would be a fault of the budget
+			}
+			out.Text += resp.Text
+			out.Facts = append(out.Facts, resp.Text)
+		}
+		return out, nil
+	}}
+}
+
+// capped opens a memory whose tiers make random calls to a biller, through a stack.
+func cappedMemory(t *testing.T, rng *rand.Rand, b *biller, cache *llm.Cache, lowest int) *Memory {
+	t.Helper()
+	stack, err := llm.Stack(b, llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price}), Cache: cache,
+		Retry: llm.Retry{Attempts: 3, Base: time.Microsecond, MaxInterval: time.Microsecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(context.Background(), Options{Path: filepath.Join(t.TempDir(), "m.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack,
+		Tiers: func(tiers.Deps) (tiers.Set, error) {
+			var set tiers.Set
+			for _, module := range tiers.Modules() {
+				for i, name := range []string{tiers.Low, tiers.Mid, tiers.High} {
+					calls := lowest
+					if i > 0 {
+						calls = rng.IntN(4)
+					}
+					set[module] = append(set[module], caller(name, stack, calls, rng.IntN(2000), 1+rng.IntN(300)))
+				}
+			}
+			return set, nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	if err := m.Add(context.Background(), DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "Ann moved to Bern."}, {ID: "2", Session: "2", Text: "Bob moved to Rome."}}); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Ten thousand random questions and caps: the cap is never passed, neither by what the trace says nor by what was billed; and
+// a question that is refused before anything was spent would have fitted into what the error says.
+func TestMaxCostIsNeverPassed(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	n, memories := 10_000, 50
+	if testing.Short() {
+		n, memories = 1_000, 10
+	}
+	answered, refused, lowered, cut, retried := 0, 0, 0, 0, 0
+	for range memories {
+		b := &biller{rng: rng, fails: []float64{0, 0.1}[rng.IntN(2)], price: llm.Price{In: rng.Float64() * 3, Out: rng.Float64() * 9}}
+		m := cappedMemory(t, rng, b, nil, rng.IntN(2))
+		for q := range n / memories {
+			b.most = rng.IntN(4) == 0
+			limit := math.Exp(rng.Float64()*5-6) * b.price.Dollars(1000, 100) * 100
+			b.billed = 0
+			a, err := m.Ask(context.Background(), fmt.Sprint("question ", q), WithMaxCost(limit), WithTiers([]string{"low", "mid", "high", "random"}[rng.IntN(4)]))
+			if b.billed > limit || a.Trace.Usage().Dollars > limit*(1+1e-12) {
+				t.Fatalf("billed %v, traced %v of at most %v: %+v, %v", b.billed, a.Trace.Usage().Dollars, limit, a.Trace, err)
+			}
+			var low *MaxCostError
+			switch {
+			case err == nil:
+				answered++
+				lowered += a.Trace.Fallbacks()
+				if a.Trace.Answer.Notes != nil {
+					cut++
+				}
+			case errors.As(err, &low):
+				refused++
+				if low.Max != limit || low.Need <= limit || low.Spent > limit {
+					t.Fatalf("%+v with a limit of %v", low, limit)
+				}
+			case errors.Is(err, llm.ErrBudget), errors.Is(err, llm.ErrUnavailable):
+				retried++ // attempts that were billed for nothing have used up the rest
+				if b.fails == 0 {
+					t.Fatalf("refused in the middle of a module without failed calls: %v", err)
+				}
+			default:
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d answered, %d modules at a lower tier, %d summaries cut; %d refused, %d out of money after failed calls", answered, lowered, cut, refused, retried)
+	if answered < n/10 || refused < n/20 || lowered < n/20 || cut == 0 {
+		t.Error("the questions do not cover all cases")
+	}
+}
+
+// A cap of what the error says is enough, where the lowest tiers call no model.
+func TestMaxCostErrorSaysWhatFits(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	b := &biller{rng: rng, most: true, price: llm.Price{In: 1, Out: 2}}
+	m := cappedMemory(t, rng, b, nil, 0)
+	_, err := m.Ask(context.Background(), "Who moved?", WithMaxCost(1e-6), WithTiers("high"))
+	var low *MaxCostError
+	if !errors.As(err, &low) || !errors.Is(err, ErrMaxCost) || b.billed != 0 {
+		t.Fatalf("%v, billed %v", err, b.billed)
+	}
+	a, err := m.Ask(context.Background(), "Who moved?", WithMaxCost(low.Need), WithTiers("high"))
+	if err != nil || b.billed > low.Need {
+		t.Fatalf("%v, billed %v of %v", err, b.billed, low.Need)
+	}
+	for _, s := range a.Trace.Modules {
+		if s.Asked != "high" || s.Usage.Calls > 0 && s.Served == "low" || s.Served != "high" && !strings.Contains(s.Why, "set aside") {
+			t.Errorf("%+v", s.Step)
+		}
+	}
+	if _, err := m.Ask(context.Background(), "Who moved?", WithMaxCost(-1)); err == nil {
+		t.Error("a negative limit was taken")
+	}
+}
+
+// A reply from the cache counts as if it was paid: the same cap leads to the same tiers, whoever asked before.
+func TestMaxCostCountsCachedReplies(t *testing.T) {
+	cache, err := llm.OpenCache(filepath.Join(t.TempDir(), "replies.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close() })
+	rng := rand.New(rand.NewPCG(3, 3))
+	b := &biller{rng: rng, price: llm.Price{In: 1, Out: 2}}
+	m := cappedMemory(t, rng, b, cache, 0)
+	for _, limit := range []float64{0.005, 0.01, 1} {
+		first, err := m.Ask(context.Background(), "Who moved?", WithMaxCost(limit), WithTiers("high"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		billed := b.billed
+		second, err := m.Ask(context.Background(), "Who moved?", WithMaxCost(limit), WithTiers("high"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := func(t Trace) (out []string) {
+			for _, m := range t.Modules {
+				out = append(out, m.Served)
+			}
+			return out
+		}
+		if fmt.Sprint(served(first.Trace)) != fmt.Sprint(served(second.Trace)) || b.billed != billed || first.Trace.Usage().Dollars != second.Trace.Usage().Dollars {
+			t.Errorf("limit %v: %v at $%v, then %v at $%v", limit, served(first.Trace), first.Trace.Usage().Dollars, served(second.Trace), second.Trace.Usage().Dollars)
+		}
+	}
+}
+
+// The tiers of every shipped axis keep to the cap, and what a trained router is asked at follows from it.
+func TestMaxCostOnEveryAxis(t *testing.T) {
+	for _, axis := range tiers.Axes() {
+		t.Run(axis, func(t *testing.T) {
+			spec, err := tiers.LoadSpec(axis)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &biller{rng: rand.New(rand.NewPCG(4, 4)), price: llm.Price{In: 1, Out: 2}}
+			stack, err := llm.Stack(b, llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			models := map[string]llm.Client{}
+			for _, role := range spec.Models() {
+				models[role] = stack
+			}
+			m, err := Open(context.Background(), Options{Path: filepath.Join(t.TempDir(), "m.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack,
+				Models: models, Tiers: spec.Build})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if err := m.Add(context.Background(), DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Time: "3 May 2024", Speaker: "Ann", Text: "I moved to Bern last week."}}); err != nil {
+				t.Fatal(err)
+			}
+			for _, limit := range []float64{0.001, 0.003, 0.006, 0.01, 0.03, 0.1} {
+				b.billed = 0
+				a, err := m.Ask(context.Background(), "When did Ann move?", WithMaxCost(limit), WithTiers("high"))
+				if b.billed > limit || err != nil && !errors.Is(err, ErrMaxCost) {
+					t.Errorf("limit %v: billed %v, %v", limit, b.billed, err)
+				}
+				t.Logf("limit %v: $%.5f, %d modules lowered, %v", limit, b.billed, a.Trace.Fallbacks(), err)
+			}
+		})
+	}
+}
+
+func TestLambdaFollowsTheCurve(t *testing.T) {
+	m := open(t, Options{})
+	info := portable.Info{Dim: 2, Embedder: "x", Modules: m.Space(), Lambda: portable.Range{Min: 0, Max: 1},
+		Calibration: []portable.Point{{Lambda: 0, Dollars: 0.01}, {Lambda: 0.5, Dollars: 0.002}, {Lambda: 1, Dollars: 0.001}}}
+	r, err := portable.New(info, portable.Weights{Query: make([]float32, 2), Memory: make([]float32, 2), Lambda: make([]float32, 1), Module: make([]float32, 5),
+		Encoder: make([]float32, 1), EncoderBias: make([]float32, 1), Actor: make([]float32, 1), ActorBias: make([]float32, 1), Logits: make([]float32, 3), LogitsBias: make([]float32, 3)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	learned, err := router.NewLearned(r, m.Space(), 0.25)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		opts []Option
+		want float64
+	}{
+		{nil, 0.25},
+		{[]Option{WithLambda(0.7)}, 0.7},
+		{[]Option{WithMaxCost(0.002)}, 0.5},
+		{[]Option{WithMaxCost(0.006)}, 0.25},
+		{[]Option{WithMaxCost(5)}, 0},
+		{[]Option{WithMaxCost(0.0001)}, 1},
+		{[]Option{WithMaxCost(0.002), WithLambda(0.1)}, 0.1},
+	} {
+		a, err := m.ask("q", append(tt.opts, WithPolicy(learned)))
+		if err != nil || math.Abs(a.policy.(*router.Learned).Lambda()-tt.want) > 1e-12 {
+			t.Errorf("λ %v, %v; want %v", a.policy.Name(), err, tt.want)
+		}
+	}
+	if _, err := m.ask("q", []Option{WithLambda(0.1)}); err == nil || !strings.Contains(err.Error(), "no trained router") {
+		t.Errorf("λ of a static policy: %v", err)
+	}
+	if _, err := m.ask("q", []Option{WithLambda(2), WithPolicy(learned)}); err == nil {
+		t.Error("a λ out of range was taken")
+	}
+	if _, err := m.Ask(context.Background(), "q", WithMaxCost(1)); err == nil || !strings.Contains(err.Error(), "llm.Stack") {
+		t.Errorf("a client without a stack: %v", err)
+	}
+}
