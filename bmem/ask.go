@@ -126,7 +126,7 @@ func (m *Memory) ask(question string, opts []Option) (ask, error) {
 		}
 		a.policy = p
 	}
-	return a, a.atLambda()
+	return a, a.atLambda(m.options.Embedder.ID())
 }
 
 // retrieve finds the chunks for a question and returns the question's vector with them.

@@ -344,7 +344,7 @@ func TestAskFrom(t *testing.T) {
 	if err != nil || a.Text != "Bern" || fmt.Sprint(a.Evidence) != "[1:1 2:1]" {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	want := "[3 May 2024]\nAnn said, \"I moved to Bern last week (the week before 3 May 2024) with my cat.\"\n[9 June 2024]\nAnn said, \"The piano arrived"
+	want := "[3 May 2024] Ann said, \"I moved to Bern last week (the week before 3 May 2024) with my cat.\"\n[9 June 2024] Ann said, \"The piano arrived"
 	if !strings.Contains(prompt, want) {
 		t.Errorf("prompt\n%s\nlacks\n%s", prompt, want)
 	}

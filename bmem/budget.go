@@ -164,8 +164,9 @@ func (b *budget) fit(ctx context.Context, summary string) (fitting, note string,
 	return fitting, fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%.6f", len(summary), len(fitting), b.max), nil
 }
 
-// atLambda sets the λ of a learned policy: the one asked for, or the one that the router's curve gives for the cost limit.
-func (a *ask) atLambda() error {
+// atLambda sets the λ of a learned policy: the one asked for, or the one that the router's curve gives for the cost limit. It
+// refuses a router that was trained on another embedder's vectors, which it would make nothing of.
+func (a *ask) atLambda(embedder string) error {
 	learned, ok := a.policy.(*router.Learned)
 	if !ok {
 		if a.lambda != nil {
@@ -173,8 +174,12 @@ func (a *ask) atLambda() error {
 		}
 		return nil
 	}
+	info := learned.Info()
+	if info.Embedder != embedder {
+		return fmt.Errorf("policy %s: the router was trained on embeddings of %s, this memory's are of %s", learned.Name(), info.Embedder, embedder)
+	}
 	var lambda float64
-	switch info := learned.Info(); {
+	switch {
 	case a.lambda != nil:
 		lambda = *a.lambda
 	case a.maxCost == nil || len(info.Calibration) == 0:

@@ -247,7 +247,7 @@ func TestMaxCostOnEveryAxis(t *testing.T) {
 
 func TestLambdaFollowsTheCurve(t *testing.T) {
 	m := open(t, Options{})
-	info := portable.Info{Dim: 2, Embedder: "x", Modules: m.Space(), Lambda: portable.Range{Min: 0, Max: 1},
+	info := portable.Info{Dim: 2, Embedder: m.options.Embedder.ID(), Modules: m.Space(), Lambda: portable.Range{Min: 0, Max: 1},
 		Calibration: []portable.Point{{Lambda: 0, Dollars: 0.01}, {Lambda: 0.5, Dollars: 0.002}, {Lambda: 1, Dollars: 0.001}}}
 	r, err := portable.New(info, portable.Weights{Query: make([]float32, 2), Memory: make([]float32, 2), Lambda: make([]float32, 1), Module: make([]float32, 5),
 		Encoder: make([]float32, 1), EncoderBias: make([]float32, 1), Actor: make([]float32, 1), ActorBias: make([]float32, 1), Logits: make([]float32, 3), LogitsBias: make([]float32, 3)})
@@ -280,6 +280,9 @@ func TestLambdaFollowsTheCurve(t *testing.T) {
 	}
 	if _, err := m.ask("q", []Option{WithLambda(2), WithPolicy(learned)}); err == nil {
 		t.Error("a λ out of range was taken")
+	}
+	if err := (&ask{policy: learned}).atLambda("other@1"); err == nil || !strings.Contains(err.Error(), "other@1") {
+		t.Errorf("a router of another embedder: %v", err)
 	}
 	if _, err := m.Ask(context.Background(), "q", WithMaxCost(1)); err == nil || !strings.Contains(err.Error(), "llm.Stack") {
 		t.Errorf("a client without a stack: %v", err)

@@ -18,6 +18,7 @@ func newAskCmd() *cobra.Command {
 	var flags systemFlags
 	var file, policy, date string
 	var explain, asJSON bool
+	var maxCost, lambda float64
 	cmd := &cobra.Command{
 		Use:   "ask --memory FILE QUESTION",
 		Short: "Ask a question of a conversation of your own",
@@ -29,7 +30,8 @@ The file holds one turn a line, as JSON:
 
 Only text is required. What is embedded and extracted is kept, so the next question is quicker.`,
 		Example: `  bmem ask --memory talk.jsonl "Where does Ann live?"
-  bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"`,
+  bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"
+  bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := flags.check(); err != nil {
@@ -51,8 +53,15 @@ Only text is required. What is embedded and extracted is kept, so the next quest
 			if err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
 				return err
 			}
-			answer, err := sys.Memory.Ask(cmd.Context(), args[0], bmem.WithMemory(memory), bmem.WithTiers(policy), bmem.WithTopK(flags.topK),
-				bmem.WithKeepK(flags.keepK), bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date))
+			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithTiers(policy), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
+				bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date)}
+			if cmd.Flags().Changed("max-cost") {
+				opts = append(opts, bmem.WithMaxCost(maxCost))
+			}
+			if cmd.Flags().Changed("lambda") {
+				opts = append(opts, bmem.WithLambda(lambda))
+			}
+			answer, err := sys.Memory.Ask(cmd.Context(), args[0], opts...)
 			if err != nil {
 				return err
 			}
@@ -64,7 +73,9 @@ Only text is required. What is embedded and extracted is kept, so the next quest
 	}
 	flags.bind(cmd.Flags())
 	cmd.Flags().StringVar(&file, "memory", "", "file with the conversation")
-	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random")
+	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random, or router:FILE")
+	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")
+	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router decides by (default the router's smallest, or what its calibration gives for --max-cost)")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
 	cmd.Flags().BoolVar(&explain, "explain", false, "print what each module did, at which tier, for how much")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON, trace included")
