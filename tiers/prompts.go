@@ -11,8 +11,7 @@ import (
 	"sync"
 	"text/template"
 
-	"github.com/goccy/go-yaml"
-
+	"github.com/budgetmem/budgetmem/internal/strictyaml"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -92,7 +91,7 @@ var examples = sync.OnceValues(func() (map[string][]example, error) {
 			return nil, err
 		}
 		var list []example
-		if err := yaml.UnmarshalWithOptions(data, &list, yaml.Strict()); err != nil {
+		if err := strictyaml.Decode(data, &list); err != nil {
 			return nil, fmt.Errorf("examples in %s: %w", file, err)
 		}
 		all[strings.TrimSuffix(path.Base(file), examplesEnd)] = list

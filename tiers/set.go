@@ -11,9 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/internal/strictyaml"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -90,7 +89,7 @@ func ParseSpec(name string, data []byte) (Spec, error) {
 	if len(data) > maxSpec {
 		return s, fmt.Errorf("tier set %s: %d bytes; at most %d", name, len(data), maxSpec)
 	}
-	if err := yaml.UnmarshalWithOptions(data, &s, yaml.Strict()); err != nil {
+	if err := strictyaml.Decode(data, &s); err != nil {
 		return s, fmt.Errorf("tier set %s: %w", name, err)
 	}
 	if err := s.check(); err != nil {

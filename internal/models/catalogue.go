@@ -13,9 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/internal/strictyaml"
 )
 
 // EnvDir names the environment variable with the folder that models are kept in. Without it that is budgetmem/models in the
@@ -104,7 +103,7 @@ func parse(data []byte) (*Catalogue, error) {
 		Answering []string `yaml:"answering"`
 		Models    []Model  `yaml:"models"`
 	}
-	if err := yaml.UnmarshalWithOptions(data, &doc, yaml.Strict()); err != nil {
+	if err := strictyaml.Decode(data, &doc); err != nil {
 		return nil, err
 	}
 	c := &Catalogue{Models: doc.Models, answering: doc.Answering}

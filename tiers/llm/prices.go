@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"github.com/budgetmem/budgetmem/internal/strictyaml"
 )
 
 //go:embed prices.yaml
@@ -65,8 +65,8 @@ func ParsePrices(file string, data []byte) (Prices, error) {
 			Aliases []string `yaml:"aliases"`
 		} `yaml:"prices"`
 	}
-	if err := yaml.UnmarshalWithOptions(data, &doc, yaml.Strict()); err != nil {
-		return Prices{}, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := strictyaml.Decode(data, &doc); err != nil {
+		return Prices{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if len(doc.Prices) == 0 {
 		return Prices{}, fmt.Errorf("%s: no entry under \"prices:\"", file)
