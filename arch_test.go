@@ -20,7 +20,7 @@ var rooms = map[string][]string{
 	"":                     {},
 	"bmem":                 {"bmem/chunk", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
 	"bmem/chunk":           {},
-	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal"},
+	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/safetensors"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
 	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/local", "tiers/llm/openai", "internal"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
