@@ -179,7 +179,9 @@ type Estimate struct {
 // traced counts as traced, and the outcome model of LearnOffline predicts the rest. A question counts once, however many
 // traces it has.
 func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estimate, error) {
-	fail := func(err error) ([]Estimate, error) { return nil, fmt.Errorf("estimate combinations from traces: %w", err) }
+	fail := func(err error) ([]Estimate, error) {
+		return nil, fmt.Errorf("estimate combinations from traces: %w", err)
+	}
 	shape, err := shape.withDefaults()
 	if err != nil {
 		return fail(err)
