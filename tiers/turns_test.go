@@ -48,7 +48,7 @@ func TestLikeliestTurnStandsLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "[2 June 2023]\nAnn said, \"My flat is small.\"\n[1 May 2023]\nAnn said, \"I live in Bern.\""; !strings.HasSuffix(out.Text, want) {
+	if want := "[2 June 2023] Ann said, \"My flat is small.\"\n[1 May 2023] Ann said, \"I live in Bern.\""; !strings.HasSuffix(out.Text, want) {
 		t.Errorf("got\n%s\nwant at its end\n%s", out.Text, want)
 	}
 	if strings.Contains(out.Text, "tea") {
