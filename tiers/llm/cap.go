@@ -94,7 +94,7 @@ type capped struct {
 }
 
 func (c *capped) Chat(ctx context.Context, req Request) (resp Response, err error) {
-	err = c.charged(ctx, c.price.Bound(c.Client, req), func(ctx context.Context) (Usage, error) {
+	err = c.charged(ctx, func() Bound { return c.price.Bound(c.Client, req) }, func(ctx context.Context) (Usage, error) {
 		resp, err = c.Client.Chat(ctx, req)
 		return resp.Usage, err
 	})
@@ -103,16 +103,18 @@ func (c *capped) Chat(ctx context.Context, req Request) (resp Response, err erro
 
 func (c *capped) score(ctx context.Context, next Scorer, reqs []ScoreRequest) (scores []Score, u Usage, err error) {
 	scores = make([]Score, len(reqs)) // what a probe gets
-	err = c.charged(ctx, c.price.scoreBound(c.Client, reqs), func(ctx context.Context) (Usage, error) {
+	err = c.charged(ctx, func() Bound { return c.price.scoreBound(c.Client, reqs) }, func(ctx context.Context) (Usage, error) {
 		scores, u, err = next.Score(ctx, reqs)
 		return u, err
 	})
 	return scores, u, err
 }
 
-func (c *capped) charged(ctx context.Context, bound Bound, call func(context.Context) (Usage, error)) error {
+// charged makes a call within the limit of its context. bound is asked for only where there is one: counting the tokens of a
+// prompt takes time.
+func (c *capped) charged(ctx context.Context, bound func() Bound, call func(context.Context) (Usage, error)) error {
 	if p, ok := ctx.Value(probeKey{}).(*probe); ok {
-		p.add(bound)
+		p.add(bound())
 		return nil
 	}
 	limit, ok := ctx.Value(capKey{}).(*Cap)
@@ -120,7 +122,7 @@ func (c *capped) charged(ctx context.Context, bound Bound, call func(context.Con
 		_, err := call(ctx)
 		return err
 	}
-	ch := &charge{client: &limited{c.inner, limit.ledger, c.price}, bound: bound}
+	ch := &charge{client: &limited{c.inner, limit.ledger, c.price}, bound: bound()}
 	if err := ch.begin(ctx); err != nil {
 		return err
 	}

@@ -133,8 +133,12 @@ func (j *jsonText) startValue(c byte) bool {
 		return j.open(c)
 	case '"':
 		j.state, j.key = jsonString, false
-	case 't', 'f', 'n':
-		j.state, j.rest = jsonLiteral, map[byte]string{'t': "rue", 'f': "alse", 'n': "ull"}[c]
+	case 't':
+		j.state, j.rest = jsonLiteral, "rue"
+	case 'f':
+		j.state, j.rest = jsonLiteral, "alse"
+	case 'n':
+		j.state, j.rest = jsonLiteral, "ull"
 	case '-':
 		j.state = jsonMinus
 	case '0':
