@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -25,11 +24,7 @@ func Design(spec string, space router.Space) ([]string, error) {
 		n := 0
 		switch {
 		case name == "uniform":
-			for _, tier := range space[0].Tiers {
-				if !slices.ContainsFunc(space, func(m router.Module) bool { return !slices.Contains(m.Tiers, tier) }) {
-					out = append(out, tier)
-				}
-			}
+			out = append(out, space.Uniform()...)
 			continue
 		case name == "full":
 			all, err := space.Combinations()
@@ -69,12 +64,7 @@ func Collect(ctx context.Context, c Config) (Summary, *traces.File, error) {
 	if r == nil {
 		return s, nil, err
 	}
-	f := &traces.File{}
-	var herr error
-	if f.Header, herr = r.traceHeader(); herr != nil {
-		return s, nil, errors.Join(herr, err)
-	}
-	seen := map[string]bool{}
+	f := &traces.File{Header: r.traceHeader()}
 	for _, q := range r.questions {
 		for _, p := range r.policies {
 			rec, ok := r.done[key{p.name, q.ID}]
@@ -85,28 +75,22 @@ func Collect(ctx context.Context, c Config) (Summary, *traces.File, error) {
 			if terr != nil {
 				return s, nil, errors.Join(terr, err)
 			}
-			// Two policies may have chosen the same tiers.
-			if k := fmt.Sprint(t.ID, t.Choices); !seen[k] {
-				seen[k] = true
-				f.Traces = append(f.Traces, t)
-			}
+			f.Traces = append(f.Traces, t)
 		}
 	}
-	return s, f, err
+	f, merr := traces.Merge(f) // two policies may have chosen the same tiers
+	return s, f, errors.Join(err, merr)
 }
 
 // traceHeader says what the run's traces are of.
-func (r *run) traceHeader() (traces.Header, error) {
-	h := traces.Header{Format: traces.Format, Version: traces.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
-		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), Commit: commit()}
-	if err := h.SetSystem(r.settings()); err != nil {
-		return h, err
-	}
+func (r *run) traceHeader() traces.Header {
+	system := fields(r.settings())
 	// These stand in fields of their own, or choose questions and combinations only.
 	for _, name := range []string{"dataset", "data_hash", "split", "metric", "embedder", "seed"} {
-		delete(h.System, name)
+		delete(system, name)
 	}
-	return h, nil
+	return traces.Header{Format: traces.Format, Version: traces.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
+		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: commit()}
 }
 
 // traceOf turns a record into a trace.
@@ -114,14 +98,9 @@ func traceOf(space router.Space, rec Record, metric string) (traces.Trace, error
 	t := traces.Trace{ID: rec.ID, Category: rec.Category, Question: rec.Question, Served: rec.Served, Score: rec.Scores[metric],
 		ModulesDollars: rec.Cost.ModulesDollars, AnswerDollars: rec.Cost.AnswerDollars, In: rec.Cost.In, Out: rec.Cost.Out, MS: rec.MS,
 		Query: rec.States.Query, Memory: rec.States.Memory}
-	if len(rec.Asked) != len(space) {
-		return t, fmt.Errorf("question %s under policy %s: %d tiers were asked for, there are %d modules", rec.ID, rec.Policy, len(rec.Asked), len(space))
-	}
-	t.Choices = make([]int, len(space))
-	for m, asked := range rec.Asked { // modules are recorded in their order
-		if t.Choices[m] = slices.Index(space[m].Tiers, asked); t.Choices[m] < 0 {
-			return t, fmt.Errorf("question %s under policy %s: module %s has no tier %q", rec.ID, rec.Policy, space[m].Name, asked)
-		}
+	var err error
+	if t.Choices, err = space.Choices(rec.Asked); err != nil { // modules are recorded in their order
+		return t, fmt.Errorf("question %s under policy %s: %w", rec.ID, rec.Policy, err)
 	}
 	return t, nil
 }
@@ -152,7 +131,7 @@ func NewLive(ctx context.Context, c Config) (*Live, error) {
 }
 
 // Header says what traces of the system are of.
-func (l *Live) Header() (traces.Header, error) { return l.run.traceHeader() }
+func (l *Live) Header() traces.Header { return l.run.traceHeader() }
 
 // IDs implements traces.Live.
 func (l *Live) IDs() []string { return l.ids }

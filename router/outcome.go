@@ -175,10 +175,7 @@ func (m *outcomeModel) likelihood(rows []int, values []float64) float64 {
 // predict returns the expected value of every combination in the place of a row.
 func (m *outcomeModel) predict(row int, combinations [][]int) []float64 {
 	n := float64(len(m.states))
-	width := 0
-	for _, module := range m.space {
-		width = max(width, len(module.Tiers))
-	}
+	width := m.space.tiers()
 	base := m.mean
 	single := make([]float64, len(m.states)*width)
 	double := make([]float64, len(single)*len(single))

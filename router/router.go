@@ -9,6 +9,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/router/portable"
@@ -42,14 +43,38 @@ type Module = portable.Module
 // Space lists the decisions of a question, in the order in which they are made.
 type Space []Module
 
-// index returns the position of a tier of module m.
-func (s Space) index(m int, tier string) (int, error) {
-	for i, name := range s[m].Tiers {
-		if name == tier {
-			return i, nil
+// Choices turns names of tiers, one a module, into indexes of the modules' tiers.
+func (s Space) Choices(names []string) ([]int, error) {
+	if len(names) != len(s) {
+		return nil, fmt.Errorf("%d tiers for %d modules", len(names), len(s))
+	}
+	out := make([]int, len(s))
+	for m, name := range names {
+		if out[m] = slices.Index(s[m].Tiers, name); out[m] < 0 {
+			return nil, fmt.Errorf("module %s has no tier %q; it has %s", s[m].Name, name, strings.Join(s[m].Tiers, ", "))
 		}
 	}
-	return 0, fmt.Errorf("module %s has no tier %q; it has %s", s[m].Name, tier, strings.Join(s[m].Tiers, ", "))
+	return out, nil
+}
+
+// Uniform lists the names of tiers that all modules have, in the order of the first module's.
+func (s Space) Uniform() []string {
+	var out []string
+	for _, tier := range s[0].Tiers {
+		if !slices.ContainsFunc(s, func(m Module) bool { return !slices.Contains(m.Tiers, tier) }) {
+			out = append(out, tier)
+		}
+	}
+	return out
+}
+
+// tiers is the largest number of tiers of a module.
+func (s Space) tiers() int {
+	most := 0
+	for _, m := range s {
+		most = max(most, len(m.Tiers))
+	}
+	return most
 }
 
 // names lists the modules' names for messages.
@@ -61,9 +86,9 @@ func (s Space) names() string {
 	return strings.Join(out, ",")
 }
 
-// Parse reads a policy: "random", the third of a question's shuffled combinations ("random:3", see Shuffled), one tier for all modules ("low"), one tier a module, separated by commas in the order of
-// the space ("low,high,mid,low,high"), or an exported router at a λ ("router:FILE@0.3"; without λ at the smallest that it
-// was trained for). The seed is that of both random ones.
+// Parse reads a policy: "random", the third of a question's shuffled combinations ("random:3", see Shuffled), one tier for all
+// modules ("low"), one tier a module, separated by commas in the order of the space ("low,high,mid,low,high"), or an exported
+// router at a λ ("router:FILE@0.3"; without λ at the smallest that it was trained for). The seed is that of both random ones.
 func Parse(spec string, space Space, seed int64) (Policy, error) {
 	if spec == "random" {
 		return NewRandom(space, seed), nil
@@ -86,17 +111,13 @@ func Parse(spec string, space Space, seed int64) (Policy, error) {
 	if len(parts) != 1 && len(parts) != len(space) {
 		return nil, fmt.Errorf("policy %q names %d tiers; give one tier, or %d for %s, or \"random\", or \"router:FILE\"", spec, len(parts), len(space), space.names())
 	}
-	choice := make([]int, len(space))
+	names := make([]string, len(space))
 	for m := range space {
-		tier := parts[0]
-		if len(parts) > 1 {
-			tier = parts[m]
-		}
-		i, err := space.index(m, strings.TrimSpace(tier))
-		if err != nil {
-			return nil, fmt.Errorf("policy %q: %w", spec, err)
-		}
-		choice[m] = i
+		names[m] = strings.TrimSpace(parts[min(m, len(parts)-1)])
+	}
+	choice, err := space.Choices(names)
+	if err != nil {
+		return nil, fmt.Errorf("policy %q: %w", spec, err)
 	}
 	return NewStatic(space, choice)
 }

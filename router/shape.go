@@ -65,13 +65,7 @@ func (s Shape) withDefaults() (Shape, error) {
 func (s Shape) states() int { return slices.Max(s.States) + 1 }
 
 // tiers is the largest number of tiers of a module.
-func (s Shape) tiers() int {
-	most := 0
-	for _, m := range s.Modules {
-		most = max(most, len(m.Tiers))
-	}
-	return most
-}
+func (s Shape) tiers() int { return s.Modules.tiers() }
 
 // equal says whether a network of one shape can take the weights of the other.
 func (s Shape) equal(o Shape) bool {

@@ -2,10 +2,10 @@ package serve
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
-	"math"
 	"net/http"
+
+	"github.com/budgetmem/budgetmem/internal/floats"
 )
 
 // maxTexts is how many texts a request may bring.
@@ -60,7 +60,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	for i, v := range vectors {
 		item := embedding{Object: "embedding", Index: i, Embedding: v}
 		if req.EncodingFormat == "base64" {
-			item.Embedding = packed(v)
+			item.Embedding = base64.StdEncoding.EncodeToString(floats.Bytes(v))
 		}
 		answer.Data = append(answer.Data, item)
 		answer.Usage.PromptTokens += e.Count(texts[i])
@@ -87,12 +87,4 @@ func inputTexts(input json.RawMessage) ([]string, error) {
 		}
 	}
 	return texts, nil
-}
-
-func packed(v []float32) string {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-	}
-	return base64.StdEncoding.EncodeToString(b)
 }

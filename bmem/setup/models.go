@@ -115,7 +115,7 @@ func (sys *System) base(w whereabouts) (llm.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		sys.onClose(m.Close)
+		sys.closers.Add(m.Close)
 		return m, nil
 	}
 	endpoints := sys.spec.Endpoints
@@ -166,7 +166,7 @@ func (sys *System) openMoney(cacheFile string) error {
 	if sys.cache, err = llm.OpenCache(cacheFile); err != nil {
 		return err
 	}
-	sys.onClose(sys.cache.Close)
+	sys.closers.Add(sys.cache.Close)
 	if s.MaxDollars > 0 {
 		if s.LedgerFile != "" {
 			sys.Ledger, err = llm.OpenLedger(s.LedgerFile, s.MaxDollars)
@@ -176,7 +176,7 @@ func (sys *System) openMoney(cacheFile string) error {
 		if err != nil {
 			return err
 		}
-		sys.onClose(sys.Ledger.Close)
+		sys.closers.Add(sys.Ledger.Close)
 	}
 	return nil
 }

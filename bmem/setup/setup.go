@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -59,7 +60,7 @@ type Spec struct {
 	Tiers       string
 	TierOptions tiers.Options
 	// Roles are the models that the tier set names by a role such as "small", each written as OpenModel takes it. Those not
-	// named are DefaultRoles.
+	// named get the default models of the shipped sets' roles.
 	Roles map[string]string
 	// Progress, if not nil, is told how many of a memory's texts are embedded.
 	Progress func(memory string, done, total int)
@@ -93,7 +94,7 @@ type System struct {
 	prices    llm.Prices
 	cache     *llm.Cache
 	opened    map[whereabouts]Model
-	closers   []func() error
+	closers   closers.Stack
 }
 
 // Open opens everything. The caller closes the System.
@@ -106,16 +107,7 @@ func Open(ctx context.Context, s Spec, log *slog.Logger) (*System, error) {
 }
 
 // Close closes everything, the last opened first.
-func (sys *System) Close() error {
-	var errs []error
-	for i := len(sys.closers) - 1; i >= 0; i-- {
-		errs = append(errs, sys.closers[i]())
-	}
-	sys.closers = nil
-	return errors.Join(errs...)
-}
-
-func (sys *System) onClose(f func() error) { sys.closers = append(sys.closers, f) }
+func (sys *System) Close() error { return sys.closers.Close() }
 
 func (sys *System) open(ctx context.Context, log *slog.Logger) error {
 	s := sys.spec
@@ -141,13 +133,13 @@ func (sys *System) open(ctx context.Context, log *slog.Logger) error {
 	if sys.backend, err = backend.Open(s.Backend, log); err != nil {
 		return err
 	}
-	sys.onClose(func() error { sys.backend.Finalize(); return nil })
+	sys.closers.Add(func() error { sys.backend.Finalize(); return nil })
 	sys.Backend = string(sys.backend.Kind)
 	minilm, err := embed.OpenMiniLM(embedderDir, sys.backend)
 	if err != nil {
 		return err
 	}
-	sys.onClose(minilm.Close)
+	sys.closers.Add(minilm.Close)
 	var embedder embed.Embedder = minilm
 	if s.Embedder != "" {
 		if embedder, err = s.endpointEmbedder(ctx); err != nil {
@@ -180,7 +172,7 @@ func (sys *System) open(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	sys.onClose(sys.Memory.Close)
+	sys.closers.Add(sys.Memory.Close)
 	return nil
 }
 

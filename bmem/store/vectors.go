@@ -4,16 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"sort"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/internal/floats"
 )
 
 // embedBatch is how many texts are embedded between two writes: what a kill can lose.
@@ -120,7 +119,7 @@ func (s *Store) embedBatch(ctx context.Context, e embed.Embedder, byKey map[stri
 		}
 		defer insert.Close()
 		for i, k := range batch {
-			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), encodeVector(vectors[i])); err != nil {
+			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), floats.Bytes(vectors[i])); err != nil {
 				return err
 			}
 		}
@@ -158,7 +157,7 @@ func (s *Store) readVectors(ctx context.Context, e embed.Embedder, byKey map[str
 			if len(value) != 4*e.Dim() {
 				return errors.Join(fmt.Errorf("%w: vector of %d bytes, want %d", ErrCorrupt, len(value), 4*e.Dim()), rows.Close())
 			}
-			found[string(hash)] = decodeVector(value)
+			found[string(hash)] = floats.FromBytes(value)
 		}
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return classify(err)
@@ -238,21 +237,4 @@ func key(maker, content string) string {
 	fmt.Fprintf(h, "%d:%s", len(maker), maker)
 	h.Write([]byte(content))
 	return string(h.Sum(nil))
-}
-
-// encodeVector writes little-endian float32 values.
-func encodeVector(v []float32) []byte {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-	}
-	return b
-}
-
-func decodeVector(b []byte) []float32 {
-	v := make([]float32, len(b)/4)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return v
 }

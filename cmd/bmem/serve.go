@@ -16,6 +16,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
@@ -98,16 +99,7 @@ func newLog(w io.Writer, asJSON, verbose bool) *slog.Logger {
 type localModels struct {
 	chats    []serve.ChatModel
 	embedder *serve.Embedder // nil if it is not on this machine
-	closers  []func() error
-}
-
-// Close closes everything, the last opened first.
-func (l *localModels) Close() error {
-	var errs []error
-	for i := len(l.closers) - 1; i >= 0; i-- {
-		errs = append(errs, l.closers[i]())
-	}
-	return errors.Join(errs...)
+	closers.Stack
 }
 
 // openLocal opens the named language models, or the default one, and the embedder.
@@ -144,13 +136,13 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	l.closers = append(l.closers, func() error { be.Finalize(); return nil })
+	l.Add(func() error { be.Finalize(); return nil })
 	for _, f := range files {
 		m, err := local.Open(f.Path, be, local.Options{Name: f.Name})
 		if err != nil {
 			return nil, err
 		}
-		l.closers = append(l.closers, m.Close)
+		l.Add(m.Close)
 		l.chats = append(l.chats, m)
 		log.Info("opened", "model", f.Name, "context", m.Context(), "backend", be.Kind)
 		if err := ctx.Err(); err != nil {
@@ -166,7 +158,7 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	l.closers = append(l.closers, m.Close)
+	l.Add(m.Close)
 	l.embedder = &serve.Embedder{Name: setup.Embedder, Embedder: m, Tokenizer: m}
 	return l, nil
 }

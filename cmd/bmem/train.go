@@ -114,13 +114,9 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 	if err != nil {
 		return nil, err
 	}
-	h, err := live.Header()
-	if err != nil {
-		return nil, err
-	}
 	if path == "" {
-		file.Header = h
-	} else if diff := traces.Difference(file.Header, h); diff != "" {
+		file.Header = live.Header()
+	} else if diff := traces.Difference(file.Header, live.Header()); diff != "" {
 		return nil, fmt.Errorf("%s was collected with another system than the one that --live asks: %s", path, diff)
 	}
 	return traces.NewReplay(file, live)

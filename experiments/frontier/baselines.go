@@ -13,15 +13,8 @@ import (
 // uniform returns the policies that give every module a tier of one name, cheapest first.
 func uniform(space router.Space) ([]router.Policy, error) {
 	var out []router.Policy
-	for _, tier := range space[0].Tiers {
-		choice := make([]int, len(space))
-		for m, module := range space {
-			choice[m] = slices.Index(module.Tiers, tier)
-		}
-		if slices.Contains(choice, -1) {
-			continue
-		}
-		p, err := router.NewStatic(space, choice)
+	for _, tier := range space.Uniform() {
+		p, err := router.Parse(tier, space, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -33,8 +26,8 @@ func uniform(space router.Space) ([]router.Policy, error) {
 	return out, nil
 }
 
-// static finds, for each λ, the combination that is best for all questions of validation at once, and says how it looked.
-func (c *comparison) static(ctx context.Context) (best [][]int, how string, err error) {
+// bestStatic finds, for each λ, the combination that is best for all questions of validation at once, and says how it looked.
+func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, err error) {
 	env, space := c.Validation, c.Validation.Header().Space
 	all, err := space.Combinations()
 	if err != nil {

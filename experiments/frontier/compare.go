@@ -119,6 +119,8 @@ type comparison struct {
 	space   router.Space
 	entries []*entry
 	keep    []int // questions that no policy failed on
+	uniform []*entry
+	static  *entry // the best assignment for each λ
 	// The cheapest and the dearest uniform policy.
 	weak, strong *entry
 }
@@ -193,18 +195,20 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for _, p := range same {
-		if err := c.add(ctx, "uniform "+p.Name(), nil, []router.Policy{p}); err != nil {
+		e, err := c.add(ctx, "uniform "+p.Name(), nil, []router.Policy{p})
+		if err != nil {
 			return "", err
 		}
+		c.uniform = append(c.uniform, e)
 	}
 	random, err := router.NewShuffled(c.space, c.Seed, 1)
 	if err != nil {
 		return "", err
 	}
-	if err := c.add(ctx, "random", nil, []router.Policy{random}); err != nil {
+	if _, err := c.add(ctx, "random", nil, []router.Policy{random}); err != nil {
 		return "", err
 	}
-	best, how, err := c.static(ctx)
+	best, how, err := c.bestStatic(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -216,7 +220,7 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 		}
 		policies = append(policies, p)
 	}
-	if err := c.add(ctx, staticName, c.Lambdas, policies); err != nil {
+	if c.static, err = c.add(ctx, staticName, c.Lambdas, policies); err != nil {
 		return "", err
 	}
 	grown, _ := c.Test.Grown()
@@ -227,7 +231,7 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 	for _, id := range c.Test.IDs() {
 		texts[id] += "" // a question that is not traced is asked without cues
 	}
-	if err := c.add(ctx, "cue words", nil, []router.Policy{cueRule(c.space, texts)}); err != nil {
+	if _, err := c.add(ctx, "cue words", nil, []router.Policy{cueRule(c.space, texts)}); err != nil {
 		return "", err
 	}
 	for _, f := range c.Routers {
@@ -239,10 +243,11 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 	for _, lambda := range c.Lambdas {
 		policies = append(policies, oracle(grown, c.Test.IDs(), c.Reward, lambda))
 	}
-	if err := c.add(ctx, "oracle, not reachable", c.Lambdas, policies); err != nil {
+	bound, err := c.add(ctx, "oracle, not reachable", c.Lambdas, policies)
+	if err != nil {
 		return "", err
 	}
-	c.entries[len(c.entries)-1].Unreachable = true
+	bound.Unreachable = true
 	return how, nil
 }
 
@@ -250,19 +255,19 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 const staticName = "best static"
 
 // add plays the policies of an entry, one a λ if there are λs.
-func (c *comparison) add(ctx context.Context, name string, lambdas []float64, policies []router.Policy) error {
+func (c *comparison) add(ctx context.Context, name string, lambdas []float64, policies []router.Policy) (*entry, error) {
 	e := &entry{Entry: Entry{Name: name, Seeds: 1}, played: make([][]Played, 1), lambdas: lambdas}
 	for _, p := range policies {
 		played, err := Play(ctx, c.Test, p, c.InFlight)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		e.played[0] = append(e.played[0], played)
 		e.names = append(e.names, p.Name())
 		e.Counts = e.Counts.Add(played.Counts)
 	}
 	c.entries = append(c.entries, e)
-	return nil
+	return e, nil
 }
 
 func (c *comparison) addRouters(ctx context.Context, f Family) error {

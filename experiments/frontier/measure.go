@@ -24,13 +24,12 @@ func (c *comparison) measure(how string) (*Result, error) {
 	all := sample{questions: c.keep}
 	c.weak, c.strong = c.ends(all)
 	r.Weak, r.Strong = c.weak.names[0], c.strong.names[0]
-	static := c.find(staticName)
 	for _, e := range c.entries {
 		e.MeanReturn = c.returns(e, all)
 		e.Curve = c.curve(e, all)
-		c.points(e, static)
+		c.points(e)
 	}
-	c.intervals(static)
+	c.intervals()
 	for _, e := range c.entries {
 		r.Entries = append(r.Entries, e.Entry)
 	}
@@ -51,21 +50,9 @@ func (c *comparison) answered(q int) bool {
 	return true
 }
 
-func (c *comparison) find(name string) *entry {
-	for _, e := range c.entries {
-		if e.Name == name {
-			return e
-		}
-	}
-	panic("no entry " + name) // all entries are made by play
-}
-
 // ends returns the cheapest and the dearest of the uniform policies.
 func (c *comparison) ends(s sample) (weak, strong *entry) {
-	for _, e := range c.entries {
-		if len(e.Name) < 8 || e.Name[:8] != "uniform " {
-			continue
-		}
+	for _, e := range c.uniform {
 		d := mean(e.played[0][0], s).Dollars
 		if weak == nil || d < mean(weak.played[0][0], s).Dollars {
 			weak = e
@@ -142,7 +129,7 @@ func (c *comparison) curve(e *entry, s sample) Curve {
 }
 
 // points fills in an entry's points.
-func (c *comparison) points(e, static *entry) {
+func (c *comparison) points(e *entry) {
 	for i, name := range e.names {
 		pt := Point{Name: name}
 		lambda := 0.0
@@ -161,7 +148,7 @@ func (c *comparison) points(e, static *entry) {
 				pt.Dollars += o.Dollars / n / float64(len(c.keep))
 				pt.Return += ret / n / float64(len(c.keep))
 				if e.lambdas != nil {
-					diffs[k] += (ret - c.Reward.Return(static.at(0, i).Outcomes[q], lambda)) / n
+					diffs[k] += (ret - c.Reward.Return(c.static.at(0, i).Outcomes[q], lambda)) / n
 				}
 			}
 			for m, shares := range p.Shares(c.space) {
@@ -174,7 +161,7 @@ func (c *comparison) points(e, static *entry) {
 			}
 		}
 		pt.Score = experiments.Bootstrap(scores, c.Seed)
-		if e.lambdas != nil && e != static {
+		if e.lambdas != nil && e != c.static {
 			iv := experiments.Bootstrap(diffs, c.Seed)
 			pt.Versus = &iv
 		}
@@ -190,7 +177,7 @@ type measured struct {
 
 // intervals fills in the bootstrap intervals of curves and of differences to the static assignments. Questions are drawn for
 // all entries alike; the assignments and the trained routers stay what they are.
-func (c *comparison) intervals(static *entry) {
+func (c *comparison) intervals() {
 	series := map[*entry]map[string][]float64{}
 	for _, e := range c.entries {
 		series[e] = map[string][]float64{}
@@ -201,7 +188,7 @@ func (c *comparison) intervals(static *entry) {
 		for i := range s.questions {
 			s.questions[i] = c.keep[rng.IntN(len(c.keep))]
 		}
-		base := measured{c.curve(static, s), c.returns(static, s)}
+		base := measured{c.curve(c.static, s), c.returns(c.static, s)}
 		for _, e := range c.entries {
 			add := func(name string, v float64) { series[e][name] = append(series[e][name], v) }
 			add("area/questions", c.curve(e, s).Area-base.curve.Area)
@@ -229,9 +216,9 @@ func (c *comparison) intervals(static *entry) {
 		if e.Curve.APGR != nil && len(series[e]["apgr"]) >= Resamples*95/100 {
 			e.CurveIntervals["apgr"], e.CurveIntervals["cpt50"] = get("apgr"), get("cpt50")
 		}
-		if e != static {
-			e.AreaVersus = &Difference{e.Curve.Area - static.Curve.Area, get("area/questions"), get("area/seeds")}
-			e.ReturnVersus = &Difference{e.MeanReturn - static.MeanReturn, get("return/questions"), get("return/seeds")}
+		if e != c.static {
+			e.AreaVersus = &Difference{e.Curve.Area - c.static.Curve.Area, get("area/questions"), get("area/seeds")}
+			e.ReturnVersus = &Difference{e.MeanReturn - c.static.MeanReturn, get("return/questions"), get("return/seeds")}
 		}
 	}
 }

@@ -2,10 +2,7 @@ package frontier
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/router"
@@ -22,28 +19,28 @@ type Played struct {
 
 // Play asks every question of a replay once, inFlight at a time.
 func Play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int) (Played, error) {
-	out := Played{Outcomes: make([]router.Outcome, env.Len()), Choices: make([][]int, env.Len())}
+	noted := noting{env, make([][]int, env.Len())}
 	before := env.Counts()
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(inFlight, 1))
-	for i := range env.Len() {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			t, asked, err := env.Ask(ctx, i, p)
-			switch {
-			case err == nil:
-				out.Outcomes[i], out.Choices[i] = t.Outcome(), asked
-			case !errors.Is(err, router.ErrFailed):
-				return fmt.Errorf("play policy %s: %w", p.Name(), err)
-			}
-			return nil
-		})
+	r, err := router.Play(ctx, noted, p, max(inFlight, 1))
+	if err != nil {
+		err = fmt.Errorf("policy %s: %w", p.Name(), err)
 	}
-	err := group.Wait()
-	out.Counts = env.Counts().Sub(before)
-	return out, err
+	return Played{Outcomes: r.Outcomes, Choices: noted.choices, Counts: env.Counts().Sub(before)}, err
+}
+
+// noting is a replay that notes what is asked for.
+type noting struct {
+	*traces.Replay
+	choices [][]int
+}
+
+// Play implements router.Environment.
+func (n noting) Play(ctx context.Context, i int, p router.Policy) (router.Outcome, error) {
+	t, asked, err := n.Ask(ctx, i, p)
+	if err == nil {
+		n.choices[i] = asked
+	}
+	return t.Outcome(), err
 }
 
 // Mean is what the questions that did not fail cost and earned on average.

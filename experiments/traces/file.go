@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/floats"
 )
 
 // maxBytes bounds what a file may unpack to: some 40 times the largest that is sensible.
@@ -80,7 +81,7 @@ func (p *parser) line(n int, text []byte) error {
 	}
 	t := *l.Trace
 	var err error
-	if t.Choices, err = p.file.choices(l.Tiers); err != nil {
+	if t.Choices, err = p.file.Space.Choices(l.Tiers); err != nil {
 		return fmt.Errorf("field \"tiers\": %w", err)
 	}
 	if l.QueryN == nil {
@@ -119,20 +120,6 @@ func (p *parser) vector(i int) (Vector, error) {
 
 // key identifies a question's combination.
 func (t Trace) key() string { return fmt.Sprint(t.ID, t.Choices) }
-
-// choices turns names of tiers into indexes.
-func (h Header) choices(names []string) ([]int, error) {
-	if len(names) != len(h.Space) {
-		return nil, fmt.Errorf("%d tiers for %d modules", len(names), len(h.Space))
-	}
-	out := make([]int, len(names))
-	for m, name := range names {
-		if out[m] = slices.Index(h.Space[m].Tiers, name); out[m] < 0 {
-			return nil, fmt.Errorf("module %s has no tier %q; it has %s", h.Space[m].Name, name, strings.Join(h.Space[m].Tiers, ", "))
-		}
-	}
-	return out, nil
-}
 
 // names turns indexes of tiers into names.
 func (h Header) names(choices []int) []string {
@@ -173,7 +160,7 @@ func (f *File) writeLines(w io.Writer) error {
 		if len(v) == 0 {
 			return -1, nil
 		}
-		content := string(v.bytes())
+		content := string(floats.Bytes(v))
 		n, ok := numbers[content]
 		if !ok {
 			n = len(numbers)

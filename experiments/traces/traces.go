@@ -13,13 +13,13 @@ package traces
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 
+	"github.com/budgetmem/budgetmem/internal/floats"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -87,15 +87,7 @@ type Vector []float32
 
 // MarshalText implements encoding.TextMarshaler.
 func (v Vector) MarshalText() ([]byte, error) {
-	return base64.StdEncoding.AppendEncode(nil, v.bytes()), nil
-}
-
-func (v Vector) bytes() []byte {
-	raw := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
-	}
-	return raw
+	return base64.StdEncoding.AppendEncode(nil, floats.Bytes(v)), nil
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler. Numbers must be finite.
@@ -107,13 +99,11 @@ func (v *Vector) UnmarshalText(text []byte) error {
 	if len(raw)%4 != 0 {
 		return fmt.Errorf("a vector of %d bytes is no whole number of float32s", len(raw))
 	}
-	out := make(Vector, len(raw)/4)
-	for i := range out {
-		x := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	out := floats.FromBytes(raw)
+	for i, x := range out {
 		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
 			return fmt.Errorf("a vector holds %v at position %d", x, i)
 		}
-		out[i] = x
 	}
 	*v = out
 	return nil
@@ -235,13 +225,4 @@ func systemOf(v any) (map[string]any, error) {
 	}
 	var out map[string]any
 	return out, json.Unmarshal(data, &out)
-}
-
-// SetSystem sets System to the JSON fields of a struct.
-func (h *Header) SetSystem(settings any) (err error) {
-	h.System, err = systemOf(settings)
-	if err != nil {
-		return fmt.Errorf("describe the system of traces: %w", err)
-	}
-	return nil
 }

@@ -227,10 +227,10 @@ func (t *training) measure(ctx context.Context) error {
 		return nil
 	}
 	space := t.Validation.Header().Space
-	for _, tier := range space[0].Tiers {
+	for _, tier := range space.Uniform() {
 		p, err := router.Parse(tier, space, 0)
 		if err != nil {
-			continue // no tier of all modules
+			return err
 		}
 		r, err := router.Play(ctx, t.Validation, p, t.InFlight)
 		if err != nil {
