@@ -9,7 +9,8 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// generate asks the model with a template, with room for a payload of that many tokens beside its thinking, and adds what the call used to the step, whether it succeeded or not.
+// generate asks the model with a template, with room for a payload of that many tokens beside its thinking, and adds what the
+// call used to the step, whether it succeeded or not.
 func (k *kit) generate(ctx context.Context, name string, d promptData, room int, step *Step) (string, error) {
 	text, err := prompt(name, d)
 	if err != nil {

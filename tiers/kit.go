@@ -41,8 +41,8 @@ type Options struct {
 	MaxFacts int
 	// LowTokens, MidTokens and HighTokens bound the summaries, in tokens (defaults 2500, 600, 450).
 	LowTokens, MidTokens, HighTokens int
-	// Turns is the most turns that a summary quotes, those added to make a reply readable not counted (default 10). Of these
-	// it quotes as few as hold the share Coverage, in (0,1], of all turns' chances to be evidence (default 0.9).
+	// Turns is the most turns that a summary quotes (default 10). Of these it quotes as few as hold the share Coverage, in
+	// (0,1], of all turns' chances to be evidence (default 0.9).
 	Turns    int
 	Coverage float64
 	// TurnTokens is the longest that one turn is quoted by Mid and High, in tokens; of a longer one the sentences nearest to

@@ -11,10 +11,10 @@ import (
 // The summary module returns one text: what is known, with dates and speakers. It does not answer.
 //
 //	plain       the kept chunks as they are, each with its date, then the three lists
-//	headings    under headings, with a line of guidance, within a budget: the turns that score best by retrieval, the facts
-//	likelihood  a language model's likelihoods pick the few turns that matter; they are quoted whole in order of time, each
-//	            with the turn it replies to when that is needed to read it, relative dates worked out, and the most relevant
-//	            dated facts; llm, if it gives none
+//	headings    under headings, with a line of guidance, within a budget: some facts, then the turns that retrieval finds
+//	            likeliest to be evidence, the likeliest last
+//	likelihood  the most relevant dated facts, then the few turns that a language model's likelihoods find to matter, quoted
+//	            whole with their dates, what matters most last; llm, if it gives none
 //	llm         the same, of the lines whose numbers a language model writes
 //	prose       a language model writes the text
 //

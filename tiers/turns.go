@@ -35,7 +35,7 @@ func allLines(items []Item) []line {
 }
 
 // turnsByRetrieval returns all turns, best first by the retriever's score of each turn. If it gave none, they are scored
-// like the Mid filter scores such chunks: 0.7 · cosine + 0.3 · keyword share, the cosine only with an Embedder.
+// like the filter by evidence scores such chunks: 0.7 · cosine + 0.3 · keyword share, the cosine only with an Embedder.
 func (k *kit) turnsByRetrieval(ctx context.Context, in Input) ([]line, error) {
 	lines := allLines(in.Items)
 	missing := false

@@ -3,7 +3,8 @@
 // XLA is loaded at run time from a PJRT plugin, a shared library that `make setup` puts into the project's .venv; where
 // it is looked for is in the doc of Plugins. A plugin is always opened by its absolute path, so nothing is ever downloaded
 // behind the user's back (GoMLX installs plugins by itself only when asked for one by name). We change no environment
-// variable of the process; go-xla sets TF_CPP_MIN_LOG_LEVEL where it is unset, and for CUDA sometimes XLA_FLAGS. XLA needs cgo; a binary built with CGO_ENABLED=0 has the pure-Go backend alone.
+// variable of the process; go-xla sets TF_CPP_MIN_LOG_LEVEL where it is unset, and for CUDA sometimes XLA_FLAGS. XLA needs cgo; a
+// binary built with CGO_ENABLED=0 has the pure-Go backend alone.
 package backend
 
 import (
