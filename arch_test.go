@@ -22,7 +22,8 @@ var rooms = map[string][]string{
 	"bmem/chunk":           {},
 	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/safetensors"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
-	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/local", "tiers/llm/openai", "internal"},
+	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/openai", "internal"},
+	"bmem/setup/inprocess": {"bmem/embed", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "internal"},
@@ -91,6 +92,17 @@ func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("go list does not know %s", path)
+		}
+	}
+}
+
+// What programs and notebooks import brings no XLA along; only what runs models or trains routers does.
+func TestNoXLAWithoutAnEngine(t *testing.T) {
+	for _, path := range []string{"./bmem", "./bmem/setup", "./experiments", "./experiments/frontier", "./experiments/traces", "./kernel/..."} {
+		for _, p := range list(t, "-deps", path) {
+			if strings.HasPrefix(p.ImportPath, "github.com/gomlx/go-xla") {
+				t.Errorf("%s depends on %s", path, p.ImportPath)
+			}
 		}
 	}
 }

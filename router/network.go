@@ -14,7 +14,6 @@ import (
 	"github.com/gomlx/gomlx/ml/model"
 	"gonum.org/v1/gonum/mat"
 
-	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -60,8 +59,8 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 	if init.Describe != nil && (len(init.Describe) != len(shape.Modules) || slices.ContainsFunc(init.Describe, func(v []float32) bool { return len(v) != shape.Dim })) {
 		return nil, fmt.Errorf("router: describe %d modules by as many embeddings of %d numbers", len(shape.Modules), shape.Dim)
 	}
-	if b, ok := be.(*backend.Backend); ok {
-		be = b.Backend // tensors know the engine itself, and would take the wrapper for another one
+	if w, ok := be.(interface{ Unwrap() compute.Backend }); ok {
+		be = w.Unwrap() // tensors know the engine itself, and would take the wrapper for another one
 	}
 	n := &Network{shape: shape, be: be, store: model.NewStore()}
 	if err := n.fill(init); err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
-	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
@@ -71,7 +70,7 @@ func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 	if m, ok := sys.opened[w]; ok {
 		return m, nil
 	}
-	base, err := sys.base(w)
+	base, err := sys.base(ctx, w)
 	if err != nil {
 		return Model{}, err
 	}
@@ -109,14 +108,9 @@ func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 }
 
 // base opens a model with nothing around it.
-func (sys *System) base(w whereabouts) (llm.Client, error) {
+func (sys *System) base(ctx context.Context, w whereabouts) (llm.Client, error) {
 	if w.path != "" {
-		m, err := local.Open(w.path, sys.backend, local.Options{Name: w.name})
-		if err != nil {
-			return nil, err
-		}
-		sys.closers.Add(m.Close)
-		return m, nil
+		return sys.spec.Engine.Model(ctx, w.name, w.path)
 	}
 	endpoints := sys.spec.Endpoints
 	if w.endpoint != "" {

@@ -1,5 +1,7 @@
-// Package setup puts a memory together from names: which model answers, where it computes, what may be spent. It is what
-// the command line does with its flags, for programs and notebooks that want the same.
+// Package setup puts a memory together from names: which model answers, what runs it, what may be spent. It is what the
+// command line does with its flags, for programs and notebooks that want the same:
+//
+//	sys, err := setup.Open(ctx, setup.Spec{Engine: inprocess.New("", nil)})
 package setup
 
 import (
@@ -7,13 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers"
@@ -27,13 +27,11 @@ const EnvCache = "BUDGETMEM_CACHE"
 // Embedder is the catalogue's name of the embedder.
 const Embedder = "all-minilm-l6-v2"
 
-// Backends lists what Spec.Backend may be, for help texts.
-const Backends = backend.Specs
-
-// Spec says what to put together. Its zero value is the default local model, with no spend limit.
+// Spec says what to put together. With nothing but an Engine it is the default local model, with no spend limit.
 type Spec struct {
-	// Backend computes the local models: one of Backends; "" means auto.
-	Backend string
+	// Engine runs what is on this machine: at least the embedder, unless it is at an endpoint, and the tokenizer that chunks are
+	// measured with. The System closes it.
+	Engine Engine
 	// Model is a name of the models catalogue or the path of a GGUF file; "" means the best that is there. With Endpoints
 	// it is the name that these know the model by.
 	Model string
@@ -80,7 +78,7 @@ type System struct {
 	Ledger *llm.Ledger
 	// EmbedderID names the embedder with its weights.
 	EmbedderID string
-	// Backend is what computes the local models, such as "go" or "xla:cpu".
+	// Backend is what computes the local models, by the Engine's name, such as "go" or "xla:cpu".
 	Backend string
 	// Local says whether the answering model runs on this machine.
 	Local bool
@@ -90,7 +88,6 @@ type System struct {
 
 	spec      Spec
 	catalogue *models.Catalogue
-	backend   *backend.Backend
 	prices    llm.Prices
 	cache     *llm.Cache
 	opened    map[whereabouts]Model
@@ -98,9 +95,13 @@ type System struct {
 }
 
 // Open opens everything. The caller closes the System.
-func Open(ctx context.Context, s Spec, log *slog.Logger) (*System, error) {
+func Open(ctx context.Context, s Spec) (*System, error) {
+	if s.Engine == nil {
+		return nil, errors.New("set up a memory: Spec.Engine is nil; give it one, such as inprocess.New")
+	}
 	sys := &System{Stats: &llm.Stats{}, spec: s, opened: map[whereabouts]Model{}, Roles: map[string]Model{}}
-	if err := sys.open(ctx, log); err != nil {
+	sys.closers.Add(s.Engine.Close)
+	if err := sys.open(ctx); err != nil {
 		return nil, errors.Join(err, sys.Close())
 	}
 	return sys, nil
@@ -109,7 +110,7 @@ func Open(ctx context.Context, s Spec, log *slog.Logger) (*System, error) {
 // Close closes everything, the last opened first.
 func (sys *System) Close() error { return sys.closers.Close() }
 
-func (sys *System) open(ctx context.Context, log *slog.Logger) error {
+func (sys *System) open(ctx context.Context) error {
 	s := sys.spec
 	var err error
 	if sys.Tiers, err = tiers.LoadSpec(cmp.Or(s.Tiers, tiers.ImplementationAxis)); err != nil {
@@ -130,16 +131,11 @@ func (sys *System) open(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if sys.backend, err = backend.Open(s.Backend, log); err != nil {
-		return err
-	}
-	sys.closers.Add(func() error { sys.backend.Finalize(); return nil })
-	sys.Backend = string(sys.backend.Kind)
-	minilm, err := embed.OpenMiniLM(embedderDir, sys.backend)
+	minilm, err := s.Engine.Embedder(ctx, Embedder, embedderDir)
 	if err != nil {
 		return err
 	}
-	sys.closers.Add(minilm.Close)
+	sys.Backend = s.Engine.Name()
 	var embedder embed.Embedder = minilm
 	if s.Embedder != "" {
 		if embedder, err = s.endpointEmbedder(ctx); err != nil {

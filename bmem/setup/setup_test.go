@@ -1,9 +1,8 @@
-package setup
+package setup_test
 
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/tiers"
@@ -18,12 +19,22 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+// open opens a system whose embedder runs in this process.
+func open(ctx context.Context, s setup.Spec) (*setup.System, error) {
+	s.Engine = inprocess.New("", slog.New(slog.DiscardHandler))
+	return setup.Open(ctx, s)
+}
+
+func TestOpenWantsAnEngine(t *testing.T) {
+	if _, err := setup.Open(context.Background(), setup.Spec{}); err == nil || !strings.Contains(err.Error(), "Spec.Engine") {
+		t.Errorf("error %v, want one that names the field", err)
+	}
+}
 
 func TestOpenSaysWhatIsMissing(t *testing.T) {
 	t.Setenv(models.EnvDir, t.TempDir())
-	_, err := Open(context.Background(), Spec{CacheDir: t.TempDir()}, quiet)
-	if !errors.Is(err, models.ErrMissing) || !strings.Contains(err.Error(), "bmem models pull "+Embedder) {
+	_, err := open(context.Background(), setup.Spec{CacheDir: t.TempDir()})
+	if !errors.Is(err, models.ErrMissing) || !strings.Contains(err.Error(), "bmem models pull "+setup.Embedder) {
 		t.Errorf("error %v, want one that says how to get the embedder", err)
 	}
 }
@@ -31,20 +42,20 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 // A whole system with the real embedder, the model at an endpoint.
 func TestOpenWithEndpoint(t *testing.T) {
 	ctx := context.Background()
-	modelstest.Path(t, Embedder)
+	modelstest.Path(t, setup.Embedder)
 	t.Setenv("SETUP_TEST_KEY", "secret-key")
 	server := llmtest.New(llmtest.Config{Keys: []string{"secret-key"}, Reply: func(llmtest.Call) string { return "Bern" }})
 	defer server.Close()
 	prices := filepath.Join("testdata", "prices.yaml")
-	spec := Spec{Model: "test-model", Endpoints: []string{server.URL()}, KeyEnv: []string{"SETUP_TEST_KEY"}, CacheDir: t.TempDir(), Prices: prices}
+	spec := setup.Spec{Model: "test-model", Endpoints: []string{server.URL()}, KeyEnv: []string{"SETUP_TEST_KEY"}, CacheDir: t.TempDir(), Prices: prices}
 
 	unpriced := spec
 	unpriced.Prices = ""
-	if _, err := Open(ctx, unpriced, quiet); !errors.Is(err, llm.ErrUnpriced) {
+	if _, err := open(ctx, unpriced); !errors.Is(err, llm.ErrUnpriced) {
 		t.Errorf("a model without a price: %v", err)
 	}
 	for range 2 { // the second time from the cache
-		sys, err := Open(ctx, spec, quiet)
+		sys, err := open(ctx, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +80,7 @@ func TestOpenWithEndpoint(t *testing.T) {
 
 	poor := spec
 	poor.CacheDir, poor.MaxDollars = t.TempDir(), 1e-9
-	sys, err := Open(ctx, poor, quiet)
+	sys, err := open(ctx, poor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,12 +97,12 @@ func TestOpenWithEndpoint(t *testing.T) {
 // or asks for are refused before anything is opened.
 func TestOpenWithRoles(t *testing.T) {
 	ctx := context.Background()
-	modelstest.Path(t, Embedder)
+	modelstest.Path(t, setup.Embedder)
 	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Bern" }})
 	defer server.Close()
-	spec := Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
+	spec := setup.Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
 		Tiers: tiers.CapacityAxis, Roles: map[string]string{"medium": "llama-3.1-8b@" + server.URL()}}
-	sys, err := Open(ctx, spec, quiet)
+	sys, err := open(ctx, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,16 +135,16 @@ func TestOpenWithRoles(t *testing.T) {
 		}
 	}
 
-	for change, want := range map[string]func(*Spec){
-		`no role "smal"`:          func(s *Spec) { s.Roles = map[string]string{"smal": "x"} },
-		`in the role "tiny"`:      func(s *Spec) { s.Tiers = filepath.Join("testdata", "tiny.yaml") },
-		`want NAME@URL`:           func(s *Spec) { s.Embedder = "some-embedder" },
-		`did you mean "capacity"`: func(s *Spec) { s.Tiers = "capacty" },
+	for change, want := range map[string]func(*setup.Spec){
+		`no role "smal"`:          func(s *setup.Spec) { s.Roles = map[string]string{"smal": "x"} },
+		`in the role "tiny"`:      func(s *setup.Spec) { s.Tiers = filepath.Join("testdata", "tiny.yaml") },
+		`want NAME@URL`:           func(s *setup.Spec) { s.Embedder = "some-embedder" },
+		`did you mean "capacity"`: func(s *setup.Spec) { s.Tiers = "capacty" },
 	} {
 		bad := spec
 		bad.Roles = nil
 		want(&bad)
-		if _, err := Open(ctx, bad, quiet); err == nil || !strings.Contains(err.Error(), change) {
+		if _, err := open(ctx, bad); err == nil || !strings.Contains(err.Error(), change) {
 			t.Errorf("error %v, want one with %q", err, change)
 		}
 	}
@@ -142,14 +153,14 @@ func TestOpenWithRoles(t *testing.T) {
 // Vectors come from the endpoint that is named, once for a text.
 func TestOpenWithEndpointEmbedder(t *testing.T) {
 	ctx := context.Background()
-	modelstest.Path(t, Embedder)
+	modelstest.Path(t, setup.Embedder)
 	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Bern" }})
 	defer server.Close()
-	spec := Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
+	spec := setup.Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
 		Embedder: "some-embedder@" + server.URL()}
 	var embedded [2]int
 	for i := range embedded {
-		sys, err := Open(ctx, spec, quiet)
+		sys, err := open(ctx, spec)
 		if err != nil {
 			t.Fatal(err)
 		}

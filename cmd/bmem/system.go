@@ -17,12 +17,14 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
 // systemFlags are the flags of every verb that answers questions.
 type systemFlags struct {
 	spec      setup.Spec
+	backend   string
 	topK      int
 	keepK     int
 	retrieval string
@@ -30,7 +32,7 @@ type systemFlags struct {
 
 func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	s := &f.spec
-	flags.StringVar(&s.Backend, "backend", "", "what computes local models: "+setup.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
+	flags.StringVar(&f.backend, "backend", "", "what computes local models: "+inprocess.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
 	flags.StringVar(&s.Model, "model", "", "answering `model`: a name that 'bmem models list' shows, a GGUF file, or with --endpoint the endpoint's name (default the best that is here)")
 	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
@@ -74,8 +76,8 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 			fmt.Fprintf(w, "embedding %s: %d of %d texts\n", memory, done, total)
 		}
 	}
-	log := slog.New(slog.NewTextHandler(w, nil))
-	sys, err := setup.Open(ctx, f.spec, log)
+	f.spec.Engine = inprocess.New(f.backend, slog.New(slog.NewTextHandler(w, nil)))
+	sys, err := setup.Open(ctx, f.spec)
 	if err != nil {
 		return nil, err
 	}

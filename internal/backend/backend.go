@@ -50,6 +50,9 @@ type Backend struct {
 	Why string
 }
 
+// Unwrap returns the engine itself.
+func (b *Backend) Unwrap() compute.Backend { return b.Backend }
+
 // Open opens the backend that spec asks for: one of Specs, or "" for the value of Env, or auto if that is empty too.
 // auto takes CUDA if a device and a plugin are there, else XLA on the CPU if a plugin is there, else pure Go, and then
 // logs one line that it is slower. Options of GoMLX may follow a spec, as in "xla:cuda,preallocate=true".
