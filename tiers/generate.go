@@ -53,17 +53,22 @@ func (k *kit) promptFor(in Input, count int) promptData {
 	return promptData{Memory: memoryBlock(in.Items), Question: oneLine(in.Query), Date: oneLine(in.QueryDate), Count: count, Style: k.style}
 }
 
-// relationAsked lets a model write a relation module's facts. A call that fails or a reply that cannot be read gives an empty
-// list, served by "none", with the cause.
+// relationAsked lets a model write a relation module's facts, and keeps those that the memory bears out. A call that fails or a
+// reply that cannot be read gives an empty list, served by "none", with the cause.
 func (k *kit) relationAsked(m Module) work {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = "llm"
-		reply, err := k.generate(ctx, m.String(), k.promptFor(in, k.Options.MaxFacts), k.Options.ReplyTokens, step)
+		d := k.promptFor(in, k.Options.MaxFacts)
+		reply, err := k.generate(ctx, m.String(), d, k.Options.ReplyTokens, step)
 		if err == nil {
 			var facts, notes []string
 			facts, notes, err = parseStrings(reply)
 			step.Notes = append(step.Notes, notes...)
 			if err == nil {
+				facts, dropped := grounded(facts, d.Memory, d.Question, m != Topic) // a theme begins with a word of its own
+				if dropped > 0 {
+					step.note("%d not in the memory", dropped)
+				}
 				return Output{Facts: facts[:min(len(facts), k.Options.MaxFacts)]}, nil
 			}
 		}

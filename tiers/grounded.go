@@ -1,0 +1,55 @@
+package tiers
+
+import (
+	"regexp"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/budgetmem/budgetmem/tiers/lingua"
+)
+
+// wordsRE finds words as lingua.Words does, with their capitals.
+var wordsRE = regexp.MustCompile(`[\p{L}\p{N}]+`)
+
+// numberingRE finds the numbers of passages and lines in a memory block, which nobody said.
+var numberingRE = regexp.MustCompile(`(?m)^(?:Passage \d+|\[\d+\])`)
+
+// grounded keeps the facts that a memory block bears out, and says how many it left out. Small models invent people and dates, or
+// repeat the example of their instruction, and what they say so reads like the rest. A fact stays if
+//
+//   - every name and number in it stands in the memory or the question,
+//   - so does at least half of its content words (by their stems: a fact may use words of its own), and
+//   - one of these is not the question's: it says something.
+//
+// A word with a capital is held for a name. That a sentence begins with one tells nothing, but is checked all the same if
+// strict: facts about somebody begin with the name.
+func grounded(facts []string, memory, question string, strict bool) (kept []string, dropped int) {
+	asked, said := lingua.Stems(question), lingua.Stems(numberingRE.ReplaceAllString(memory, ""))
+	known := func(stem string) bool { return said[stem] || asked[stem] }
+	for _, fact := range facts {
+		stems := lingua.Stems(fact)
+		found, new := 0, 0
+		for s := range stems {
+			if known(s) {
+				found++
+			}
+			if said[s] && !asked[s] {
+				new++
+			}
+		}
+		ok := 2*found >= len(stems) && new > 0
+		for i, word := range wordsRE.FindAllString(fact, -1) {
+			first, _ := utf8.DecodeRuneInString(word)
+			if named := unicode.IsDigit(first) || unicode.IsUpper(first) && (strict || i > 0); !named {
+				continue
+			}
+			for s := range lingua.Stems(word) { // none for a stopword
+				ok = ok && known(s)
+			}
+		}
+		if ok {
+			kept = append(kept, fact)
+		}
+	}
+	return kept, len(facts) - len(kept)
+}
