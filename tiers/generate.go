@@ -58,6 +58,7 @@ func (k *kit) promptFor(in Input, count int) promptData {
 func (k *kit) relationAsked(m Module) work {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = "llm"
+		in.Items = asSaid(in.Items)
 		d := k.promptFor(in, k.Options.MaxFacts)
 		reply, err := k.generate(ctx, m.String(), d, k.Options.ReplyTokens, step)
 		if err == nil {

@@ -1,7 +1,9 @@
 package tiers
 
 import (
+	"cmp"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +32,16 @@ func memoryBlock(items []Item) string {
 	}
 	b.WriteString("</memory>\n")
 	return b.String()
+}
+
+// asSaid puts chunks into the order in which they were said, or for documents that of their names. A model reads them so:
+// what happened when is plain, and two filters that keep the same chunks, each in an order of its own, lead to the same prompt.
+func asSaid(items []Item) []Item {
+	return slices.SortedStableFunc(slices.Values(items), func(a, b Item) int {
+		at, _ := lingua.ParseTime(a.Time)
+		bt, _ := lingua.ParseTime(b.Time)
+		return cmp.Or(at.Compare(bt), cmp.Compare(a.Session, b.Session), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
 }
 
 var tagRE = regexp.MustCompile(`(?i)<(\s*/?\s*(?:memory|answer|question|summary)\b)`)

@@ -41,6 +41,36 @@ func TestFilterBounds(t *testing.T) {
 	}
 }
 
+// Whatever order a filter leaves the chunks in, a model reads the same prompt, and numbers mean the same lines.
+func TestModelsReadInTheOrderOfTime(t *testing.T) {
+	early := Item{Chunk: chunk.Chunk{ID: "D2#1", Session: "D2", Time: "1 May 2023", Turns: []chunk.Turn{{ID: "D2:1", Text: "the first"}}}}
+	late := Item{Chunk: chunk.Chunk{ID: "D10#1", Session: "D10", Time: "3 June 2023", Turns: []chunk.Turn{{ID: "D10:1", Text: "the last"}}}}
+	for _, m := range []Module{Entity, Summary} {
+		texts, outs := map[string]bool{}, map[string]bool{}
+		for _, items := range [][]Item{{early, late}, {late, early}} {
+			client := &llmtest.Client{Reply: func(_ context.Context, r llm.Request) (string, error) {
+				texts[r.Messages[0].Content] = true
+				return "<answer>[2]</answer>", nil
+			}}
+			k := newKit(Deps{Client: client})
+			k.served = func(method string) string { return method }
+			out, err := k.tier(m, High, methods[m]["llm"].make(k)).Run(t.Context(), Input{Query: "Which?", Items: items, TopK: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			outs[out.Text] = true
+		}
+		if len(texts) != 1 || len(outs) != 1 {
+			t.Errorf("%s: %d prompts, outputs %v; want one of each", m, len(texts), outs)
+		}
+		for out := range outs {
+			if m == Summary && !strings.Contains(out, "the last") {
+				t.Errorf("line 2 is %q, want the last", out)
+			}
+		}
+	}
+}
+
 // TestMemoryCannotBreakOut: in no module's prompt, whatever its style, does text from the memory close its block, give an
 // answer or counterfeit a line.
 func TestMemoryCannotBreakOut(t *testing.T) {

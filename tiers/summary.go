@@ -106,6 +106,7 @@ const quotedTemporalFacts = 3
 func (k *kit) summaryProse(ctx context.Context, in Input, step *Step) (Output, error) {
 	return k.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
 		step.Method = "llm text"
+		in.Items = asSaid(in.Items)
 		d := k.promptFor(in, k.Options.HighTokens)
 		d.Entity, d.Temporal, d.Topic = oneLines(in.Entity), oneLines(in.Temporal), oneLines(in.Topic)
 		reply, err := k.generate(ctx, "prose", d, k.Options.HighTokens, step)
@@ -154,6 +155,7 @@ func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]li
 // linesChosen takes the lines whose numbers the model writes.
 func (k *kit) linesChosen(ctx context.Context, in Input, step *Step) ([]line, error) {
 	step.Method = "llm line numbers"
+	in.Items = asSaid(in.Items)
 	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.Turns), k.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
