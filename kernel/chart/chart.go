@@ -4,7 +4,6 @@
 package chart
 
 import (
-	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -62,12 +61,6 @@ func (c Chart) Table() Table { return c.table }
 //go:embed draw.js
 var drawJS string
 
-var fragment = template.Must(template.New("chart").Parse(`<figure data-chart="{{.ID}}" style="margin:0">
-<img alt="{{.Title}}" width="{{.Width}}" style="max-width:100%;height:auto" src="{{.PNG}}">
-<div></div>
-</figure>
-`))
-
 // Fragment returns the chart for a page: a figure that holds the PNG, and a script that draws in its place once the page
 // has the Library. Where no script runs, or one is taken away as by GitHub and by JupyterLab for notebooks that it does not
 // trust, the PNG stays. So one of the two shows, never both.
@@ -82,17 +75,11 @@ func (c Chart) Fragment() (template.HTML, error) {
 	}
 	// The script finds its figure by what it draws: in a notebook nothing else is known to stay the same.
 	id := fmt.Sprintf("%x", sha256.Sum256(option))[:16]
-	var b bytes.Buffer
-	if err := fragment.Execute(&b, struct {
-		ID, Title string
-		Width     int
-		PNG       template.URL
-	}{id, c.Title, width, template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(png))}); err != nil {
-		return "", fmt.Errorf("draw %q: %w", c.Title, err)
-	}
+	image := fmt.Sprintf(`<img alt="%s" width="%d" style="max-width:100%%;height:auto" src="data:image/png;base64,%s">`,
+		template.HTMLEscapeString(c.Title), Width, base64.StdEncoding.EncodeToString(png))
 	// JSON as Go writes it has no "<", so nothing in it can end the script.
-	fmt.Fprintf(&b, "<script>(%s)(%q, %d, %s)</script>", strings.TrimSpace(drawJS), id, c.picture.size(), option)
-	return template.HTML(b.String()), nil
+	script := fmt.Sprintf("(%s)(%q, %d, %s)", strings.TrimSpace(drawJS), id, c.picture.size(), option)
+	return template.HTML(fmt.Sprintf("<figure data-chart=\"%s\" style=\"margin:0\">\n%s\n<div></div>\n</figure>\n<script>%s</script>", id, image, script)), nil
 }
 
 // option marshals what ECharts draws; the keys come in order, so equal charts are equal bytes.

@@ -1,7 +1,10 @@
 function (id, height, option) {
   // What JSON cannot say, and what no chart says for itself.
   const number = v => typeof v === "number" ? String(Number(v.toPrecision(4))) : v;
-  option.xAxis.forEach(axis => axis.axisLabel.lineHeight = 14);
+  option.xAxis.forEach(axis => {
+    axis.axisLabel.lineHeight = 14;
+    axis.axisPointer = { label: { formatter: at => number(at.value) } };
+  });
   Object.assign(option.tooltip, { confine: true, extraCssText: "white-space:pre-line", valueFormatter: number });
 
   function draw(figure) {

@@ -25,7 +25,7 @@ func (p picture) option(title string) map[string]any {
 	c := charts.NewLine()
 	nameGap := 0
 	for _, t := range p.y.ticks() {
-		nameGap = max(nameGap, int(textWidth(t.label, tickSize))+14)
+		nameGap = max(nameGap, int(1.1*textWidth(t.label, tickSize))+18) // ECharts' font is a little wider
 	}
 	legend := p.echartsLegend()
 	bottom := "44"
@@ -40,7 +40,7 @@ func (p picture) option(title string) map[string]any {
 	x.NameGap, y.NameGap = 28, nameGap
 	c.SetGlobalOptions(
 		charts.WithInitializationOpts(opts.Initialization{BackgroundColor: "#fff"}),
-		charts.WithTitleOpts(opts.Title{Title: title, Left: "0", TitleStyle: &opts.TextStyle{Color: ink, FontSize: titleSize, Width: width - 20, Overflow: "truncate"}}),
+		charts.WithTitleOpts(opts.Title{Title: title, Left: "0", TitleStyle: &opts.TextStyle{Color: ink, FontSize: titleSize, Width: Width - 20, Overflow: "truncate"}}),
 		charts.WithLegendOpts(opts.Legend{Show: opts.Bool(true), Type: "scroll", Bottom: "0", Data: legend}),
 		charts.WithGridOpts(opts.Grid{Left: strconv.Itoa(nameGap + 20), Right: "70", Top: "44", Bottom: bottom}),
 		charts.WithAnimation(false),

@@ -72,7 +72,7 @@ func Frontier(title, metric string, families []Family) Chart {
 			t.Rows = append(t.Rows, []string{f.Name, pt.Name, dollars(pt.Dollars), score(pt.Score), interval, f.Source})
 			if f.Reference && len(f.Points) == 1 {
 				s.name += ": " + score(pt.Score)
-				s.across = &pt.Score
+				s.across, s.shape = &pt.Score, noShape
 				continue
 			}
 			xs = append(xs, pt.Dollars)

@@ -66,9 +66,11 @@ type axis struct {
 }
 
 const (
-	// width and height of a picture in CSS pixels; the PNG has twice as many.
-	width, height = 800, 420
-	rowHeight     = 34 // of a bar that lies on its side
+	// Width of every chart in CSS pixels; the PNG has twice as many.
+	Width = 800
+
+	height    = 420 // likewise
+	rowHeight = 34  // of a bar that lies on its side
 )
 
 // size is the picture's height: one with names up its side grows with them.
@@ -266,6 +268,13 @@ func (p picture) placeLabels() {
 			}
 			if m.label != "" {
 				todo = append(todo, labelled{m, cx, cy})
+			}
+			if i > 0 && s.dash != "" { // the line from the mark before
+				px, py := w*p.x.at(s.marks[i-1].x), h*(1-p.y.at(s.marks[i-1].y))
+				for n, k := math.Ceil(math.Hypot(cx-px, cy-py)/6), 0.0; k < n; k++ {
+					x, y := px+(cx-px)*k/n, py+(cy-py)*k/n
+					taken = append(taken, box{x - 1, y - 1, x + 1, y + 1})
+				}
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	imagedraw "image/draw"
 	"image/png"
 	"maps"
 	"slices"
@@ -57,11 +58,11 @@ func faint(c color.NRGBA, alpha uint8) color.NRGBA {
 // image draws the picture with gonum, as a PNG.
 func (p picture) image(title string) ([]byte, error) {
 	entries := p.legend()
-	w, h := vg.Points(width), vg.Points(float64(p.size()))
+	w, h := vg.Points(Width), vg.Points(float64(p.size()))
 	img := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(144)) // two dots a point
 	all := draw.New(img)
 	heading := style(titleSize, true)
-	all.FillText(heading, vg.Point{X: 4, Y: h - 20}, shorten(title, titleSize, width-60)) // bold is wider
+	all.FillText(heading, vg.Point{X: 4, Y: h - 20}, shorten(title, titleSize, Width-60)) // bold is wider
 	bottom := drawLegend(all, entries)
 
 	pl := plot.New()
@@ -80,10 +81,12 @@ func (p picture) image(title string) ([]byte, error) {
 // paletted keeps the 256 most frequent colours, which on lines and text is all that an eye sees, and halves the file.
 func paletted(img image.Image) *image.Paletted {
 	size := img.Bounds()
+	plain := image.NewRGBA(size)
+	imagedraw.Draw(plain, size, img, size.Min, imagedraw.Src)
 	count := map[color.RGBA]int{}
 	for y := range size.Dy() {
 		for x := range size.Dx() {
-			count[color.RGBAModel.Convert(img.At(x, y)).(color.RGBA)]++
+			count[plain.RGBAAt(x, y)]++
 		}
 	}
 	colors := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int {
@@ -100,7 +103,7 @@ func paletted(img image.Image) *image.Paletted {
 	out := image.NewPaletted(size, palette)
 	for y := range size.Dy() {
 		for x := range size.Dx() {
-			out.SetColorIndex(x, y, index[color.RGBAModel.Convert(img.At(x, y)).(color.RGBA)])
+			out.SetColorIndex(x, y, index[plain.RGBAAt(x, y)])
 		}
 	}
 	return out
@@ -354,7 +357,7 @@ func drawLegend(c draw.Canvas, entries []series) vg.Length {
 	x := 0.0
 	for _, s := range entries {
 		w := swatch + textWidth(s.name, labelSize) + gap
-		if x > 0 && x+w > width-20 {
+		if x > 0 && x+w > Width-20 {
 			rows, x = append(rows, nil), 0
 		}
 		x += w
@@ -368,7 +371,7 @@ func drawLegend(c draw.Canvas, entries []series) vg.Length {
 		for _, s := range row {
 			total += swatch + textWidth(s.name, labelSize) + gap
 		}
-		at := vg.Point{X: vg.Points((width - total) / 2), Y: vg.Points(float64((len(rows)-1-i)*line + 6))}
+		at := vg.Point{X: vg.Points((Width - total) / 2), Y: vg.Points(float64((len(rows)-1-i)*line + 6))}
 		for _, s := range row {
 			mid := vg.Point{X: at.X + 10, Y: at.Y + 4}
 			if s.shape == bar || s.shape == stacked {
