@@ -57,6 +57,7 @@ race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed
 	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
+	$(GO) test -race $(NOCHECKPTR) -run 'Progress|Lost' ./kernel/display
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(GO) $(FUZZTIME)
@@ -90,7 +91,7 @@ test-browser: setup $(BROWSER)/.stamp ## charts in a real Chromium: pages withou
 	$(GO) test ./kernel/chart -count 1 -run Gallery -gallery $(CURDIR)/runs/browser
 	$(TEST_BROWSER) page runs/browser/gallery.html --tooltip frontier --tooltip families --tooltip ablation --tooltip learning --tooltip shares --tooltip categories
 	$(TEST_BROWSER) lab kernel/display/testdata/charts.ipynb --tooltip frontier --jupyter $(VENV)/bin/jupyter
-	$(VENV)/bin/jupyter nbconvert --log-level WARN --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --HTMLExporter.mermaid_js_url= runs/browser/charts.ipynb
+	$(VENV)/bin/jupyter nbconvert --log-level WARN --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= runs/browser/charts.ipynb
 	$(TEST_BROWSER) page runs/browser/charts.html --tooltip frontier
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight

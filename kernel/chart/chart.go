@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"strings"
@@ -51,6 +52,9 @@ func (p picture) check(title string) error {
 func (c Chart) PNG() ([]byte, error) {
 	if c.err != nil {
 		return nil, c.err
+	}
+	if c.png == nil {
+		return nil, errors.New("draw a chart that none of Frontier, Lines, Bars, Stacked, Ablation and Timeline made")
 	}
 	return c.png()
 }

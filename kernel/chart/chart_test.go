@@ -170,6 +170,7 @@ func TestNamesStayInside(t *testing.T) {
 func TestBadDataIsRefused(t *testing.T) {
 	for want, c := range map[string]Chart{
 		`line "a" has 2 values of x and 1 of y`: Lines("t", "x", "y", []Line{{Name: "a", X: []float64{1, 2}, Y: []float64{1}}}),
+		"draw a chart that none of":             {},
 		`"a" has 1 values for 2 groups`:         Bars("t", "y", []string{"g", "h"}, []Series{{Name: "a", Values: []*float64{nil}}}),
 		`"b" has a value that is not finite`:    Lines("t", "x", "y", []Line{{Name: "b", X: []float64{1}, Y: []float64{math.NaN()}}}),
 		`"c" has a value that is not finite`:    Frontier("t", "y", []Family{{Name: "c", Points: []Point{{Dollars: math.Inf(1)}}}}),

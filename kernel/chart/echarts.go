@@ -133,7 +133,7 @@ func (p picture) echartsSeries(s series) []charts.SingleSeries {
 	if s.across != nil {
 		e.Symbol = string(noShape)
 		style := opts.MarkLineStyle{Symbol: []string{string(noShape), string(noShape)}, LineStyle: e.LineStyle,
-			Label: &opts.Label{Show: opts.Bool(s.side != ""), Formatter: "{b}", Position: "inside" + strings.ToUpper(s.side[:min(1, len(s.side))]) + s.side[min(1, len(s.side)):] + "Top", Color: ink, FontSize: labelSize}}
+			Label: &opts.Label{Show: opts.Bool(s.side != ""), Formatter: "{b}", Position: map[string]string{"end": "insideEndTop", "middle": "insideMiddleTop", "start": "insideStartTop"}[s.side], Color: ink, FontSize: labelSize}}
 		var at any = opts.MarkLineNameYAxisItem{Name: s.name, YAxis: *s.across}
 		if p.lying() {
 			at = opts.MarkLineNameXAxisItem{Name: s.name, XAxis: *s.across}

@@ -3,6 +3,7 @@ package chart
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Family is what one way of choosing tiers earns: a single policy, or a curve of policies by rising λ.
@@ -39,34 +40,16 @@ func Frontier(title, metric string, families []Family) Chart {
 	var front []Point
 	color := 0
 	for _, f := range families {
-		s := series{name: f.Name, hue: referenceHue, shape: circle}
-		if f.Source != "" {
-			s.name += " (published: " + f.Source + ")"
-			s.shape, s.dash = diamond, "dotted"
-		}
-		if f.Reference {
-			s.dash = "dashed"
-		} else {
+		s := f.look()
+		if !f.Reference {
 			s.hue = hue(color)
 			color++
 		}
-		if len(f.Points) > 1 && s.dash == "" {
-			s.dash = "solid"
-		}
 		for _, pt := range f.Points {
-			detail, interval := f.Name, ""
-			if pt.Name != "" && pt.Name != f.Name {
-				detail += ", " + pt.Name
-			}
-			detail += "\n" + metric + " " + score(pt.Score)
+			interval := ""
 			if pt.Low < pt.High {
 				interval = "[" + score(pt.Low) + ", " + score(pt.High) + "]"
-				detail += " " + interval
 				ys = append(ys, pt.Low, pt.High)
-			}
-			detail += "\n" + dollars(pt.Dollars) + " per question"
-			if f.Source != "" {
-				detail += "\npublished: " + f.Source
 			}
 			ys = append(ys, pt.Score)
 			t.Rows = append(t.Rows, []string{f.Name, pt.Name, dollars(pt.Dollars), score(pt.Score), interval, f.Source})
@@ -76,7 +59,7 @@ func Frontier(title, metric string, families []Family) Chart {
 				continue
 			}
 			xs = append(xs, pt.Dollars)
-			m := mark{x: pt.Dollars, y: pt.Score, low: pt.Low, high: pt.High, detail: detail}
+			m := mark{x: pt.Dollars, y: pt.Score, low: pt.Low, high: pt.High, detail: f.detail(pt, metric, interval)}
 			if len(f.Points) == 1 {
 				m.label = f.Name
 			}
@@ -99,4 +82,32 @@ func Frontier(title, metric string, families []Family) Chart {
 	p.y.fit(ys)
 	p.placeLabels()
 	return newChart(title, p, t.dense())
+}
+
+// look is a series without marks: how the family is drawn.
+func (f Family) look() series {
+	s := series{name: f.Name, hue: referenceHue, shape: circle}
+	switch {
+	case f.Source != "":
+		s.name += " (published: " + f.Source + ")"
+		s.shape, s.dash = diamond, "dotted"
+	case f.Reference:
+		s.dash = "dashed"
+	case len(f.Points) > 1:
+		s.dash = "solid"
+	}
+	return s
+}
+
+// detail is the tooltip of one of the family's points.
+func (f Family) detail(pt Point, metric, interval string) string {
+	first := f.Name
+	if pt.Name != "" && pt.Name != f.Name {
+		first += ", " + pt.Name
+	}
+	lines := []string{first, strings.TrimSpace(metric + " " + score(pt.Score) + " " + interval), dollars(pt.Dollars) + " per question"}
+	if f.Source != "" {
+		lines = append(lines, "published: "+f.Source)
+	}
+	return strings.Join(lines, "\n")
 }
