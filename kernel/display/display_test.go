@@ -90,6 +90,9 @@ var cells = map[string]func() error{
 			time.Sleep(time.Millisecond)
 		}
 	},
+	"unheard": func() error {
+		return sendWithin(300*time.Millisecond, &protocol.DisplayData{Data: content{protocol.MIMETextPlain: "x"}})
+	},
 	"names": func() error {
 		return errors.Join(Chart(`a"b`, frontier("")), Table("", chart.Table{}))
 	},
@@ -140,6 +143,9 @@ func kernel(t *testing.T, cell, session string, pause time.Duration) (outputs []
 				return
 			}
 			if v, ok := d.Data[protocol.MIMECommValue].(protocol.CommValue); ok {
+				if cell == "unheard" {
+					continue
+				}
 				if err := enc.Encode(&protocol.CommValue{Address: protocol.GonbuiSyncAckAddress, Value: v.Value}); err != nil {
 					done <- err
 					return
@@ -235,6 +241,13 @@ func TestNoOutputIsLost(t *testing.T) {
 	}
 	if len(outputs) != 200 || len(seen) != 200 {
 		t.Errorf("%d outputs, %d different ones, want 200", len(outputs), len(seen))
+	}
+}
+
+// A kernel that confirms nothing is an error, not a program that hangs.
+func TestSilentKernel(t *testing.T) {
+	if _, stderr, err := kernel(t, "unheard", t.TempDir(), 0); err == nil || !strings.Contains(stderr, "the kernel has not confirmed the output within 300ms") {
+		t.Errorf("%v: %s", err, stderr)
 	}
 }
 

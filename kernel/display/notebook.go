@@ -22,7 +22,9 @@ var sending sync.Mutex
 
 // send hands an output to the kernel and waits until it has passed it on. The kernel reads outputs in order and stops
 // reading when the program ends, so what was not confirmed may be lost.
-func send(data *protocol.DisplayData) error {
+func send(data *protocol.DisplayData) error { return sendWithin(patience, data) }
+
+func sendWithin(patience time.Duration, data *protocol.DisplayData) error {
 	sending.Lock()
 	defer sending.Unlock()
 	confirmed := make(chan error, 1)
