@@ -18,7 +18,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./t
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,7 @@ race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed
 	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
+	$(GO) test -race $(NOCHECKPTR) -run 'Progress|Lost' ./kernel/display
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(GO) $(FUZZTIME)
@@ -76,6 +77,22 @@ LLAMA_CPP = $(BENCH)/bin/python -c 'import llama_cpp' 2>/dev/null || { \
 bench-llm: setup $(BENCH)/.stamp ## our prefill and decoding over llama.cpp's
 	@$(LLAMA_CPP)
 	$(BENCH)/bin/python scripts/bench_llm.py
+
+BROWSER      := $(VENV)/browser
+TEST_BROWSER := $(BROWSER)/bin/python scripts/test_browser.py --out runs/browser
+
+$(BROWSER)/.stamp: $(VENV)/.stamp requirements-browser.txt
+	$(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/python $(PIP) -r requirements-browser.txt
+	@touch $@
+
+test-browser: setup $(BROWSER)/.stamp ## charts in a real Chromium: pages without network or scripts, JupyterLab; screenshots in runs/browser
+	@mkdir -p runs/browser
+	$(GO) test ./kernel/chart -count 1 -run Gallery -gallery $(CURDIR)/runs/browser
+	$(TEST_BROWSER) page runs/browser/gallery.html --tooltip frontier --tooltip families --tooltip ablation --tooltip learning --tooltip shares --tooltip categories
+	$(TEST_BROWSER) lab kernel/display/testdata/charts.ipynb --tooltip frontier --jupyter $(VENV)/bin/jupyter
+	$(VENV)/bin/jupyter nbconvert --log-level WARN --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= runs/browser/charts.ipynb
+	$(TEST_BROWSER) page runs/browser/charts.html --tooltip frontier
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments -run - -bench Pipeline -benchtime 1x

@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -360,5 +361,12 @@ func TestLatencyCountsCachedReplies(t *testing.T) {
 	}}
 	if got := tr.MS(); got != 1+2+100+3+40+7 {
 		t.Errorf("latency %v, want 153", got)
+	}
+	var starts []float64
+	for _, s := range tr.Spans() {
+		starts = append(starts, s.Start)
+	}
+	if want := []float64{0, 3, 6, 6, 46, 53}; !slices.Equal(starts, want) { // retrieve, the modules, answer
+		t.Errorf("the steps start at %v, want %v", starts, want)
 	}
 }

@@ -93,21 +93,41 @@ func (t Trace) Fallbacks() int {
 	return n
 }
 
-// MS is the question's latency in milliseconds along its longest path: embedding, search, filter, the slowest relation
-// module, summary, answer. A reply from the cache counts with the time of its first call, so that a repeated run does
-// not look faster than the system is.
-func (t Trace) MS() float64 {
-	ms := t.Embedding.MS + t.RetrievalMS + t.Answer.Usage.MS
-	var relation float64
+// Span is one step of a question on its way to the answer.
+type Span struct {
+	Step string // "retrieve", a module, or "answer"
+	Tier string // that served; "" where there is none
+	// Start, in milliseconds since the question, and MS, how long it took.
+	Start, MS float64
+	Dollars   float64
+}
+
+// Spans puts the steps one after the other, the relation modules beside each other: retrieval with all embedding, the
+// modules that ran, the answer. A reply from the cache counts with the time of its first call, so that a repeated run
+// does not look faster than the system is.
+func (t Trace) Spans() []Span {
+	end := t.Embedding.MS + t.RetrievalMS
+	spans := []Span{{Step: "retrieve", MS: end}}
+	start := end // of the relation modules
 	for _, m := range t.Modules {
-		switch m.Module {
-		case tiers.Entity.String(), tiers.Temporal.String(), tiers.Topic.String():
-			relation = max(relation, stepMS(m.Step))
-		default:
-			ms += stepMS(m.Step)
+		relation := m.Module == tiers.Entity.String() || m.Module == tiers.Temporal.String() || m.Module == tiers.Topic.String()
+		if !relation {
+			start = end
+		}
+		s := Span{Step: m.Module, Tier: m.Served, Start: start, MS: stepMS(m.Step), Dollars: m.Usage.Dollars}
+		spans, end = append(spans, s), max(end, s.Start+s.MS)
+		if !relation {
+			start = end
 		}
 	}
-	return ms + relation
+	return append(spans, Span{Step: "answer", Start: end, MS: t.Answer.Usage.MS, Dollars: t.Answer.Usage.Dollars})
+}
+
+// MS is the question's latency in milliseconds along the longest path of its Spans.
+func (t Trace) MS() float64 {
+	spans := t.Spans()
+	last := spans[len(spans)-1]
+	return last.Start + last.MS
 }
 
 func stepMS(s tiers.Step) float64 {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/kernel/chart"
 )
 
 // ErrNothingInCommon is wrapped when runs share no question that all their policies have answered.
@@ -162,9 +163,12 @@ func (c Comparison) Heading() []string {
 	return lines
 }
 
-func (c Comparison) tables() []Table {
+func (c Comparison) tables() []chart.Table {
 	return c.board().tables("cost per question, latency, evidence", c.topK)
 }
+
+// Charts draws the frontier and the scores by category.
+func (c Comparison) Charts() []chart.Chart { return c.board().charts() }
 
 // WriteTable prints the comparison as aligned text.
 func (c Comparison) WriteTable(w io.Writer) error {
@@ -183,7 +187,7 @@ func (c Comparison) WriteHTML(path string) error {
 		names = append(names, r.Name)
 	}
 	p := page{Title: strings.Join(names, ", "), Heading: c.Heading(), Note: ceilingNote,
-		Tables: slices.Concat(c.tables(), []Table{{"tiers", b.tierTable()}}, c.Calls.tables())}
+		Tables: slices.Concat(c.tables(), []chart.Table{{Title: "tiers", Rows: b.tierTable()}}, c.Calls.tables())}
 	places := map[string]int{}
 	for i, col := range c.columns {
 		for _, rec := range col.records {

@@ -31,22 +31,15 @@ type page struct {
 	Heading    []string
 	Note       string
 	Library    template.HTML
-	Charts     []Chart
-	Tables     []Table
+	Charts     []chart.Chart
+	Tables     []chart.Table
 	Categories []string
 	Labels     []string // of the configurations
 	Questions  []pageQuestion
 }
 
-// Chart is a drawing of a report under a heading.
-type Chart struct {
-	Title string
-	// Drawing is what chart.Fragment gives.
-	Drawing template.HTML
-}
-
 // WritePage writes a report of charts and tables into a file that needs nothing else, for a browser.
-func WritePage(path, title string, heading []string, charts []Chart, tables []Table, note string) error {
+func WritePage(path, title string, heading []string, charts []chart.Chart, tables []chart.Table, note string) error {
 	return page{Title: title, Heading: heading, Charts: charts, Tables: tables, Note: note}.render(path)
 }
 
@@ -70,7 +63,7 @@ func newAnswer(label, metric string, rec Record) pageAnswer {
 func (r *run) writeReport(s Summary) error {
 	b := s.board()
 	p := page{Title: fmt.Sprintf("%s %s: %s", s.Run.Dataset, s.Run.Split, s.Run.Model), Heading: s.Heading(), Note: ceilingNote,
-		Tables: slices.Concat(s.tables(), []Table{{"tiers", b.tierTable()}}, s.Calls.tables())}
+		Tables: slices.Concat(s.tables(), []chart.Table{{Title: "tiers", Rows: b.tierTable()}}, s.Calls.tables())}
 	for _, q := range r.questions {
 		item := pageQuestion{Question: q}
 		for _, policy := range r.policies {
@@ -94,10 +87,7 @@ func (p page) write(path string, b board) error {
 }
 
 func (p page) render(path string) error {
-	var err error
-	if p.Library, err = chart.Library(); err != nil {
-		return err
-	}
+	p.Library = chart.Library()
 	var out bytes.Buffer
 	if err := reportPage.Execute(&out, p); err != nil {
 		return fmt.Errorf("render the report: %w", err)
@@ -105,17 +95,20 @@ func (p page) render(path string) error {
 	return atomicfile.WriteFile(path, out.Bytes(), 0o644)
 }
 
-func (b board) charts() []Chart {
-	var points []chart.Point
+// Charts draws the frontier and the scores by category.
+func (s Summary) Charts() []chart.Chart { return s.board().charts() }
+
+func (b board) charts() []chart.Chart {
+	var families []chart.Family
 	var series []chart.Series
 	for _, res := range b.Results {
 		if res.Score.N == 0 {
 			continue
 		}
 		ceiling := res.Policy == Gold
-		points = append(points, chart.Point{Name: res.Label(), Dollars: res.DollarsMean, Score: res.Score.Mean, Low: res.Score.Low, High: res.Score.High,
-			Ceiling: ceiling, Front: res.Pareto})
-		row := chart.Series{Name: res.Label(), Ceiling: ceiling}
+		families = append(families, chart.Family{Name: res.Label(), Reference: ceiling, Points: []chart.Point{
+			{Dollars: res.DollarsMean, Score: res.Score.Mean, Low: res.Score.Low, High: res.Score.High, Front: res.Pareto}}})
+		row := chart.Series{Name: res.Label(), Reference: ceiling}
 		for _, c := range b.Categories {
 			var v *float64
 			if iv := res.ByCategory[c]; iv.N > 0 {
@@ -125,8 +118,8 @@ func (b board) charts() []Chart {
 		}
 		series = append(series, row)
 	}
-	return []Chart{
-		{"score against dollars, with 95 % intervals and the Pareto front", chart.Fragment(chart.Frontier("frontier", b.Metric, points))},
-		{"score by category", chart.Fragment(chart.Bars("categories", b.Metric, b.Categories, series))},
+	return []chart.Chart{
+		chart.Frontier("score against dollars, with 95 % intervals and the Pareto front", b.Metric, families),
+		chart.Bars("score by category", b.Metric, b.Categories, series),
 	}
 }

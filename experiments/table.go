@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/budgetmem/budgetmem/kernel/chart"
 )
 
 // Heading says in a few lines what was run on what.
@@ -47,36 +48,30 @@ func (s Summary) WriteTable(w io.Writer) error {
 const ceilingNote = "The ceiling answers from the gold evidence turns: no policy of a memory can be expected to pass it."
 
 // tables are those that the terminal shows; the report has some more.
-func (s Summary) tables() []Table {
+func (s Summary) tables() []chart.Table {
 	return s.board().tables(fmt.Sprintf("cost per question, latency with %d questions in flight, evidence", s.InFlight), s.Run.TopK)
 }
 
-// Table is a heading over rows of cells, the first row the names of the columns.
-type Table struct {
-	Title string
-	Rows  [][]string
-}
-
 // tables are what every board shows.
-func (b board) tables(costs string, topK int) []Table {
-	out := []Table{{fmt.Sprintf("score: %s, mean over the questions; in brackets 95 %% bootstrap intervals", b.Metric), b.scoreTable()}}
+func (b board) tables(costs string, topK int) []chart.Table {
+	out := []chart.Table{{Title: fmt.Sprintf("score: %s, mean over the questions; in brackets 95 %% bootstrap intervals", b.Metric), Rows: b.scoreTable()}}
 	if rows := b.judgeTable(); len(rows) > 1 {
-		out = append(out, Table{"judged by a language model; unreadable verdicts and failed calls are in no mean, and judging is in no cost", rows})
+		out = append(out, chart.Table{Title: "judged by a language model; unreadable verdicts and failed calls are in no mean, and judging is in no cost", Rows: rows})
 	}
-	return append(out, Table{costs, b.costTable(topK)}, Table{"other metrics", b.metricTable(topK)})
+	return append(out, chart.Table{Title: costs, Rows: b.costTable(topK)}, chart.Table{Title: "other metrics", Rows: b.metricTable(topK)})
 }
 
 // WriteTables prints tables as aligned text, each after an empty line.
-func WriteTables(w io.Writer, tables []Table) error {
+func WriteTables(w io.Writer, tables []chart.Table) error {
 	_, err := io.WriteString(w, textOf(tables))
 	return err
 }
 
 // textOf writes tables as aligned text, each after an empty line.
-func textOf(tables []Table) string {
+func textOf(tables []chart.Table) string {
 	var b strings.Builder
 	for _, t := range tables {
-		b.WriteString("\n" + t.Title + "\n" + align(t.Rows))
+		b.WriteString("\n" + t.Title + "\n" + t.Text())
 	}
 	return b.String()
 }
@@ -194,7 +189,7 @@ func (b board) tierTable() [][]string {
 }
 
 // tables shows the counts by model and by module.
-func (c Calls) tables() []Table {
+func (c Calls) tables() []chart.Table {
 	rows := func(first string, counts []CallCount) [][]string {
 		out := [][]string{{first, "calls", "cached", "tokens in", "out", "$", "retries", "failed", "fallbacks", "ms p50", "p95"}}
 		for _, c := range counts {
@@ -203,7 +198,7 @@ func (c Calls) tables() []Table {
 		}
 		return out
 	}
-	return []Table{{"calls by model", rows("model", c.Models)}, {"calls by module", rows("module", c.Modules)}}
+	return []chart.Table{{Title: "calls by model", Rows: rows("model", c.Models)}, {Title: "calls by module", Rows: rows("module", c.Modules)}}
 }
 
 // WriteTable prints the counts as aligned text.
@@ -245,31 +240,4 @@ func dollars(v float64) string {
 		digits++
 	}
 	return strconv.FormatFloat(v, 'f', digits, 64)
-}
-
-// align pads the cells of a table: the first column to the left, the others to the right.
-func align(table [][]string) string {
-	var widths []int
-	for _, row := range table {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var b strings.Builder
-	for _, row := range table {
-		var line strings.Builder
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
-				line.WriteString(cell + pad)
-			} else {
-				line.WriteString("  " + pad + cell)
-			}
-		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
-	return b.String()
 }

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/judge"
 	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
@@ -156,28 +155,6 @@ func newRunProgress(w io.Writer) (show func(experiments.Progress), end func()) {
 		}
 		return s
 	}
-	if !isTerminal(w) {
-		var last time.Time
-		return func(p experiments.Progress) {
-			if p.Done == p.Total || time.Since(last) >= 10*time.Second {
-				last = time.Now()
-				fmt.Fprintf(w, "%d of %d answers, %s\n", p.Done, p.Total, text(p))
-			}
-		}, func() {}
-	}
-	var bar *progressbar.ProgressBar
-	show = func(p experiments.Progress) {
-		if bar == nil {
-			bar = progressbar.NewOptions(p.Total, progressbar.OptionSetWriter(w), progressbar.OptionShowCount(),
-				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
-		}
-		bar.Describe(text(p))
-		_ = bar.Set(p.Done) // only draws
-	}
-	return show, func() {
-		if bar != nil {
-			_ = bar.Exit() // only draws
-			fmt.Fprintln(w)
-		}
-	}
+	bar := display.ProgressTo(w, "answers")
+	return func(p experiments.Progress) { bar.Set(p.Done, p.Total, text(p)) }, func() { bar.End(nil) }
 }

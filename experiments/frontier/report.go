@@ -34,7 +34,7 @@ const Note = "Returns are α·score + λ·efficiency, means over the questions; 
 	"The oracle knows the outcomes: no policy can be expected to reach it."
 
 // Tables shows the result.
-func (r *Result) Tables() []experiments.Table {
+func (r *Result) Tables() []chart.Table {
 	points := [][]string{{"policy", "λ", "score", "95 %", "$/question", "return", "vs best static", "95 %"}}
 	curves := [][]string{{"family", "seeds", "hypervolume", "area", "95 %", "vs best static", "questions", "and seeds", "APGR", "95 %", "CPT(50 %)"}}
 	returns := [][]string{{"family", "mean return over λ", "vs best static", "questions", "and seeds", "traced", "live", "substituted"}}
@@ -58,7 +58,7 @@ func (r *Result) Tables() []experiments.Table {
 		returns = append(returns, append([]string{e.Name, fmt.Sprintf("%.4f", e.MeanReturn)}, append(e.ReturnVersus.cells(),
 			strconv.Itoa(e.Counts.Traced), strconv.Itoa(e.Counts.Live), strconv.Itoa(e.Counts.Substituted))...))
 	}
-	return []experiments.Table{
+	return []chart.Table{
 		{Title: "families: what is trained for, and where the outcomes come from", Rows: returns},
 		{Title: fmt.Sprintf("families: the cost–score curve between %s and %s", r.Weak, r.Strong), Rows: curves},
 		{Title: "policies", Rows: points},
@@ -105,17 +105,21 @@ func Mix(m router.Module, shares []float64) string {
 }
 
 // Charts draws the frontier, and for each trained family the tiers of each module as λ grows.
-func (r *Result) Charts() []experiments.Chart {
-	var lines []chart.Line
+func (r *Result) Charts() []chart.Chart {
+	var families []chart.Family
 	for _, e := range r.Entries {
-		l := chart.Line{Name: e.Name, Ceiling: e.Unreachable}
+		f := chart.Family{Name: e.Name, Reference: e.Unreachable}
 		for _, p := range e.Points {
-			l.X, l.Y = append(l.X, p.Dollars), append(l.Y, p.Score.Mean)
+			pt := chart.Point{Name: p.Name, Dollars: p.Dollars, Score: p.Score.Mean, Low: p.Score.Low, High: p.Score.High}
+			if p.Lambda != nil {
+				pt.Name = fmt.Sprintf("λ %g", *p.Lambda)
+			}
+			f.Points = append(f.Points, pt)
 		}
-		lines = append(lines, l)
+		families = append(families, f)
 	}
-	out := []experiments.Chart{{Title: "score against dollars per question, points by rising λ", Drawing: chart.Fragment(chart.Lines("frontier", "dollars per question", r.Metric, lines))}}
-	for i, e := range r.Entries {
+	out := []chart.Chart{chart.Frontier("score against dollars per question, points by rising λ", r.Metric, families)}
+	for _, e := range r.Entries {
 		if !e.Trained {
 			continue
 		}
@@ -132,8 +136,7 @@ func (r *Result) Charts() []experiments.Chart {
 				}
 				series = append(series, s)
 			}
-			out = append(out, experiments.Chart{Title: fmt.Sprintf("%s: tiers of %s by λ", e.Name, module.Name),
-				Drawing: chart.Fragment(chart.Stacked(fmt.Sprintf("tiers-%d-%d", i, m), "share", groups, series))})
+			out = append(out, chart.Stacked(fmt.Sprintf("%s: tiers of %s by λ", e.Name, module.Name), "share of the questions", groups, series))
 		}
 	}
 	return out

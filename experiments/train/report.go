@@ -56,7 +56,7 @@ func (s *Summary) write() error {
 	if err := atomicfile.WriteFile(filepath.Join(s.Dir, "summary.json"), append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	charts, err := s.charts()
+	charts, err := s.Charts()
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *Summary) Heading() []string {
 }
 
 // Tables shows the seeds, and best and last by λ, means over the seeds.
-func (s *Summary) Tables() []experiments.Table {
+func (s *Summary) Tables() []chart.Table {
 	seeds := [][]string{{"seed", "best epoch", "validation value", "last", "test value of best", "of last", "hash of best", "of last"}}
 	for _, seed := range s.Seeds {
 		row := []string{strconv.FormatInt(seed.Seed, 10), strconv.Itoa(seed.BestEpoch), fmt.Sprintf("%.4f", seed.Epochs[seed.BestEpoch-1].Value),
@@ -102,10 +102,10 @@ func (s *Summary) Tables() []experiments.Table {
 		}
 		seeds = append(seeds, row)
 	}
-	out := []experiments.Table{{Title: "seeds", Rows: seeds}, {Title: "best on validation, means over seeds", Rows: s.rows(func(seed Seed) []Point { return seed.Epochs[seed.BestEpoch-1].Points })}}
+	out := []chart.Table{{Title: "seeds", Rows: seeds}, {Title: "best on validation, means over seeds", Rows: s.rows(func(seed Seed) []Point { return seed.Epochs[seed.BestEpoch-1].Points })}}
 	if s.NoTest == "" {
 		for _, name := range []string{"best", "last"} {
-			out = append(out, experiments.Table{Title: name + " on test, means over seeds", Rows: s.rows(func(seed Seed) []Point { return seed.Test[name].Points })})
+			out = append(out, chart.Table{Title: name + " on test, means over seeds", Rows: s.rows(func(seed Seed) []Point { return seed.Test[name].Points })})
 		}
 	}
 	return out
@@ -143,8 +143,8 @@ func (s *Summary) rows(points func(Seed) []Point) [][]string {
 	return rows
 }
 
-// charts draws the learning curves and the tiers by λ.
-func (s *Summary) charts() ([]experiments.Chart, error) {
+// Charts draws the learning curves and the tiers by λ.
+func (s *Summary) Charts() ([]chart.Chart, error) {
 	var value []chart.Line
 	steps := map[string][]chart.Line{}
 	for _, seed := range s.Seeds {
@@ -170,10 +170,10 @@ func (s *Summary) charts() ([]experiments.Chart, error) {
 			}
 		}
 	}
-	out := []experiments.Chart{{Title: "value on validation by epoch", Drawing: chart.Fragment(chart.Lines("value", "epoch", "mean return over λ", value))}}
+	out := []chart.Chart{chart.Lines("value on validation by epoch", "epoch", "mean return over λ", value)}
 	for _, field := range curves {
 		if lines := steps[field]; lines != nil {
-			out = append(out, experiments.Chart{Title: "training: " + field, Drawing: chart.Fragment(chart.Lines("step-"+field, "step", field, lines))})
+			out = append(out, chart.Lines("training: "+field, "step", field, lines))
 		}
 	}
 	var groups []string
@@ -193,8 +193,7 @@ func (s *Summary) charts() ([]experiments.Chart, error) {
 			}
 			series = append(series, sr)
 		}
-		out = append(out, experiments.Chart{Title: "tiers of " + module.Name + " by λ, best routers on validation",
-			Drawing: chart.Fragment(chart.Stacked("tiers-"+module.Name, "share of questions", groups, series))})
+		out = append(out, chart.Stacked("tiers of "+module.Name+" by λ, best routers on validation", "share of the questions", groups, series))
 	}
 	return out, nil
 }
