@@ -2,8 +2,9 @@
 
 Usage: uv run --with packaging scripts/lock_jupyter.py > requirements-jupyter.txt   (uv comes from PyPI)
 
-Left out is what nothing here uses: the Python kernel, and the HTTP client that papermill names for Python 3.12 only. The
-hashes are those of wheels for CPython on Linux x86_64, one a Python version at most.
+Left out is what nothing here uses: the Python kernel, the HTTP client that papermill names for Python 3.12 only, and a
+checker of IRIs whose import takes longer than all others together. The hashes are those of wheels for CPython on Linux
+x86_64, one a Python version at most.
 """
 
 import pathlib
@@ -15,7 +16,7 @@ from packaging import markers, tags, utils
 
 WANTED = ["jupyterlab>=4,<5", "nbclient", "nbconvert", "papermill"]
 BUILD = ["flit-core"]  # builds kernel/papermill
-UNUSED = ["ipykernel", "aiohttp"]
+UNUSED = ["ipykernel", "aiohttp", "rfc3987-syntax"]
 PYTHONS = [(3, 10), (3, 11), (3, 12), (3, 13)]
 WHEELS = [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)]  # glibc 2.28 or older
 PLATFORM = 'platform_system == "Linux" and platform_machine == "x86_64"'

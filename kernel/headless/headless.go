@@ -45,52 +45,74 @@ const stopping = 8 * time.Second
 // then checks that everything is there that the notebook declares to show. A cell that fails, unless it is tagged
 // raises-exception, gives a *CellError. A cell that ctx or the timeout ends is interrupted first, so that it may end well.
 // Whatever happens, the kernel and all that it started have ended when Run returns.
-func Run(ctx context.Context, nb *notebook.Notebook, o Options) (err error) {
-	kernel := o.Kernel
-	if kernel == "" {
-		kernel = nb.KernelName()
-	}
-	s, err := open(kernel, o.Dir)
+func Run(ctx context.Context, nb *notebook.Notebook, o Options) error {
+	r, err := begin(ctx, nb, o)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	if err := s.await(ctx, kernel); err != nil {
-		return err
-	}
-	nb.ClearOutputs()
-	var ran []int // indices of cells in the order of execution
+	defer r.session.close()
 	for i := range nb.Cells {
-		c := &nb.Cells[i]
-		if c.Kind != notebook.Code || strings.TrimSpace(c.Source) == "" {
-			continue
-		}
-		ran = append(ran, i)
-		o.Watch.Start(i+1, len(nb.Cells), c.Source)
-		begin := time.Now()
-		e, status, fault := s.execute(ctx, c.Source, o)
-		o.Watch.End(time.Since(begin))
-		c.Count = e.Count
-		for n, outputs := range e.Outputs {
-			if n >= 0 && n < len(ran) {
-				nb.Cells[ran[n]].Outputs = outputs
-			}
-		}
-		failure := failure(nb, ran, status)
-		if o.Save != nil {
-			if err := o.Save(nb); err != nil {
-				return err
-			}
-		}
-		switch {
-		case fault != nil:
-			return newCellError(nb, i, position{}, fault)
-		case failure != nil && !slices.Contains(c.Tags(), "raises-exception"):
-			return failure
+		if err := r.cell(ctx, i); err != nil {
+			return err
 		}
 	}
 	if missing := nb.Missing(); len(missing) > 0 {
 		return fmt.Errorf("all cells ran, but no output shows what the notebook declares: %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// run is a notebook that is being run.
+type run struct {
+	nb      *notebook.Notebook
+	options Options
+	session *session
+	ran     []int // indices of cells in the order of execution
+}
+
+// begin starts the kernel and clears the notebook.
+func begin(ctx context.Context, nb *notebook.Notebook, o Options) (*run, error) {
+	kernel := cmp.Or(o.Kernel, nb.KernelName())
+	s, err := open(kernel, cmp.Or(o.Dir, "."))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx, kernel); err != nil {
+		s.close()
+		return nil, err
+	}
+	nb.ClearOutputs()
+	return &run{nb: nb, options: o, session: s}, nil
+}
+
+// cell runs one cell, if it holds code.
+func (r *run) cell(ctx context.Context, i int) error {
+	c := &r.nb.Cells[i]
+	if c.Kind != notebook.Code || strings.TrimSpace(c.Source) == "" {
+		return nil
+	}
+	r.ran = append(r.ran, i)
+	r.options.Watch.Start(i+1, len(r.nb.Cells), c.Source)
+	start := time.Now()
+	e, status, fault := r.session.execute(ctx, c.Source, r.options)
+	r.options.Watch.End(time.Since(start))
+	c.Count = e.Count
+	for n, outputs := range e.Outputs {
+		if n >= 0 && n < len(r.ran) {
+			r.nb.Cells[r.ran[n]].Outputs = outputs
+		}
+	}
+	failed := failure(r.nb, r.ran, status) // before main.go is written anew
+	if r.options.Save != nil {
+		if err := r.options.Save(r.nb); err != nil {
+			return err
+		}
+	}
+	switch {
+	case fault != nil:
+		return newCellError(r.nb, i, position{}, fault)
+	case failed != nil && !slices.Contains(c.Tags(), "raises-exception"):
+		return failed
 	}
 	return nil
 }

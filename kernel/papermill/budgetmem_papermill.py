@@ -54,8 +54,8 @@ class GoTranslator(Translator):
 
 def literal(name, kind, value):
     """The Go literal of a value as papermill's command line guesses it: an int may be meant for a float or a string."""
-    if kind == "bool" and isinstance(value, bool):
-        return "true" if value else "false"
+    if kind == "bool" and str(value).lower() in ("true", "false"):
+        return str(value).lower()
     if kind == "string" and isinstance(value, (str, bool, int, float)):
         return json.dumps(str(value).lower() if isinstance(value, bool) else str(value), ensure_ascii=False)
     if not isinstance(value, bool):
