@@ -59,6 +59,7 @@ race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed
 	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
+	$(GO) test -race -run 'Run$$|Timeout|Terminal' ./kernel/headless
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(GO) $(FUZZTIME)
