@@ -34,7 +34,7 @@ var rooms = map[string][]string{
 	"internal/doctor":      nil, // looks at everything, and only cmd looks at it
 	"internal/safetensors": {},
 	"internal/tools":       nil, // programs of their own, which nothing imports
-	"kernel":               {},
+	"kernel":               {"internal"},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
 	"router/portable":      {"internal/safetensors"},
 	"serve":                {"bmem/embed", "tiers/llm", "tiers/llm/local", "internal"},
