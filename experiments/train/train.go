@@ -5,6 +5,7 @@
 //	seed-N/epochs.jsonl         one line an epoch: what its router earns and costs on validation, by λ
 //	seed-N/checkpoints/epoch-*.safetensors, best.safetensors, last.safetensors
 //	                            routers, as --policy router:FILE takes them
+//	seed-N/trackers.json        the run's name in experiment trackers, and which of them have it in whole; seed-N/wandb its offline runs
 //	seed-N/state.safetensors    what PPO goes on from (offline learning, which takes a minute, starts again)
 //	traces.*.jsonl.gz           traces with what was asked live
 //	summary.json, report.html   best and last routers of all seeds on test, learning curves
@@ -26,6 +27,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -75,6 +77,9 @@ type Options struct {
 	InFlight int
 	// Progress, if not nil, is told of every step and epoch.
 	Progress func(Progress)
+	// Trackers show every seed as a run of its own. One that fails changes nothing here: Warn is told of it, from any goroutine.
+	Trackers []track.Sink
+	Warn     func(string)
 }
 
 // Progress is how far a training is.
@@ -115,7 +120,9 @@ func sourceOf(r *traces.Replay) source {
 // training is one under way.
 type training struct {
 	Options
-	reward *router.Reward
+	settings settings
+	reward   *router.Reward
+	trackers *track.Trackers
 }
 
 // Run trains, or goes on with a training, and evaluates the best and the last routers on test.
@@ -124,6 +131,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if err := t.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("set up training %s: %w", o.Dir, err)
 	}
+	t.trackers = track.New(t.Trackers, t.Warn)
+	defer t.trackers.Close()
 	s := &Summary{Method: t.Method, Dir: t.Dir, Lambdas: t.Lambdas, Space: t.Train.Header().Space, Metric: t.Train.Header().Metric, NoTest: t.NoTest}
 	for n := range t.Seeds {
 		seed := t.Config.Seed + int64(n)
@@ -145,6 +154,8 @@ func (t *training) prepare(ctx context.Context) error {
 		return err
 	case t.Test == nil && t.NoTest == "":
 		return errors.New("there is neither Test nor NoTest")
+	case len(t.Trackers) > 0 && t.Warn == nil:
+		return errors.New("Trackers need Warn")
 	}
 	if err := t.apart(); err != nil {
 		return err
@@ -201,6 +212,7 @@ func (t *training) record() error {
 	now := settings{Method: t.Method, Config: t.Config, Lambdas: t.Lambdas, Backend: t.Backend.Name(), Train: sourceOf(t.Train), Validation: sourceOf(t.Validation)}
 	now.Config.InFlight = 0 // changes no result
 	now.Train.Commit, now.Validation.Commit = "", ""
+	t.settings = now
 	data, err := json.MarshalIndent(now, "", "  ")
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func Plugins() []Plugin {
 			add(EnvPluginPath, fileOrFolder(path)...)
 		}
 	}
-	for _, venv := range venvs() {
+	for _, venv := range Venvs() {
 		packages := filepath.Join(venv, "lib", "python*", "site-packages")
 		add(venv,
 			filepath.Join(packages, "*", "pjrt_c_api_*_plugin.so"),
@@ -76,8 +76,9 @@ func find(kind Kind) (Plugin, error) {
 	return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q found: run `make setup`, or name its file in %s", kind, EnvPlugin)
 }
 
-// venvs lists the Python environments that may hold plugins.
-func venvs() []string {
+// Venvs lists the Python environments that may hold plugins, and other packages of the project: EnvVenv, or else each folder
+// .venv beside the executable or the working directory or in a folder above either.
+func Venvs() []string {
 	if v := os.Getenv(EnvVenv); v != "" {
 		return []string{v}
 	}
