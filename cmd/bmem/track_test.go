@@ -43,9 +43,9 @@ func needTrackers(t *testing.T) {
 }
 
 // madeUp writes made-up traces and returns the arguments of a small training on them.
-func madeUp(t *testing.T, dir, method string) []string {
+func madeUp(t *testing.T, dir string) []string {
 	t.Helper()
-	args := []string{"train", "--backend", "go", "--runs", dir, "--name", "one", "--seeds", "2", "--method", method,
+	args := []string{"train", "--backend", "go", "--runs", dir, "--name", "one", "--seeds", "2", "--method", "ppo",
 		"--set", "epochs=3", "--set", "batch=8", "--set", "minibatch=8"}
 	for split, n := range map[string]int{"train": 24, "validation": 8, "test": 8} {
 		path := filepath.Join(dir, split+".gz")
@@ -203,7 +203,7 @@ func TestWandbOffline(t *testing.T) {
 	const key = "0123456789abcdef0123456789abcdef01234567"
 	t.Setenv("WANDB_API_KEY", key)
 	dir := t.TempDir()
-	args := append(madeUp(t, dir, "ppo"), "--wandb", "offline", "--python", trackPython)
+	args := append(madeUp(t, dir), "--wandb", "offline", "--python", trackPython)
 	killOnTheWay(t, dir, args)
 	ids := map[string]bool{}
 	for range 2 { // the second start finds everything done
@@ -338,7 +338,7 @@ func TestMLflowServer(t *testing.T) {
 	base := startMLflow(t)
 	api := base + "/api/2.0/mlflow/"
 	dir := t.TempDir()
-	args := append(madeUp(t, dir, "ppo"), "--mlflow", base+"/", "--mlflow-experiment", "test of ours")
+	args := append(madeUp(t, dir), "--mlflow", base+"/", "--mlflow-experiment", "test of ours")
 	killOnTheWay(t, dir, args)
 	type tagged []struct{ Key, Value string }
 	for range 2 { // the second start finds everything done
@@ -419,7 +419,7 @@ func TestMLflowServer(t *testing.T) {
 func TestBadTrackers(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("WANDB_API_KEY", "")
-	args := madeUp(t, dir, "offline")
+	args := madeUp(t, dir)
 	for want, more := range map[string]string{
 		"there are offline and online": "--wandb maybe",
 		"set WANDB_API_KEY":            "--wandb online",
@@ -437,7 +437,7 @@ func TestBadTrackers(t *testing.T) {
 		t.Error("a training was begun")
 	}
 	// A server that is not there is told of once, and the training is done.
-	out, err := runVerb(t, "", append(args, "--mlflow", "http://127.0.0.1:1")...)
+	out, err := runVerb(t, "", append(args, "--seeds", "1", "--mlflow", "http://127.0.0.1:1")...)
 	if err != nil || strings.Count(out, "MLflow at http://127.0.0.1:1") != 1 || !strings.Contains(out, "the training goes on") || !strings.Contains(out, "last on test") {
 		t.Errorf("%v\n%s", err, out)
 	}
