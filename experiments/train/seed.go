@@ -61,7 +61,8 @@ const saveEvery = 5 * time.Second
 // seed trains one seed, as far as it is not trained yet, and evaluates it.
 func (t *training) seed(ctx context.Context, seed int64) (*Seed, error) {
 	s := &seeding{training: t, seed: seed, dir: filepath.Join(t.Dir, fmt.Sprintf("seed-%d", seed))}
-	if err := os.MkdirAll(filepath.Join(s.dir, "checkpoints"), 0o755); err != nil {
+	checkpoints := s.path("checkpoints")
+	if err := errors.Join(os.MkdirAll(checkpoints, 0o755), atomicfile.RemoveTemporary(s.dir), atomicfile.RemoveTemporary(checkpoints)); err != nil {
 		return nil, err
 	}
 	s.start()
@@ -134,7 +135,7 @@ func (s *seeding) offline(ctx context.Context) error {
 }
 
 // ppo plays and learns. The order of what is written makes a kill harmless: a state that says that an epoch is done is
-// written after the epoch's router, and all lines of metrics before the state that is behind them.
+// written after the epoch's router, and all lines of metrics and traces before the state that is behind them.
 func (s *seeding) ppo(ctx context.Context) error {
 	cfg := s.Config.Config
 	cfg.Seed = s.seed
@@ -172,7 +173,7 @@ func (s *seeding) ppo(ctx context.Context) error {
 		}
 	}
 	save := func() error {
-		if err := s.writeMetrics(); err != nil {
+		if err := errors.Join(s.writeMetrics(), s.saveTraces()); err != nil {
 			return err
 		}
 		return t.Save(state)
@@ -201,9 +202,6 @@ func (s *seeding) ppo(ctx context.Context) error {
 			}
 			saved = time.Now()
 			if err := s.epoch(ctx, epochs, r); err != nil {
-				return err
-			}
-			if err := s.saveTraces(); err != nil {
 				return err
 			}
 		case time.Since(saved) > saveEvery:
@@ -245,7 +243,7 @@ func (s *seeding) epoch(ctx context.Context, epoch int, r *portable.Router) erro
 	}
 	e := Epoch{epoch, value, points}
 	s.epochs = append(s.epochs, e)
-	if err := s.writeBest(); err != nil {
+	if err := errors.Join(s.writeBest(), s.saveTraces()); err != nil {
 		return err
 	}
 	var lines []json.RawMessage

@@ -26,6 +26,7 @@ import (
 
 	"github.com/gomlx/compute"
 
+	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
@@ -120,6 +121,7 @@ func sourceOf(r *traces.Replay) source {
 // training is one under way.
 type training struct {
 	Options
+	folder   *os.File // Dir, open as long as it is this process's
 	settings settings
 	reward   *router.Reward
 	trackers *track.Trackers
@@ -128,6 +130,7 @@ type training struct {
 // Run trains, or goes on with a training, and evaluates the best and the last routers on test.
 func Run(ctx context.Context, o Options) (*Summary, error) {
 	t := &training{Options: o}
+	defer func() { _ = t.folder.Close() }() // there may be none yet
 	if err := t.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("set up training %s: %w", o.Dir, err)
 	}
@@ -164,13 +167,27 @@ func (t *training) prepare(ctx context.Context) error {
 	if t.Lambdas == nil {
 		t.Lambdas = spread(t.Config.LambdaMin, t.Config.LambdaMax)
 	}
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+	if err := t.lock(); err != nil {
 		return err
 	}
-	if err := t.record(); err != nil {
+	if err := errors.Join(t.record(), atomicfile.RemoveTemporary(t.Dir)); err != nil {
 		return err
 	}
 	return t.measure(ctx)
+}
+
+// lock makes the training's folder and takes it for this process.
+func (t *training) lock() (err error) {
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return err
+	}
+	if t.folder, err = os.Open(t.Dir); err != nil {
+		return err
+	}
+	if err := experiments.Lock(t.folder); err != nil {
+		return fmt.Errorf("it is in use by another process; wait for it, or give this training another name: %w", err)
+	}
+	return nil
 }
 
 // apart checks that no question is used twice, and that all are asked of systems with the same tiers.
@@ -257,7 +274,7 @@ func (t *training) measure(ctx context.Context) error {
 	return nil
 }
 
-// saveTraces keeps what was asked live.
+// saveTraces keeps what was asked live, now or before a kill.
 func (t *training) saveTraces() error {
 	var errs []error
 	for name, r := range map[string]*traces.Replay{"train": t.Train, "validation": t.Validation, "test": t.Test} {
@@ -265,8 +282,27 @@ func (t *training) saveTraces() error {
 			continue
 		}
 		if f, grown := r.Grown(); grown {
-			errs = append(errs, f.WriteFile(filepath.Join(t.Dir, "traces."+name+".jsonl.gz")))
+			errs = append(errs, addTraces(filepath.Join(t.Dir, "traces."+name+".jsonl.gz"), f))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// addTraces adds a file's traces to those at path.
+func addTraces(path string, f *traces.File) error {
+	kept, err := traces.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.WriteFile(path)
+	}
+	if err != nil {
+		return err
+	}
+	all, err := traces.Merge(kept, f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if len(all.Traces) == len(kept.Traces) {
+		return nil
+	}
+	return all.WriteFile(path)
 }
