@@ -19,7 +19,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/trac
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai check-trackers trackers soak-serve bench-pipeline clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai check-trackers trackers kill-train soak-serve bench-pipeline clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -98,6 +98,9 @@ check-openai: setup $(BENCH)/.stamp ## the official Python client against our se
 check-trackers: trackers ## a training shown in W&B (offline) and in an MLflow server, read back by their own means
 	$(GO) test -count 1 ./experiments/track/...
 	$(GO) test -count 1 -run 'Wandb|MLflow|Trackers' -v ./cmd/bmem
+
+kill-train: setup ## 20 kills by SIGKILL, at random moments of one live training: the same routers, no call paid twice
+	BUDGETMEM_TEST_KILLS=20 $(GO) test -count 1 -run KilledLive -v ./cmd/bmem
 
 soak-serve: setup ## 64 clients for five minutes: no error, no growing memory
 	$(PYTHON) scripts/soak_serve.py
