@@ -8,17 +8,18 @@ export GOEXPERIMENT ?= $(shell GOEXPERIMENT=simd $(GO) version >/dev/null 2>&1 &
 
 VENV      := .venv
 BENCH     := $(VENV)/bench
+TRACK     := $(VENV)/track
 BMEM      := bin/bmem
 RUN       ?= --dataset locomo --split test --axis implementation --policy low,mid,high,random --questions 12
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser check-trackers trackers kill-train clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,7 +47,7 @@ models: $(VENV)/.stamp $(BMEM)
 run: setup ## answer real LoCoMo questions with local models, and show what each policy earned and cost
 	$(BMEM) eval $(RUN)
 
-test: setup check ## everything that must pass
+test: setup trackers check ## everything that must pass
 	$(GO) test ./...
 	$(MAKE) race
 
@@ -69,6 +70,13 @@ $(BENCH)/.stamp: $(VENV)/.stamp requirements-bench.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python $(PIP) -r requirements-bench.txt
 	@touch $@
+
+$(TRACK)/.stamp: $(VENV)/.stamp requirements-track.txt
+	$(PYTHON) -m venv $(TRACK)
+	$(TRACK)/bin/python $(PIP) -r requirements-track.txt
+	@touch $@
+
+trackers: $(TRACK)/.stamp ## W&B's client and an MLflow server, in .venv/track
 
 bench-embed: setup $(BENCH)/.stamp ## our embedding throughput over onnxruntime's
 	$(BENCH)/bin/python scripts/bench_embed.py
@@ -106,6 +114,13 @@ bench-serve: setup $(BENCH)/.stamp ## our server's throughput over llama.cpp's, 
 
 check-openai: setup $(BENCH)/.stamp ## the official Python client against our server
 	$(GO) test -count 1 -run PythonClient -v ./serve
+
+check-trackers: trackers ## a training shown in W&B (offline) and in an MLflow server, read back by their own means
+	$(GO) test -count 1 ./experiments/track/...
+	$(GO) test -count 1 -run 'Wandb|MLflow|Trackers' -v ./cmd/bmem
+
+kill-train: setup ## 20 kills by SIGKILL, at random moments of one live training: the same routers, no call paid twice
+	BUDGETMEM_TEST_KILLS=20 $(GO) test -count 1 -run KilledLive -v ./cmd/bmem
 
 soak-serve: setup ## 64 clients for five minutes: no error, no growing memory
 	$(PYTHON) scripts/soak_serve.py
