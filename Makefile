@@ -9,6 +9,7 @@ export GOEXPERIMENT ?= $(shell GOEXPERIMENT=simd $(GO) version >/dev/null 2>&1 &
 VENV      := .venv
 BENCH     := $(VENV)/bench
 TRACK     := $(VENV)/track
+LINT      := $(VENV)/lint
 BMEM      := bin/bmem
 RUN       ?= --dataset locomo --split test --axis implementation --policy low,mid,high,random --questions 12
 FUZZTIME  ?= 60s
@@ -19,7 +20,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/trac
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser check-trackers trackers kill-train clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +34,9 @@ $(VENV)/.stamp: requirements.txt requirements-jupyter.txt $(wildcard kernel/pape
 	@if $(VENV)/bin/python -c 'import flit_core' 2>/dev/null; then \
 	  $(VENV)/bin/python $(PIP) --no-deps --no-build-isolation --no-index ./kernel/papermill; fi
 	@touch $@
+
+cuda: $(VENV)/.stamp ## the engine for NVIDIA GPUs beside the one for the CPU, some gigabytes; it is used where there is a GPU
+	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements-cuda.txt
 
 # Go knows best what has to be built anew.
 .PHONY: $(BMEM)
@@ -51,9 +55,21 @@ test: setup trackers check ## everything that must pass
 	$(GO) test ./...
 	$(MAKE) race
 
-check: ## form and vet
+check: lint-docker ## form, vet, and the images' files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+
+$(LINT)/.stamp: docker/requirements.txt
+	$(PYTHON) -m venv $(LINT)
+	$(LINT)/bin/python $(PIP) --require-hashes --no-deps -r docker/requirements.txt
+	@touch $@
+
+lint-docker: $(LINT)/.stamp ## the Dockerfile and the compose file, without a container engine
+	$(LINT)/bin/hadolint docker/Dockerfile
+	cd docker && $(GO) vet ./... && $(GO) test ./...
+
+test-docker: ## what a build of the image runs, anew in a folder of its own, then JupyterLab and a cell; ENGINE=cuda for the other image
+	cd docker && $(GO) test -tags steps -run Steps -count 1 -timeout 90m -v -engine $(or $(ENGINE),cpu) .
 
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
