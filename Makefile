@@ -23,12 +23,14 @@ PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :a
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.stamp $(BMEM) models ## engine, program and models; quick when they are there
+setup: $(VENV)/.stamp $(BMEM) models ## engine, Jupyter, program and models; quick when they are there
 
-$(VENV)/.stamp: requirements.txt
+$(VENV)/.stamp: requirements.txt requirements-jupyter.txt $(wildcard kernel/papermill/*)
 	@scripts/check_tools.sh $(GO) $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements.txt
+	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements.txt -r requirements-jupyter.txt
+	@if $(VENV)/bin/python -c 'import flit_core' 2>/dev/null; then \
+	  $(VENV)/bin/python $(PIP) --no-deps --no-build-isolation --no-index ./kernel/papermill; fi
 	@touch $@
 
 # Go knows best what has to be built anew.

@@ -2,8 +2,11 @@ module github.com/budgetmem/budgetmem
 
 go 1.26.8
 
-// The notebook kernel.
-tool github.com/janpfeifer/gonb
+tool (
+	// The notebook kernel.
+	github.com/janpfeifer/gonb
+	golang.org/x/tools/cmd/goimports
+)
 
 require (
 	github.com/cenkalti/backoff/v5 v5.0.3
@@ -76,6 +79,7 @@ require (
 	go.uber.org/zap v1.27.0 // indirect
 	golang.org/x/exp v0.0.0-20260908205506-85c1c2202aba // indirect
 	golang.org/x/mod v0.42.0 // indirect
+	golang.org/x/telemetry v0.0.0-20261009151841-97e8ea77aa2a // indirect
 	golang.org/x/term v0.44.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
 // quietEnv clears what the machine says about plugins, so that a test sees only the files it makes.
@@ -19,7 +21,7 @@ func quietEnv(t *testing.T) {
 	for _, name := range []string{Env, EnvPlugin, EnvPluginPath} {
 		t.Setenv(name, "")
 	}
-	t.Setenv(EnvVenv, t.TempDir())
+	t.Setenv(venv.Env, t.TempDir())
 	t.Setenv("HOME", t.TempDir())
 }
 
@@ -96,8 +98,8 @@ func TestAutoFallsBackToGo(t *testing.T) {
 
 func TestPlugins(t *testing.T) {
 	quietEnv(t)
-	venv := os.Getenv(EnvVenv)
-	packages := filepath.Join(venv, "lib", "python3.11", "site-packages")
+	folder := os.Getenv(venv.Env)
+	packages := filepath.Join(folder, "lib", "python3.11", "site-packages")
 	cpu := touch(t, filepath.Join(packages, "lammps_jax_pjrt_cpu", "pjrt_c_api_cpu_plugin.so"))
 	other := touch(t, filepath.Join(packages, "xla_plugins", "xla_cpu_pjrt", "xla_cpu_pjrt.so"))
 	cuda := touch(t, filepath.Join(packages, "jax_plugins", "xla_cuda13", "xla_cuda_plugin.so"))
@@ -107,7 +109,7 @@ func TestPlugins(t *testing.T) {
 	t.Setenv(EnvPlugin, dir)
 	t.Setenv(EnvPluginPath, first) // found twice, listed once
 
-	want := []Plugin{{first, CPU, EnvPlugin}, {cpu, CPU, venv}, {other, CPU, venv}, {cuda, CUDA, venv}}
+	want := []Plugin{{first, CPU, EnvPlugin}, {cpu, CPU, folder}, {other, CPU, folder}, {cuda, CUDA, folder}}
 	got := Plugins()
 	if len(got) != len(want) {
 		t.Fatalf("got %v, want %v", got, want)
@@ -124,7 +126,7 @@ func TestPlugins(t *testing.T) {
 
 func TestVenvAboveWorkingDirectory(t *testing.T) {
 	quietEnv(t)
-	t.Setenv(EnvVenv, "")
+	t.Setenv(venv.Env, "")
 	root := t.TempDir()
 	plugin := touch(t, filepath.Join(root, ".venv", "lib", "python3.12", "site-packages", "p", "pjrt_c_api_cpu_plugin.so"))
 	deep := filepath.Join(root, "a", "b")

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
 // Environment variables that say where plugins are.
@@ -13,8 +15,6 @@ const (
 	EnvPlugin = "BUDGETMEM_PJRT"
 	// EnvPluginPath is GoMLX's and JAX's own: files or folders, separated by the system's list separator.
 	EnvPluginPath = "PJRT_PLUGIN_LIBRARY_PATH"
-	// EnvVenv is a Python environment to look into instead of the project's .venv.
-	EnvVenv = "BUDGETMEM_VENV"
 )
 
 // Plugin is a PJRT plugin on disk.
@@ -26,8 +26,7 @@ type Plugin struct {
 }
 
 // Plugins lists the plugins of this machine, those of the first place first. Looked into, in this order: EnvPlugin;
-// EnvPluginPath; the Python environment, which is EnvVenv or else a folder .venv beside the executable or the working
-// directory or in a folder above either; and the two folders that GoMLX's own installer uses.
+// EnvPluginPath; the Python environments that venv.Folders finds; and the two folders that GoMLX's own installer uses.
 func Plugins() []Plugin {
 	var found []Plugin
 	seen := map[string]bool{}
@@ -52,9 +51,9 @@ func Plugins() []Plugin {
 			add(EnvPluginPath, fileOrFolder(path)...)
 		}
 	}
-	for _, venv := range venvs() {
-		packages := filepath.Join(venv, "lib", "python*", "site-packages")
-		add(venv,
+	for _, folder := range venv.Folders() {
+		packages := filepath.Join(folder, "lib", "python*", "site-packages")
+		add(folder,
 			filepath.Join(packages, "*", "pjrt_c_api_*_plugin.so"),
 			filepath.Join(packages, "xla_plugins", "*", "*pjrt*.so"),
 			filepath.Join(packages, "jax_plugins", "xla_*", "xla_*_plugin.so"))
@@ -74,37 +73,6 @@ func find(kind Kind) (Plugin, error) {
 		}
 	}
 	return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q found: run `make setup`, or name its file in %s", kind, EnvPlugin)
-}
-
-// venvs lists the Python environments that may hold plugins.
-func venvs() []string {
-	if v := os.Getenv(EnvVenv); v != "" {
-		return []string{v}
-	}
-	var starts, found []string
-	if exe, err := os.Executable(); err == nil {
-		if real, err := filepath.EvalSymlinks(exe); err == nil {
-			exe = real
-		}
-		starts = append(starts, filepath.Dir(exe))
-	}
-	if wd, err := os.Getwd(); err == nil {
-		starts = append(starts, wd)
-	}
-	for _, dir := range starts {
-		for {
-			if v := filepath.Join(dir, ".venv"); isDir(v) {
-				found = append(found, v)
-				break
-			}
-			parent := filepath.Dir(dir)
-			if parent == dir {
-				break
-			}
-			dir = parent
-		}
-	}
-	return found
 }
 
 func fileOrFolder(path string) []string {
