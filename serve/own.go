@@ -8,7 +8,13 @@ import (
 
 // The endpoints that are not OpenAI's. Each takes and gives JSON, and fails as the others do.
 
-// open answers {"model": NAME} with the Model of that name, which is opened if need be.
+// identity is a model and what computes it.
+type identity struct {
+	Model
+	Backend string `json:"backend,omitempty"`
+}
+
+// open answers {"model": NAME} with the identity of that model, which is opened if need be.
 func (s *Server) open(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Model string `json:"model"`
@@ -17,7 +23,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if e := s.config.Embedder; e != nil && e.Name == body.Model {
-		s.answer(w, http.StatusOK, e.describe())
+		s.answer(w, http.StatusOK, identity{e.describe(), s.config.Backend})
 		return nil
 	}
 	model, release, err := s.chatModel(r.Context(), body.Model)
@@ -25,7 +31,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	s.answer(w, http.StatusOK, describe(model))
+	s.answer(w, http.StatusOK, identity{describe(model), s.config.Backend})
 	return nil
 }
 
