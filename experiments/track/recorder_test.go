@@ -78,8 +78,12 @@ func (s *memorySession) Close() error { return nil }
 
 // start shows a run of n steps, which ends as given.
 func start(dir string, n int, o Outcome, sinks ...Sink) (warnings []string) {
+	return startWith(30*time.Second, dir, n, o, sinks...)
+}
+
+func startWith(grace time.Duration, dir string, n int, o Outcome, sinks ...Sink) (warnings []string) {
 	t := New(sinks, func(line string) { warnings = append(warnings, line) })
-	t.pause, t.grace = time.Millisecond, 200*time.Millisecond
+	t.pause, t.grace = time.Millisecond, grace
 	r := t.Start(Run{Dir: dir})
 	for i := range n {
 		r.Record(map[string]float64{"x": float64(i)})
@@ -199,8 +203,8 @@ func TestHangingTracker(t *testing.T) {
 	dir, m := t.TempDir(), newMemory()
 	m.hang = true
 	began := time.Now()
-	w := start(dir, 1000, finished, m)
-	if took := time.Since(began); took > 2*time.Second {
+	w := startWith(200*time.Millisecond, dir, 1000, finished, m)
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if len(w) != 1 || !strings.Contains(w[0], "in time") {
