@@ -124,4 +124,3 @@ func apply(f *gitdiff.File, dir string) error {
 	}
 	return os.WriteFile(path, corrected.Bytes(), 0o644)
 }
-
