@@ -8,17 +8,19 @@ export GOEXPERIMENT ?= $(shell GOEXPERIMENT=simd $(GO) version >/dev/null 2>&1 &
 
 VENV      := .venv
 BENCH     := $(VENV)/bench
+TRACK     := $(VENV)/track
+LINT      := $(VENV)/lint
 BMEM      := bin/bmem
 RUN       ?= --dataset locomo --split test --axis implementation --policy low,mid,high,random --questions 12
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +35,9 @@ $(VENV)/.stamp: requirements.txt requirements-jupyter.txt $(wildcard kernel/pape
 	  $(VENV)/bin/python $(PIP) --no-deps --no-build-isolation --no-index ./kernel/papermill; fi
 	@touch $@
 
+cuda: $(VENV)/.stamp ## the engine for NVIDIA GPUs beside the one for the CPU, some gigabytes; it is used where there is a GPU
+	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements-cuda.txt
+
 # Go knows best what has to be built anew.
 .PHONY: $(BMEM)
 $(BMEM):
@@ -46,13 +51,25 @@ models: $(VENV)/.stamp $(BMEM)
 run: setup ## answer real LoCoMo questions with local models, and show what each policy earned and cost
 	$(BMEM) eval $(RUN)
 
-test: setup check ## everything that must pass
+test: setup trackers check ## everything that must pass
 	$(GO) test ./...
 	$(MAKE) race
 
-check: ## form and vet
+check: lint-docker ## form, vet, and the images' files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+
+$(LINT)/.stamp: docker/requirements.txt
+	$(PYTHON) -m venv $(LINT)
+	$(LINT)/bin/python $(PIP) --require-hashes --no-deps -r docker/requirements.txt
+	@touch $@
+
+lint-docker: $(LINT)/.stamp ## the Dockerfile and the compose file, without a container engine
+	$(LINT)/bin/hadolint docker/Dockerfile
+	cd docker && $(GO) vet ./... && $(GO) test ./...
+
+test-docker: ## what a build of the image runs, anew in a folder of its own, then JupyterLab and a cell; ENGINE=cuda for the other image
+	cd docker && $(GO) test -tags steps -run Steps -count 1 -timeout 90m -v -engine $(or $(ENGINE),cpu) .
 
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
@@ -69,6 +86,13 @@ $(BENCH)/.stamp: $(VENV)/.stamp requirements-bench.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python $(PIP) -r requirements-bench.txt
 	@touch $@
+
+$(TRACK)/.stamp: $(VENV)/.stamp requirements-track.txt
+	$(PYTHON) -m venv $(TRACK)
+	$(TRACK)/bin/python $(PIP) -r requirements-track.txt
+	@touch $@
+
+trackers: $(TRACK)/.stamp ## W&B's client and an MLflow server, in .venv/track
 
 bench-embed: setup $(BENCH)/.stamp ## our embedding throughput over onnxruntime's
 	$(BENCH)/bin/python scripts/bench_embed.py
@@ -106,6 +130,13 @@ bench-serve: setup $(BENCH)/.stamp ## our server's throughput over llama.cpp's, 
 
 check-openai: setup $(BENCH)/.stamp ## the official Python client against our server
 	$(GO) test -count 1 -run PythonClient -v ./serve
+
+check-trackers: trackers ## a training shown in W&B (offline) and in an MLflow server, read back by their own means
+	$(GO) test -count 1 ./experiments/track/...
+	$(GO) test -count 1 -run 'Wandb|MLflow|Trackers' -v ./cmd/bmem
+
+kill-train: setup ## 20 kills by SIGKILL, at random moments of one live training: the same routers, no call paid twice
+	BUDGETMEM_TEST_KILLS=20 $(GO) test -count 1 -run KilledLive -v ./cmd/bmem
 
 soak-serve: setup ## 64 clients for five minutes: no error, no growing memory
 	$(PYTHON) scripts/soak_serve.py

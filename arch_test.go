@@ -21,9 +21,11 @@ var rooms = map[string][]string{
 	"bmem":                 {"bmem/chunk", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
 	"bmem/chunk":           {},
 	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/safetensors"},
+	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/setup", "bmem/setup/served"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
 	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/openai", "internal"},
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
+	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/shared", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "internal"},
@@ -37,7 +39,8 @@ var rooms = map[string][]string{
 	"kernel":               {"internal"},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
 	"router/portable":      {"internal/safetensors"},
-	"serve":                {"bmem/embed", "tiers/llm", "tiers/llm/local", "internal"},
+	"serve":                {"bmem/embed", "serve/shared", "tiers/llm", "tiers/llm/local", "internal"},
+	"serve/shared":         {"internal"},
 	"tiers":                {"bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
 	"tiers/llm":            {"internal"},
 	"tiers/llm/local":      {"tiers/llm", "internal"},
@@ -98,7 +101,7 @@ func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 
 // What programs and notebooks import brings no XLA along; only what runs models or trains routers does.
 func TestNoXLAWithoutAnEngine(t *testing.T) {
-	for _, path := range []string{"./bmem", "./bmem/setup", "./experiments", "./experiments/frontier", "./experiments/traces", "./kernel/..."} {
+	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments", "./experiments/frontier", "./experiments/traces", "./kernel/..."} {
 		for _, p := range list(t, "-deps", path) {
 			if strings.HasPrefix(p.ImportPath, "github.com/gomlx/go-xla") {
 				t.Errorf("%s depends on %s", path, p.ImportPath)

@@ -3,6 +3,7 @@ package bmem
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +44,15 @@ func ReadTurnsFile(path string) ([]chunk.Turn, error) {
 	}
 	defer f.Close()
 	return ReadTurns(f, path)
+}
+
+// ContentName names a conversation by what it says, so that an edited one is another memory. Vectors are shared.
+func ContentName(turns []chunk.Turn) string {
+	data, err := json.Marshal(turns)
+	if err != nil {
+		panic(err) // turns are nothing but strings
+	}
+	return fmt.Sprintf("conversation %.8x", sha256.Sum256(data))
 }
 
 // ReadTurns reads a conversation, one JSON object a line:

@@ -90,7 +90,7 @@ func (r *run) traceHeader() traces.Header {
 		delete(system, name)
 	}
 	return traces.Header{Format: traces.Format, Version: traces.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
-		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: commit()}
+		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: Commit()}
 }
 
 // traceOf turns a record into a trace.

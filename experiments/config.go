@@ -180,7 +180,7 @@ func (c Config) recordConfig() (map[string]JudgeInfo, error) {
 	}
 	file.Policies, file.Questions = c.Policies, c.Questions
 	file.Starts = append(file.Starts, start{
-		Time: time.Now().UTC().Format(time.RFC3339), Commit: commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Time: time.Now().UTC().Format(time.RFC3339), Commit: Commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Backend: c.System.Backend, InFlight: c.InFlight, Warnings: c.System.Warnings,
 	})
 	return file.Judges, writeJSON(filepath.Join(c.Dir, configName), file)
@@ -236,8 +236,8 @@ func fields(v any) map[string]any {
 	return out
 }
 
-// commit is the version of the program: the git commit it was built from, with a plus if files had been changed.
-func commit() string {
+// Commit is the version of the program: the git commit it was built from, with a plus if files had been changed.
+func Commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -42,7 +42,7 @@ func openJournal(path string) (*journal, map[key]Record, error) {
 }
 
 func readJournal(f *os.File, path string) (map[key]Record, error) {
-	if err := lock(f); err != nil {
+	if err := Lock(f); err != nil {
 		return nil, fmt.Errorf("%s is in use by another process; wait for it, or give this run another name: %w", path, err)
 	}
 	data, err := io.ReadAll(f)

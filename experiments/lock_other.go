@@ -4,5 +4,5 @@ package experiments
 
 import "os"
 
-// lock does nothing where the system has no advisory locks: two processes must not work on one run.
-func lock(*os.File) error { return nil }
+// Lock does nothing where the system has no advisory locks: two processes must not work on one run.
+func Lock(*os.File) error { return nil }

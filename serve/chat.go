@@ -3,9 +3,7 @@ package serve
 import (
 	"crypto/rand"
 	"encoding/json"
-	"maps"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -56,14 +54,15 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
 	if err := s.read(w, r, &body); err != nil {
 		return err
 	}
-	model, ok := s.chats[body.Model]
-	if !ok {
-		return unknownModel(body.Model, slices.Sorted(maps.Keys(s.chats)))
-	}
 	req, err := body.request()
 	if err != nil {
 		return err
 	}
+	model, release, err := s.chatModel(r.Context(), body.Model)
+	if err != nil {
+		return err
+	}
+	defer release()
 	c := completion{ID: "chatcmpl-" + rand.Text(), Object: "chat.completion", Created: time.Now().Unix(), Model: model.Model(), System: model.ID()}
 	if body.Stream {
 		return s.stream(w, r, model, req, c, body.StreamOptions.IncludeUsage)

@@ -20,6 +20,7 @@ import (
 type Health struct {
 	Status  string  `json:"status"` // "ok"
 	Seconds float64 `json:"uptime_seconds"`
+	Backend string  `json:"backend,omitempty"` // what computes, such as "xla:cpu"
 	Models  []Model `json:"models,omitempty"`
 	Queue   Queue   `json:"queue"`
 	Memory  Memory  `json:"memory"`
@@ -30,6 +31,8 @@ type Model struct {
 	Name string `json:"name"`
 	Kind string `json:"kind"` // "chat" or "embedding"
 	ID   string `json:"id"`   // names the weights
+	// Dim is the width of an embedder's vectors.
+	Dim int `json:"dim,omitempty"`
 	// Of a local language model: how many tokens prompt and reply may have together, what was computed, and the programs
 	// compiled for it.
 	Context  int          `json:"context,omitempty"`
@@ -53,24 +56,38 @@ type Memory struct {
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	h := Health{
-		Status: "ok", Seconds: time.Since(s.started).Seconds(), Memory: memory(),
+		Status: "ok", Backend: s.config.Backend, Seconds: time.Since(s.started).Seconds(), Memory: memory(),
 		Queue: Queue{Depth: s.depth.Load(), Limit: s.config.MaxQueue, Served: s.served.Load(), Refused: s.refused.Load()},
 	}
-	for _, c := range s.config.Chats {
-		m := Model{Name: c.Model(), Kind: "chat", ID: c.ID()}
-		if l, ok := c.(interface {
-			Context() int
-			Stats() local.Stats
-		}); ok {
+	chats := s.config.Chats
+	if s.shelf != nil {
+		chats = append(slices.Clone(chats), s.shelf.models()...)
+	}
+	for _, c := range chats {
+		m := describe(c)
+		if l, ok := c.(interface{ Stats() local.Stats }); ok {
 			stats := l.Stats()
-			m.Context, m.Computed = l.Context(), &stats
+			m.Computed = &stats
 		}
 		h.Models = append(h.Models, m)
 	}
 	if e := s.config.Embedder; e != nil {
-		h.Models = append(h.Models, Model{Name: e.Name, Kind: "embedding", ID: e.ID()})
+		h.Models = append(h.Models, e.describe())
 	}
 	s.answer(w, http.StatusOK, h)
+}
+
+// describe says what a language model is.
+func describe(c ChatModel) Model {
+	m := Model{Name: c.Model(), Kind: "chat", ID: c.ID()}
+	if l, ok := c.(interface{ Context() int }); ok {
+		m.Context = l.Context()
+	}
+	return m
+}
+
+func (e *Embedder) describe() Model {
+	return Model{Name: e.Name, Kind: "embedding", ID: e.ID(), Dim: e.Dim()}
 }
 
 // Look asks the server on addr (host:port) for its health; token may be "".
@@ -135,9 +152,22 @@ func (s *Server) listed(name string) listed {
 	return listed{name, "model", s.started.Unix(), "budgetmem"}
 }
 
-func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) {
-	data := make([]listed, 0, len(s.names))
-	for _, name := range s.names {
+// available are the names of all that may be asked for.
+func (s *Server) available(ctx context.Context) []string {
+	names := s.names
+	if s.shelf != nil {
+		for _, name := range s.shelf.source.Names(ctx) {
+			if !slices.Contains(names, name) {
+				names = append(slices.Clip(names), name)
+			}
+		}
+	}
+	return names
+}
+
+func (s *Server) listModels(w http.ResponseWriter, r *http.Request) {
+	data := []listed{}
+	for _, name := range s.available(r.Context()) {
 		data = append(data, s.listed(name))
 	}
 	s.answer(w, http.StatusOK, map[string]any{"object": "list", "data": data})
@@ -145,8 +175,8 @@ func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) oneModel(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	if !slices.Contains(s.names, name) {
-		s.fail(w, unknownModel(name, s.names))
+	if names := s.available(r.Context()); !slices.Contains(names, name) {
+		s.fail(w, unknownModel(name, names))
 		return
 	}
 	s.answer(w, http.StatusOK, s.listed(name))

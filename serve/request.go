@@ -98,14 +98,11 @@ func (r *chatRequest) request() (llm.Request, error) {
 	if err := r.check(); err != nil {
 		return llm.Request{}, err
 	}
-	out := llm.Request{Temperature: r.Temperature, JSON: r.ResponseFormat.Type == "json_object"}
-	for i, m := range r.Messages {
-		role, ok := roles[m.Role]
-		if !ok {
-			return out, badRequest("messages", "message %d has the role %q; there are system, developer, user and assistant", i, m.Role)
-		}
-		out.Messages = append(out.Messages, llm.Message{Role: role, Content: string(m.Content)})
+	messages, err := chat(r.Messages)
+	if err != nil {
+		return llm.Request{}, err
 	}
+	out := llm.Request{Messages: messages, Temperature: r.Temperature, JSON: r.ResponseFormat.Type == "json_object"}
 	for _, s := range r.Stop {
 		if s == "" {
 			return out, badRequest("stop", "a stop string is empty")
@@ -126,10 +123,24 @@ func (r *chatRequest) request() (llm.Request, error) {
 	return out, nil
 }
 
+// chat is what is said in a request.
+func chat(messages []chatMessage) ([]llm.Message, error) {
+	if len(messages) == 0 {
+		return nil, badRequest("messages", "messages must have at least one message")
+	}
+	out := make([]llm.Message, len(messages))
+	for i, m := range messages {
+		role, ok := roles[m.Role]
+		if !ok {
+			return nil, badRequest("messages", "message %d has the role %q; there are system, developer, user and assistant", i, m.Role)
+		}
+		out[i] = llm.Message{Role: role, Content: string(m.Content)}
+	}
+	return out, nil
+}
+
 func (r *chatRequest) check() error {
 	switch {
-	case len(r.Messages) == 0:
-		return badRequest("messages", "messages must have at least one message")
 	case r.MaxTokens != nil && *r.MaxTokens < 1:
 		return badRequest("max_tokens", "max_tokens %d: must be at least 1", *r.MaxTokens)
 	case r.MaxCompletionTokens != nil && *r.MaxCompletionTokens < 1:

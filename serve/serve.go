@@ -1,6 +1,9 @@
 // Package serve puts local models behind an OpenAI-compatible HTTP endpoint: chats, streamed or whole, with JSON mode,
 // embeddings, the list of models, and a look at the server's health. One process then holds weights, compiled programs and
 // prefix caches for all that ask, and batches over all its clients.
+//
+// Three endpoints of our own tell programs of this project what the models know beyond that API: /v1/open which weights a
+// name stands for, /v1/score likelihoods, and /v1/tokens the length of a prompt.
 package serve
 
 import (
@@ -9,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -17,11 +21,12 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/serve/shared"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // EnvToken names the environment variable with the bearer token that clients must send.
-const EnvToken = "BUDGETMEM_SERVE_TOKEN"
+const EnvToken = shared.EnvToken
 
 // DefaultAddr is where bmem serve listens and bmem doctor looks for it.
 const DefaultAddr = "127.0.0.1:8177"
@@ -51,6 +56,12 @@ type Config struct {
 	Chats []ChatModel
 	// Embedder may be nil: then there are no embeddings.
 	Embedder *Embedder
+	// Source has models that are opened when they are first asked for; nil for none. They may take MaxMemory bytes together: where
+	// another would not fit, the one that was idle longest is closed.
+	Source    Source
+	MaxMemory int64
+	// Backend is what computes, for those who ask for the server's health.
+	Backend string
 	// Token is the bearer token that all requests must carry; "" lets everybody in, which Listen allows on loopback only.
 	Token string
 	// MaxQueue is how many requests may be in work or waiting at one time; one more is refused with 429.
@@ -67,7 +78,8 @@ type Config struct {
 type Server struct {
 	config  Config
 	chats   map[string]ChatModel
-	names   []string // of all models, the order of Config
+	names   []string // of all models that are always open, in the order of Config
+	shelf   *shelf   // nil without a Source
 	batcher *batcher // nil without embeddings
 	started time.Time
 	depth   atomic.Int64 // requests in work or waiting
@@ -75,7 +87,7 @@ type Server struct {
 	refused atomic.Int64 // requests over the queue's limit
 }
 
-// New checks config. The models stay the caller's, to be closed after the server has stopped.
+// New checks config. Its models stay the caller's, to be closed after the server has stopped.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config, chats: map[string]ChatModel{}, started: time.Now()}
 	c := &s.config
@@ -108,14 +120,24 @@ func New(config Config) (*Server, error) {
 	if sorted := slices.Sorted(slices.Values(s.names)); len(slices.Compact(sorted)) < len(s.names) {
 		return nil, fmt.Errorf("serve: a model is named twice: %s", strings.Join(s.names, ", "))
 	}
-	if len(s.names) == 0 {
+	if c.Source != nil {
+		s.shelf = &shelf{source: c.Source, limit: c.MaxMemory, open: map[string]*shelved{}, changed: make(chan struct{})}
+	} else if len(s.names) == 0 {
 		return nil, errors.New("serve: no model to serve")
 	}
 	return s, nil
 }
 
-// Models returns the names of what is served.
+// Models returns the names of what is served and always open.
 func (s *Server) Models() []string { return slices.Clone(s.names) }
+
+// Close closes the models that were opened from Config.Source. Serve must have returned.
+func (s *Server) Close() error {
+	if s.shelf == nil {
+		return nil
+	}
+	return s.shelf.close()
+}
 
 // Listen listens on addr (host:port; port 0 takes a free one) for a server with the given token. Without one it refuses
 // every address that other machines could reach.
@@ -168,10 +190,13 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", s.limited(s.chat))
 	mux.HandleFunc("POST /v1/embeddings", s.limited(s.embeddings))
+	mux.HandleFunc("POST /v1/open", s.limited(s.open))
+	mux.HandleFunc("POST /v1/score", s.limited(s.score))
+	mux.HandleFunc("POST /v1/tokens", s.limited(s.tokens))
 	mux.HandleFunc("GET /v1/models", s.listModels)
 	mux.HandleFunc("GET /v1/models/{name}", s.oneModel)
 	mux.HandleFunc("GET /health", s.health)
-	for _, path := range []string{"/v1/chat/completions", "/v1/embeddings", "/v1/models", "/health"} {
+	for _, path := range []string{"/v1/chat/completions", "/v1/embeddings", "/v1/open", "/v1/score", "/v1/tokens", "/v1/models", "/health"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, &apiError{Status: http.StatusMethodNotAllowed, Message: r.Method + " is not how " + r.URL.Path + " is asked"})
 		})
@@ -182,8 +207,19 @@ func (s *Server) Handler() http.Handler {
 	return s.watched(s.guarded(mux))
 }
 
+// chatModel returns the language model of a name, to be released when the request is done with it.
+func (s *Server) chatModel(ctx context.Context, name string) (m ChatModel, release func(), err error) {
+	if m, ok := s.chats[name]; ok {
+		return m, func() {}, nil
+	}
+	if s.shelf != nil {
+		return s.shelf.take(ctx, name)
+	}
+	return nil, nil, unknownModel(name, slices.Sorted(maps.Keys(s.chats)))
+}
+
 // unknownModel refuses a name that is none of the names a request may give.
 func unknownModel(name string, names []string) error {
 	return &apiError{Status: http.StatusNotFound, Param: "model", Code: "model_not_found",
-		Message: fmt.Sprintf("no model %q serves this; there is %s", name, cmp.Or(strings.Join(names, ", "), "none"))}
+		Message: fmt.Sprintf("no model %q serves this; there is %s (bmem serve takes --model NAME and --on-demand)", name, cmp.Or(strings.Join(names, ", "), "none"))}
 }

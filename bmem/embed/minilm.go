@@ -94,7 +94,7 @@ func (m *MiniLM) ID() string { return m.id }
 func (m *MiniLM) Dim() int { return m.config.Hidden }
 
 // Count is the number of tokens of text, special tokens left out and nothing cut.
-func (m *MiniLM) Count(text string) int { return len(m.tokens.encode(text)) }
+func (m *MiniLM) Count(text string) int { return m.tokens.Count(text) }
 
 // Encode returns the token ids of text, [CLS] first and [SEP] last, nothing cut.
 func (m *MiniLM) Encode(text string) []int {

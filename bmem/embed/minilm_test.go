@@ -222,3 +222,19 @@ func BenchmarkChunks(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*len(chunks))/b.Elapsed().Seconds(), "texts/s")
 }
+
+func TestTokenizerAlone(t *testing.T) {
+	dir := modelstest.Path(t, "all-minilm-l6-v2")
+	tokens, err := OpenTokenizer(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range readReference(t) {
+		if n := tokens.Count(c.Text); n != c.Tokens {
+			t.Errorf("case %d, %.60q: %d tokens, want %d", i, c.Text, n, c.Tokens)
+		}
+	}
+	if _, err := OpenTokenizer(t.TempDir()); err == nil || !strings.Contains(err.Error(), "load tokenizer from") {
+		t.Errorf("an empty folder: %v", err)
+	}
+}

@@ -25,6 +25,16 @@ type wordTokens struct {
 	words map[string][]int
 }
 
+// OpenTokenizer opens the tokenizer of the model in dir (tokenizer.json, tokenizer_config.json) without its weights, to
+// measure chunks where another process embeds them.
+func OpenTokenizer(dir string) (Tokenizer, error) {
+	t, err := openTokens(dir)
+	if err != nil {
+		return nil, fmt.Errorf("load tokenizer from %s: %w", dir, err)
+	}
+	return t, nil
+}
+
 func openTokens(dir string) (*wordTokens, error) {
 	config, err := api.ParseConfigFile(filepath.Join(dir, "tokenizer_config.json"))
 	if err != nil {
@@ -46,6 +56,9 @@ func openTokens(dir string) (*wordTokens, error) {
 	}
 	return t, nil
 }
+
+// Count is the number of tokens of text, special tokens left out and nothing cut.
+func (t *wordTokens) Count(text string) int { return len(t.encode(text)) }
 
 // encode returns the token ids of text, special tokens left out.
 func (t *wordTokens) encode(text string) []int {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -46,10 +44,7 @@ Only text is required. What is embedded and extracted is kept, so the next quest
 				return err
 			}
 			defer closing(sys, &err)
-			memory, err := contentName(turns)
-			if err != nil {
-				return err
-			}
+			memory := bmem.ContentName(turns)
 			if err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
 				return err
 			}
@@ -90,15 +85,6 @@ func closing(c io.Closer, err *error) {
 	if e := c.Close(); e != nil && *err == nil {
 		*err = e
 	}
-}
-
-// contentName names a conversation by what it says, so that an edited file is another memory. Vectors are shared.
-func contentName(turns []chunk.Turn) (string, error) {
-	data, err := json.Marshal(turns)
-	if err != nil {
-		return "", fmt.Errorf("name the conversation: %w", err)
-	}
-	return fmt.Sprintf("conversation %.8x", sha256.Sum256(data)), nil
 }
 
 // printAnswer prints the answer, the turns it rests on, and on request the trace.

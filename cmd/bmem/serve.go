@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -17,16 +18,15 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/closers"
+	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve"
+	"github.com/budgetmem/budgetmem/serve/shared"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
 func newServeCmd() *cobra.Command {
-	config := serve.Config{MaxQueue: serve.DefaultMaxQueue, MaxBody: serve.DefaultMaxBody, Grace: serve.DefaultGrace}
-	var addr, spec string
-	var names []string
-	var asJSON, verbose bool
+	f := serveFlags{config: serve.Config{MaxQueue: serve.DefaultMaxQueue, MaxBody: serve.DefaultMaxBody, Grace: serve.DefaultGrace}}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Put local models behind an OpenAI-compatible endpoint",
@@ -34,54 +34,119 @@ func newServeCmd() *cobra.Command {
 /v1/embeddings, /v1/models and /health. One process keeps weights, compiled programs and prefix caches warm for all clients,
 and batches over them.
 
+With --on-demand every language model that 'bmem models list' shows as here is opened when it is first asked for. Where
+--max-memory would be passed, the one that was idle longest is closed.
+
 Without a token the server listens on loopback only. With one in $` + serve.EnvToken + ` clients send it as their API key,
 and other addresses may be served too; put a proxy with TLS before those.
 
 SIGTERM or an interrupt lets it finish what is in flight and end.`,
 		Example: `  bmem serve
+  bmem serve --on-demand
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
   bmem ask --memory talk.jsonl --endpoint http://` + serve.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			config.Log = newLog(cmd.ErrOrStderr(), asJSON, verbose)
-			config.Token = os.Getenv(serve.EnvToken)
-			ln, err := serve.Listen(addr, config.Token) // before anything slow
-			if err != nil {
-				return err
-			}
-			defer ln.Close()
-			local, err := openLocal(cmd.Context(), spec, names, config.Log)
-			if err != nil {
-				return err
-			}
-			defer closing(local, &err)
-			config.Chats, config.Embedder = local.chats, local.embedder
-			server, err := serve.New(config)
-			if err != nil {
-				return err
-			}
-			url := "http://" + ln.Addr().String() + "/v1"
-			if asJSON {
-				err = writeJSON(cmd.OutOrStdout(), map[string]any{"url": url, "models": server.Models()})
-			} else {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s at %s\n", strings.Join(server.Models(), ", "), url)
-			}
-			if err != nil {
-				return err
-			}
-			return server.Serve(cmd.Context(), ln)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&addr, "addr", serve.DefaultAddr, "`host:port` to listen on; port 0 takes a free one")
-	flags.StringArrayVar(&names, "model", nil, "language `model`: a name that 'bmem models list' shows, or a GGUF file; may be repeated (default the best that is here)")
-	flags.StringVar(&spec, "backend", "", "what computes: "+backend.Specs+" (default $"+backend.Env+", else auto)")
-	flags.IntVar(&config.MaxQueue, "max-queue", config.MaxQueue, "requests in work or waiting at one time; more are refused with 429")
-	flags.Int64Var(&config.MaxBody, "max-body", config.MaxBody, "bytes that a request may have; larger ones are refused with 413")
-	flags.DurationVar(&config.Grace, "grace", config.Grace, "how long requests in flight may take to finish at the end")
-	flags.BoolVar(&asJSON, "json", false, "write the address and the log as JSON")
-	flags.BoolVar(&verbose, "verbose", false, "log every request")
+	flags.StringVar(&f.addr, "addr", serve.DefaultAddr, "`host:port` to listen on; port 0 takes a free one")
+	flags.StringArrayVar(&f.names, "model", nil, "language `model`: a name that 'bmem models list' shows, or a GGUF file; may be repeated (default the best that is here, or with --on-demand none)")
+	flags.StringVar(&f.backend, "backend", "", "what computes: "+backend.Specs+" (default $"+backend.Env+", else auto)")
+	flags.BoolVar(&f.onDemand, "on-demand", false, "open other models that are here when they are asked for")
+	flags.StringVar(&f.maxMemory, "max-memory", "", "memory that models opened on demand may take together, such as `8GB` (default half of what is free)")
+	flags.BoolVar(&f.shared, "shared", false, "be the one server that this user's notebooks share, as long as there are any")
+	_ = flags.MarkHidden("shared") // what the notebook kernel starts
+	flags.IntVar(&f.config.MaxQueue, "max-queue", f.config.MaxQueue, "requests in work or waiting at one time; more are refused with 429")
+	flags.Int64Var(&f.config.MaxBody, "max-body", f.config.MaxBody, "bytes that a request may have; larger ones are refused with 413")
+	flags.DurationVar(&f.config.Grace, "grace", f.config.Grace, "how long requests in flight may take to finish at the end")
+	flags.BoolVar(&f.asJSON, "json", false, "write the address and the log as JSON")
+	flags.BoolVar(&f.verbose, "verbose", false, "log every request")
 	return cmd
+}
+
+// serveFlags are the flags of `bmem serve`.
+type serveFlags struct {
+	config          serve.Config
+	addr, backend   string
+	names           []string
+	onDemand        bool
+	maxMemory       string
+	shared          bool
+	asJSON, verbose bool
+}
+
+func (f *serveFlags) run(cmd *cobra.Command) (err error) {
+	ctx := cmd.Context()
+	f.config.Log = newLog(cmd.ErrOrStderr(), f.asJSON, f.verbose)
+	f.config.Token = os.Getenv(serve.EnvToken)
+	published := func(string) error { return nil }
+	if f.shared {
+		f.addr, f.onDemand = "127.0.0.1:0", true
+		place, err := shared.Default()
+		if err != nil {
+			return err
+		}
+		claim, ok, err := place.Claim(ctx)
+		if err != nil || !ok {
+			return err // another is there
+		}
+		defer closing(claim, &err)
+		ctx, published = claim.WhileUsed(ctx, shared.Linger), claim.Publish
+	}
+	if f.config.MaxMemory, err = f.memory(); err != nil {
+		return err
+	}
+	ln, err := serve.Listen(f.addr, f.config.Token) // before anything slow
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	opened, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closing(opened, &err)
+	server, err := serve.New(f.config)
+	if err != nil {
+		return err
+	}
+	defer closing(server, &err)
+	url := "http://" + ln.Addr().String() + "/v1"
+	if f.asJSON {
+		err = writeJSON(cmd.OutOrStdout(), map[string]any{"url": url, "models": server.Models()})
+	} else {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s at %s\n", f.what(server.Models()), url)
+	}
+	if err == nil {
+		err = published(url)
+	}
+	if err != nil {
+		return err
+	}
+	return server.Serve(ctx, ln)
+}
+
+// what says what is served.
+func (f *serveFlags) what(names []string) string {
+	if f.onDemand {
+		names = append(names, "and what is here on demand")
+	}
+	return strings.Join(names, ", ")
+}
+
+// memory is how much the models opened on demand may take, in bytes.
+func (f *serveFlags) memory() (int64, error) {
+	switch {
+	case f.maxMemory != "":
+		n, err := humanize.ParseBytes(f.maxMemory)
+		if err != nil || n == 0 || n > math.MaxInt64 {
+			return 0, fmt.Errorf("--max-memory %q: want a number of bytes such as 8GB", f.maxMemory)
+		}
+		return int64(n), nil
+	case f.onDemand:
+		return int64(doctor.MemoryFree() / 2), nil // 0, no limit, where the system does not tell
+	}
+	return 0, nil
 }
 
 func newLog(w io.Writer, asJSON, verbose bool) *slog.Logger {
@@ -95,16 +160,10 @@ func newLog(w io.Writer, asJSON, verbose bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// localModels are the models to serve, with what they run on.
-type localModels struct {
-	chats    []serve.ChatModel
-	embedder *serve.Embedder // nil if it is not on this machine
-	closers.Stack
-}
-
-// openLocal opens the named language models, or the default one, and the embedder.
-func openLocal(ctx context.Context, spec string, names []string, log *slog.Logger) (_ *localModels, err error) {
-	l := &localModels{}
+// open opens the named language models, or the default one, and the embedder. Closing what it returns closes them, and what
+// they run on.
+func (f *serveFlags) open(ctx context.Context) (_ *closers.Stack, err error) {
+	l := &closers.Stack{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -114,44 +173,48 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		names = []string{""} // the default one
+	if len(f.names) == 0 && !f.onDemand {
+		f.names = []string{""} // the default one
 	}
 	var files []models.Located
-	for _, name := range names { // all of them, before anything slow
-		f, err := catalogue.Locate(ctx, name)
+	for _, name := range f.names { // all of them, before anything slow
+		file, err := catalogue.Locate(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		if f.Why != "" {
-			log.Info("model " + f.Why)
+		if file.Why != "" {
+			f.config.Log.Info("model " + file.Why)
 		}
-		files = append(files, f)
+		files = append(files, file)
 	}
 	embedderDir, missing := catalogue.Path(ctx, setup.Embedder)
 	if missing != nil && !errors.Is(missing, models.ErrMissing) {
 		return nil, missing
 	}
-	be, err := backend.Open(spec, log)
+	be, err := backend.Open(f.backend, f.config.Log)
 	if err != nil {
 		return nil, err
 	}
 	l.Add(func() error { be.Finalize(); return nil })
-	for _, f := range files {
-		m, err := local.Open(f.Path, be, local.Options{Name: f.Name})
+	f.config.Backend = string(be.Kind)
+	here := &catalogueSource{catalogue, be, f.config.Log}
+	if f.onDemand {
+		f.config.Source = here
+	}
+	for _, file := range files {
+		m, err := here.open(file)
 		if err != nil {
 			return nil, err
 		}
 		l.Add(m.Close)
-		l.chats = append(l.chats, m)
-		log.Info("opened", "model", f.Name, "context", m.Context(), "backend", be.Kind)
+		f.config.Chats = append(f.config.Chats, m)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 	}
 	defer debug.FreeOSMemory() // loading leaves much behind
 	if missing != nil {
-		log.Warn("no embeddings are served", "why", missing)
+		f.config.Log.Warn("no embeddings are served", "why", missing)
 		return l, nil
 	}
 	m, err := embed.OpenMiniLM(embedderDir, be)
@@ -159,8 +222,67 @@ func openLocal(ctx context.Context, spec string, names []string, log *slog.Logge
 		return nil, err
 	}
 	l.Add(m.Close)
-	l.embedder = &serve.Embedder{Name: setup.Embedder, Embedder: m, Tokenizer: m}
+	f.config.Embedder = &serve.Embedder{Name: setup.Embedder, Embedder: m, Tokenizer: m}
 	return l, nil
+}
+
+// catalogueSource opens the language models of the catalogue that are on this machine.
+type catalogueSource struct {
+	catalogue *models.Catalogue
+	backend   *backend.Backend
+	log       *slog.Logger
+}
+
+// Names implements serve.Source.
+func (c *catalogueSource) Names(ctx context.Context) []string {
+	var names []string
+	for _, m := range c.catalogue.Models {
+		if m.Name != setup.Embedder && c.catalogue.Present(ctx, m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// Size implements serve.Source.
+func (c *catalogueSource) Size(ctx context.Context, name string) (int64, error) {
+	path, err := c.path(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	return local.MemoryNeeded(path)
+}
+
+// Open implements serve.Source.
+func (c *catalogueSource) Open(ctx context.Context, name string) (serve.ClosableModel, error) {
+	path, err := c.path(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer debug.FreeOSMemory() // loading leaves much behind
+	m, err := c.open(models.Located{Name: name, Path: path})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// path is where a model of the catalogue lies. Other files are opened only for who starts the server.
+func (c *catalogueSource) path(ctx context.Context, name string) (string, error) {
+	if m, err := c.catalogue.Find(name); err != nil {
+		return "", err
+	} else if m.Name == setup.Embedder {
+		return "", fmt.Errorf("%s is no language model", name)
+	}
+	return c.catalogue.Path(ctx, name)
+}
+
+func (c *catalogueSource) open(file models.Located) (*local.Model, error) {
+	m, err := local.Open(file.Path, c.backend, local.Options{Name: file.Name})
+	if err == nil {
+		c.log.Info("opened", "model", file.Name, "context", m.Context(), "backend", c.backend.Kind)
+	}
+	return m, err
 }
 
 // printServer shows what the server on this machine has computed.

@@ -125,6 +125,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 // trainFlags are the flags of `bmem train`.
 type trainFlags struct {
 	replayFlags
+	track          trackFlags
 	method, config string
 	set            []string
 	seeds          int
@@ -146,15 +147,22 @@ Trace files come from 'bmem traces collect'. What PPO wants to know and a file d
 the best router on validation and the last one are evaluated on the test traces, or on the test split with --live.
 
 Everything is kept in the folder of the run, and a training that was stopped, by whatever, goes on when the same command
-is given again, and ends as if it had not been stopped.`,
+is given again, and ends as if it had not been stopped.
+
+Experiment trackers: --wandb offline writes W&B runs into the folders of the seeds, for 'wandb sync' later, and needs no
+account; --wandb online takes its key from WANDB_API_KEY. --mlflow sends to a server, with MLFLOW_TRACKING_TOKEN, or
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, where these are set. Each seed is a run, grouped by the training. A
+tracker that fails neither stops nor changes the training; what it lacks is delivered by the next start of the same command.`,
 		Example: `  bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --seeds 5
   bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --method ppo --set epochs=14 --name try
-  bmem train --live --dataset locomo --questions 120 --validation-questions 60 --test-questions 60 --method ppo --seeds 1`,
+  bmem train --live --dataset locomo --questions 120 --validation-questions 60 --test-questions 60 --method ppo --seeds 1
+  bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --wandb offline --mlflow http://127.0.0.1:5000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.bindReplay(cmd, splits...)
 	flags := cmd.Flags()
+	f.track.bind(flags)
 	flags.StringVar(&f.method, "method", train.Offline, "how to train: "+strings.Join(train.Methods(), ", "))
 	flags.StringVar(&f.config, "config", "", "JSON `file` with settings over the method's own")
 	flags.StringArrayVar(&f.set, "set", nil, "a setting, as `key=value`, over the file's; may be repeated")
@@ -199,6 +207,10 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.name)
 	}
 	o.Dir = filepath.Join(f.runs, f.name)
+	if o.Trackers, err = f.track.sinks(cmd.Context()); err != nil {
+		return err
+	}
+	o.Warn = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
 	sys, replays, err := f.open(cmd)
 	if err != nil {
 		return err

@@ -3,8 +3,6 @@ package train
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/portable"
@@ -52,6 +51,8 @@ type seeding struct {
 	dir     string
 	epochs  []Epoch
 	metrics []json.RawMessage
+	shown   *track.Recorder
+	steps   int // of metrics that were shown
 }
 
 // saveEvery is how often PPO's state is saved within an epoch; at an epoch's end it always is.
@@ -60,9 +61,17 @@ const saveEvery = 5 * time.Second
 // seed trains one seed, as far as it is not trained yet, and evaluates it.
 func (t *training) seed(ctx context.Context, seed int64) (*Seed, error) {
 	s := &seeding{training: t, seed: seed, dir: filepath.Join(t.Dir, fmt.Sprintf("seed-%d", seed))}
-	if err := os.MkdirAll(filepath.Join(s.dir, "checkpoints"), 0o755); err != nil {
+	checkpoints := s.path("checkpoints")
+	if err := errors.Join(os.MkdirAll(checkpoints, 0o755), atomicfile.RemoveTemporary(s.dir), atomicfile.RemoveTemporary(checkpoints)); err != nil {
 		return nil, err
 	}
+	s.start()
+	out, err := s.run(ctx)
+	s.end(ctx, out, err)
+	return out, err
+}
+
+func (s *seeding) run(ctx context.Context) (*Seed, error) {
 	var err error
 	if s.metrics, err = readLines(s.path("metrics.jsonl")); err != nil {
 		return nil, err
@@ -78,8 +87,8 @@ func (t *training) seed(ctx context.Context, seed int64) (*Seed, error) {
 		}
 		s.epochs = append(s.epochs, e)
 	}
-	if len(s.epochs) < t.Config.Epochs {
-		if t.Method == Offline {
+	if len(s.epochs) < s.Config.Epochs {
+		if s.Method == Offline {
 			err = s.offline(ctx)
 		} else {
 			err = s.ppo(ctx)
@@ -126,7 +135,7 @@ func (s *seeding) offline(ctx context.Context) error {
 }
 
 // ppo plays and learns. The order of what is written makes a kill harmless: a state that says that an epoch is done is
-// written after the epoch's router, and all lines of metrics before the state that is behind them.
+// written after the epoch's router, and all lines of metrics and traces before the state that is behind them.
 func (s *seeding) ppo(ctx context.Context) error {
 	cfg := s.Config.Config
 	cfg.Seed = s.seed
@@ -164,7 +173,7 @@ func (s *seeding) ppo(ctx context.Context) error {
 		}
 	}
 	save := func() error {
-		if err := s.writeMetrics(); err != nil {
+		if err := errors.Join(s.writeMetrics(), s.saveTraces()); err != nil {
 			return err
 		}
 		return t.Save(state)
@@ -193,9 +202,6 @@ func (s *seeding) ppo(ctx context.Context) error {
 			}
 			saved = time.Now()
 			if err := s.epoch(ctx, epochs, r); err != nil {
-				return err
-			}
-			if err := s.saveTraces(); err != nil {
 				return err
 			}
 		case time.Since(saved) > saveEvery:
@@ -237,7 +243,7 @@ func (s *seeding) epoch(ctx context.Context, epoch int, r *portable.Router) erro
 	}
 	e := Epoch{epoch, value, points}
 	s.epochs = append(s.epochs, e)
-	if err := s.writeBest(); err != nil {
+	if err := errors.Join(s.writeBest(), s.saveTraces()); err != nil {
 		return err
 	}
 	var lines []json.RawMessage
@@ -252,7 +258,7 @@ func (s *seeding) epoch(ctx context.Context, epoch int, r *portable.Router) erro
 		return err
 	}
 	s.report(Progress{Validation: &e})
-	return nil
+	return s.show()
 }
 
 func (s *seeding) report(p Progress) {
@@ -311,7 +317,7 @@ func (s *seeding) evaluate(ctx context.Context, split string, r *portable.Router
 
 // finish evaluates best and last on test.
 func (s *seeding) finish(ctx context.Context) (*Seed, error) {
-	if err := s.writeBest(); err != nil {
+	if err := errors.Join(s.writeBest(), s.show()); err != nil {
 		return nil, err
 	}
 	out := &Seed{Seed: s.seed, Epochs: s.epochs, BestEpoch: s.best().Epoch, Hashes: map[string]string{}, Routers: map[string]string{}, Metrics: s.metrics}
@@ -363,43 +369,7 @@ func (s *seeding) addMetrics(v any) error {
 		return fmt.Errorf("record a step: %w", err)
 	}
 	s.metrics = append(s.metrics, line)
-	return nil
+	return s.show()
 }
 
 func (s *seeding) writeMetrics() error { return writeLines(s.path("metrics.jsonl"), s.metrics) }
-
-func writeLines(path string, lines []json.RawMessage) error {
-	var b bytes.Buffer
-	for _, l := range lines {
-		b.Write(l)
-		b.WriteByte('\n')
-	}
-	return atomicfile.WriteFile(path, b.Bytes(), 0o644)
-}
-
-// readLines reads a file of JSON lines; none if there is no file.
-func readLines(path string) ([]json.RawMessage, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var out []json.RawMessage
-	for n, line := range bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) {
-		if len(line) == 0 {
-			continue
-		}
-		if !json.Valid(line) {
-			return nil, fmt.Errorf("%s:%d: not JSON", path, n+1)
-		}
-		out = append(out, line)
-	}
-	return out, nil
-}
-
-func hashOf(s string) string {
-	h := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(h[:])
-}

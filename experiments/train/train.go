@@ -5,6 +5,7 @@
 //	seed-N/epochs.jsonl         one line an epoch: what its router earns and costs on validation, by λ
 //	seed-N/checkpoints/epoch-*.safetensors, best.safetensors, last.safetensors
 //	                            routers, as --policy router:FILE takes them
+//	seed-N/trackers.json        the run's name in experiment trackers, and which of them have it in whole; seed-N/wandb its offline runs
 //	seed-N/state.safetensors    what PPO goes on from (offline learning, which takes a minute, starts again)
 //	traces.*.jsonl.gz           traces with what was asked live
 //	summary.json, report.html   best and last routers of all seeds on test, learning curves
@@ -25,7 +26,9 @@ import (
 
 	"github.com/gomlx/compute"
 
+	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -75,6 +78,9 @@ type Options struct {
 	InFlight int
 	// Progress, if not nil, is told of every step and epoch.
 	Progress func(Progress)
+	// Trackers show every seed as a run of its own. One that fails changes nothing here: Warn is told of it, from any goroutine.
+	Trackers []track.Sink
+	Warn     func(string)
 }
 
 // Progress is how far a training is.
@@ -115,15 +121,21 @@ func sourceOf(r *traces.Replay) source {
 // training is one under way.
 type training struct {
 	Options
-	reward *router.Reward
+	folder   *os.File // Dir, open as long as it is this process's
+	settings settings
+	reward   *router.Reward
+	trackers *track.Trackers
 }
 
 // Run trains, or goes on with a training, and evaluates the best and the last routers on test.
 func Run(ctx context.Context, o Options) (*Summary, error) {
 	t := &training{Options: o}
+	defer func() { _ = t.folder.Close() }() // there may be none yet
 	if err := t.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("set up training %s: %w", o.Dir, err)
 	}
+	t.trackers = track.New(t.Trackers, t.Warn)
+	defer t.trackers.Close()
 	s := &Summary{Method: t.Method, Dir: t.Dir, Lambdas: t.Lambdas, Space: t.Train.Header().Space, Metric: t.Train.Header().Metric, NoTest: t.NoTest}
 	for n := range t.Seeds {
 		seed := t.Config.Seed + int64(n)
@@ -145,6 +157,8 @@ func (t *training) prepare(ctx context.Context) error {
 		return err
 	case t.Test == nil && t.NoTest == "":
 		return errors.New("there is neither Test nor NoTest")
+	case len(t.Trackers) > 0 && t.Warn == nil:
+		return errors.New("Trackers need Warn")
 	}
 	if err := t.apart(); err != nil {
 		return err
@@ -153,13 +167,27 @@ func (t *training) prepare(ctx context.Context) error {
 	if t.Lambdas == nil {
 		t.Lambdas = spread(t.Config.LambdaMin, t.Config.LambdaMax)
 	}
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+	if err := t.lock(); err != nil {
 		return err
 	}
-	if err := t.record(); err != nil {
+	if err := errors.Join(t.record(), atomicfile.RemoveTemporary(t.Dir)); err != nil {
 		return err
 	}
 	return t.measure(ctx)
+}
+
+// lock makes the training's folder and takes it for this process.
+func (t *training) lock() (err error) {
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return err
+	}
+	if t.folder, err = os.Open(t.Dir); err != nil {
+		return err
+	}
+	if err := experiments.Lock(t.folder); err != nil {
+		return fmt.Errorf("it is in use by another process; wait for it, or give this training another name: %w", err)
+	}
+	return nil
 }
 
 // apart checks that no question is used twice, and that all are asked of systems with the same tiers.
@@ -201,6 +229,7 @@ func (t *training) record() error {
 	now := settings{Method: t.Method, Config: t.Config, Lambdas: t.Lambdas, Backend: t.Backend.Name(), Train: sourceOf(t.Train), Validation: sourceOf(t.Validation)}
 	now.Config.InFlight = 0 // changes no result
 	now.Train.Commit, now.Validation.Commit = "", ""
+	t.settings = now
 	data, err := json.MarshalIndent(now, "", "  ")
 	if err != nil {
 		return err
@@ -245,7 +274,7 @@ func (t *training) measure(ctx context.Context) error {
 	return nil
 }
 
-// saveTraces keeps what was asked live.
+// saveTraces keeps what was asked live, now or before a kill.
 func (t *training) saveTraces() error {
 	var errs []error
 	for name, r := range map[string]*traces.Replay{"train": t.Train, "validation": t.Validation, "test": t.Test} {
@@ -253,8 +282,27 @@ func (t *training) saveTraces() error {
 			continue
 		}
 		if f, grown := r.Grown(); grown {
-			errs = append(errs, f.WriteFile(filepath.Join(t.Dir, "traces."+name+".jsonl.gz")))
+			errs = append(errs, addTraces(filepath.Join(t.Dir, "traces."+name+".jsonl.gz"), f))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// addTraces adds a file's traces to those at path.
+func addTraces(path string, f *traces.File) error {
+	kept, err := traces.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.WriteFile(path)
+	}
+	if err != nil {
+		return err
+	}
+	all, err := traces.Merge(kept, f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if len(all.Traces) == len(kept.Traces) {
+		return nil
+	}
+	return all.WriteFile(path)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // WriteFile replaces the file at path by data. Once it returns nil the new content survives a power cut.
@@ -32,7 +33,7 @@ func Write(path string, perm fs.FileMode, fill func(io.Writer) error) error {
 func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	// The same folder means the same file system, without which a rename is not atomic.
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+infix+"*")
 	if err != nil {
 		return err
 	}
@@ -58,6 +59,30 @@ func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error
 		return err
 	}
 	return syncDir(dir)
+}
+
+// infix stands in a temporary file's name between that of the file and a number.
+const infix = ".tmp-"
+
+// RemoveTemporary removes the temporary files that kills in the midst of writing have left in a folder, which nobody may write
+// to at the time. A folder that is not there is fine.
+func RemoveTemporary(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for temporary files: %w", err)
+	}
+	for _, e := range entries {
+		name, number, ok := strings.Cut(e.Name(), infix)
+		if ok && len(name) > 1 && name[0] == '.' && number != "" && strings.Trim(number, "0123456789") == "" && e.Type().IsRegular() {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return fmt.Errorf("remove a temporary file: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // syncDir makes a rename in dir durable.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +94,29 @@ func TestReadersSeeWholeFiles(t *testing.T) {
 			return
 		default:
 		}
+	}
+}
+
+func TestRemoveTemporary(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", ".a.tmp-123", ".b.c.tmp-9", "x.tmp-1", ".a.tmp-", ".a.tmp-1x", ".tmp-1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveTemporary(dir); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{".a.tmp-", ".a.tmp-1x", ".tmp-1", "a", "x.tmp-1"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("%v, %v are left, want %v", left, err, want)
+	}
+	if err := RemoveTemporary(filepath.Join(dir, "none")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -91,7 +91,7 @@ const (
 // Check looks at this machine. spec chooses the backend as in backend.Open. What is missing becomes a Problem; an error
 // means that the looking itself failed.
 func Check(ctx context.Context, spec string, log *slog.Logger) (Report, error) {
-	r := Report{Program: program(), Plugins: backend.Plugins(), MemoryFree: memoryFree()}
+	r := Report{Program: program(), Plugins: backend.Plugins(), MemoryFree: MemoryFree()}
 	if !r.Program.CGO {
 		r.advise("this program was built without cgo, so it cannot use XLA", "install gcc and build it with CGO_ENABLED=1")
 	}

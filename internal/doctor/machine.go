@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// memoryFree is how many bytes programs can still have, by Linux's own estimate; 0 on other systems.
-func memoryFree() uint64 {
+// MemoryFree is how many bytes programs can still have, by Linux's own estimate; 0 on other systems.
+func MemoryFree() uint64 {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0

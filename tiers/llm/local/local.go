@@ -39,6 +39,21 @@ type Options struct {
 	PrefixCacheBytes int64
 }
 
+const defaultPrefixCache = 384 << 20
+
+// MemoryNeeded is about how many bytes of memory the model in a GGUF file takes once it is open, with the default Options.
+func MemoryNeeded(path string) (int64, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("size of language model %s: %w", path, err)
+	}
+	bytes := int64(defaultPrefixCache)
+	for _, t := range f.TensorInfos {
+		bytes += 4 * int64(t.NumElements()) // float32
+	}
+	return bytes, nil
+}
+
 // Model is a language model in memory. It implements llm.Client, llm.Streamer and llm.Scorer, and is safe for concurrent use.
 type Model struct {
 	name, id string
@@ -105,7 +120,7 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 		}
 	}
 	if opts.PrefixCacheBytes <= 0 {
-		opts.PrefixCacheBytes = 384 << 20
+		opts.PrefixCacheBytes = defaultPrefixCache
 	}
 	w, err := loadWeights(be, f, &m.cfg)
 	if err != nil {

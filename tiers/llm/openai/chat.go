@@ -60,7 +60,7 @@ func (c *Client) chatRequest(req llm.Request, r route) goopenai.ChatCompletionRe
 	if req.JSON {
 		out.ResponseFormat = &goopenai.ChatCompletionResponseFormat{Type: goopenai.ChatCompletionResponseFormatTypeJSONObject}
 	}
-	if req.Seed != 0 {
+	if req.Seed != 0 || c.config.Exact && req.Temperature > 0 {
 		seed := int(req.Seed)
 		out.Seed = &seed
 	}
@@ -73,7 +73,7 @@ func (c *Client) check(x *exchange, reply goopenai.ChatCompletionResponse) error
 		return &llm.Error{Kind: llm.ErrUnavailable, Status: x.status, Message: "an answer with no choices: " + c.snippet(x.body)}
 	}
 	choice := reply.Choices[0]
-	if strings.TrimSpace(choice.Message.Content) != "" {
+	if strings.TrimSpace(choice.Message.Content) != "" || c.config.Exact {
 		return nil
 	}
 	e := &llm.Error{Kind: llm.ErrEmpty, Status: x.status}

@@ -43,6 +43,9 @@ type Config struct {
 	MaxCompletionTokens bool `json:"max_completion_tokens,omitempty" yaml:"max_completion_tokens,omitempty"`
 	// NoTemperature leaves the temperature to the endpoint, for models that refuse to be told.
 	NoTemperature bool `json:"no_temperature,omitempty" yaml:"no_temperature,omitempty"`
+	// Exact takes what the model says at its word, for endpoints that are this project's own server: an empty reply is a reply, and
+	// sampling is seeded by 0 too.
+	Exact bool `json:"exact,omitempty" yaml:"exact,omitempty"`
 	// EmbedBatch is the most texts sent in one embedding call; 0 means 128.
 	EmbedBatch int `json:"embed_batch,omitempty" yaml:"embed_batch,omitempty"`
 	// Retry is the retry loop of Embeddings. Chats are retried by llm.Stack.
@@ -51,8 +54,9 @@ type Config struct {
 
 // route is one endpoint with one key.
 type route struct {
-	api    *goopenai.Client
-	modern bool // wants max_completion_tokens
+	api       *goopenai.Client
+	base, key string
+	modern    bool // wants max_completion_tokens
 }
 
 // Client is a llm.Client. It makes one attempt a call; llm.Stack adds retries and all else. Safe for concurrent use.
@@ -60,6 +64,7 @@ type Client struct {
 	config Config
 	id     string
 	routes []route
+	doer   *transport
 	turns  *rotation
 	secret redactor
 }
@@ -79,8 +84,8 @@ func New(c Config) (*Client, error) {
 	if c.EmbedBatch <= 0 {
 		c.EmbedBatch = 128
 	}
-	client := &Client{config: c}
 	doer := &transport{http: &http.Client{Transport: newTransport()}}
+	client := &Client{config: c, doer: doer}
 	for i, e := range c.Endpoints {
 		base, err := url.Parse(e.BaseURL)
 		if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.User != nil {
@@ -98,7 +103,7 @@ func New(c Config) (*Client, error) {
 			gc.BaseURL = strings.TrimRight(e.BaseURL, "/")
 			gc.HTTPClient = doer
 			client.secret.add(key)
-			client.routes = append(client.routes, route{goopenai.NewClientWithConfig(gc),
+			client.routes = append(client.routes, route{goopenai.NewClientWithConfig(gc), gc.BaseURL, key,
 				c.MaxCompletionTokens || base.Hostname() == "api.openai.com"})
 		}
 	}

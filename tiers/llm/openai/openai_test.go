@@ -54,6 +54,7 @@ func TestChatOnTheWire(t *testing.T) {
 		"defaults":       {nil, nil, []string{`"temperature":0,`, `"max_tokens":512`, `"model":"test-model"`, `{"role":"system","content":"be kind"}`}, []string{"seed", "stop"}},
 		"sampling":       {func(r *llm.Request) { r.Temperature, r.Seed, r.Stop = 0.5, 7, []string{"\n"} }, nil, []string{`"temperature":0.5`, `"seed":7`, `"stop":["\n"]`}, nil},
 		"newer name":     {nil, func(c *Config) { c.MaxCompletionTokens = true }, []string{`"max_completion_tokens":512`}, []string{`"max_tokens"`}},
+		"exact":          {func(r *llm.Request) { r.Temperature = 0.5 }, func(c *Config) { c.Exact = true }, []string{`"seed":0`}, nil},
 		"no temperature": {nil, func(c *Config) { c.NoTemperature = true }, nil, []string{`"temperature"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
