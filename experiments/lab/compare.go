@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/published"
 	"github.com/budgetmem/budgetmem/experiments/traces"
@@ -163,4 +164,69 @@ func (t *Traces) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error
 		groups = append(groups, fmt.Sprintf("%s (%d)", name, count[name]))
 	}
 	return chart.Bars(fmt.Sprintf("%s test by category (number of questions)", t.Test.Dataset), t.Test.Metric, groups, series), nil
+}
+
+// Curve is what a router earns and costs on the test questions by rising λ, over the λs of a comparison that it was trained for:
+// a family of a chart, the first seed's. change, if not nil, makes another policy of the router's; that is how a part of it is
+// replaced.
+func (t *Traces) Curve(ctx context.Context, name string, family frontier.Family, change func(router.Policy) router.Policy) (chart.Family, error) {
+	out := chart.Family{Name: name}
+	r := family.Seeds[0]
+	for _, lambda := range frontier.DefaultLambdas() {
+		if l := r.Info().Lambda; lambda < l.Min || lambda > l.Max {
+			continue
+		}
+		learned, err := router.NewLearned(r, t.Test.Space, lambda)
+		if err != nil {
+			return out, fmt.Errorf("family %q: %w", family.Name, err)
+		}
+		var p router.Policy = learned
+		if change != nil {
+			p = change(p)
+		}
+		point, err := t.point(ctx, p)
+		if err != nil {
+			return out, err
+		}
+		point.Name = fmt.Sprintf("λ %g", lambda)
+		out.Points = append(out.Points, point)
+	}
+	return out, nil
+}
+
+// Uniform is what each tier that all modules have earns and costs on the test questions where all modules work at it.
+func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
+	var out []chart.Family
+	for _, tier := range t.Test.Space.Uniform() {
+		p, err := router.Parse(tier, t.Test.Space, seed)
+		if err != nil {
+			return nil, err
+		}
+		point, err := t.point(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, chart.Family{Name: "uniform " + tier, Points: []chart.Point{point}})
+	}
+	return out, nil
+}
+
+// point plays a policy on the test questions.
+func (t *Traces) point(ctx context.Context, p router.Policy) (chart.Point, error) {
+	replay, err := t.Replay()
+	if err != nil {
+		return chart.Point{}, err
+	}
+	played, err := frontier.Play(ctx, replay, p, 1)
+	if err != nil {
+		return chart.Point{}, err
+	}
+	var scores []float64
+	for i, o := range played.Outcomes {
+		if played.Choices[i] != nil {
+			scores = append(scores, o.Score)
+		}
+	}
+	score := experiments.Bootstrap(scores, seed)
+	return chart.Point{Name: p.Name(), Dollars: played.Mean().Dollars, Score: score.Mean, Low: score.Low, High: score.High}, nil
 }
