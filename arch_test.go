@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"internal/safetensors": {},
 	"internal/tools":       nil, // programs of their own, which nothing imports
 	"kernel":               {"internal"},
+	"kernel/kernelspec":    {"kernel", "serve/shared", "internal"},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
 	"router/portable":      {"internal/safetensors"},
 	"serve":                {"bmem/embed", "serve/shared", "tiers/llm", "tiers/llm/local", "internal"},

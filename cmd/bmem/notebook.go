@@ -4,26 +4,61 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/budgetmem/budgetmem/kernel/headless"
+	"github.com/budgetmem/budgetmem/kernel/kernelspec"
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
 func newNotebookCmd() *cobra.Command {
+	var port int
+	var noBrowser bool
 	cmd := &cobra.Command{
-		Use:   "notebook",
-		Short: "Run notebooks without a browser, and turn them into scripts and back",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "notebook [FILE]",
+		Short: "Open JupyterLab on the notebook kernel; run notebooks without a browser, turn them into scripts and back",
+		Long: `Open JupyterLab in the working folder, or on a notebook in it, with the kernel "` + kernelspec.DisplayName + `". It listens on this
+machine only, and asks for the token that it prints.`,
+		Example: `  bmem notebook
+  bmem notebook notebooks/01_quickstart.ipynb
+  bmem notebook --no-browser --port 8890`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return openLab(port, noBrowser, args) },
 	}
+	cmd.Flags().IntVar(&port, "port", 8888, "port to listen on; the next free one if it is taken")
+	cmd.Flags().BoolVar(&noBrowser, "no-browser", false, "only print the address")
 	cmd.AddCommand(newNotebookRunCmd(), newNotebookConvertCmd())
 	return cmd
+}
+
+// openLab becomes JupyterLab.
+func openLab(port int, noBrowser bool, files []string) error {
+	lab, err := kernelspec.JupyterLab()
+	if err != nil {
+		return err
+	}
+	data, _, err := kernelspec.Find()
+	if err != nil {
+		return err
+	}
+	args := []string{lab, "--ip=127.0.0.1", "--port=" + strconv.Itoa(port), "--MultiKernelManager.default_kernel_name=" + kernelspec.Name}
+	if noBrowser {
+		args = append(args, "--no-browser")
+	}
+	// Jupyter may be another one than the one that the kernel was installed for.
+	path := strings.Trim(os.Getenv("JUPYTER_PATH")+string(os.PathListSeparator)+data, string(os.PathListSeparator))
+	if err := os.Setenv("JUPYTER_PATH", path); err != nil {
+		return err
+	}
+	return fmt.Errorf("start %s: %w", lab, syscall.Exec(lab, append(args, files...), os.Environ()))
 }
 
 func newNotebookRunCmd() *cobra.Command {

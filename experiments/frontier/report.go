@@ -104,8 +104,8 @@ func Mix(m router.Module, shares []float64) string {
 	return strings.Join(parts, " ")
 }
 
-// Charts draws the frontier, and for each trained family the tiers of each module as λ grows.
-func (r *Result) Charts() []chart.Chart {
+// Families are the compared policies as a chart's points.
+func (r *Result) Families() []chart.Family {
 	var families []chart.Family
 	for _, e := range r.Entries {
 		f := chart.Family{Name: e.Name, Reference: e.Unreachable}
@@ -118,7 +118,12 @@ func (r *Result) Charts() []chart.Chart {
 		}
 		families = append(families, f)
 	}
-	out := []chart.Chart{chart.Frontier("score against dollars per question, points by rising λ", r.Metric, families)}
+	return families
+}
+
+// Charts draws the frontier, and for each trained family the tiers of each module as λ grows.
+func (r *Result) Charts() []chart.Chart {
+	out := []chart.Chart{chart.Frontier("score against dollars per question, points by rising λ", r.Metric, r.Families())}
 	for _, e := range r.Entries {
 		if !e.Trained {
 			continue

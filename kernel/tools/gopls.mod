@@ -1,5 +1,5 @@
 // The language server of the notebook kernel, for completion and documentation. It is built with its own golang.org/x/tools,
-// so its requirements are not in go.mod: go build -modfile=kernel/gopls.mod golang.org/x/tools/gopls
+// so its requirements are not in go.mod: go build -modfile=kernel/tools/gopls.mod golang.org/x/tools/gopls
 module github.com/budgetmem/budgetmem
 
 go 1.26.8

@@ -1,0 +1,232 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/published"
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// seed is the one that `bmem traces collect` takes by default: the random policy's combinations are then among the traces.
+const seed = 42
+
+// Replay replays the test traces.
+func (t *Traces) Replay() (*traces.Replay, error) { return traces.NewReplay(t.Test, nil) }
+
+// Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions.
+// What has to be chosen is chosen on validation.
+func (t *Traces) Compare(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
+	return t.compare(ctx, nil, routers)
+}
+
+// CompareUnaligned is Compare with returns that are measured without reward-scale alignment.
+func (t *Traces) CompareUnaligned(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
+	reward := router.NewReward(false)
+	reward.Observe(t.Validation.Outcomes()...)
+	return t.compare(ctx, reward, routers)
+}
+
+func (t *Traces) compare(ctx context.Context, reward *router.Reward, routers []frontier.Family) (*frontier.Result, error) {
+	validation, err := traces.NewReplay(t.Validation, nil)
+	if err != nil {
+		return nil, err
+	}
+	test, err := t.Replay()
+	if err != nil {
+		return nil, err
+	}
+	return frontier.Compare(ctx, frontier.Options{Validation: validation, Test: test, Routers: routers, Reward: reward, Seed: seed})
+}
+
+// Beside draws a comparison's frontier and, as theirs, what the paper prints for a data set with a model: F1 against dollars
+// per question, on other models and, in part, on other questions than ours.
+func Beside(r *frontier.Result, dataset, model string) (chart.Chart, error) {
+	theirs, err := published.Families(dataset, model)
+	if err != nil {
+		return chart.Chart{}, err
+	}
+	title := fmt.Sprintf("%s, ours with %v; hollow: the paper's, with %s", r.Dataset, r.System["model"], model)
+	return chart.Frontier(title, r.Metric+" (theirs: F1)", append(r.Families(), theirs...)), nil
+}
+
+// Shares draws how often a family of routers takes each tier: a bar a module and λ, of the given λs.
+func Shares(r *frontier.Result, family string, lambdas ...float64) (chart.Chart, error) {
+	at := slices.IndexFunc(r.Entries, func(e frontier.Entry) bool { return e.Name == family })
+	if at < 0 {
+		return chart.Chart{}, fmt.Errorf("the comparison has no family %q", family)
+	}
+	var groups []string
+	values := map[string][]*float64{}
+	var tiers []string // in the order of the first module that has them
+	for _, module := range r.Modules {
+		for _, tier := range module.Tiers {
+			if !slices.Contains(tiers, tier) {
+				tiers = append(tiers, tier)
+			}
+		}
+	}
+	for m, module := range r.Modules {
+		for _, p := range r.Entries[at].Points {
+			if p.Lambda == nil || !slices.Contains(lambdas, *p.Lambda) {
+				continue
+			}
+			groups = append(groups, fmt.Sprintf("%s λ %g", module.Name, *p.Lambda))
+			for _, tier := range tiers {
+				var v *float64
+				if t := slices.Index(module.Tiers, tier); t >= 0 {
+					v = &p.Shares[m][t]
+				}
+				values[tier] = append(values[tier], v)
+			}
+		}
+	}
+	if groups == nil {
+		return chart.Chart{}, fmt.Errorf("the comparison has none of the λs %v; it has %v", lambdas, r.Lambdas)
+	}
+	var series []chart.Series
+	for _, tier := range tiers {
+		series = append(series, chart.Series{Name: tier, Values: values[tier]})
+	}
+	return chart.Stacked(family+": tiers by module and λ", "share of the questions", groups, series), nil
+}
+
+// Row is one policy's part in a chart of bars.
+type Row struct {
+	Name   string
+	Policy router.Policy
+}
+
+// Rows are the uniform policies of the traces' tiers, and the router of the first seed of a family at each λ.
+func (t *Traces) Rows(family frontier.Family, lambdas ...float64) ([]Row, error) {
+	var rows []Row
+	for _, tier := range t.Test.Space.Uniform() {
+		p, err := router.Parse(tier, t.Test.Space, 0)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, Row{"uniform " + tier, p})
+	}
+	for _, lambda := range lambdas {
+		p, err := router.NewLearned(family.Seeds[0], t.Test.Space, lambda)
+		if err != nil {
+			return nil, fmt.Errorf("family %q: %w", family.Name, err)
+		}
+		rows = append(rows, Row{fmt.Sprintf("%s λ %g", family.Name, lambda), p})
+	}
+	return rows, nil
+}
+
+// ByCategory draws the mean test score of policies in each category of questions.
+func (t *Traces) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error) {
+	replay, err := t.Replay()
+	if err != nil {
+		return chart.Chart{}, err
+	}
+	category, count := map[string]string{}, map[string]int{}
+	for _, tr := range t.Test.Traces {
+		category[tr.ID] = tr.Category
+	}
+	for _, c := range category {
+		count[c]++
+	}
+	names := slices.Sorted(maps.Keys(count))
+	var series []chart.Series
+	for _, row := range rows {
+		played, err := frontier.Play(ctx, replay, row.Policy, 1)
+		if err != nil {
+			return chart.Chart{}, err
+		}
+		sum, n := map[string]float64{}, map[string]float64{}
+		for i, id := range replay.IDs() {
+			if played.Choices[i] != nil {
+				sum[category[id]] += played.Outcomes[i].Score
+				n[category[id]]++
+			}
+		}
+		s := chart.Series{Name: row.Name, Values: make([]*float64, len(names))}
+		for i, name := range names {
+			if n[name] > 0 {
+				mean := sum[name] / n[name]
+				s.Values[i] = &mean
+			}
+		}
+		series = append(series, s)
+	}
+	var groups []string
+	for _, name := range names {
+		groups = append(groups, fmt.Sprintf("%s (%d)", name, count[name]))
+	}
+	return chart.Bars(fmt.Sprintf("%s test by category (number of questions)", t.Test.Dataset), t.Test.Metric, groups, series), nil
+}
+
+// Curve is what a router earns and costs on the test questions by rising λ, over the λs of a comparison that it was trained for:
+// a family of a chart, the first seed's. change, if not nil, makes another policy of the router's; that is how a part of it is
+// replaced.
+func (t *Traces) Curve(ctx context.Context, name string, family frontier.Family, change func(router.Policy) router.Policy) (chart.Family, error) {
+	out := chart.Family{Name: name}
+	r := family.Seeds[0]
+	for _, lambda := range frontier.DefaultLambdas() {
+		if l := r.Info().Lambda; lambda < l.Min || lambda > l.Max {
+			continue
+		}
+		learned, err := router.NewLearned(r, t.Test.Space, lambda)
+		if err != nil {
+			return out, fmt.Errorf("family %q: %w", family.Name, err)
+		}
+		var p router.Policy = learned
+		if change != nil {
+			p = change(p)
+		}
+		point, err := t.point(ctx, p)
+		if err != nil {
+			return out, err
+		}
+		point.Name = fmt.Sprintf("λ %g", lambda)
+		out.Points = append(out.Points, point)
+	}
+	return out, nil
+}
+
+// Uniform is what each tier that all modules have earns and costs on the test questions where all modules work at it.
+func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
+	var out []chart.Family
+	for _, tier := range t.Test.Space.Uniform() {
+		p, err := router.Parse(tier, t.Test.Space, seed)
+		if err != nil {
+			return nil, err
+		}
+		point, err := t.point(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, chart.Family{Name: "uniform " + tier, Points: []chart.Point{point}})
+	}
+	return out, nil
+}
+
+// point plays a policy on the test questions.
+func (t *Traces) point(ctx context.Context, p router.Policy) (chart.Point, error) {
+	replay, err := t.Replay()
+	if err != nil {
+		return chart.Point{}, err
+	}
+	played, err := frontier.Play(ctx, replay, p, 1)
+	if err != nil {
+		return chart.Point{}, err
+	}
+	var scores []float64
+	for i, o := range played.Outcomes {
+		if played.Choices[i] != nil {
+			scores = append(scores, o.Score)
+		}
+	}
+	score := experiments.Bootstrap(scores, seed)
+	return chart.Point{Name: p.Name(), Dollars: played.Mean().Dollars, Score: score.Mean, Low: score.Low, High: score.High}, nil
+}

@@ -1,0 +1,224 @@
+// Package lab is the bench that the notebooks work at: a benchmark's questions, the traces collected of them, routers trained on
+// these, and the comparisons that become charts. A cell then holds what differs from notebook to notebook.
+//
+//	t, err := lab.Open("traces/locomo-implementation")
+//	training, err := t.TrainRouters(ctx, lab.Training{Name: "locomo", Seeds: 3})
+//	routers, err := lab.Routers("ours", training)
+//	result, err := t.Compare(ctx, routers)
+//	c, err := lab.Beside(result, "locomo", "Llama-3.3-70B-Instruct")
+//
+// Every cell is a program of its own, so nothing is kept in memory: traces and trainings lie in folders, and what was trained
+// before is read. Training needs a tensor engine, which a cell does not link; the program bmem does it.
+package lab
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/tiers"
+)
+
+// Path finds a file or folder of the project: as it is named from the working folder, or else from the root of the module, so
+// that notebooks work wherever they lie.
+func Path(name string) string {
+	if _, err := os.Stat(name); err == nil || filepath.IsAbs(name) {
+		return name
+	}
+	_, source, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(source), "..", "..", name)
+}
+
+// Traces are what was collected of a benchmark on one tier set: a file of traces for each of the splits.
+type Traces struct {
+	// Folder holds the files, each named after its split; "" if the traces are in no files.
+	Folder                  string
+	Train, Validation, Test *traces.File
+}
+
+// Open reads the files train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz of a folder, which is looked for by Path. If there
+// is one missing, the error wraps fs.ErrNotExist.
+func Open(folder string) (*Traces, error) {
+	t := &Traces{Folder: Path(folder)}
+	for split, file := range t.files() {
+		f, err := traces.ReadFile(t.path(split))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there are no traces %s; collect them with `bmem traces collect --split %s --out %[1]s`, see traces/README.md: %[3]w", t.path(split), split, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f.Split != split {
+			return nil, fmt.Errorf("%s holds traces of the %s split", t.path(split), f.Split)
+		}
+		if err := f.Usable(); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.path(split), err)
+		}
+		*file = f
+	}
+	return t, nil
+}
+
+func (t *Traces) path(split string) string { return filepath.Join(t.Folder, split+".jsonl.gz") }
+
+// splits in the order in which they are used.
+var splits = []string{string(datasets.Train), string(datasets.Validation), experiments.Test}
+
+func (t *Traces) files() map[string]**traces.File {
+	return map[string]**traces.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
+}
+
+// Save writes the three files into a folder, which becomes the traces' own.
+func (t *Traces) Save(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("save traces: %w", err)
+	}
+	t.Folder = folder
+	for split, file := range t.files() {
+		if err := (*file).WriteFile(t.path(split)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Table tells for each split how much is traced, by which model, and what that earned and cost on average.
+func (t *Traces) Table() chart.Table {
+	rows := [][]string{{"split", "questions", "traces", "combinations a question", "mean score", "$/question", "model"}}
+	for _, split := range splits {
+		f := *t.files()[split]
+		s := f.Stats()
+		rows = append(rows, []string{split, strconv.Itoa(s.Questions), strconv.Itoa(s.Traces), fmt.Sprintf("%d to %d", s.Fewest, s.Most),
+			fmt.Sprintf("%.3f", s.Score), strconv.FormatFloat(s.Dollars, 'g', 3, 64), fmt.Sprint(f.System["model"])})
+	}
+	return chart.Table{Title: fmt.Sprintf("traces of %s, tier set %v, scored by %s", t.Test.Dataset, t.Test.System["axis"], t.Test.Metric), Rows: rows}
+}
+
+// Where returns the traces that keep approves of.
+func (t *Traces) Where(keep func(traces.Trace) bool) *Traces {
+	out := &Traces{}
+	for split, file := range out.files() {
+		f := *t.files()[split]
+		*file = &traces.File{Header: f.Header}
+		for _, tr := range f.Traces {
+			if keep(tr) {
+				(*file).Traces = append((*file).Traces, tr)
+			}
+		}
+	}
+	return out
+}
+
+// Only returns the traces of those combinations that need no other tiers than the named ones, of a system that has no others.
+// It fails if nothing is left of a split.
+func (t *Traces) Only(names ...string) (*Traces, error) {
+	space := slices.Clone(t.Train.Space)
+	at := make([]map[int]int, len(space)) // new places of old tiers
+	for m, module := range space {
+		at[m] = map[int]int{}
+		space[m].Tiers = nil
+		for i, tier := range module.Tiers {
+			if slices.Contains(names, tier) {
+				at[m][i] = len(space[m].Tiers)
+				space[m].Tiers = append(space[m].Tiers, tier)
+			}
+		}
+	}
+	out := t.Where(func(tr traces.Trace) bool {
+		for m, choice := range tr.Choices {
+			if _, ok := at[m][choice]; !ok {
+				return false
+			}
+		}
+		return true
+	})
+	for split, file := range out.files() {
+		f := *file
+		f.Space = space
+		for i := range f.Traces {
+			f.Traces[i].Choices = slices.Clone(f.Traces[i].Choices)
+			for m := range space {
+				f.Traces[i].Choices[m] = at[m][f.Traces[i].Choices[m]]
+			}
+		}
+		if err := f.Usable(); err != nil {
+			return nil, fmt.Errorf("traces of %s %s with the tiers %v alone: %w", f.Dataset, split, names, err)
+		}
+	}
+	return out, nil
+}
+
+// Questions counts the questions of a data set by category and split, and says what of it is not here.
+func Questions(ctx context.Context, dataset string) (chart.Table, error) {
+	info, err := datasets.Describe(dataset, datasets.Options{})
+	if err != nil {
+		return chart.Table{}, err
+	}
+	data, err := datasets.Open(dataset, datasets.Options{})
+	if err != nil {
+		return chart.Table{}, err
+	}
+	counts := map[string][]int{} // by category
+	all := make([]int, len(splits))
+	head := append([]string{"category"}, splits...)
+	for i, split := range splits {
+		questions, err := data.Questions(ctx, datasets.Split(split))
+		if split == experiments.Test {
+			questions, err = data.Test(ctx)
+		}
+		if errors.Is(err, datasets.ErrMissingData) {
+			head[i+1] += " (not shipped)"
+			continue
+		}
+		if err != nil {
+			return chart.Table{}, err
+		}
+		for _, q := range questions {
+			if counts[q.Category] == nil {
+				counts[q.Category] = make([]int, len(splits))
+			}
+			counts[q.Category][i]++
+			all[i]++
+		}
+	}
+	rows := [][]string{head}
+	row := func(name string, n []int) {
+		r := []string{name}
+		for _, v := range n {
+			r = append(r, strconv.Itoa(v))
+		}
+		rows = append(rows, r)
+	}
+	for _, c := range slices.Sorted(maps.Keys(counts)) {
+		row(c, counts[c])
+	}
+	row("all", all)
+	return chart.Table{Title: fmt.Sprintf("%s: %s (%s)", info.Name, info.Summary, info.Licence), Rows: rows}, nil
+}
+
+// Tiers tells what each tier of a tier set does, by module, cheapest first. The set is named as tiers.LoadSpec takes it.
+func Tiers(set string) (chart.Table, error) {
+	spec, err := tiers.LoadSpec(set)
+	if err != nil {
+		return chart.Table{}, err
+	}
+	rows := [][]string{{"module", "tier", "method", "prompt", "model"}}
+	for _, m := range tiers.Modules() {
+		for _, t := range spec.Modules[m.String()] {
+			rows = append(rows, []string{m.String(), t.Tier, t.Method, cmp.Or(t.Prompt, "-"), cmp.Or(t.Model, "-")})
+		}
+	}
+	return chart.Table{Title: spec.Name + ": " + spec.About, Rows: rows}, nil
+}

@@ -1,0 +1,58 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Bmem runs the program bmem, that of the project or else the one on the PATH, and returns what it writes. told, if not nil, is
+// told of every line of its progress. An interrupt of this program, as of a notebook's cell, interrupts it and waits for its end.
+func Bmem(ctx context.Context, told func(line string), args ...string) ([]byte, error) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	path := Path("bin/bmem")
+	if _, err := os.Stat(path); err != nil {
+		if path, err = exec.LookPath("bmem"); err != nil {
+			return nil, errors.New("there is no program bmem: run `make setup`, or put it on the PATH")
+		}
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	dieTogether(cmd)
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	stderr, said := io.Pipe()
+	cmd.Stderr = said
+	last := make(chan string)
+	go func() {
+		lines := bufio.NewScanner(stderr)
+		line := ""
+		for lines.Scan() {
+			if line = lines.Text(); told != nil {
+				told(line)
+			}
+		}
+		_, _ = io.Copy(io.Discard, stderr) // what is too long for a line
+		last <- line
+	}()
+	err := cmd.Run()
+	said.Close()
+	line := <-last
+	if err != nil {
+		name := strings.Join(args[:min(len(args), 2)], " ")
+		return nil, fmt.Errorf("bmem %s: %s: %w", name, strings.TrimPrefix(line, "bmem: "), cmp.Or(context.Cause(ctx), err))
+	}
+	return stdout.Bytes(), nil
+}

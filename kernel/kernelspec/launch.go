@@ -1,0 +1,102 @@
+package kernelspec
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/budgetmem/budgetmem/serve/shared"
+)
+
+// Launch runs the kernel with the connection file that Jupyter gives it, until it ends, and sees to it that the server for its
+// cells is there all the while. What the kernel has to say goes to log; if it fails, the end of it is in the error.
+//
+// A termination signal is passed on. An interrupt is not: Jupyter interrupts cells by a message.
+func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) error {
+	env, err := s.Environ(ctx, os.Environ())
+	if err != nil {
+		return fmt.Errorf("launch the kernel: %w", err)
+	}
+	serving := s.keepServer(ctx, log)
+	defer serving()
+
+	// On Linux the kernel is told when the thread that started it ends, so this one must not before the process does.
+	runtime.LockOSThread()
+	end := &tail{}
+	cmd := exec.Command(filepath.Join(s.Tools, "gonb"), "-kernel", connectionFile, "-go_work", s.Source, "-raw_error")
+	cmd.Env = env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, io.MultiWriter(end, log)
+	dieWithParent(cmd)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("launch the kernel: %w (`bmem kernel doctor` says more)", err)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	asked := false
+	for {
+		select {
+		case <-signals:
+			asked = true
+			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		case err := <-ended:
+			if err != nil && !asked {
+				return fmt.Errorf("the kernel failed: %w\n%s", err, end)
+			}
+			return nil
+		}
+	}
+}
+
+// keepServer holds a lease of the shared server, and returns how to give it back.
+func (s Spec) keepServer(ctx context.Context, log io.Writer) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		place, err := shared.Default()
+		if err == nil {
+			err = place.Keep(ctx, func() *exec.Cmd {
+				cmd := exec.Command(s.Bmem, "serve", "--shared")
+				cmd.Dir = string(place)
+				return cmd
+			})
+		}
+		if err != nil && ctx.Err() == nil {
+			fmt.Fprintln(log, "bmem:", err) // cells that need the server will say so too
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// tail keeps the last lines that are written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailBytes = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	t.text = t.text[max(0, len(t.text)-tailBytes):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.text))
+}
