@@ -7,11 +7,9 @@ import (
 	"math/rand/v2"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
-	"github.com/gomlx/gomlx/ml/train/optimizer"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -274,15 +272,12 @@ func (t *table) correct(m *outcomeModel, values []float64, cfg OfflineConfig) []
 
 // train fits the network to the table.
 func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, after func(int, *Network, float64) error) error {
-	rate := optimizer.LearningRateVar(net.store.RootScope(), dtypes.Float32, cfg.LearningRate)
-	adam := optimizer.Adam().LearningRate(cfg.LearningRate).Betas(0.9, 0.999).Epsilon(cfg.AdamEpsilon).Done()
+	adam := newAdam(net.store, cfg.Config)
 	members := t.members()
 	exec, err := model.NewExec(net.be, net.store, func(sc *model.Scope, in []*Node) *Node {
-		value, entropy := t.objective(net, members, in)
-		loss := Neg(Add(value, Mul(entropy, in[5])))
-		grads := sc.BuildTrainableVariablesGradientsGraph(loss)
-		clipNorm(grads, cfg.MaxGradNorm)
-		adam.(gradientOptimizer).UpdateGraphWithGradients(sc, grads, loss.DType())
+		pass := net.pass(in[0].Graph())
+		value, entropy := t.objective(pass, members, in)
+		adam.update(sc, pass.gradients(Neg(Add(value, Mul(entropy, in[5])))))
 		return value
 	})
 	if err != nil {
@@ -303,11 +298,11 @@ func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, afte
 				r *= 1 - done
 			}
 			entropy := startEntropy * math.Pow(max(cfg.EntropyCoef, 1e-3)/startEntropy, done)
-			if err := rate.SetValue(tensors.FromScalar(float32(r))); err != nil {
+			if err := adam.setRate(r); err != nil {
 				return err
 			}
 			rows := order[b*cfg.Batch : min((b+1)*cfg.Batch, n)]
-			out, err := call(exec, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
+			out, err := call(exec, nil, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
 			if err != nil {
 				return fmt.Errorf("epoch %d: %w", epoch, err)
 			}
@@ -336,8 +331,8 @@ func (t *table) members() *tensors.Tensor {
 
 // objective returns the expected return of the network's policy, by its inputs query, memory, lambda, returns [B, A] and
 // weights [B], and its joint entropy.
-func (t *table) objective(net *Network, members *tensors.Tensor, in []*Node) (value, entropy *Node) {
-	logits, _ := net.forward(in[0], in[1], in[2])
+func (t *table) objective(pass pass, members *tensors.Tensor, in []*Node) (value, entropy *Node) {
+	logits, _ := pass.forward(in[0], in[1], in[2])
 	all := LogSoftmax(logits, -1) // [modules, B, tiers]
 	batch := in[0].Shape().Dimensions[0]
 	flat := Reshape(TransposeAllDims(all, 1, 0, 2), batch, len(t.shape.Modules)*t.shape.tiers())
@@ -369,7 +364,7 @@ func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand) []*tensors
 		}
 	}
 	return []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(query, n, dim), tensors.FromFlatDataAndDimensions(memory, t.shape.states(), n, dim),
+		tensors.FromFlatDataAndDimensions(query, n, dim), tensors.FromFlatDataAndDimensions(memory, t.shape.states()*n, dim),
 		tensors.FromFlatDataAndDimensions(lambda, n, 1), tensors.FromFlatDataAndDimensions(returns, n, all),
 		tensors.FromFlatDataAndDimensions(weights, n),
 	}

@@ -6,9 +6,6 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
-	"github.com/gomlx/gomlx/ml/train/optimizer"
-
-	"github.com/gomlx/compute/dtypes"
 )
 
 // ppo updates a network by proximal policy optimisation (Schulman et al. 2017) for episodes of one step with several
@@ -17,14 +14,13 @@ import (
 type ppo struct {
 	cfg  Config
 	net  *Network
+	adam adam
 	exec *model.Exec
-	rate *model.Variable // Adam's learning rate
 }
 
-// minibatch is what a gradient is taken of: B rows, of which those with weight 0 are there to fill up.
+// minibatch is what a gradient is taken of: B rows of a batch, of which those with weight 0 are there to fill up.
 type minibatch struct {
-	query     []float32 // [B, dim]
-	memory    []float32 // [states, B, dim]
+	places    []int32   // [B] in the batch
 	lambda    []float32 // [B]
 	choices   []int32   // [modules, B]
 	logProbs  []float32 // [B] joint, when the choices were made
@@ -44,44 +40,27 @@ type update struct {
 const maxLogRatio = 10
 
 func newPPO(net *Network, cfg Config) (*ppo, error) {
-	p := &ppo{cfg: cfg, net: net, rate: optimizer.LearningRateVar(net.store.RootScope(), dtypes.Float32, cfg.LearningRate)}
-	adam := optimizer.Adam().LearningRate(cfg.LearningRate).Betas(0.9, 0.999).Epsilon(cfg.AdamEpsilon).Done()
+	p := &ppo{cfg: cfg, net: net, adam: newAdam(net.store, cfg)}
 	var err error
 	p.exec, err = model.NewExec(net.be, net.store, func(sc *model.Scope, in []*Node) *Node {
-		loss, report := p.loss(in)
-		grads := sc.BuildTrainableVariablesGradientsGraph(loss)
-		norm := clipNorm(grads, cfg.MaxGradNorm)
-		adam.(gradientOptimizer).UpdateGraphWithGradients(sc, grads, loss.DType())
-		return Stack(append(report, norm), 0)
+		pass := net.pass(in[0].Graph())
+		loss, report := p.loss(pass, in)
+		return Stack(append(report, p.adam.update(sc, pass.gradients(loss))), 0)
 	})
 	return p, err
 }
 
-// gradientOptimizer is an optimizer that takes gradients which were changed on the way.
-type gradientOptimizer interface {
-	UpdateGraphWithGradients(*model.Scope, []*Node, dtypes.DType)
-}
-
-// clipNorm scales the gradients so that their joint norm is at most limit, and returns the norm that they had.
-func clipNorm(grads []*Node, limit float64) *Node {
-	squares := make([]*Node, len(grads))
-	for i, g := range grads {
-		flat := Reshape(g, 1, g.Shape().Size())
-		squares[i] = Reshape(DotGeneral(flat, []int{1}, nil, flat, []int{1}, nil)) // quicker than a sum of squares in pure Go
+// loss builds the loss of a minibatch, given a batch's queries and memories and the minibatch in the order of its fields, and
+// what an update reports except for the gradient.
+func (p *ppo) loss(pass pass, in []*Node) (loss *Node, report []*Node) {
+	places, lambda, choices, old, advantage, returns, values, weights := InsertAxes(in[2], -1), in[3], in[4], in[5], in[6], in[7], in[8], in[9]
+	states := make([]*Node, p.net.shape.states()) // places of their memories
+	for s := range states {
+		states[s] = AddScalar(places, s*in[0].Shape().Dimensions[0])
 	}
-	norm := Sqrt(ReduceAllSum(Stack(squares, 0)))
-	scale := MinScalar(Div(Const(norm.Graph(), float32(limit)), AddScalar(norm, 1e-6)), 1)
-	for i := range grads {
-		grads[i] = Mul(grads[i], scale)
-	}
-	return norm
-}
-
-// loss builds the loss of a minibatch, in the order of its fields, and what an update reports except for the gradient.
-func (p *ppo) loss(in []*Node) (loss *Node, report []*Node) {
-	query, memory, lambda, choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], in[8]
+	query, memory := Gather(in[0], places), Gather(in[1], Concatenate(states, 0))
 	average := func(x *Node) *Node { return ReduceAllSum(Mul(x, weights)) }
-	logits, value := p.net.forward(query, memory, lambda)
+	logits, value := pass.forward(query, memory, lambda)
 	all := LogSoftmax(logits, -1)                                                        // [modules, B, tiers]
 	chosen := Mul(all, OneHot(choices, p.net.shape.tiers(), all.DType()))                // [modules, B, tiers]
 	logRatio := ClipScalar(Sub(ReduceSum(chosen, 0, 2), old), -maxLogRatio, maxLogRatio) // [B]
@@ -110,18 +89,14 @@ func (p *ppo) loss(in []*Node) (loss *Node, report []*Node) {
 	return loss, []*Node{policyLoss, valueLoss, entropy, kl, outside, worst}
 }
 
-// step takes one gradient step at a learning rate.
-func (p *ppo) step(b minibatch, rate float64) (update, error) {
-	if err := p.rate.SetValue(tensors.FromScalar(float32(rate))); err != nil {
-		return update{}, fmt.Errorf("update the router: %w", err)
-	}
-	n, s := len(b.lambda), p.net.shape
+// step takes one gradient step on rows of a batch whose queries and memories are given as tensors.
+func (p *ppo) step(batch []*tensors.Tensor, b minibatch) (update, error) {
+	n := len(b.lambda)
 	vec := func(v []float32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, n) }
-	flat, err := call(p.exec,
-		tensors.FromFlatDataAndDimensions(b.query, n, s.Dim),
-		tensors.FromFlatDataAndDimensions(b.memory, s.states(), n, s.Dim),
+	flat, err := call(p.exec, batch,
+		tensors.FromFlatDataAndDimensions(b.places, n),
 		tensors.FromFlatDataAndDimensions(b.lambda, n, 1),
-		tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
+		tensors.FromFlatDataAndDimensions(b.choices, len(p.net.shape.Modules), n),
 		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights))
 	if err != nil {
 		return update{}, fmt.Errorf("update the router: %w", err)

@@ -92,6 +92,11 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 			b := newBatch(net.shape, episodes, c.Batch.Returns)
 			copy(b.values, floats32(c.Batch.Values))
 
+			inputs, _ := b.inputs(n)
+			if err := p.adam.setRate(cfg.LearningRate); err != nil {
+				t.Fatal(err)
+			}
+
 			worst := 0.0
 			compare := func(what string, got, want float64) {
 				diff := math.Abs(got-want) / max(1, math.Abs(want))
@@ -101,7 +106,7 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 				}
 			}
 			for i, step := range c.Steps {
-				u, err := p.step(b.minibatch(step.Places, c.Minibatch), cfg.LearningRate)
+				u, err := p.step(inputs, b.minibatch(step.Places, c.Minibatch))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -171,7 +171,7 @@ func (t *Trainer) collect(ctx context.Context) (episodes []episode, failed int, 
 }
 
 // learn turns outcomes into returns and goes through the batch several times.
-func (t *Trainer) learn(episodes []episode, m *Metrics) error {
+func (t *Trainer) learn(episodes []episode, m *Metrics) (err error) {
 	outcomes := make([]Outcome, len(episodes))
 	for i, e := range episodes {
 		outcomes[i] = e.outcome
@@ -182,16 +182,20 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 		returns[i] = t.reward.Return(e.outcome, e.lambda)
 	}
 	b := newBatch(t.net.shape, episodes, returns)
-	full := b.rows(upTo(t.cfg.Batch, len(episodes)))
-	values, err := t.net.values(full.query, full.memory[:len(full.query)], full.lambda)
+	inputs, lambda := b.inputs(t.cfg.Batch)
+	defer func() { err = errors.Join(err, free(inputs)) }()
+	values, err := call(t.net.first, inputs, lambda)
 	if err != nil {
-		return err
+		return fmt.Errorf("value questions: %w", err)
 	}
-	copy(b.values, values)
+	copy(b.values, values[0])
 	b.describe(m)
 	m.Scale = t.reward.Scale()
 	if len(episodes) < 2 {
 		return nil // one advantage alone cannot be normalised
+	}
+	if err := t.ppo.adam.setRate(m.LearningRate); err != nil {
+		return fmt.Errorf("update the router: %w", err)
 	}
 	seed := seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(t.at.Batch))
 	var sum update
@@ -200,7 +204,7 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(episodes))
 		for len(order) >= 2 {
 			n := min(t.cfg.Minibatch, len(order)) // what is left over, at most one, waits for another pass
-			u, err := t.ppo.step(b.minibatch(order[:n], t.cfg.Minibatch), m.LearningRate)
+			u, err := t.ppo.step(inputs, b.minibatch(order[:n], t.cfg.Minibatch))
 			if err != nil {
 				return err
 			}
