@@ -1,10 +1,6 @@
 package router
 
-import (
-	"math"
-
-	"github.com/gomlx/gomlx/core/tensors"
-)
+import "math"
 
 // batch holds the episodes of one update.
 type batch struct {
@@ -18,22 +14,39 @@ func newBatch(shape Shape, episodes []episode, returns []float64) batch {
 	return batch{shape, episodes, returns, make([]float32, len(episodes))}
 }
 
-// inputs lays out what the episodes were decided on, filled up with zeros to so many of them, so that every batch has one
-// size and GoMLX compiles one graph: queries [size, dim], memories [states·size, dim] state by state, and λ [size, 1].
-func (b batch) inputs(size int) (states []*tensors.Tensor, lambda *tensors.Tensor) {
-	dim := b.shape.Dim
-	queries, memories, lambdas := make([]float32, size*dim), make([]float32, b.shape.states()*size*dim), make([]float32, size)
-	for i, e := range b.episodes {
-		copy(queries[i*dim:], e.query)
-		for state, memory := range e.memory {
-			copy(memories[(state*size+i)*dim:], memory)
-		}
-		lambdas[i] = float32(e.lambda)
+// upTo lists 0 … n−1 and goes on with 0 up to a length, so that every batch has one size and GoMLX compiles one graph.
+func upTo(length, n int) []int {
+	out := make([]int, length)
+	for i := range n {
+		out[i] = i
 	}
-	return []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(queries, size, dim),
-		tensors.FromFlatDataAndDimensions(memories, b.shape.states()*size, dim),
-	}, tensors.FromFlatDataAndDimensions(lambdas, size, 1)
+	return out
+}
+
+// rows lays out the inputs of the episodes at the given places.
+func (b batch) rows(places []int) minibatch {
+	n, dim := len(places), b.shape.Dim
+	m := minibatch{
+		query: make([]float32, n*dim), memory: make([]float32, b.shape.states()*n*dim), lambda: make([]float32, n),
+		choices: make([]int32, len(b.shape.Modules)*n), logProbs: make([]float32, n), advantage: make([]float32, n),
+		returns: make([]float32, n), values: make([]float32, n), weights: make([]float32, n),
+	}
+	for row, place := range places {
+		e := b.episodes[place]
+		copy(m.query[row*dim:], e.query)
+		for state, memory := range e.memory {
+			copy(m.memory[(state*n+row)*dim:], memory)
+		}
+		m.lambda[row] = float32(e.lambda)
+		joint := 0.0
+		for module, choice := range e.choices {
+			m.choices[module*n+row] = int32(choice)
+			joint += e.logProb[module]
+		}
+		m.logProbs[row] = float32(joint)
+		m.returns[row], m.values[row] = float32(b.returns[place]), b.values[place]
+	}
+	return m
 }
 
 // minibatch lays out the episodes at the given places, at least 2, filled up to size, with their advantages normalised
@@ -46,25 +59,14 @@ func (b batch) minibatch(places []int, size int) minibatch {
 	// The sample's deviation and the small constant are those of PyTorch implementations, which results are compared with.
 	centre := mean(advantages)
 	spread := std(advantages)*math.Sqrt(float64(len(places))/float64(len(places)-1)) + 1e-8
-	m := minibatch{
-		places: make([]int32, size), lambda: make([]float32, size), choices: make([]int32, len(b.shape.Modules)*size), logProbs: make([]float32, size),
-		advantage: make([]float32, size), returns: make([]float32, size), values: make([]float32, size), weights: make([]float32, size),
+	filled := append(make([]int, 0, size), places...)
+	for len(filled) < size {
+		filled = append(filled, places[0])
 	}
-	for row := range size {
-		place := places[0]
-		if row < len(places) {
-			place = places[row]
-			m.advantage[row] = float32((advantages[row] - centre) / spread)
-			m.weights[row] = 1 / float32(len(places))
-		}
-		e := b.episodes[place]
-		joint := 0.0
-		for module, choice := range e.choices {
-			m.choices[module*size+row] = int32(choice)
-			joint += e.logProb[module]
-		}
-		m.places[row], m.lambda[row], m.logProbs[row] = int32(place), float32(e.lambda), float32(joint)
-		m.returns[row], m.values[row] = float32(b.returns[place]), b.values[place]
+	m := b.rows(filled)
+	for i, a := range advantages {
+		m.advantage[i] = float32((a - centre) / spread)
+		m.weights[i] = 1 / float32(len(places))
 	}
 	return m
 }

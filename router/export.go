@@ -34,7 +34,7 @@ func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
 // range of λ that it was trained for.
 func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
 	fail := func(err error) (*portable.Router, error) { return nil, fmt.Errorf("export the router: %w", err) }
-	flat, err := call(n.fold, nil)
+	flat, err := callOnce(n.fold)
 	if err != nil {
 		return fail(err)
 	}

@@ -4,52 +4,36 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// pass builds the network in a graph and notes the products of its weights, from which gradients are taken.
+// pass builds the network in a graph and notes the products with its weights, from which gradients are taken.
 type pass struct {
 	*Network
 	g        *Graph
-	products map[string][]product // by the weights' name
+	products map[string]product // by the weights' name
 }
 
-// product is y = x·W, with W some rows or columns of a matrix of weights.
+// product is y = [x₁ x₂ …]·W.
 type product struct {
-	x, y *Node
-	axis int // on which the parts of the matrix follow each other
+	x []*Node
+	y *Node
 }
 
-func (n *Network) pass(g *Graph) pass { return pass{n, g, map[string][]product{}} }
+func (n *Network) pass(g *Graph) pass { return pass{n, g, map[string]product{}} }
 
 // weight returns the weights of a name.
 func (p pass) weight(name string) *Node { return p.store.GetVariable(root + name).NodeValue(p.g) }
 
-// product computes x·W with the weights of a name.
-func (p pass) product(name string, x *Node) *Node { return p.rows(name, x, 0) }
-
-// rows computes x·W with as many rows of the weights of a name as x has columns, from one on. All rows must be used, once
-// each, in their order; so must all columns.
-func (p pass) rows(name string, x *Node, from int) *Node {
-	return p.multiply(name, x, 0, from, from+x.Shape().Dimensions[1])
-}
-
-// columns computes x·W with some columns of the weights of a name.
-func (p pass) columns(name string, x *Node, from, to int) *Node {
-	return p.multiply(name, x, 1, from, to)
-}
-
-func (p pass) multiply(name string, x *Node, axis, from, to int) *Node {
-	w := p.weight(name)
-	if to-from < w.Shape().Dimensions[axis] {
-		part := []SliceAxisSpec{AxisRange(), AxisRange()}
-		part[axis] = AxisRange(from, to)
-		w = Slice(w, part...)
+// product computes x·W with the matrix of a name, which no other product of the pass uses. x is given in parts that lie
+// beside each other.
+func (p pass) product(name string, parts ...*Node) *Node {
+	w, x := p.weight(name), parts[0]
+	if len(parts) > 1 {
+		x = Concatenate(parts, 1)
 	}
-	var y *Node
+	y := MatMul(x, w)
 	if w.Shape().Dimensions[1] < narrow {
 		y = Transpose(DotGeneral(w, []int{0}, nil, x, []int{1}, nil), 0, 1)
-	} else {
-		y = MatMul(x, w)
 	}
-	p.products[name] = append(p.products[name], product{x, y, axis})
+	p.products[name] = product{parts, y}
 	return y
 }
 
@@ -63,7 +47,9 @@ func (p pass) bias(x *Node, name string) *Node {
 }
 
 // linear computes x·W + b with the weights of a name.
-func (p pass) linear(name string, x *Node) *Node { return p.bias(p.product(name, x), name+"_bias") }
+func (p pass) linear(name string, parts ...*Node) *Node {
+	return p.bias(p.product(name, parts...), name+"_bias")
+}
 
 // relu has a cheaper gradient than a maximum, which would be taken of the zeros too.
 func relu(x *Node) *Node {
@@ -74,44 +60,39 @@ func relu(x *Node) *Node {
 // gradients returns the gradients of a loss by all weights, in the order of the store. By the matrices they are xᵀ·∂y, from
 // the products; GoMLX's own rule would transpose x, ∂y and what comes out, which in pure Go takes longer than the product.
 func (p pass) gradients(loss *Node) []*Node {
-	var names []string
-	var by []*Node // of each name the weights, or where they are multiplied the products
+	var products []*product // nil for weights that are not multiplied
+	var by []*Node
 	for v := range p.store.IterVariables() {
 		if !v.Trainable || !v.InUseByGraph(p.g) {
 			continue
 		}
-		names = append(names, v.Name())
-		for _, m := range p.products[v.Name()] {
-			by = append(by, m.y)
-		}
-		if p.products[v.Name()] == nil {
-			by = append(by, v.NodeValue(p.g))
+		if m, ok := p.products[v.Name()]; ok {
+			products, by = append(products, &m), append(by, m.y)
+		} else {
+			products, by = append(products, nil), append(by, v.NodeValue(p.g))
 		}
 	}
-	found := Gradient(loss, by...)
-	grads := make([]*Node, len(names))
-	for i, name := range names {
-		products := p.products[name]
-		if products == nil {
-			grads[i], found = found[0], found[1:]
-			continue
-		}
-		parts := make([]*Node, len(products))
-		for n, m := range products {
-			parts[n] = m.gradient(found[n])
-		}
-		found = found[len(products):]
-		if grads[i] = parts[0]; len(parts) > 1 {
-			grads[i] = Concatenate(parts, products[0].axis)
+	grads := Gradient(loss, by...)
+	for i, m := range products {
+		if m != nil {
+			grads[i] = m.gradient(grads[i])
 		}
 	}
 	return grads
 }
 
-// gradient returns the gradient by W from that by y.
+// gradient returns the gradient by W from that by y. Part by part, as XLA on the CPU gets memory anew for large products.
 func (m product) gradient(dy *Node) *Node {
-	if dy.Shape().Dimensions[1] < narrow {
-		return Transpose(MatMul(Transpose(dy, 0, 1), m.x), 0, 1)
+	rows := make([]*Node, len(m.x))
+	for i, x := range m.x {
+		if dy.Shape().Dimensions[1] < narrow {
+			rows[i] = Transpose(MatMul(Transpose(dy, 0, 1), x), 0, 1)
+		} else {
+			rows[i] = MatMul(Transpose(x, 0, 1), dy)
+		}
 	}
-	return MatMul(Transpose(m.x, 0, 1), dy)
+	if len(rows) == 1 {
+		return rows[0]
+	}
+	return Concatenate(rows, 0)
 }

@@ -70,8 +70,8 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	if n.first, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) *Node {
-		p, batch := n.pass(in[0].Graph()), in[0].Shape().Dimensions[0]
-		return p.value(p.hidden(in[0], Slice(in[1], AxisRange(0, batch)), in[2], 1))
+		p := n.pass(in[0].Graph())
+		return p.value(p.heads(in[0], in[1], in[2], 1))
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
@@ -172,45 +172,41 @@ func beside(a, b []float32, columns int) []float32 {
 	return out
 }
 
-// hidden returns the last layer that actor and critic share, [modules·B, hidden], for the first so many modules: query
-// [B, dim], memory [states·B, dim] as far as those modules look, state by state, and lambda [B, 1].
-func (p pass) hidden(query, memory, lambda *Node, modules int) *Node {
-	s, batch := p.shape, query.Shape().Dimensions[0]
-	states, h := memory.Shape().Dimensions[0]/batch, s.Hidden
-	// Whatever several rows have in common is projected once: the query and λ of a question's states, the state that several
-	// modules look at, and the module of a batch's questions.
-	q, m, l := p.rows("state", query, 0), p.rows("state", memory, s.Dim), p.rows("state", lambda, 2*s.Dim)
-	question := p.bias(Add(q, l), "state_bias")
-	state := Add(Reshape(m, states, batch, h), InsertAxes(question, 0))
-	state = Reshape(p.product("first_state", Reshape(state, states*batch, h)), states, batch, h)
-	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
-	first := make([]*Node, modules)
-	for m, i := range s.States[:modules] {
-		first[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
+// heads returns the last hidden layers of actor and critic, side by side [modules·B, 2·actor], for the first so many modules:
+// query [B, dim], memory [states, B, dim] as far as those modules look, lambda [B, 1].
+func (p pass) heads(query, memory, lambda *Node, modules int) *Node {
+	s := p.shape
+	states, batch, h := memory.Shape().Dimensions[0], memory.Shape().Dimensions[1], s.Hidden
+	// Each memory is projected once, however many modules look at it, and so is each module.
+	every := func(x *Node, width int) *Node { // [B, width] → [states·B, width]
+		return Reshape(BroadcastToDims(InsertAxes(x, 0), states, batch, width), states*batch, width)
 	}
-	return relu(p.linear("second", relu(Concatenate(first, 0))))
+	state := p.linear("state", every(query, s.Dim), Reshape(memory, states*batch, s.Dim), every(lambda, 1))
+	state = p.product("first_state", state)
+	state = Reshape(state, states, batch, h)
+	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
+	parts := make([]*Node, modules)
+	for m, i := range s.States[:modules] {
+		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
+	}
+	// One product for both heads is quicker than a small one for the critic's few rows.
+	return relu(p.linear("heads", relu(p.linear("second", relu(Concatenate(parts, 0))))))
 }
 
 // forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
-// query [B, dim], memory [states·B, dim] state by state, lambda [B, 1].
+// query [B, dim], memory [states, B, dim], lambda [B, 1].
 func (p pass) forward(query, memory, lambda *Node) (logits, value *Node) {
 	s, batch := p.shape, query.Shape().Dimensions[0]
-	hidden := p.hidden(query, memory, lambda, len(s.Modules))
-	logits = p.linear("logits", p.head(hidden, 0))
+	heads := p.heads(query, memory, lambda, len(s.Modules))
+	logits = p.linear("logits", Slice(heads, AxisRange(), AxisRange(0, s.Actor)))
 	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), p.mask(p.g))
-	return logits, p.value(Slice(hidden, AxisRange(0, batch)))
+	return logits, p.value(Slice(heads, AxisRange(0, batch)))
 }
 
-// value returns the values [B] from what is hidden for the first module [B, hidden].
-func (p pass) value(hidden *Node) *Node {
-	return Reshape(p.linear("value", p.head(hidden, p.shape.Actor)), hidden.Shape().Dimensions[0])
-}
-
-// head returns the actor's last hidden layer, whose weights are in the first columns, or the critic's, from column actor on.
-func (p pass) head(hidden *Node, column int) *Node {
-	end := column + p.shape.Actor
-	bias := Slice(p.weight("heads_bias"), AxisRange(column, end))
-	return relu(Add(p.columns("heads", hidden, column, end), ExpandLeftToRank(bias, 2)))
+// value returns the values [B] from the first module's heads [B, 2·actor].
+func (p pass) value(heads *Node) *Node {
+	value := p.linear("value", Slice(heads, AxisRange(), AxisRange(p.shape.Actor)))
+	return Reshape(value, heads.Shape().Dimensions[0])
 }
 
 // masked is a logit whose chance is zero in float32.
@@ -232,9 +228,9 @@ func (n *Network) mask(g *Graph) *Node {
 // query [B, dim], memory [states, B, dim], lambda [B].
 func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []float32, err error) {
 	b := len(lambda)
-	out, err := call(n.eval, nil,
+	out, err := callOnce(n.eval,
 		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
-		tensors.FromFlatDataAndDimensions(memory, n.shape.states()*b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(memory, n.shape.states(), b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(lambda, b, 1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
@@ -242,18 +238,26 @@ func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []
 	return out[0], out[1], nil
 }
 
-// call runs a graph, copies what it gives out of the backend, and frees inputs and outputs. Inputs that are kept, for other
-// calls, come before the others.
-func call(exec *model.Exec, kept []*tensors.Tensor, inputs ...*tensors.Tensor) ([][]float32, error) {
-	args := make([]any, 0, len(kept)+len(inputs))
-	for _, t := range kept {
-		args = append(args, t)
+// values computes the values [B] of B questions from what the first module looks at: query, memory [B, dim], lambda [B].
+func (n *Network) values(query, memory, lambda []float32) ([]float32, error) {
+	b := len(lambda)
+	out, err := callOnce(n.first,
+		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(memory, 1, b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(lambda, b, 1))
+	if err != nil {
+		return nil, fmt.Errorf("value questions: %w", err)
 	}
-	for _, t := range inputs {
-		args = append(args, t)
+	return out[0], nil
+}
+
+// call runs a graph, copies what it gives out of the backend, and frees that.
+func call(exec *model.Exec, inputs []*tensors.Tensor) ([][]float32, error) {
+	args := make([]any, len(inputs))
+	for i, t := range inputs {
+		args[i] = t
 	}
 	out, err := exec.Call(args...)
-	err = errors.Join(err, free(inputs))
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +268,12 @@ func call(exec *model.Exec, kept []*tensors.Tensor, inputs ...*tensors.Tensor) (
 		err = errors.Join(err, copied)
 	}
 	return flat, errors.Join(err, free(out))
+}
+
+// callOnce is call for inputs that are not needed again: it frees them.
+func callOnce(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
+	flat, err := call(exec, inputs)
+	return flat, errors.Join(err, free(inputs))
 }
 
 func free(all []*tensors.Tensor) (err error) {

@@ -302,7 +302,7 @@ func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, afte
 				return err
 			}
 			rows := order[b*cfg.Batch : min((b+1)*cfg.Batch, n)]
-			out, err := call(exec, nil, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
+			out, err := callOnce(exec, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
 			if err != nil {
 				return fmt.Errorf("epoch %d: %w", epoch, err)
 			}
@@ -364,7 +364,7 @@ func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand) []*tensors
 		}
 	}
 	return []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(query, n, dim), tensors.FromFlatDataAndDimensions(memory, t.shape.states()*n, dim),
+		tensors.FromFlatDataAndDimensions(query, n, dim), tensors.FromFlatDataAndDimensions(memory, t.shape.states(), n, dim),
 		tensors.FromFlatDataAndDimensions(lambda, n, 1), tensors.FromFlatDataAndDimensions(returns, n, all),
 		tensors.FromFlatDataAndDimensions(weights, n),
 	}

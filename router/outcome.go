@@ -94,10 +94,7 @@ func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []flo
 	for r, v := range values {
 		y[r] = (v - m.mean) / unit
 	}
-	all := make([]int, len(y))
-	for r := range all {
-		all[r] = r
-	}
+	all := upTo(len(y), len(y))
 	rows := all
 	if len(rows) > searchRows {
 		rows = rand.New(rand.NewPCG(seed, 3)).Perm(len(y))[:searchRows]

@@ -18,9 +18,10 @@ type ppo struct {
 	exec *model.Exec
 }
 
-// minibatch is what a gradient is taken of: B rows of a batch, of which those with weight 0 are there to fill up.
+// minibatch is what a gradient is taken of: B rows, of which those with weight 0 are there to fill up.
 type minibatch struct {
-	places    []int32   // [B] in the batch
+	query     []float32 // [B, dim]
+	memory    []float32 // [states, B, dim]
 	lambda    []float32 // [B]
 	choices   []int32   // [modules, B]
 	logProbs  []float32 // [B] joint, when the choices were made
@@ -50,15 +51,9 @@ func newPPO(net *Network, cfg Config) (*ppo, error) {
 	return p, err
 }
 
-// loss builds the loss of a minibatch, given a batch's queries and memories and the minibatch in the order of its fields, and
-// what an update reports except for the gradient.
+// loss builds the loss of a minibatch, in the order of its fields, and what an update reports except for the gradient.
 func (p *ppo) loss(pass pass, in []*Node) (loss *Node, report []*Node) {
-	places, lambda, choices, old, advantage, returns, values, weights := InsertAxes(in[2], -1), in[3], in[4], in[5], in[6], in[7], in[8], in[9]
-	states := make([]*Node, p.net.shape.states()) // places of their memories
-	for s := range states {
-		states[s] = AddScalar(places, s*in[0].Shape().Dimensions[0])
-	}
-	query, memory := Gather(in[0], places), Gather(in[1], Concatenate(states, 0))
+	query, memory, lambda, choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], in[8]
 	average := func(x *Node) *Node { return ReduceAllSum(Mul(x, weights)) }
 	logits, value := pass.forward(query, memory, lambda)
 	all := LogSoftmax(logits, -1)                                                        // [modules, B, tiers]
@@ -89,15 +84,22 @@ func (p *ppo) loss(pass pass, in []*Node) (loss *Node, report []*Node) {
 	return loss, []*Node{policyLoss, valueLoss, entropy, kl, outside, worst}
 }
 
-// step takes one gradient step on rows of a batch whose queries and memories are given as tensors.
-func (p *ppo) step(batch []*tensors.Tensor, b minibatch) (update, error) {
+// tensors returns the fields in their order; several steps can use them.
+func (b minibatch) tensors(s Shape) []*tensors.Tensor {
 	n := len(b.lambda)
 	vec := func(v []float32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, n) }
-	flat, err := call(p.exec, batch,
-		tensors.FromFlatDataAndDimensions(b.places, n),
+	return []*tensors.Tensor{
+		tensors.FromFlatDataAndDimensions(b.query, n, s.Dim),
+		tensors.FromFlatDataAndDimensions(b.memory, s.states(), n, s.Dim),
 		tensors.FromFlatDataAndDimensions(b.lambda, n, 1),
-		tensors.FromFlatDataAndDimensions(b.choices, len(p.net.shape.Modules), n),
-		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights))
+		tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
+		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights),
+	}
+}
+
+// step takes one gradient step on a minibatch's tensors.
+func (p *ppo) step(minibatch []*tensors.Tensor) (update, error) {
+	flat, err := call(p.exec, minibatch)
 	if err != nil {
 		return update{}, fmt.Errorf("update the router: %w", err)
 	}

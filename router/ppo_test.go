@@ -92,7 +92,6 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 			b := newBatch(net.shape, episodes, c.Batch.Returns)
 			copy(b.values, floats32(c.Batch.Values))
 
-			inputs, _ := b.inputs(n)
 			if err := p.adam.setRate(cfg.LearningRate); err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +105,11 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 				}
 			}
 			for i, step := range c.Steps {
-				u, err := p.step(inputs, b.minibatch(step.Places, c.Minibatch))
+				minibatch := b.minibatch(step.Places, c.Minibatch).tensors(net.shape)
+				u, err := p.step(minibatch)
+				if err := free(minibatch); err != nil {
+					t.Fatal(err)
+				}
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -170,8 +172,8 @@ func (t *Trainer) collect(ctx context.Context) (episodes []episode, failed int, 
 	return episodes, results.Failed(), nil
 }
 
-// learn turns outcomes into returns and goes through the batch several times.
-func (t *Trainer) learn(episodes []episode, m *Metrics) (err error) {
+// learn turns outcomes into returns and updates the network.
+func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 	outcomes := make([]Outcome, len(episodes))
 	for i, e := range episodes {
 		outcomes[i] = e.outcome
@@ -182,33 +184,48 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) (err error) {
 		returns[i] = t.reward.Return(e.outcome, e.lambda)
 	}
 	b := newBatch(t.net.shape, episodes, returns)
-	inputs, lambda := b.inputs(t.cfg.Batch)
-	defer func() { err = errors.Join(err, free(inputs)) }()
-	values, err := call(t.net.first, inputs, lambda)
+	full := b.rows(upTo(t.cfg.Batch, len(episodes)))
+	values, err := t.net.values(full.query, full.memory[:len(full.query)], full.lambda)
 	if err != nil {
-		return fmt.Errorf("value questions: %w", err)
+		return err
 	}
-	copy(b.values, values[0])
+	copy(b.values, values)
 	b.describe(m)
 	m.Scale = t.reward.Scale()
 	if len(episodes) < 2 {
 		return nil // one advantage alone cannot be normalised
 	}
+	return t.update(b, m)
+}
+
+// update goes through a batch of at least two episodes several times.
+func (t *Trainer) update(b batch, m *Metrics) (err error) {
 	if err := t.ppo.adam.setRate(m.LearningRate); err != nil {
 		return fmt.Errorf("update the router: %w", err)
 	}
+	var places []int // of the minibatch's episodes
+	var minibatch []*tensors.Tensor
+	defer func() { err = errors.Join(err, free(minibatch)) }()
 	seed := seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(t.at.Batch))
 	var sum update
 	steps := 0
 	for pass := range t.cfg.Passes {
-		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(episodes))
-		for len(order) >= 2 {
-			n := min(t.cfg.Minibatch, len(order)) // what is left over, at most one, waits for another pass
-			u, err := t.ppo.step(inputs, b.minibatch(order[:n], t.cfg.Minibatch))
+		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(b.episodes))
+		for len(order) >= 2 { // what is left over, at most one, waits for another pass
+			next := order[:min(t.cfg.Minibatch, len(order))]
+			order = order[len(next):]
+			// In order, so that the minibatch that is the whole batch moves to the network once for all passes.
+			slices.Sort(next)
+			if !slices.Equal(places, next) {
+				if err := free(minibatch); err != nil {
+					return fmt.Errorf("update the router: %w", err)
+				}
+				places, minibatch = next, b.minibatch(next, t.cfg.Minibatch).tensors(b.shape)
+			}
+			u, err := t.ppo.step(minibatch)
 			if err != nil {
 				return err
 			}
-			order = order[n:]
 			if steps == 0 {
 				m.FirstRatioError = u.ratioError
 			}
