@@ -63,9 +63,6 @@ func (p pass) gradients(loss *Node) []*Node {
 	var products []*product // nil for weights that are not multiplied
 	var by []*Node
 	for v := range p.store.IterVariables() {
-		if !v.Trainable || !v.InUseByGraph(p.g) {
-			continue
-		}
 		if m, ok := p.products[v.Name()]; ok {
 			products, by = append(products, &m), append(by, m.y)
 		} else {

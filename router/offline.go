@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,7 +10,6 @@ import (
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
-	"github.com/gomlx/gomlx/ml/model"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -272,18 +272,15 @@ func (t *table) correct(m *outcomeModel, values []float64, cfg OfflineConfig) []
 
 // train fits the network to the table.
 func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, after func(int, *Network, float64) error) error {
-	adam := newAdam(net.store, cfg.Config)
 	members := t.members()
-	exec, err := model.NewExec(net.be, net.store, func(sc *model.Scope, in []*Node) *Node {
-		pass := net.pass(in[0].Graph())
-		value, entropy := t.objective(pass, members, in)
-		adam.update(sc, pass.gradients(Neg(Add(value, Mul(entropy, in[5])))))
-		return value
+	learner, err := newLearner(net, cfg.Config, func(p pass, in []*Node) (loss *Node, report []*Node) {
+		value, entropy := t.objective(p, members, in)
+		return Neg(Add(value, Mul(entropy, in[5]))), []*Node{value}
 	})
 	if err != nil {
 		return err
 	}
-	defer exec.Finalize()
+	defer learner.close()
 	n := len(t.logged)
 	batches := (n + cfg.Batch - 1) / cfg.Batch
 	for epoch := range cfg.Epochs {
@@ -298,15 +295,13 @@ func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, afte
 				r *= 1 - done
 			}
 			entropy := startEntropy * math.Pow(max(cfg.EntropyCoef, 1e-3)/startEntropy, done)
-			if err := adam.setRate(r); err != nil {
-				return err
-			}
 			rows := order[b*cfg.Batch : min((b+1)*cfg.Batch, n)]
-			out, err := callOnce(exec, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
-			if err != nil {
+			inputs := append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))
+			report, err := learner.step(inputs, r)
+			if err = errors.Join(err, free(inputs)); err != nil {
 				return fmt.Errorf("epoch %d: %w", epoch, err)
 			}
-			sum += float64(out[0][0]) * t.unit * float64(len(rows)) / float64(n)
+			sum += float64(report[0]) * t.unit * float64(len(rows)) / float64(n)
 		}
 		if after != nil {
 			if err := after(epoch, net, sum); err != nil {

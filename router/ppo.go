@@ -5,17 +5,15 @@ import (
 
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
-	"github.com/gomlx/gomlx/ml/model"
 )
 
 // ppo updates a network by proximal policy optimisation (Schulman et al. 2017) for episodes of one step with several
 // decisions: the ratio is that of the joint chances, and as the return of an episode is known, the advantage is return
 // minus value.
 type ppo struct {
-	cfg  Config
-	net  *Network
-	adam adam
-	exec *model.Exec
+	cfg     Config
+	net     *Network
+	learner *learner
 }
 
 // minibatch is what a gradient is taken of: B rows, of which those with weight 0 are there to fill up.
@@ -41,13 +39,9 @@ type update struct {
 const maxLogRatio = 10
 
 func newPPO(net *Network, cfg Config) (*ppo, error) {
-	p := &ppo{cfg: cfg, net: net, adam: newAdam(net.store, cfg)}
+	p := &ppo{cfg: cfg, net: net}
 	var err error
-	p.exec, err = model.NewExec(net.be, net.store, func(sc *model.Scope, in []*Node) *Node {
-		pass := net.pass(in[0].Graph())
-		loss, report := p.loss(pass, in)
-		return Stack(append(report, p.adam.update(sc, pass.gradients(loss))), 0)
-	})
+	p.learner, err = newLearner(net, cfg, p.loss)
 	return p, err
 }
 
@@ -98,18 +92,11 @@ func (b minibatch) tensors(s Shape) []*tensors.Tensor {
 }
 
 // step takes one gradient step on a minibatch's tensors.
-func (p *ppo) step(minibatch []*tensors.Tensor) (update, error) {
-	flat, err := call(p.exec, minibatch)
+func (p *ppo) step(minibatch []*tensors.Tensor, rate float64) (update, error) {
+	r, err := p.learner.step(minibatch, rate)
 	if err != nil {
 		return update{}, fmt.Errorf("update the router: %w", err)
 	}
-	r := flat[0]
-	u := update{policyLoss: float64(r[0]), valueLoss: float64(r[1]), entropy: float64(r[2]), kl: float64(r[3]),
-		clipFraction: float64(r[4]), ratioError: float64(r[5]), gradNorm: float64(r[6])}
-	if !(u.gradNorm < 1e30) { // also if it is no number
-		return update{}, fmt.Errorf("update the router: the gradient's norm is %v; lower the learning rate", u.gradNorm)
-	}
-	return u, nil
+	return update{policyLoss: float64(r[0]), valueLoss: float64(r[1]), entropy: float64(r[2]), kl: float64(r[3]),
+		clipFraction: float64(r[4]), ratioError: float64(r[5]), gradNorm: float64(r[6])}, nil
 }
-
-func (p *ppo) close() { p.exec.Finalize() }

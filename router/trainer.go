@@ -88,7 +88,7 @@ func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config, de
 
 // Close gives back the memory of the network.
 func (t *Trainer) Close() {
-	t.ppo.close()
+	t.ppo.learner.close()
 	t.net.Close()
 }
 
@@ -200,9 +200,6 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 
 // update goes through a batch of at least two episodes several times.
 func (t *Trainer) update(b batch, m *Metrics) (err error) {
-	if err := t.ppo.adam.setRate(m.LearningRate); err != nil {
-		return fmt.Errorf("update the router: %w", err)
-	}
 	var places []int // of the minibatch's episodes
 	var minibatch []*tensors.Tensor
 	defer func() { err = errors.Join(err, free(minibatch)) }()
@@ -222,7 +219,7 @@ func (t *Trainer) update(b batch, m *Metrics) (err error) {
 				}
 				places, minibatch = next, b.minibatch(next, t.cfg.Minibatch).tensors(b.shape)
 			}
-			u, err := t.ppo.step(minibatch)
+			u, err := t.ppo.step(minibatch, m.LearningRate)
 			if err != nil {
 				return err
 			}
