@@ -41,7 +41,7 @@ type OfflineConfig struct {
 // DefaultOffline is the preset.
 func DefaultOffline() OfflineConfig {
 	c := Default()
-	c.Epochs, c.Batch, c.Minibatch, c.LearningRate = 40, 64, 64, 1e-3
+	c.Epochs, c.Batch, c.Minibatch, c.LearningRate, c.EntropyCoef = 40, 64, 64, 1e-3, 0.01
 	return OfflineConfig{Config: c, MaxWeight: 1}
 }
 
@@ -74,6 +74,9 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 	}
 	if err := cfg.check(); err != nil {
 		return fail(err)
+	}
+	if cfg.Epochs < 1 {
+		return fail(fmt.Errorf("epochs is %d, must be at least 1", cfg.Epochs))
 	}
 	if !(cfg.MaxWeight >= 0) {
 		return fail(fmt.Errorf("max_weight is %v, must not be negative", cfg.MaxWeight))

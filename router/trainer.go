@@ -74,6 +74,7 @@ func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config, de
 	if env.Len() < 2 {
 		return nil, fmt.Errorf("train a router on %d questions: at least 2 are needed", env.Len())
 	}
+	cfg = cfg.For(env.Len())
 	net, err := NewNetwork(be, shape, Init{Seed: cfg.Seed, ActorGain: cfg.ActorGain, CriticGain: cfg.CriticGain, Describe: describe})
 	if err != nil {
 		return nil, err
