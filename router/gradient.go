@@ -11,29 +11,22 @@ type pass struct {
 	products map[string]product // by the weights' name
 }
 
-// product is y = [x₁ x₂ …]·W.
-type product struct {
-	x []*Node
-	y *Node
-}
+// product is y = x·W.
+type product struct{ x, y *Node }
 
 func (n *Network) pass(g *Graph) pass { return pass{n, g, map[string]product{}} }
 
 // weight returns the weights of a name.
 func (p pass) weight(name string) *Node { return p.store.GetVariable(root + name).NodeValue(p.g) }
 
-// product computes x·W with the matrix of a name, which no other product of the pass uses. x is given in parts that lie
-// beside each other.
-func (p pass) product(name string, parts ...*Node) *Node {
-	w, x := p.weight(name), parts[0]
-	if len(parts) > 1 {
-		x = Concatenate(parts, 1)
-	}
+// product computes x·W with the matrix of a name, which no other product of the pass uses.
+func (p pass) product(name string, x *Node) *Node {
+	w := p.weight(name)
 	y := MatMul(x, w)
 	if w.Shape().Dimensions[1] < narrow {
 		y = Transpose(DotGeneral(w, []int{0}, nil, x, []int{1}, nil), 0, 1)
 	}
-	p.products[name] = product{parts, y}
+	p.products[name] = product{x, y}
 	return y
 }
 
@@ -47,9 +40,7 @@ func (p pass) bias(x *Node, name string) *Node {
 }
 
 // linear computes x·W + b with the weights of a name.
-func (p pass) linear(name string, parts ...*Node) *Node {
-	return p.bias(p.product(name, parts...), name+"_bias")
-}
+func (p pass) linear(name string, x *Node) *Node { return p.bias(p.product(name, x), name+"_bias") }
 
 // relu has a cheaper gradient than a maximum, which would be taken of the zeros too.
 func relu(x *Node) *Node {
@@ -78,18 +69,10 @@ func (p pass) gradients(loss *Node) []*Node {
 	return grads
 }
 
-// gradient returns the gradient by W from that by y. Part by part, as XLA on the CPU gets memory anew for large products.
+// gradient returns the gradient by W from that by y.
 func (m product) gradient(dy *Node) *Node {
-	rows := make([]*Node, len(m.x))
-	for i, x := range m.x {
-		if dy.Shape().Dimensions[1] < narrow {
-			rows[i] = Transpose(MatMul(Transpose(dy, 0, 1), x), 0, 1)
-		} else {
-			rows[i] = MatMul(Transpose(x, 0, 1), dy)
-		}
+	if dy.Shape().Dimensions[1] < narrow {
+		return Transpose(MatMul(Transpose(dy, 0, 1), m.x), 0, 1)
 	}
-	if len(rows) == 1 {
-		return rows[0]
-	}
-	return Concatenate(rows, 0)
+	return MatMul(Transpose(m.x, 0, 1), dy)
 }

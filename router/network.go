@@ -178,11 +178,11 @@ func (p pass) heads(query, memory, lambda *Node, modules int) *Node {
 	s := p.shape
 	states, batch, h := memory.Shape().Dimensions[0], memory.Shape().Dimensions[1], s.Hidden
 	// Each memory is projected once, however many modules look at it, and so is each module.
-	every := func(x *Node, width int) *Node { // [B, width] → [states·B, width]
-		return Reshape(BroadcastToDims(InsertAxes(x, 0), states, batch, width), states*batch, width)
+	every := func(x *Node, width int) *Node { // [B, width] → [states, B, width]
+		return BroadcastToDims(InsertAxes(x, 0), states, batch, width)
 	}
-	state := p.linear("state", every(query, s.Dim), Reshape(memory, states*batch, s.Dim), every(lambda, 1))
-	state = p.product("first_state", state)
+	state := Concatenate([]*Node{every(query, s.Dim), memory, every(lambda, 1)}, 2)
+	state = p.product("first_state", p.linear("state", Reshape(state, states*batch, 2*s.Dim+1)))
 	state = Reshape(state, states, batch, h)
 	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
 	parts := make([]*Node, modules)
