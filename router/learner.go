@@ -124,22 +124,24 @@ func (a adamStep) apply(w, g, first, second []float32) {
 	for i := a.eights(w, g, first, second); i < len(w); i++ {
 		c := a.scale * g[i]
 		m := beta1*first[i] + (1-beta1)*c
-		v := beta2*second[i] + (1-beta2)*c*c
+		v := beta2*second[i] + (1-beta2)*(c*c)
 		first[i], second[i] = m, v
-		w[i] -= a.rate * m / (a.debias*float32(math.Sqrt(float64(v))) + a.epsilon)
+		w[i] -= m * a.rate / (float32(math.Sqrt(float64(v)))*a.debias + a.epsilon)
 	}
 }
 
-// inParallel runs f on parts of 0 … n−1, side by side where they are long.
+// inParallel runs f on parts of 0 … n−1, side by side where they are long. Parts end at multiples of 8, so that whatever f does
+// with eight numbers at a time does not depend on how many parts there are.
 func inParallel(n int, f func(from, to int)) {
-	parts := min(runtime.GOMAXPROCS(0), n>>14)
-	if parts < 2 {
-		f(0, n)
-		return
-	}
+	parts := max(1, min(runtime.GOMAXPROCS(0), n>>14))
 	var wg sync.WaitGroup
-	for p := range parts {
-		wg.Go(func() { f(n*p/parts, n*(p+1)/parts) })
+	for p, from := 0, 0; p < parts; p++ {
+		to := n
+		if p < parts-1 {
+			to = n * (p + 1) / parts &^ 7
+		}
+		wg.Go(func() { f(from, to) })
+		from = to
 	}
 	wg.Wait()
 }
