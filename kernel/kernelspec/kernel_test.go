@@ -5,6 +5,7 @@ package kernelspec
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -28,6 +29,7 @@ import (
 type front struct {
 	t     testing.TB
 	place shared.Place // where its server is
+	front *os.Process
 	stdin io.WriteCloser
 	out   *json.Decoder
 	end   func()
@@ -76,6 +78,7 @@ func start(t testing.TB) *front {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	f.front = cmd.Process
 	f.out = json.NewDecoder(bufio.NewReader(stdout))
 	f.end = sync.OnceFunc(func() {
 		f.stdin.Close()
@@ -130,7 +133,12 @@ func eventually(t testing.TB, what string, limit time.Duration, ok func() bool) 
 	}
 }
 
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+// alive says whether a process is there and has not ended, reaped or not.
+func alive(pid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, rest, _ := strings.Cut(string(data), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z")
+}
 
 var ansi = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
@@ -162,7 +170,7 @@ func TestKernel(t *testing.T) {
 		"a mistake in the form":  {"%%\nfmt.Println(", "Line 2", ""},
 		"what fails to be asked": {"%%\nquick.Open(\"nowhere.jsonl\")", "Line 2: panic: open nowhere.jsonl: read a conversation", "Line 2"},
 	} {
-		for range 3 { // a stack trace comes in pieces that are cut anywhere
+		for range 2 { // a stack trace comes in pieces that are cut anywhere
 			a := f.run(c.source)
 			if a.Status != "error" || !strings.Contains(a.Error, c.says) {
 				t.Errorf("%s: %s %q, want %q", name, a.Status, a.Error, c.says)
@@ -177,9 +185,9 @@ func TestKernel(t *testing.T) {
 		source string
 		after  float64
 	}{
-		"computes":           {"%%\nfmt.Println(\"begun\")\nfor i := 0; ; i++ {\n}", 5},
-		"ignores interrupts": {"%%\nsignal.Ignore(os.Interrupt)\nfmt.Println(\"begun\")\ntime.Sleep(time.Hour)", 5},
-		"waits for another":  {"%%\nfmt.Println(\"begun\")\nc := exec.Command(\"sleep\", \"20\")\nc.Stdout = os.Stdout\nc.Run()", 5},
+		"computes":           {"%%\nfmt.Println(\"begun\")\nfor i := 0; ; i++ {\n}", 3},
+		"ignores interrupts": {"%%\nsignal.Ignore(os.Interrupt)\nfmt.Println(\"begun\")\ntime.Sleep(time.Hour)", 3},
+		"waits for another":  {"%%\nfmt.Println(\"begun\")\nc := exec.Command(\"sleep\", \"20\")\nc.Stdout = os.Stdout\nc.Run()", 3},
 		"is compiled":        {"%%\nfmt.Println(\"not begun\", " + strconv.Itoa(os.Getpid()) + ")\ntime.Sleep(time.Hour)", 0.05},
 	} {
 		a := f.ask(map[string]any{"run": c.source, "interrupt": c.after})
@@ -235,18 +243,32 @@ func TestKernelAsks(t *testing.T) {
 	if !ok {
 		t.Fatal("no server runs")
 	}
-	children := descendants(f.ask(map[string]any{"pid": true}).PID)
+	pid := f.ask(map[string]any{"pid": true}).PID
+	children := descendants(pid)
 	if len(children) < 2 {
 		t.Fatalf("descendants of the launcher %v, want GoNB and gopls", children)
 	}
-	pid := f.ask(map[string]any{"pid": true}).PID
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	for _, child := range children {
-		eventually(t, "the end of what the kernel started", 10*time.Second, func() bool { return !alive(child) })
+		what, _ := os.ReadFile("/proc/" + strconv.Itoa(child) + "/cmdline") // for the message
+		eventually(t, fmt.Sprintf("the end of %q", what), 20*time.Second, func() bool { return !alive(child) })
 	}
 	eventually(t, "the end of the server", shared.Linger+20*time.Second, func() bool { return !alive(server.PID) })
+}
+
+// When the front end is killed, its kernel ends.
+func TestKernelEndsWithItsFrontEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the real kernel")
+	}
+	f := start(t)
+	pid := f.ask(map[string]any{"pid": true}).PID
+	if err := f.front.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end of the launcher", 20*time.Second, func() bool { return !alive(pid) })
 }
 
 // askCell is a cell that asks the smallest model, and writes how long that took the model.
