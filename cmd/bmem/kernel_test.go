@@ -55,6 +55,8 @@ func TestKernelRefuses(t *testing.T) {
 		"cells are compiled by Go":  {"kernel", "install", "--prefix", dir},
 		"uninstall the kernel":      {"kernel", "uninstall", "--prefix", dir},
 		"jupyter-lab":               {"notebook"},
+		"nowhere.ipynb":             {"notebook", "nowhere.ipynb"},
+		"want one file":             {"notebook", "rnu", "a.ipynb"},
 	} {
 		if _, err := runVerb(t, "", args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bmem %s: %v, want %q", strings.Join(args, " "), err, want)
