@@ -20,7 +20,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/trac
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -128,6 +128,9 @@ test-browser: setup $(BROWSER)/.stamp ## charts in a real Chromium: pages withou
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments -run - -bench Pipeline -benchtime 1x
+
+bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion
+	$(GO) test ./kernel/kernelspec -run - -bench Notebook -benchtime 1x -count 1
 
 bench-serve: setup $(BENCH)/.stamp ## our server's throughput over llama.cpp's, 16 clients
 	@$(LLAMA_CPP)
