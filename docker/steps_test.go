@@ -133,7 +133,7 @@ func (c *container) step(command instructions.Command, files []string) {
 		}
 		start := time.Now()
 		c.t.Logf("%s", s)
-		run := c.command("/bin/sh", "-c", strings.Join(s.CmdLine, " "))
+		run := c.command("/bin/sh", "-c", c.here(strings.Join(s.CmdLine, " ")))
 		run.Stdout, run.Stderr = c.t.Output(), c.t.Output()
 		if err := run.Run(); err != nil {
 			c.t.Fatalf("%s: %v", s, err)
