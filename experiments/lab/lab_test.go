@@ -126,8 +126,8 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := beside.Table().Text()
-	for _, want := range []string{"uniform low", "always", "oracle", "BudgetMem-CAP", "Table 1 of arXiv 2602.06025, Llama-3.3-70B-Instruct"} {
+	text := beside.Title + beside.Table().Text()
+	for _, want := range []string{"hollow: Table 1 of arXiv 2602.06025, Llama-3.3-70B-Instruct", "uniform low", "always", "oracle", "BudgetMem-CAP"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
