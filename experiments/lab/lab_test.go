@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/portable"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
 // madeUp saves traces of made-up questions and opens them.
@@ -239,10 +244,7 @@ func TestProgressLines(t *testing.T) {
 	told("seed 42, epoch 1 of 3: value 0.5000; λ 0: score 1") // told again after a restart
 	told("something else")
 	told("seed 43, epoch 1 of 3: value 0.6000; λ 0: score 1")
-	told = answers(set)
-	told("3 of 12 answers, $0.00012")
-	told("12 of 12 answers")
-	want := []string{"1/6 seed 42, value 0.5000", "2/6 seed 43, value 0.6000", "3/12 $0.00012", "12/12 "}
+	want := []string{"1/6 seed 42, value 0.5000", "2/6 seed 43, value 0.6000"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -305,16 +307,26 @@ func TestSourceOpens(t *testing.T) {
 	if _, err := (Source{Folder: "nowhere", Dataset: "locomo"}).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "Questions is 0") {
 		t.Errorf("error %v", err)
 	}
-	// The program collects what is not there, once.
-	program(t, `while [ "$1" ]; do [ "$1" = --out ] && cp "`+made.Folder+`/$(basename "$2")" "$2"; shift; done; echo run >>runs.txt; echo "4 of 4 answers" >&2`)
+	// Models are asked for what is not there, once.
+	modelstest.Path(t, setup.Embedder)
+	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "yes" }})
+	defer server.Close()
+	models := Models(server.URL(), "", "test-model")
+	models.CacheDir = t.TempDir()
+	source := Source{Dataset: "hotpotqa", Models: models, Questions: 1, Design: "low+mid", Runs: t.TempDir()}
 	for range 2 {
-		got, err := (Source{Folder: "nowhere", Dataset: "locomo", Questions: 2, Runs: "runs"}).Open(t.Context())
-		if err != nil || len(got.Test.Traces) != len(made.Test.Traces) {
-			t.Fatalf("%v, %v", got, err)
+		source.Models.Engine = inprocess.New("", slog.New(slog.DiscardHandler))
+		before := server.Count()
+		got, err := source.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if runs, _ := os.ReadFile("runs.txt"); strings.Count(string(runs), "run") != 3 {
-		t.Errorf("the program ran as often: %s", runs)
+		if f := got.Test; len(f.Traces) != 2 || f.Dataset != "hotpotqa" || f.System["model"] != "test-model" {
+			t.Errorf("%d traces of %+v", len(f.Traces), f.Header)
+		}
+		if asked := server.Count() - before; (asked > 0) != (before == 0) {
+			t.Errorf("%d calls after %d", asked, before)
+		}
 	}
 }
 
