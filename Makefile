@@ -25,7 +25,7 @@ PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :a
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.stamp $(BMEM) models ## engine, Jupyter, program and models; quick when they are there
+setup: $(VENV)/.stamp $(BMEM) $(VENV)/.kernel models ## engine, Jupyter, program and models; quick when they are there
 
 $(VENV)/.stamp: requirements.txt requirements-jupyter.txt $(wildcard kernel/papermill/*)
 	@scripts/check_tools.sh $(GO) $(PYTHON)
@@ -43,6 +43,11 @@ cuda: $(VENV)/.stamp ## the engine for NVIDIA GPUs beside the one for the CPU, s
 $(BMEM):
 	@scripts/check_tools.sh $(GO) $(PYTHON)
 	$(GO) build -o $@ ./cmd/bmem
+
+# Cells are compiled against the sources as they are then; anew are only the kernel's own programs.
+$(VENV)/.kernel: go.mod go.sum $(wildcard kernel/tools/*) $(VENV)/.stamp | $(BMEM)
+	$(BMEM) kernel install --prefix $(VENV)
+	@touch $@
 
 models: $(VENV)/.stamp $(BMEM)
 	@$(BMEM) models pull all-minilm-l6-v2 smollm2-135m-instruct
