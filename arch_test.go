@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "internal"},
 	"datasets/judge":       {"tiers/llm", "internal"},
-	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "kernel", "router", "router/portable", "tiers", "tiers/llm", "internal"},
+	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "bmem/setup/served", "datasets", "datasets/judge", "kernel", "router", "router/portable", "tiers", "tiers/llm", "internal"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
 	"internal/doctor":      nil, // looks at everything, and only cmd looks at it
