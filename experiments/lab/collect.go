@@ -40,8 +40,8 @@ type Source struct {
 	// server that notebooks share, unless there is another Engine.
 	Dataset string
 	Models  setup.Spec
-	// Questions is how many are asked of each split, each with as many combinations as Design says; "" means low, mid, high
-	// and two more, see experiments.Design.
+	// Questions is how many are asked of each split. Design says with which combinations of tiers, see experiments.Design; "" means
+	// three different ones to train on, and else those that give all modules one tier.
 	Questions int
 	Design    string
 	// Runs is the folder of what is collected, "" for runs/lab in the module's.
@@ -59,7 +59,6 @@ func (s Source) Open(ctx context.Context) (*Traces, error) {
 	if s.Questions < 1 {
 		return nil, fmt.Errorf("collect traces of %s: Questions is %d; it must be at least 1", s.Dataset, s.Questions)
 	}
-	s.Design = cmp.Or(s.Design, "uniform+random:2")
 	runs, err := runsFolder(s.Runs)
 	if err != nil {
 		return nil, err
@@ -92,11 +91,15 @@ func (s Source) collect(ctx context.Context, folder string) (err error) {
 	}
 	defer func() { err = errors.Join(err, sys.Close()) }()
 	c := experiments.Config{Dataset: data, Questions: s.Questions, Seed: seed, Memory: sys.Memory, System: experiments.Describe(sys, spec.TierOptions)}
-	if c.Policies, err = experiments.Design(s.Design, sys.Memory.Space()); err != nil {
-		return err
-	}
 	t := &Traces{Folder: folder}
 	for _, split := range splits {
+		design := "uniform"
+		if split == string(datasets.Train) {
+			design = "random:3"
+		}
+		if c.Policies, err = experiments.Design(cmp.Or(s.Design, design), sys.Memory.Space()); err != nil {
+			return err
+		}
 		bar := display.Progress(ctx, split+" answers")
 		c.Split, c.Dir = split, filepath.Join(folder, split)
 		c.Progress = func(p experiments.Progress) { bar.Set(p.Done, p.Total, fmt.Sprintf("$%.6f", p.Dollars)) }
