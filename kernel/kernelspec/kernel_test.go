@@ -253,7 +253,8 @@ func TestKernelAsks(t *testing.T) {
 	}
 	for _, child := range children {
 		what, _ := os.ReadFile("/proc/" + strconv.Itoa(child) + "/cmdline") // for the message
-		eventually(t, fmt.Sprintf("the end of %q", what), 20*time.Second, func() bool { return !alive(child) })
+		// GoNB ends at once; gopls a minute after it has lost its last client.
+		eventually(t, fmt.Sprintf("the end of %q", what), 80*time.Second, func() bool { return !alive(child) })
 	}
 	eventually(t, "the end of the server", shared.Linger+20*time.Second, func() bool { return !alive(server.PID) })
 }
