@@ -20,7 +20,7 @@ RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/trac
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -125,9 +125,25 @@ test-browser: setup $(BROWSER)/.stamp ## charts in a real Chromium: pages withou
 	$(TEST_BROWSER) lab kernel/display/testdata/charts.ipynb --tooltip frontier --jupyter $(VENV)/bin/jupyter
 	$(VENV)/bin/jupyter nbconvert --log-level WARN --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= runs/browser/charts.ipynb
 	$(TEST_BROWSER) page runs/browser/charts.html --tooltip frontier
+	$(TEST_BROWSER) lab notebooks/02_locomo.ipynb --tooltip frontier --jupyter $(VENV)/bin/jupyter --timeout 600
+	$(VENV)/bin/jupyter nbconvert --log-level WARN --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= runs/browser/02_locomo.ipynb
+	$(TEST_BROWSER) page runs/browser/02_locomo.html --tooltip frontier
+
+# Where a run's notebooks go; UPDATE=1 puts those that succeeded in the place of the committed ones.
+NOTEBOOKS := runs/notebooks
+
+notebooks: setup ## run all notebooks without a browser, into runs/notebooks; UPDATE=1 replaces the committed ones
+	@mkdir -p $(NOTEBOOKS); failed=; for n in notebooks/*.ipynb; do \
+	  echo "$$n"; to=$(NOTEBOOKS)/$${n#notebooks/}; \
+	  if $(BMEM) notebook run $$n --timeout 15m --out $$to --html $${to%.ipynb}.html; \
+	  then if [ "$(UPDATE)" = 1 ]; then cp $$to $$n; fi; else failed="$$failed $$n"; fi; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments -run - -bench Pipeline -benchtime 1x
+
+bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion
+	$(GO) test ./kernel/kernelspec -run - -bench Notebook -benchtime 1x -count 1
 
 bench-serve: setup $(BENCH)/.stamp ## our server's throughput over llama.cpp's, 16 clients
 	@$(LLAMA_CPP)

@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "internal"},
 	"datasets/judge":       {"tiers/llm", "internal"},
-	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "kernel", "router", "router/portable", "tiers", "tiers/llm", "internal"},
+	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "bmem/setup/served", "datasets", "datasets/judge", "kernel", "router", "router/portable", "tiers", "tiers/llm", "internal"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
 	"internal/doctor":      nil, // looks at everything, and only cmd looks at it
@@ -102,7 +102,7 @@ func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 
 // What programs and notebooks import brings no XLA along; only what runs models or trains routers does.
 func TestNoXLAWithoutAnEngine(t *testing.T) {
-	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments", "./experiments/frontier", "./experiments/traces", "./kernel/..."} {
+	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments", "./experiments/frontier", "./experiments/lab", "./experiments/traces", "./kernel/..."} {
 		for _, p := range list(t, "-deps", path) {
 			if strings.HasPrefix(p.ImportPath, "github.com/gomlx/go-xla") {
 				t.Errorf("%s depends on %s", path, p.ImportPath)

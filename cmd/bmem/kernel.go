@@ -163,15 +163,18 @@ Ends with status 1 if something is.`,
 // checkServer looks for the server that notebooks share. That none runs is right as long as there are no notebooks.
 func checkServer() kernelspec.Check {
 	c := kernelspec.Check{Name: "server"}
+	if url := os.Getenv(shared.EnvServer); url != "" {
+		c.Found = url + ", by " + shared.EnvServer
+		return c
+	}
 	place, err := shared.Default()
-	switch a, running := place.Running(); {
-	case err != nil:
+	if err != nil {
 		c.Problem, c.Do = err.Error(), "set XDG_RUNTIME_DIR to a folder of yours"
-	case os.Getenv(shared.EnvServer) != "":
-		c.Found = os.Getenv(shared.EnvServer) + ", by " + shared.EnvServer
-	case running:
+		return c
+	}
+	if a, running := place.Running(); running {
 		c.Found = fmt.Sprintf("%s, process %d, log %s", a.URL, a.PID, place.Log())
-	default:
+	} else {
 		c.Found = "none runs; the first notebook starts it"
 	}
 	return c

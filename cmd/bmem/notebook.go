@@ -23,15 +23,30 @@ func newNotebookCmd() *cobra.Command {
 	var port int
 	var noBrowser bool
 	cmd := &cobra.Command{
-		Use:   "notebook [FILE]",
+		Use:   "notebook [FILE] [-- ARGUMENT...]",
 		Short: "Open JupyterLab on the notebook kernel; run notebooks without a browser, turn them into scripts and back",
 		Long: `Open JupyterLab in the working folder, or on a notebook in it, with the kernel "` + kernelspec.DisplayName + `". It listens on this
-machine only, and asks for the token that it prints.`,
+machine only, and asks for the token that it prints. What follows -- is for JupyterLab itself.`,
 		Example: `  bmem notebook
   bmem notebook notebooks/01_quickstart.ipynb
-  bmem notebook --no-browser --port 8890`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return openLab(port, noBrowser, args) },
+  bmem notebook --no-browser --port 8890
+  bmem notebook -- --allow-root`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			files := args
+			if n := cmd.ArgsLenAtDash(); n >= 0 {
+				files = args[:n]
+			}
+			if len(files) > 1 {
+				return fmt.Errorf("bmem notebook %s: want one file or folder, or a verb: run, convert", strings.Join(files, " "))
+			}
+			for _, file := range files {
+				if _, err := os.Stat(file); err != nil {
+					return fmt.Errorf("open a notebook: %w", err)
+				}
+			}
+			return openLab(port, noBrowser, args)
+		},
 	}
 	cmd.Flags().IntVar(&port, "port", 8888, "port to listen on; the next free one if it is taken")
 	cmd.Flags().BoolVar(&noBrowser, "no-browser", false, "only print the address")
@@ -40,7 +55,7 @@ machine only, and asks for the token that it prints.`,
 }
 
 // openLab becomes JupyterLab.
-func openLab(port int, noBrowser bool, files []string) error {
+func openLab(port int, noBrowser bool, more []string) error {
 	lab, err := kernelspec.JupyterLab()
 	if err != nil {
 		return err
@@ -58,7 +73,7 @@ func openLab(port int, noBrowser bool, files []string) error {
 	if err := os.Setenv("JUPYTER_PATH", path); err != nil {
 		return err
 	}
-	return fmt.Errorf("start %s: %w", lab, syscall.Exec(lab, append(args, files...), os.Environ()))
+	return fmt.Errorf("start %s: %w", lab, syscall.Exec(lab, append(args, more...), os.Environ()))
 }
 
 func newNotebookRunCmd() *cobra.Command {

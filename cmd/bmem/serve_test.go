@@ -26,6 +26,7 @@ func TestServeRefuses(t *testing.T) {
 		"bmem models pull smollm2-135": "serve --addr 127.0.0.1:0 --model smollm2-135m-instruct",
 		"smollm2-135m-instruct":        "serve --addr 127.0.0.1:0 --model smollm2",
 		"no such file":                 "serve --addr 127.0.0.1:0 --backend go --model nowhere.gguf",
+		`--max-memory "much"`:          "serve --addr 127.0.0.1:0 --on-demand --max-memory much",
 	} {
 		if _, err := runVerb(t, "", strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bmem %s: %v, want %q", args, err, want)

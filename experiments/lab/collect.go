@@ -9,30 +9,41 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/served"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/kernel/display"
-	"github.com/budgetmem/budgetmem/tiers"
 )
+
+// Models says which model answers, for quick.OpenWith: one on this machine, by its name or "" for the best that is here; or, with
+// a base URL, one at an OpenAI-compatible endpoint, whose key is in the environment variable keyEnv ("" for none). A model without
+// a known price counts as free.
+func Models(endpoint, keyEnv, model string) setup.Spec {
+	s := setup.Spec{Model: model, AllowUnpriced: true}
+	if endpoint != "" {
+		s.Endpoints = []string{endpoint}
+	}
+	if keyEnv != "" {
+		s.KeyEnv = []string{keyEnv}
+	}
+	return s
+}
 
 // Source says where a benchmark's traces come from: from a folder; or, if that does not exist or an endpoint is named, from
 // models that are asked now.
 type Source struct {
 	// Folder of the traces, see Open.
 	Folder string
-	// Dataset and Axis are what is asked of which tier set, the axis "" of tiers.ImplementationAxis.
-	Dataset, Axis string
-	// Endpoint is the base URL of the model's endpoint, whose key is in the environment variable KeyEnv; "" means a model on
-	// this machine. Model names it, "" the best that is here.
-	Endpoint, KeyEnv, Model string
-	// Questions is how many are asked of each split, each with as many combinations as Design says; "" means low, mid, high
-	// and two more.
+	// Dataset is what is asked. Models answer, with the tier set that they name; see Models. Those on this machine run in the
+	// server that notebooks share, unless there is another Engine.
+	Dataset string
+	Models  setup.Spec
+	// Questions is how many are asked of each split. Design says with which combinations of tiers, see experiments.Design; "" means
+	// three different ones to train on, and else those that give all modules one tier.
 	Questions int
 	Design    string
-	// Flags are more flags of `bmem traces collect`.
-	Flags []string
 	// Runs is the folder of what is collected, "" for runs/lab in the module's.
 	Runs string
 }
@@ -40,7 +51,7 @@ type Source struct {
 // Open reads the traces, or collects them with a bar of progress. What was collected once is read afterwards; collecting that was
 // stopped goes on.
 func (s Source) Open(ctx context.Context) (*Traces, error) {
-	if s.Endpoint == "" {
+	if len(s.Models.Endpoints) == 0 {
 		if t, err := Open(s.Folder); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return t, err
 		}
@@ -52,46 +63,62 @@ func (s Source) Open(ctx context.Context) (*Traces, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"traces", "collect", "--dataset", s.Dataset, "--axis", cmp.Or(s.Axis, tiers.ImplementationAxis),
-		"--questions", strconv.Itoa(s.Questions), "--design", cmp.Or(s.Design, "uniform+random:2")}
-	for _, f := range [][2]string{{"--endpoint", s.Endpoint}, {"--api-key-env", s.KeyEnv}, {"--model", s.Model}} {
-		if f[1] != "" {
-			args = append(args, f[0], f[1])
-		}
+	m := s.Models
+	hash := sha256.Sum256(fmt.Appendf(nil, "%q", []any{m.Tiers, m.Model, m.Endpoints, m.Roles, s.Questions, s.Design}))
+	folder := filepath.Join(runs, fmt.Sprintf("%s-%.4x", s.Dataset, hash))
+	if t, err := Open(folder); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return t, err
 	}
-	args = append(args, s.Flags...)
-	hash := sha256.Sum256(fmt.Appendf(nil, "%q", args))
-	name := fmt.Sprintf("%s-%.4x", s.Dataset, hash)
-	folder := filepath.Join(runs, name)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return nil, fmt.Errorf("collect traces: %w", err)
-	}
-	t := &Traces{Folder: folder}
-	for _, split := range splits {
-		if f, err := traces.ReadFile(t.path(split)); err == nil && f.Stats().Questions >= s.Questions {
-			continue
-		}
-		bar := display.Progress(ctx, split+" answers")
-		_, err := Bmem(ctx, answers(bar.Set), append(args, "--split", split, "--runs", runs, "--name", name+"-"+split, "--out", t.path(split))...)
-		bar.End(err)
-		if err != nil {
-			return nil, err
-		}
+	if err := s.collect(ctx, folder); err != nil {
+		return nil, fmt.Errorf("collect traces of %s: %w", s.Dataset, err)
 	}
 	return Open(folder)
 }
 
-var answerLine = regexp.MustCompile(`^(\d+) of (\d+) answers(?:, (.*))?$`)
-
-// answers makes progress of the lines by which bmem tells of answers.
-func answers(set func(done, total int, note string)) func(line string) {
-	return func(line string) {
-		if m := answerLine.FindStringSubmatch(line); m != nil {
-			done, _ := strconv.Atoi(m[1]) // the expression found digits
-			total, _ := strconv.Atoi(m[2])
-			set(done, total, m[3])
+func (s Source) collect(ctx context.Context, folder string) (err error) {
+	data, err := datasets.Open(s.Dataset, datasets.Options{})
+	if err != nil {
+		return err
+	}
+	spec := s.Models
+	spec.ChunkTokens = data.ChunkTokens()
+	if spec.Engine == nil {
+		spec.Engine = served.New("")
+	}
+	sys, err := setup.Open(ctx, spec)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sys.Close()) }()
+	c := experiments.Config{Dataset: data, Questions: s.Questions, Seed: seed, Memory: sys.Memory, System: experiments.Describe(sys, spec.TierOptions)}
+	t := &Traces{Folder: folder}
+	for _, split := range splits {
+		design := "uniform"
+		if split == string(datasets.Train) {
+			design = "random:3"
+		}
+		if c.Policies, err = experiments.Design(cmp.Or(s.Design, design), sys.Memory.Space()); err != nil {
+			return err
+		}
+		bar := display.Progress(ctx, split+" answers")
+		c.Split, c.Dir = split, filepath.Join(folder, split)
+		c.Progress = func(p experiments.Progress) { bar.Set(p.Done, p.Total, fmt.Sprintf("$%.6f", p.Dollars)) }
+		if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+			return err
+		}
+		summary, file, err := experiments.Collect(ctx, c)
+		if err == nil && summary.Failed > 0 {
+			err = fmt.Errorf("%d of the %s answers failed; what succeeded is kept, so run it again", summary.Failed, split)
+		}
+		bar.End(err)
+		if err != nil {
+			return err
+		}
+		if err := file.WriteFile(t.path(split)); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func runsFolder(named string) (string, error) {

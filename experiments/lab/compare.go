@@ -45,14 +45,17 @@ func (t *Traces) compare(ctx context.Context, reward *router.Reward, routers []f
 	return frontier.Compare(ctx, frontier.Options{Validation: validation, Test: test, Routers: routers, Reward: reward, Seed: seed})
 }
 
-// Beside draws a comparison's frontier and, as theirs, what the paper prints for a data set with a model: F1 against dollars
-// per question, on other models and, in part, on other questions than ours.
+// Beside draws a comparison's frontier and, hollow and as theirs, what the paper prints for a data set with a model: F1 against
+// dollars per question, of other models and in part of other questions than ours. The title says of which.
 func Beside(r *frontier.Result, dataset, model string) (chart.Chart, error) {
 	theirs, err := published.Families(dataset, model)
 	if err != nil {
 		return chart.Chart{}, err
 	}
-	title := fmt.Sprintf("%s, ours with %v; hollow: the paper's, with %s", r.Dataset, r.System["model"], model)
+	title := fmt.Sprintf("%s, ours with %v; hollow: %s", r.Dataset, r.System["model"], theirs[0].Source)
+	for i := range theirs {
+		theirs[i].Source = "see title" // once is enough
+	}
 	return chart.Frontier(title, r.Metric+" (theirs: F1)", append(r.Families(), theirs...)), nil
 }
 

@@ -38,7 +38,14 @@ func Path(name string) string {
 		return name
 	}
 	_, source, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(source), "..", "..", name)
+	path := filepath.Join(filepath.Dir(source), "..", "..", name)
+	if wd, err := os.Getwd(); err == nil {
+		// What is shown of it then says nothing of this machine.
+		if near, err := filepath.Rel(wd, path); err == nil && len(near) < len(path) {
+			return near
+		}
+	}
+	return path
 }
 
 // Traces are what was collected of a benchmark on one tier set: a file of traces for each of the splits.

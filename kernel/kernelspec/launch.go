@@ -9,9 +9,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/budgetmem/budgetmem/serve/shared"
 )
@@ -19,7 +21,8 @@ import (
 // Launch runs the kernel with the connection file that Jupyter gives it, until it ends, and sees to it that the server for its
 // cells is there all the while. What the kernel has to say goes to log; if it fails, the end of it is in the error.
 //
-// A termination signal is passed on. An interrupt is not: Jupyter interrupts cells by a message.
+// A termination signal is passed on, and the end of Jupyter is taken for one. An interrupt is not: Jupyter interrupts cells by a
+// message.
 func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) error {
 	env, err := s.Environ(ctx, os.Environ())
 	if err != nil {
@@ -43,12 +46,19 @@ func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) 
 	defer signal.Stop(signals)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	asked := false
+	orphaned := time.NewTicker(time.Second)
+	defer orphaned.Stop()
+	parent, asked := jupyterPID(), false
 	for {
 		select {
+		case <-orphaned.C:
+			if parent != 0 && os.Getppid() != parent {
+				parent, asked = 0, true
+				_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+			}
 		case <-signals:
 			asked = true
-			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+			_ = cmd.Process.Signal(syscall.SIGTERM)
 		case err := <-ended:
 			if err != nil && !asked {
 				return fmt.Errorf("the kernel failed: %w\n%s", err, end)
@@ -56,6 +66,15 @@ func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) 
 			return nil
 		}
 	}
+}
+
+// jupyterPID is the process that started this one, if that is Jupyter and wants its kernels to end with it; else 0.
+func jupyterPID() int {
+	parent := os.Getppid()
+	if os.Getenv("JPY_PARENT_PID") != strconv.Itoa(parent) {
+		return 0
+	}
+	return parent
 }
 
 // keepServer holds a lease of the shared server, and returns how to give it back.
