@@ -41,7 +41,7 @@ type Source struct {
 	Dataset string
 	Models  setup.Spec
 	// Questions is how many are asked of each split. Design says with which combinations of tiers, see experiments.Design; "" means
-	// three different ones to train on, and else those that give all modules one tier.
+	// few, for minutes on a small machine: two different ones to train on, low and mid to validate, and low, mid and high to test.
 	Questions int
 	Design    string
 	// Runs is the folder of what is collected, "" for runs/lab in the module's.
@@ -75,6 +75,9 @@ func (s Source) Open(ctx context.Context) (*Traces, error) {
 	return Open(folder)
 }
 
+// few are the designs of the splits for a quick look.
+var few = []string{"random:2", "low+mid", "uniform"}
+
 func (s Source) collect(ctx context.Context, folder string) (err error) {
 	data, err := datasets.Open(s.Dataset, datasets.Options{})
 	if err != nil {
@@ -92,12 +95,8 @@ func (s Source) collect(ctx context.Context, folder string) (err error) {
 	defer func() { err = errors.Join(err, sys.Close()) }()
 	c := experiments.Config{Dataset: data, Questions: s.Questions, Seed: seed, Memory: sys.Memory, System: experiments.Describe(sys, spec.TierOptions)}
 	t := &Traces{Folder: folder}
-	for _, split := range splits {
-		design := "uniform"
-		if split == string(datasets.Train) {
-			design = "random:3"
-		}
-		if c.Policies, err = experiments.Design(cmp.Or(s.Design, design), sys.Memory.Space()); err != nil {
+	for i, split := range splits {
+		if c.Policies, err = experiments.Design(cmp.Or(s.Design, few[i]), sys.Memory.Space()); err != nil {
 			return err
 		}
 		bar := display.Progress(ctx, split+" answers")
