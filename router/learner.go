@@ -134,14 +134,15 @@ func (a adamStep) apply(w, g, first, second []float32) {
 // with eight numbers at a time does not depend on how many parts there are.
 func inParallel(n int, f func(from, to int)) {
 	parts := max(1, min(runtime.GOMAXPROCS(0), n>>14))
-	var wg sync.WaitGroup
-	for p, from := 0, 0; p < parts; p++ {
-		to := n
-		if p < parts-1 {
-			to = n * (p + 1) / parts &^ 7
+	end := func(part int) int {
+		if part == parts {
+			return n
 		}
-		wg.Go(func() { f(from, to) })
-		from = to
+		return n * part / parts &^ 7
+	}
+	var wg sync.WaitGroup
+	for part := range parts {
+		wg.Go(func() { f(end(part), end(part+1)) })
 	}
 	wg.Wait()
 }
