@@ -11,7 +11,7 @@ BENCH     := $(VENV)/bench
 TRACK     := $(VENV)/track
 LINT      := $(VENV)/lint
 BMEM      := bin/bmem
-RUN       ?= --dataset locomo --split test --axis implementation --policy low,mid,high,random --questions 12
+RUN       := runs/locomo
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
 RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
@@ -53,8 +53,17 @@ models: $(VENV)/.stamp $(BMEM)
 	@$(BMEM) models pull all-minilm-l6-v2 smollm2-135m-instruct
 	@$(BMEM) models pull
 
-run: setup ## answer real LoCoMo questions with local models, and show what each policy earned and cost
-	$(BMEM) eval $(RUN)
+# A first router, of few questions; traces/README.md has the commands for the large ones.
+COLLECT   := $(BMEM) traces collect --dataset locomo --axis implementation
+TRACED    := --validation-traces $(RUN)/validation.jsonl.gz --test-traces $(RUN)/test.jsonl.gz
+
+run: setup ## train a router on real LoCoMo questions with local models, and show what it and each policy earned and cost
+	@mkdir -p $(RUN)
+	$(COLLECT) --split train --questions 12 --design random:4 --out $(RUN)/train.jsonl.gz
+	$(COLLECT) --split validation --questions 8 --design uniform+random:1 --out $(RUN)/validation.jsonl.gz
+	$(COLLECT) --split test --questions 12 --design uniform+random:1 --out $(RUN)/test.jsonl.gz
+	$(BMEM) train --traces $(RUN)/train.jsonl.gz $(TRACED) --seeds 3 --name locomo-router
+	$(BMEM) frontier --training runs/locomo-router $(TRACED) --html $(RUN)/frontier.html
 
 test: setup trackers check ## everything that must pass
 	$(GO) test ./...

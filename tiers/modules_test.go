@@ -229,8 +229,8 @@ func TestAnswererCleansAndCounts(t *testing.T) {
 	for _, style := range []AnswerStyle{"", StyleShort, StyleDated, StyleTagged} {
 		var seen string
 		a := Answerer{Style: style, Client: &llmtest.Client{Reply: func(_ context.Context, r llm.Request) (string, error) {
-			if len(r.Messages)%2 == 0 {
-				t.Errorf("style %q: %d messages; want worked examples in pairs, then the question", style, len(r.Messages))
+			if n := len(r.Messages); n < 3 || n%2 == 0 {
+				t.Errorf("style %q: %d messages; want worked examples in pairs, then the question", style, n)
 			}
 			for i, m := range r.Messages {
 				if want := []llm.Role{llm.User, llm.Assistant}[i%2]; m.Role != want {
@@ -245,6 +245,10 @@ func TestAnswererCleansAndCounts(t *testing.T) {
 		}
 		if _, after, ok := strings.Cut(seen, "THE NOTES"); !ok || !strings.Contains(after, "Question: Who?") {
 			t.Errorf("style %q: prompt %q", style, seen)
+		}
+		// With an answer for an example next to the question, a small model gave that answer to every third question.
+		if strings.Contains(seen, "</answer>") {
+			t.Errorf("style %q: the prompt has an answer in it: %q", style, seen)
 		}
 		if strings.Contains(seen, "1 June 2023") != (style == StyleDated) {
 			t.Errorf("style %q: the question's date is in the wrong prompts: %q", style, seen)

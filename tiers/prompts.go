@@ -71,6 +71,7 @@ func prompt(name string, d promptData) (string, error) {
 // example is a worked question: what a template is filled with, and the reply that is wanted.
 type example struct {
 	Summary  string `yaml:"summary"`
+	Date     string `yaml:"date"` // of the question, where the template has it
 	Question string `yaml:"question"`
 	Answer   string `yaml:"answer"`
 }
@@ -108,7 +109,7 @@ func chat(name string, d promptData) ([]llm.Message, error) {
 	}
 	var messages []llm.Message
 	for _, e := range worked[name] {
-		text, err := prompt(name, promptData{Summary: e.Summary, Question: e.Question})
+		text, err := prompt(name, promptData{Summary: e.Summary, Date: e.Date, Question: e.Question})
 		if err != nil {
 			return nil, err
 		}

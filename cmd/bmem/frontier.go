@@ -13,7 +13,6 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
-	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -54,8 +53,7 @@ Without --live, outcomes that are not traced are those of the nearest traced com
 			o := frontier.Options{Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
 			if unaligned {
 				file, _ := o.Validation.Grown()
-				o.Reward = router.NewReward(false)
-				o.Reward.Observe(file.Outcomes()...)
+				o.Reward = file.Reward(false)
 			}
 			r, err := frontier.Compare(cmd.Context(), o)
 			if err != nil {

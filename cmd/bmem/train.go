@@ -87,14 +87,8 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 	file := &traces.File{}
 	if path != "" {
 		var err error
-		if file, err = traces.ReadFile(path); err != nil {
+		if file, err = traces.ReadSplit(path, split); err != nil {
 			return nil, err
-		}
-		if err := file.Usable(); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if file.Split != split {
-			return nil, fmt.Errorf("%s holds traces of the %s split, not of %s", path, file.Split, split)
 		}
 		if cmd.Flags().Changed("dataset") && file.Dataset != f.dataset {
 			return nil, fmt.Errorf("%s holds traces of %s, not of --dataset %s", path, file.Dataset, f.dataset)

@@ -182,8 +182,7 @@ func (c *comparison) prepare() error {
 		if err := f.Usable(); err != nil {
 			return err
 		}
-		c.Reward = router.NewReward(true)
-		c.Reward.Observe(f.Outcomes()...)
+		c.Reward = f.Reward(true)
 	}
 	return nil
 }

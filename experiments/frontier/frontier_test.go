@@ -156,8 +156,7 @@ func TestStaticSearch(t *testing.T) {
 		{replay(t, validation, 3, asker{validation}), replay(t, test, 3, asker{test}), "coordinate search"},
 		{replay(t, validation, 40, nil), replay(t, test, 243, nil), "by an estimate"},
 	} {
-		reward := router.NewReward(true)
-		reward.Observe(validation.File(243).Outcomes()...)
+		reward := validation.File(243).Reward(true)
 		r, err := Compare(context.Background(), Options{Validation: tt.v, Test: tt.e, Lambdas: []float64{0, 0.3, 1}, Seed: 42, Reward: reward})
 		if err != nil {
 			t.Fatal(err)

@@ -28,9 +28,7 @@ func (t *Traces) Compare(ctx context.Context, routers ...frontier.Family) (*fron
 
 // CompareUnaligned is Compare with returns that are measured without reward-scale alignment.
 func (t *Traces) CompareUnaligned(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
-	reward := router.NewReward(false)
-	reward.Observe(t.Validation.Outcomes()...)
-	return t.compare(ctx, reward, routers)
+	return t.compare(ctx, t.Validation.Reward(false), routers)
 }
 
 func (t *Traces) compare(ctx context.Context, reward *router.Reward, routers []frontier.Family) (*frontier.Result, error) {

@@ -60,18 +60,12 @@ type Traces struct {
 func Open(folder string) (*Traces, error) {
 	t := &Traces{Folder: Path(folder)}
 	for split, file := range t.files() {
-		f, err := traces.ReadFile(t.path(split))
+		f, err := traces.ReadSplit(t.path(split), split)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("there are no traces %s; collect them with `bmem traces collect --split %s --out %[1]s`, see traces/README.md: %[3]w", t.path(split), split, err)
 		}
 		if err != nil {
 			return nil, err
-		}
-		if f.Split != split {
-			return nil, fmt.Errorf("%s holds traces of the %s split", t.path(split), f.Split)
-		}
-		if err := f.Usable(); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.path(split), err)
 		}
 		*file = f
 	}

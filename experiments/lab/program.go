@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/budgetmem/budgetmem/internal/child"
 )
 
 // Bmem runs the program bmem, that of the project or else the one on the PATH, and returns what it writes. told, if not nil, is
@@ -30,7 +32,7 @@ func Bmem(ctx context.Context, told func(line string), args ...string) ([]byte, 
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	dieTogether(cmd)
+	child.DieTogether(cmd)
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, said := io.Pipe()

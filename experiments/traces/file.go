@@ -29,6 +29,21 @@ func ReadFile(path string) (*File, error) {
 	return Parse(path, f)
 }
 
+// ReadSplit reads a trace file that must hold traces of the given split, and some.
+func ReadSplit(path, split string) (*File, error) {
+	f, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Split != split {
+		return nil, fmt.Errorf("%s holds traces of the %s split, not of %s", path, f.Split, split)
+	}
+	if err := f.Usable(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
 // Parse reads a trace file's content; name is what errors call it.
 func Parse(name string, r io.Reader) (*File, error) {
 	unpacked, err := gzip.NewReader(r)

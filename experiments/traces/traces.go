@@ -138,6 +138,13 @@ func (f *File) Outcomes() []router.Outcome {
 	return out
 }
 
+// Reward returns a measure of returns, with reward-scale alignment or without, that has seen all the outcomes.
+func (f *File) Reward(align bool) *router.Reward {
+	r := router.NewReward(align)
+	r.Observe(f.Outcomes()...)
+	return r
+}
+
 // Logged returns the traces as router.LearnOffline takes them.
 func (f *File) Logged() []router.Logged {
 	number := map[string]int{}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/budgetmem/budgetmem/internal/nearby"
 )
 
 // Env is a Python environment to look into instead of the project's .venv.
@@ -16,29 +18,12 @@ func Folders() []string {
 	if v := os.Getenv(Env); v != "" {
 		return []string{v}
 	}
-	var starts, found []string
-	if exe, err := os.Executable(); err == nil {
-		if real, err := filepath.EvalSymlinks(exe); err == nil {
-			exe = real
-		}
-		starts = append(starts, filepath.Dir(exe))
-	}
-	if wd, err := os.Getwd(); err == nil {
-		starts = append(starts, wd)
-	}
-	for _, dir := range starts {
-		for {
-			v := filepath.Join(dir, ".venv")
-			if info, err := os.Stat(v); err == nil && info.IsDir() {
-				found = append(found, v)
-				break
-			}
-			parent := filepath.Dir(dir)
-			if parent == dir {
-				break
-			}
-			dir = parent
-		}
+	found := nearby.Above(func(dir string) bool {
+		info, err := os.Stat(filepath.Join(dir, ".venv"))
+		return err == nil && info.IsDir()
+	})
+	for i, dir := range found {
+		found[i] = filepath.Join(dir, ".venv")
 	}
 	return found
 }

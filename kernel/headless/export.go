@@ -33,11 +33,11 @@ func ExportHTML(ctx context.Context, nb *notebook.Notebook, path, dir string) er
 	cmd := exec.CommandContext(ctx, python, "-c", export, title, dir)
 	cmd.WaitDelay = time.Second
 	cmd.Stdin = bytes.NewReader(data)
-	var log tail
-	cmd.Stderr = &log
+	log := newLog()
+	cmd.Stderr = log
 	page, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("export %s: %w: %s", path, err, log.lines())
+		return fmt.Errorf("export %s: %w: %s", path, err, log.Lines(3))
 	}
 	return atomicfile.WriteFile(path, page, 0o644)
 }

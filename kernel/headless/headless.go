@@ -143,7 +143,7 @@ func (s *session) broken(e event) error {
 	if text == "" {
 		text = "its driver ended"
 	}
-	if log := s.log.lines(); log != "" {
+	if log := s.log.Lines(3); log != "" {
 		text += ": " + log
 	}
 	return errors.New(text)

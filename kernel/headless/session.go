@@ -2,19 +2,17 @@ package headless
 
 import (
 	"bufio"
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/budgetmem/budgetmem/internal/child"
 	"github.com/budgetmem/budgetmem/internal/venv"
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
@@ -44,11 +42,14 @@ type event struct {
 type session struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	log    tail
+	log    *child.Tail
 	events chan event // closed when the driver has ended
 	group  int        // the kernel's process group, 0 before it is known; to read once events is closed
 	closed bool
 }
+
+// newLog keeps the end of what a program in Python has to say, which is where its cause stands.
+func newLog() *child.Tail { return &child.Tail{Bytes: 2000} }
 
 // closing is how long the driver may take to end the kernel.
 const closing = 15 * time.Second
@@ -59,8 +60,8 @@ func open(kernel, folder string) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run the kernel %s: %w", kernel, err)
 	}
-	s := &session{cmd: exec.Command(python, "-c", driver, kernel, folder), events: make(chan event)}
-	s.cmd.Stderr = &s.log
+	s := &session{cmd: exec.Command(python, "-c", driver, kernel, folder), log: newLog(), events: make(chan event)}
+	s.cmd.Stderr = s.log
 	s.cmd.WaitDelay = time.Second
 	ownGroup(s.cmd) // so that an interrupt from the terminal comes here alone
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
@@ -125,26 +126,4 @@ func (s *session) close() []event {
 		killGroup(s.group) // a driver that was killed could not do it
 	}
 	return rest
-}
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p...)
-	t.b = t.b[max(0, len(t.b)-2000):]
-	return len(p), nil
-}
-
-// lines returns the last lines that were written, on one line.
-func (t *tail) lines() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := bytes.Split(bytes.TrimSpace(t.b), []byte("\n"))
-	return strings.TrimSpace(string(bytes.Join(lines[max(0, len(lines)-3):], []byte("; "))))
 }

@@ -10,11 +10,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
+	"github.com/budgetmem/budgetmem/internal/child"
 	"github.com/budgetmem/budgetmem/serve/shared"
 )
 
@@ -33,11 +32,11 @@ func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) 
 
 	// On Linux the kernel is told when the thread that started it ends, so this one must not before the process does.
 	runtime.LockOSThread()
-	end := &tail{}
+	end := &child.Tail{Bytes: 4 << 10}
 	cmd := exec.Command(filepath.Join(s.Tools, "gonb"), "-kernel", connectionFile, "-go_work", s.Source, "-raw_error")
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, io.MultiWriter(end, log)
-	dieWithParent(cmd)
+	child.DieTogether(cmd)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("launch the kernel: %w (`bmem kernel doctor` says more)", err)
 	}
@@ -96,26 +95,4 @@ func (s Spec) keepServer(ctx context.Context, log io.Writer) (stop func()) {
 		}
 	}()
 	return func() { cancel(); <-done }
-}
-
-// tail keeps the last lines that are written to it.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-const tailBytes = 4 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	t.text = t.text[max(0, len(t.text)-tailBytes):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.text))
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/internal/nearby"
 )
 
 const module = "github.com/budgetmem/budgetmem"
@@ -17,25 +19,8 @@ const module = "github.com/budgetmem/budgetmem"
 // Source returns a folder with the sources of this module: one above the executable or the working folder, or else, for a
 // program that `go install` has built, the module cache's, which is filled if need be.
 func Source(ctx context.Context) (string, error) {
-	var starts []string
-	if exe, err := os.Executable(); err == nil {
-		if real, err := filepath.EvalSymlinks(exe); err == nil {
-			exe = real
-		}
-		starts = append(starts, filepath.Dir(exe))
-	}
-	if wd, err := os.Getwd(); err == nil {
-		starts = append(starts, wd)
-	}
-	for _, dir := range starts {
-		for ; ; dir = filepath.Dir(dir) {
-			if IsSource(dir) == nil {
-				return dir, nil
-			}
-			if filepath.Dir(dir) == dir {
-				break
-			}
-		}
+	if found := nearby.Above(func(dir string) bool { return IsSource(dir) == nil }); len(found) > 0 {
+		return found[0], nil
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Path != module || !strings.HasPrefix(info.Main.Version, "v") {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -30,11 +31,11 @@ type Cache struct {
 	batch   batch
 }
 
-// entry is a stored reply: a Response or a list of scores, with the usage of the call that made it.
+// entry is a stored reply: a Response or a score, with the usage of the call that made it.
 type entry struct {
 	Text   string  `json:"text,omitempty"`
 	Finish string  `json:"finish,omitempty"`
-	Scores []Score `json:"scores,omitempty"`
+	Scores []Score `json:"scores,omitempty"` // of one request
 	Usage  Usage   `json:"usage"`
 
 	stored bool // read from the file, not made now
@@ -64,7 +65,8 @@ func (c *Cache) Len(ctx context.Context) (int, error) {
 
 // Wrap returns client with its replies kept in c. A reply from the cache has the usage of the call that made it, tokens,
 // dollars and milliseconds, but Cached is 1 and Paid 0. Callers who ask the same at one time share one call, and only
-// the first of them is told that it paid. Failed calls are not kept. A batch of scores is kept as a whole.
+// the first of them is told that it paid. Failed calls are not kept. Of a batch of scores each is asked for and kept on
+// its own, side by side.
 func (c *Cache) Wrap(client Client) Client { return asClient(&cached{inner{client}, c}) }
 
 type cached struct {
@@ -85,22 +87,44 @@ func (c *cached) Chat(ctx context.Context, req Request) (Response, error) {
 	return Response{Text: e.Text, Finish: e.Finish, Usage: e.Usage}, err
 }
 
+// score keeps each request on its own: batches overlap, as when two modules rate some of the same turns.
 func (c *cached) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([]Score, Usage, error) {
-	if len(reqs) == 0 {
-		return nil, Usage{}, nil
+	scores, usages, errs := make([]Score, len(reqs)), make([]Usage, len(reqs)), make([]error, len(reqs))
+	var all sync.WaitGroup
+	for i := range reqs {
+		all.Go(func() { scores[i], usages[i], errs[i] = c.scoreOne(ctx, next, reqs[i:i+1]) })
 	}
-	key, err := cacheKey("score", c.ID(), reqs)
+	all.Wait()
+	var total Usage
+	for _, u := range usages {
+		ms := max(total.MS, u.MS) // they run side by side
+		total = total.Add(u)
+		total.MS = ms
+	}
+	for _, err := range errs {
+		if err != nil {
+			return nil, total, err
+		}
+	}
+	return scores, total, nil
+}
+
+func (c *cached) scoreOne(ctx context.Context, next Scorer, req []ScoreRequest) (Score, Usage, error) {
+	key, err := cacheKey("score", c.ID(), req)
 	if err != nil {
-		return nil, Usage{}, err
+		return Score{}, Usage{}, err
 	}
 	e, err := c.cache.get(ctx, key, c.ID(), func(ctx context.Context) (entry, error) {
-		scores, usage, err := next.Score(ctx, reqs)
+		scores, usage, err := next.Score(ctx, req)
 		return entry{Scores: scores, Usage: usage}, err
 	})
-	if err == nil && len(e.Scores) != len(reqs) {
-		err = fmt.Errorf("score with %s: %d scores for %d requests", c.Model(), len(e.Scores), len(reqs))
+	if err == nil && len(e.Scores) != 1 {
+		err = fmt.Errorf("score with %s: %d scores for a request", c.Model(), len(e.Scores))
 	}
-	return e.Scores, e.Usage, err
+	if err != nil {
+		return Score{}, e.Usage, err
+	}
+	return e.Scores[0], e.Usage, nil
 }
 
 // cacheKey hashes what a reply depends on.

@@ -74,11 +74,15 @@ func TestScoresThroughTheStack(t *testing.T) {
 		t.Errorf("usage %+v, %d scored", v, model.Scored())
 	}
 	reqs[1].Continuation = "maybe"
-	if _, w, err := s.Score(t.Context(), reqs); err != nil || w.Cached != 0 {
-		t.Errorf("other continuation: %+v %v", w, err)
+	again, w, err := s.Score(t.Context(), reqs)
+	if err != nil || w.Calls != 2 || w.Cached != 1 || model.Scored() != 3 || again[0] != first[0] {
+		t.Errorf("one of two known: %v, %+v %v, %d scored", again, w, err, model.Scored())
+	}
+	if want := testPrice.Dollars(2+1, 0); math.Abs(w.Paid-want) > 1e-15 {
+		t.Errorf("one of two known: paid $%v, want $%v", w.Paid, want)
 	}
 	total := stats.Snapshot()[0]
-	if total.Calls != 6 || total.Cached != 2 || total.P50 <= 0 {
+	if total.Calls != 6 || total.Cached != 3 || total.P50 <= 0 {
 		t.Errorf("statistics %+v", total)
 	}
 

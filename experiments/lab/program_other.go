@@ -1,7 +1,0 @@
-//go:build !linux
-
-package lab
-
-import "os/exec"
-
-func dieTogether(*exec.Cmd) {}

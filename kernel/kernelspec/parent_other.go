@@ -1,7 +1,0 @@
-//go:build !linux
-
-package kernelspec
-
-import "os/exec"
-
-func dieWithParent(*exec.Cmd) {}
