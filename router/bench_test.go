@@ -11,7 +11,7 @@ import (
 func BenchmarkUpdate(b *testing.B) {
 	for _, spec := range []string{"go", "xla:cpu"} {
 		b.Run(spec, func(b *testing.B) {
-			be, err := backend.OpenForTraining(spec, nil)
+			be, err := backend.Open(spec, nil)
 			if err != nil {
 				b.Skip(err)
 			}

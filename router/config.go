@@ -75,7 +75,7 @@ const enoughUpdates = 120
 // nothing to play again; where they are asked live, many epochs of few questions ask for many combinations of tiers.
 func (c Config) For(questions int) Config {
 	if c.Epochs == 0 {
-		batches := (questions + c.Batch - 1) / c.Batch
+		batches := max((questions+c.Batch-1)/c.Batch, 1)
 		c.Epochs = (enoughUpdates + batches - 1) / batches
 	}
 	return c

@@ -12,7 +12,7 @@ import (
 // open returns the pure-Go backend, which is everywhere.
 func open(t testing.TB) *backend.Backend {
 	t.Helper()
-	be, err := backend.OpenForTraining("go", nil)
+	be, err := backend.Open("go", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

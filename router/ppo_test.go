@@ -52,7 +52,7 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, spec := range []string{"go", "xla:cpu"} {
-		be, err := backend.OpenForTraining(spec, nil)
+		be, err := backend.Open(spec, nil)
 		if err != nil && spec != "go" {
 			t.Log(err) // pure Go is everywhere
 			continue

@@ -218,7 +218,7 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 		o.NoTest = ""
 	}
 	o.InFlight = cmp.Or(f.inFlight, 8)
-	be, err := backend.OpenForTraining(f.system.backend, nil)
+	be, err := backend.Open(f.system.backend, nil)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -36,20 +35,9 @@ const (
 // Specs lists what Open accepts, for help texts.
 const Specs = "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so"
 
-// use is what a backend is opened for.
-type use int
-
-const (
-	// forModels has large graphs of many shapes.
-	forModels use = iota
-	// forTraining has one small graph that is run over and over.
-	forTraining
-)
-
-// goOptions are the options of pure Go where none are given. A model's operations run one after the other: each is parallel
-// inside, and running several at once as well made them compete for the cores. The many small ones of a training run side by
-// side.
-var goOptions = map[use]string{forModels: "ops_sequential", forTraining: "ops_parallel"}
+// goOptions runs the operations of a graph one after the other. Each is parallel inside, and running several at once as
+// well made them compete for the cores.
+const goOptions = "ops_sequential"
 
 // Backend is an open engine. Call Finalize when done with it and all that was computed on it.
 type Backend struct {
@@ -71,15 +59,7 @@ func (b *Backend) Unwrap() compute.Backend { return b.Backend }
 //
 // An unknown spec, a plugin that is missing, and one that does not load are errors; auto falls through to the next choice
 // instead and logs why. A nil log means slog.Default.
-func Open(spec string, log *slog.Logger) (*Backend, error) { return open(spec, log, forModels) }
-
-// OpenForTraining is Open for training a router. It computes the same, in about two thirds of the time: pure Go runs
-// operations side by side, and XLA keeps the memory that it has freed for the next step.
-func OpenForTraining(spec string, log *slog.Logger) (*Backend, error) {
-	return open(spec, log, forTraining)
-}
-
-func open(spec string, log *slog.Logger, u use) (*Backend, error) {
+func Open(spec string, log *slog.Logger) (*Backend, error) {
 	if log == nil {
 		log = slog.Default()
 	}
@@ -90,15 +70,15 @@ func open(spec string, log *slog.Logger, u use) (*Backend, error) {
 	name, options := splitSpec(spec)
 	switch name {
 	case "", "auto":
-		return openAuto(options, log, u)
+		return openAuto(options, log)
 	case string(Go):
-		return openGo(options, u, source)
+		return openGo(options, source)
 	case string(CPU), string(CUDA):
 		p, err := find(Kind(name))
 		if err != nil {
 			return nil, err
 		}
-		return openPlugin(p, options, u, source)
+		return openPlugin(p, options, source)
 	}
 	path, ok := strings.CutPrefix(name, "xla:")
 	if !ok || !strings.ContainsAny(path, `/\.`) {
@@ -111,7 +91,7 @@ func open(spec string, log *slog.Logger, u use) (*Backend, error) {
 	if _, err := os.Stat(abs); err != nil {
 		return nil, fmt.Errorf("find backend plugin %q: %w", path, err)
 	}
-	return openPlugin(Plugin{Path: abs, Kind: kindOf(abs)}, options, u, source)
+	return openPlugin(Plugin{Path: abs, Kind: kindOf(abs)}, options, source)
 }
 
 // splitSpec takes the options off a spec. A path may hold commas itself, so there they start after the file's name.
@@ -124,10 +104,10 @@ func splitSpec(spec string) (name, options string) {
 }
 
 // openAuto opens the fastest backend that works here.
-func openAuto(options string, log *slog.Logger, u use) (*Backend, error) {
+func openAuto(options string, log *slog.Logger) (*Backend, error) {
 	if !hasXLA {
 		log.Warn("this binary was built without cgo, so it computes in pure Go, which is slower")
-		return openGo(options, u, "built without cgo")
+		return openGo(options, "built without cgo")
 	}
 	var tried []error
 	for _, kind := range []Kind{CUDA, CPU} {
@@ -138,7 +118,7 @@ func openAuto(options string, log *slog.Logger, u use) (*Backend, error) {
 		if err != nil {
 			continue
 		}
-		b, err := openPlugin(p, options, u, "found by auto in "+p.From)
+		b, err := openPlugin(p, options, "found by auto in "+p.From)
 		if err == nil {
 			return b, nil
 		}
@@ -147,41 +127,24 @@ func openAuto(options string, log *slog.Logger, u use) (*Backend, error) {
 	}
 	if len(tried) == 0 {
 		log.Warn("no XLA plugin found, so this computes in pure Go, which is slower; `make setup` installs one")
-		return openGo(options, u, "no XLA plugin found")
+		return openGo(options, "no XLA plugin found")
 	}
 	log.Warn("computing in pure Go, which is slower")
-	return openGo(options, u, "no XLA plugin opened: "+errors.Join(tried...).Error())
+	return openGo(options, "no XLA plugin opened: "+errors.Join(tried...).Error())
 }
 
-func openGo(options string, u use, why string) (*Backend, error) {
+func openGo(options, why string) (*Backend, error) {
 	if options == "" {
-		options = goOptions[u]
+		options = goOptions
 	}
 	b, err := gobackend.New(options)
-	if err == nil && strings.Contains(options, "ops_parallel") {
-		err = unboundWorkers(b)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("open the pure-Go backend: %w", err)
 	}
 	return &Backend{Backend: b, Kind: Go, Why: why}, nil
 }
 
-// unboundWorkers lifts the limit on how many goroutines compute. With a limit, as many matrix products as it allows, run side
-// by side, wait forever for workers to share their rows with. The option that sets the limit prints what it does.
-func unboundWorkers(b compute.Backend) error {
-	if v := reflect.Indirect(reflect.ValueOf(b)); v.Kind() == reflect.Struct {
-		if workers := v.FieldByName("Workers"); workers.IsValid() {
-			if pool, ok := workers.Interface().(interface{ SetMaxParallelism(int) }); ok {
-				pool.SetMaxParallelism(-1)
-				return nil
-			}
-		}
-	}
-	return errors.New("it has no pool of workers whose limit could be lifted, as running operations side by side needs")
-}
-
-func openPlugin(p Plugin, options string, u use, why string) (*Backend, error) {
+func openPlugin(p Plugin, options, why string) (*Backend, error) {
 	path, remove, err := plainPath(p)
 	if err != nil {
 		return nil, fmt.Errorf("open XLA plugin %s: %w", p.Path, err)
@@ -190,9 +153,6 @@ func openPlugin(p Plugin, options string, u use, why string) (*Backend, error) {
 	config := path
 	if options != "" {
 		config += "," + options
-	}
-	if u == forModels {
-		giveBackFreedMemory()
 	}
 	b, err := openXLA(config)
 	if err != nil {

@@ -10,4 +10,7 @@ import (
 const hasXLA = true
 
 // openXLA opens a plugin; config is its absolute path, then options, separated by commas.
-func openXLA(config string) (compute.Backend, error) { return xla.New(config) }
+func openXLA(config string) (compute.Backend, error) {
+	giveBackFreedMemory()
+	return xla.New(config)
+}
