@@ -2,14 +2,12 @@ package router
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
@@ -46,14 +44,8 @@ func (t *Trainer) Save(path string) error {
 		Metadata: map[string]string{"format": checkpointFormat, "version": strconv.Itoa(checkpointVersion), "training": string(meta)},
 		Tensors:  map[string]safetensors.Tensor{},
 	}
-	for v := range t.net.store.IterVariables() {
-		value, err := v.Value()
-		if err != nil {
-			return fail(err)
-		}
-		if f.Tensors[v.Path()], err = fromTensor(value); err != nil {
-			return fail(fmt.Errorf("%s: %w", v.Path(), err))
-		}
+	if err := t.ppo.learner.save(f, t.cfg.LearningRate); err != nil {
+		return fail(err)
 	}
 	for name, window := range t.reward.windows() {
 		f.Tensors[windowPrefix+name] = safetensors.FromFloat64(*window, len(*window))
@@ -98,7 +90,7 @@ func (t *Trainer) Restore(path string) error {
 			return fail(fmt.Errorf("%s: %w", windowPrefix+name, err))
 		}
 	}
-	if err := t.net.restore(f, ""); err != nil {
+	if err := t.ppo.learner.restore(f, t.net); err != nil {
 		return fail(err)
 	}
 	reward.percentiles()
@@ -120,7 +112,7 @@ func LoadNetwork(be compute.Backend, path string) (*Network, Config, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := n.restore(f, root); err != nil {
+	if err := n.restore(f); err != nil {
 		n.Close()
 		return fail(err)
 	}
@@ -147,65 +139,110 @@ func readCheckpoint(path string) (f safetensors.File, meta checkpoint, err error
 	return f, meta, nil
 }
 
-// restore takes over the variables of a file whose paths have a prefix. It checks all before it changes any.
-func (n *Network) restore(f safetensors.File, prefix string) error {
-	values := map[string]*tensors.Tensor{}
-	for path, t := range f.Tensors {
-		if !strings.HasPrefix(path, "/") || !strings.HasPrefix(path, prefix) {
-			continue
-		}
-		value, err := toTensor(t)
+// Names of what belongs to Adam, as GoMLX's optimizer has them.
+const (
+	adamSteps    = "/AdamOptimizer/step"
+	adamPrefix   = "/AdamOptimizer" // before a weight's path
+	firstMoment  = "_1st_moment"    // after it
+	secondMoment = "_2nd_moment"
+	globalStep   = "/global_step"
+	learningRate = "/optimizers/learning_rate"
+)
+
+// save adds weights and Adam's state to a file.
+func (l *learner) save(f safetensors.File, rate float64) error {
+	f.Tensors[learningRate] = safetensors.FromFloat32([]float32{float32(rate)})
+	if l.steps > 0 {
+		f.Tensors[adamSteps] = safetensors.FromFloat32([]float32{float32(l.steps)})
+		f.Tensors[globalStep] = safetensors.FromInt64([]int64{int64(l.steps)})
+	}
+	for _, w := range l.weights {
+		value, err := w.Value()
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if v := n.store.GetVariable(path); v != nil && !v.Shape().Equal(value.Shape()) {
-			return fmt.Errorf("%s has shape %s, the network's is %s", path, value.Shape(), v.Shape())
-		}
-		values[path] = value
-	}
-	for v := range n.store.IterVariables() {
-		if values[v.Path()] == nil {
-			return fmt.Errorf("%s is missing", v.Path())
-		}
-	}
-	for path, value := range values {
-		v := n.store.GetVariable(path)
-		if v == nil { // Adam's, which it makes at the first update
-			var err error
-			if v, err = n.store.CreateVariable(path, value); err != nil {
-				return err
-			}
-			v.SetTrainable(false)
-			continue
-		}
-		if err := v.SetValue(value); err != nil {
 			return err
+		}
+		values, err := tensors.CopyFlatData[float32](value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.Path(), err)
+		}
+		dims := w.Shape().Dimensions
+		f.Tensors[w.Path()] = safetensors.FromFloat32(values, dims...)
+		if l.steps > 0 {
+			f.Tensors[adamPrefix+w.Path()+firstMoment] = safetensors.FromFloat32(w.first, dims...)
+			f.Tensors[adamPrefix+w.Path()+secondMoment] = safetensors.FromFloat32(w.second, dims...)
 		}
 	}
 	return nil
 }
 
-func fromTensor(t *tensors.Tensor) (out safetensors.Tensor, err error) {
-	dims := t.Shape().Dimensions
-	switch t.DType() {
-	case dtypes.Float32:
-		v, err := tensors.CopyFlatData[float32](t)
-		return safetensors.FromFloat32(v, dims...), err
-	case dtypes.Int64:
-		v, err := tensors.CopyFlatData[int64](t)
-		return safetensors.FromInt64(v, dims...), err
+// restore takes over weights and Adam's state from a file. It checks all before it changes any.
+func (l *learner) restore(f safetensors.File, net *Network) error {
+	steps := 0
+	var first, second [][]float32
+	if t, ok := f.Tensors[adamSteps]; ok {
+		value, err := t.Float32()
+		if err == nil && len(value) != 1 {
+			err = fmt.Errorf("it has %d numbers, not one", len(value))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", adamSteps, err)
+		}
+		steps = int(value[0])
+		if first, err = net.read(f, adamPrefix, firstMoment); err != nil {
+			return err
+		}
+		if second, err = net.read(f, adamPrefix, secondMoment); err != nil {
+			return err
+		}
 	}
-	return out, fmt.Errorf("elements of type %s cannot be saved", t.DType())
+	if err := net.restore(f); err != nil {
+		return err
+	}
+	l.steps = steps
+	for i := range l.weights {
+		w := &l.weights[i]
+		if steps == 0 {
+			clear(w.first)
+			clear(w.second)
+		} else {
+			w.first, w.second = first[i], second[i]
+		}
+	}
+	return nil
 }
 
-func toTensor(t safetensors.Tensor) (*tensors.Tensor, error) {
-	f, ferr := t.Float32()
-	i, ierr := t.Int64()
-	switch {
-	case ferr == nil:
-		return tensors.FromFlatDataAndDimensions(f, t.Shape...), nil
-	case ierr == nil:
-		return tensors.FromFlatDataAndDimensions(i, t.Shape...), nil
+// restore takes over the weights of a file. It checks all before it changes any.
+func (n *Network) restore(f safetensors.File) error {
+	values, err := n.read(f, "", "")
+	if err != nil {
+		return err
 	}
-	return nil, errors.Join(ferr, ierr)
+	i := 0
+	for v := range n.store.IterVariables() {
+		if err := v.SetValue(tensors.FromFlatDataAndDimensions(values[i], v.Shape().Dimensions...)); err != nil {
+			return err
+		}
+		i++
+	}
+	return nil
+}
+
+// read returns what a file has under the paths of the weights, in the order of the store, with something before and after them.
+func (n *Network) read(f safetensors.File, before, after string) (all [][]float32, err error) {
+	for v := range n.store.IterVariables() {
+		path := before + v.Path() + after
+		t, ok := f.Tensors[path]
+		if !ok {
+			return nil, fmt.Errorf("%s is missing", path)
+		}
+		if !slices.Equal(t.Shape, v.Shape().Dimensions) {
+			return nil, fmt.Errorf("%s has shape %v, the network's is %v", path, t.Shape, v.Shape().Dimensions)
+		}
+		values, err := t.Float32()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, values)
+	}
+	return all, nil
 }

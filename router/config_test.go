@@ -35,7 +35,7 @@ func TestPresets(t *testing.T) {
 	if _, err := Preset("other"); err == nil {
 		t.Error("an unknown preset was given")
 	}
-	for _, s := range []string{"epochs=0", "batch=1", "minibatch=33", "passes=0", "learning_rate=0", "clip=0", "value_clip=-1", "lambda_min=2", "in_flight=0", "max_grad_norm=0"} {
+	for _, s := range []string{"epochs=-1", "batch=1", "minibatch=33", "passes=0", "learning_rate=0", "clip=0", "value_clip=-1", "lambda_min=2", "in_flight=0", "max_grad_norm=0"} {
 		c := Default()
 		if err := c.Set(s); err != nil {
 			t.Fatal(err)
@@ -43,6 +43,18 @@ func TestPresets(t *testing.T) {
 		if err := c.check(); err == nil || !strings.Contains(err.Error(), "out of range") {
 			t.Errorf("%s: %v", s, err)
 		}
+	}
+}
+
+// Without epochs set, as many are played as make enough updates.
+func TestEpochsFollowTheQuestions(t *testing.T) {
+	for questions, want := range map[int]int{2: 120, 60: 60, 120: 30, 129: 24, 1000: 4, 100_000: 1} {
+		if got := Default().For(questions).Epochs; got != want {
+			t.Errorf("%d questions: %d epochs, want %d", questions, got, want)
+		}
+	}
+	if got := Paper().For(120).Epochs; got != 7 {
+		t.Errorf("the published settings play %d epochs", got)
 	}
 }
 

@@ -8,13 +8,10 @@ import (
 	"slices"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
 	"gonum.org/v1/gonum/mat"
-
-	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // Init says how a network's weights start: orthogonal matrices (Saxe et al. 2013) times √2, the last layers by the gains
@@ -67,13 +64,14 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	if n.eval, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) []*Node {
-		logits, value := n.forward(in[0], in[1], in[2])
+		logits, value := n.pass(in[0].Graph()).forward(in[0], in[1], in[2])
 		return []*Node{LogSoftmax(logits, -1), value}
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	if n.first, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) *Node {
-		return n.value(n.heads(in[0], in[1], in[2], 1))
+		p := n.pass(in[0].Graph())
+		return p.value(p.heads(in[0], in[1], in[2], 1))
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
@@ -174,57 +172,40 @@ func beside(a, b []float32, columns int) []float32 {
 	return out
 }
 
-// weight returns a weight in a graph.
-func (n *Network) weight(g *Graph, name string) *Node {
-	return n.store.GetVariable(root + name).NodeValue(g)
-}
-
-// linear computes x·W + b with the weights of a name.
-func (n *Network) linear(x *Node, name string) *Node {
-	b := n.weight(x.Graph(), name+"_bias")
-	return Add(MatMul(x, n.weight(x.Graph(), name)), ExpandLeftToRank(b, 2))
-}
-
-// relu has a cheaper gradient than a maximum, which would be taken of the zeros too.
-func relu(x *Node) *Node {
-	return Where(GreaterThan(x, ScalarZero(x.Graph(), x.DType())), x, ZerosLike(x))
-}
-
 // heads returns the last hidden layers of actor and critic, side by side [modules·B, 2·actor], for the first so many modules:
 // query [B, dim], memory [states, B, dim] as far as those modules look, lambda [B, 1].
-func (n *Network) heads(query, memory, lambda *Node, modules int) *Node {
-	g, s := query.Graph(), n.shape
-	batch, states, h := query.Shape().Dimensions[0], memory.Shape().Dimensions[0], s.Hidden
+func (p pass) heads(query, memory, lambda *Node, modules int) *Node {
+	s := p.shape
+	states, batch, h := memory.Shape().Dimensions[0], memory.Shape().Dimensions[1], s.Hidden
 	// Each memory is projected once, however many modules look at it, and so is each module.
 	every := func(x *Node, width int) *Node { // [B, width] → [states, B, width]
 		return BroadcastToDims(InsertAxes(x, 0), states, batch, width)
 	}
 	state := Concatenate([]*Node{every(query, s.Dim), memory, every(lambda, 1)}, 2)
-	state = MatMul(n.linear(Reshape(state, states*batch, 2*s.Dim+1), "state"), n.weight(g, "first_state"))
+	state = p.product("first_state", p.linear("state", Reshape(state, states*batch, 2*s.Dim+1)))
 	state = Reshape(state, states, batch, h)
-	module := MatMul(n.linear(n.weight(g, "modules"), "describe"), n.weight(g, "first_module"))
-	module = Add(module, ExpandLeftToRank(n.weight(g, "first_bias"), 2))
+	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
 	parts := make([]*Node, modules)
 	for m, i := range s.States[:modules] {
 		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
 	}
 	// One product for both heads is quicker than a small one for the critic's few rows.
-	return relu(n.linear(relu(n.linear(relu(Concatenate(parts, 0)), "second")), "heads"))
+	return relu(p.linear("heads", relu(p.linear("second", relu(Concatenate(parts, 0))))))
 }
 
 // forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
 // query [B, dim], memory [states, B, dim], lambda [B, 1].
-func (n *Network) forward(query, memory, lambda *Node) (logits, value *Node) {
-	s, batch := n.shape, query.Shape().Dimensions[0]
-	heads := n.heads(query, memory, lambda, len(s.Modules))
-	logits = n.linear(Slice(heads, AxisRange(), AxisRange(0, s.Actor)), "logits")
-	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), n.mask(query.Graph()))
-	return logits, n.value(Slice(heads, AxisRange(0, batch)))
+func (p pass) forward(query, memory, lambda *Node) (logits, value *Node) {
+	s, batch := p.shape, query.Shape().Dimensions[0]
+	heads := p.heads(query, memory, lambda, len(s.Modules))
+	logits = p.linear("logits", Slice(heads, AxisRange(), AxisRange(0, s.Actor)))
+	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), p.mask(p.g))
+	return logits, p.value(Slice(heads, AxisRange(0, batch)))
 }
 
 // value returns the values [B] from the first module's heads [B, 2·actor].
-func (n *Network) value(heads *Node) *Node {
-	value := n.linear(Slice(heads, AxisRange(), AxisRange(n.shape.Actor)), "value")
+func (p pass) value(heads *Node) *Node {
+	value := p.linear("value", Slice(heads, AxisRange(), AxisRange(p.shape.Actor)))
 	return Reshape(value, heads.Shape().Dimensions[0])
 }
 
@@ -247,7 +228,7 @@ func (n *Network) mask(g *Graph) *Node {
 // query [B, dim], memory [states, B, dim], lambda [B].
 func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []float32, err error) {
 	b := len(lambda)
-	out, err := call(n.eval,
+	out, err := callOnce(n.eval,
 		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(memory, n.shape.states(), b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(lambda, b, 1))
@@ -260,7 +241,7 @@ func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []
 // values computes the values [B] of B questions from what the first module looks at: query, memory [B, dim], lambda [B].
 func (n *Network) values(query, memory, lambda []float32) ([]float32, error) {
 	b := len(lambda)
-	out, err := call(n.first,
+	out, err := callOnce(n.first,
 		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(memory, 1, b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(lambda, b, 1))
@@ -270,16 +251,13 @@ func (n *Network) values(query, memory, lambda []float32) ([]float32, error) {
 	return out[0], nil
 }
 
-// call runs a graph, copies what it gives out of the backend, and frees inputs and outputs.
-func call(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
+// call runs a graph, copies what it gives out of the backend, and frees that.
+func call(exec *model.Exec, inputs []*tensors.Tensor) ([][]float32, error) {
 	args := make([]any, len(inputs))
 	for i, t := range inputs {
 		args[i] = t
 	}
 	out, err := exec.Call(args...)
-	for _, t := range inputs {
-		err = errors.Join(err, t.FinalizeAll())
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -287,79 +265,20 @@ func call(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
 	for i, t := range out {
 		values, copied := tensors.CopyFlatData[float32](t)
 		flat[i] = values
-		err = errors.Join(err, copied, t.FinalizeAll())
+		err = errors.Join(err, copied)
 	}
-	return flat, err
+	return flat, errors.Join(err, free(out))
 }
 
-// agreementRows is how many made-up questions Agreement looks at.
-const agreementRows = 64
-
-// Agreement is the largest difference between the log-probabilities that an exported router and this network give to the
-// tiers of made-up questions.
-func (n *Network) Agreement(r *portable.Router) (float64, error) {
-	if info := r.Info(); info.Dim != n.shape.Dim || !n.shape.Modules.equal(info.Modules) {
-		return 0, fmt.Errorf("compare routers: one has dim %d and tiers %v, the other %d and %v", n.shape.Dim, n.shape.Modules, info.Dim, info.Modules)
-	}
-	rng := rand.New(rand.NewPCG(1, 5))
-	rows, dim, span := agreementRows, n.shape.Dim, r.Info().Lambda
-	query, memory, lambda := orthogonal(rng, rows, dim, 1), orthogonal(rng, n.shape.states()*rows, dim, 1), make([]float32, rows)
-	for i := range lambda {
-		lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
-	}
-	logProbs, _, err := n.Evaluate(query, memory, lambda)
-	if err != nil {
-		return 0, err
-	}
-	d, worst := r.NewDecider(), 0.0
-	for i := range rows {
-		// The nearest float32 of an end may lie outside.
-		if err := d.Question(query[i*dim:(i+1)*dim], min(max(float64(lambda[i]), span.Min), span.Max)); err != nil {
-			return 0, err
-		}
-		for m, state := range n.shape.States {
-			if err := d.Memory(memory[(state*rows+i)*dim : (state*rows+i+1)*dim]); err != nil {
-				return 0, err
-			}
-			at := (m*rows + i) * n.shape.tiers()
-			for t, l := range d.LogProbs(m) {
-				worst = max(worst, math.Abs(float64(l-logProbs[at+t])))
-			}
-		}
-	}
-	return worst, nil
+// callOnce is call for inputs that are not needed again: it frees them.
+func callOnce(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
+	flat, err := call(exec, inputs)
+	return flat, errors.Join(err, free(inputs))
 }
 
-// folded builds the tensors of portable.Weights, in their order: what is linear in a row is multiplied out, in float64.
-func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
-	w := func(name string) *Node { return ConvertDType(n.weight(g, name), dtypes.Float64) }
-	row := func(name string) *Node { return InsertAxes(w(name), 0) }
-	first := w("first_state")
-	module := MatMul(Add(MatMul(w("modules"), w("describe")), row("describe_bias")), w("first_module"))
-	module = Add(module, Add(MatMul(row("state_bias"), first), row("first_bias")))
-	state, d := MatMul(w("state"), first), n.shape.Dim
-	actor := AxisRange(0, n.shape.Actor)
-	out := []*Node{Slice(state, AxisRange(0, d)), Slice(state, AxisRange(d, 2*d)), Slice(state, AxisElem(2*d)), module,
-		w("second"), w("second_bias"), Slice(w("heads"), AxisRange(), actor), Slice(w("heads_bias"), actor), w("logits"), w("logits_bias")}
-	for i := range out {
-		out[i] = ConvertDType(out[i], dtypes.Float32)
+func free(all []*tensors.Tensor) (err error) {
+	for _, t := range all {
+		err = errors.Join(err, t.FinalizeAll())
 	}
-	return out
-}
-
-// Portable returns the network as it is now for use without GoMLX, and as the policy that collects episodes; lambda is the
-// range of λ that it was trained for.
-func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
-	fail := func(err error) (*portable.Router, error) { return nil, fmt.Errorf("export the router: %w", err) }
-	flat, err := call(n.fold)
-	if err != nil {
-		return fail(err)
-	}
-	w := portable.Weights{Query: flat[0], Memory: flat[1], Lambda: flat[2], Module: flat[3], Encoder: flat[4], EncoderBias: flat[5],
-		Actor: flat[6], ActorBias: flat[7], Logits: flat[8], LogitsBias: flat[9]}
-	r, err := portable.New(portable.Info{Dim: n.shape.Dim, Embedder: n.shape.Embedder, Modules: n.shape.Modules, Lambda: lambda}, w)
-	if err != nil {
-		return fail(err)
-	}
-	return r, nil
+	return err
 }

@@ -2,33 +2,15 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
-	"github.com/gomlx/gomlx/ml/model"
-	"github.com/gomlx/gomlx/ml/train/optimizer"
-	"gonum.org/v1/gonum/mat"
 )
-
-// Logged is one traced episode: what each decision looked at, what was chosen, and what came of it.
-type Logged struct {
-	// Question numbers the question; episodes of one question have the same number.
-	Question int
-	// Query [dim] and Memory, one embedding [dim] a state of the shape or nil for nothing found, are what was looked at.
-	Query  []float32
-	Memory [][]float32
-	// Choices has one tier a module.
-	Choices []int
-	Outcome Outcome
-	// Propensity is the chance that this combination of the question was traced, in (0, 1]. 0 stands for traces drawn evenly:
-	// the question's different combinations over all there are.
-	Propensity float64
-}
 
 // OfflineConfig holds the settings of learning from traces. Start from DefaultOffline: the zero value is refused.
 type OfflineConfig struct {
@@ -43,7 +25,7 @@ type OfflineConfig struct {
 // DefaultOffline is the preset.
 func DefaultOffline() OfflineConfig {
 	c := Default()
-	c.Epochs, c.Batch, c.Minibatch, c.LearningRate = 40, 64, 64, 1e-3
+	c.Epochs, c.Batch, c.Minibatch, c.LearningRate, c.EntropyCoef = 40, 64, 64, 1e-3, 0.01
 	return OfflineConfig{Config: c, MaxWeight: 1}
 }
 
@@ -51,9 +33,6 @@ func DefaultOffline() OfflineConfig {
 // entropy_coef. An exact gradient climbs so fast that without this the policy is sure of one assignment for all, where the
 // gradient vanishes, before it has learned to tell questions apart.
 const startEntropy = 0.5
-
-// maxCombinations bounds the table of outcomes; beyond it, PPO needs no table.
-const maxCombinations = 4096
 
 // LearnOffline trains the network on traces, without playing: an outcome model (a Gaussian process, see outcome.go) says what
 // every combination of tiers would have scored and cost for each traced episode, the traced outcomes correct it (doubly
@@ -77,6 +56,9 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 	if err := cfg.check(); err != nil {
 		return fail(err)
 	}
+	if cfg.Epochs < 1 {
+		return fail(fmt.Errorf("epochs is %d, must be at least 1", cfg.Epochs))
+	}
 	if !(cfg.MaxWeight >= 0) {
 		return fail(fmt.Errorf("max_weight is %v, must not be negative", cfg.MaxWeight))
 	}
@@ -98,197 +80,17 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 	return net, t.reward, nil
 }
 
-// rewardOf is the reward that has seen the traces' outcomes.
-func rewardOf(logged []Logged, align bool) *Reward {
-	outcomes := make([]Outcome, len(logged))
-	for i, l := range logged {
-		outcomes[i] = l.Outcome
-	}
-	r := NewReward(align)
-	r.Observe(outcomes...)
-	return r
-}
-
-func checkLogged(shape Shape, logged []Logged) error {
-	if len(logged) < 2 {
-		return fmt.Errorf("%d traces: at least 2 are needed", len(logged))
-	}
-	for i, l := range logged {
-		bad := len(l.Query) != shape.Dim || len(l.Memory) != shape.states() || len(l.Choices) != len(shape.Modules)
-		for _, m := range l.Memory {
-			bad = bad || len(m) != 0 && len(m) != shape.Dim
-		}
-		if bad {
-			return fmt.Errorf("trace %d: query of %d numbers, %d memories, %d choices; the router has dim %d, %d states, %d modules",
-				i, len(l.Query), len(l.Memory), len(l.Choices), shape.Dim, shape.states(), len(shape.Modules))
-		}
-		for m, c := range l.Choices {
-			if c < 0 || c >= len(shape.Modules[m].Tiers) {
-				return fmt.Errorf("trace %d: module %s has no tier %d", i, shape.Modules[m].Name, c)
-			}
-		}
-		if !l.Outcome.valid() || !(l.Propensity >= 0 && l.Propensity <= 1) {
-			return fmt.Errorf("trace %d: score %v, dollars %v, propensity %v are out of range", i, l.Outcome.Score, l.Outcome.Dollars, l.Propensity)
-		}
-	}
-	return nil
-}
-
-// table holds what every combination of tiers is held to bring in the place of each traced episode.
-type table struct {
-	shape        Shape
-	logged       []Logged
-	reward       *Reward
-	unit         float64     // returns are divided by it, so that the entropy weighs the same whatever they are measured in
-	combinations [][]int     // [A][modules]
-	score        [][]float32 // [rows][A], times α
-	efficiency   [][]float32 // [rows][A]
-}
-
-func newTable(shape Shape, logged []Logged, reward *Reward, cfg OfflineConfig) (*table, error) {
-	t := &table{shape: shape, logged: logged, reward: reward}
-	var err error
-	if t.combinations, err = shape.Modules.Combinations(); err != nil {
-		return nil, err
-	}
-	scores, efficiencies := make([]float64, len(logged)), make([]float64, len(logged))
-	for i, l := range logged {
-		scores[i], efficiencies[i] = t.reward.Scale()*l.Outcome.Score, t.reward.Efficiency(l.Outcome.Dollars)
-	}
-	if t.unit = max(std(scores), std(efficiencies)); t.unit == 0 {
-		t.unit = 1
-	}
-	gram := grams(shape, logged)
-	if t.score, err = t.fill(gram, scores, cfg); err != nil {
-		return nil, fmt.Errorf("scores: %w", err)
-	}
-	if t.efficiency, err = t.fill(gram, efficiencies, cfg); err != nil {
-		return nil, fmt.Errorf("costs: %w", err)
-	}
-	return t, nil
-}
-
-// Estimate is what a combination of tiers is held to bring if all questions get it: means of a question.
-type Estimate struct {
-	Choices []int
-	// Score is scaled by the reward's α, so that Score + λ·Efficiency is the mean return.
-	Score, Efficiency float64
-}
-
-// EstimateCombinations estimates from traces what every combination of tiers would bring if all questions got it: what is
-// traced counts as traced, and the outcome model of LearnOffline predicts the rest. A question counts once, however many
-// traces it has.
-func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estimate, error) {
-	fail := func(err error) ([]Estimate, error) {
-		return nil, fmt.Errorf("estimate combinations from traces: %w", err)
-	}
-	shape, err := shape.withDefaults()
-	if err != nil {
-		return fail(err)
-	}
-	if err := checkLogged(shape, logged); err != nil {
-		return fail(err)
-	}
-	cfg := DefaultOffline()
-	t, err := newTable(shape, logged, reward, cfg)
-	if err != nil {
-		return fail(err)
-	}
-	rows := map[int]float64{}
-	for _, l := range logged {
-		rows[l.Question]++
-	}
-	out := make([]Estimate, len(t.combinations))
-	for c, choices := range t.combinations {
-		out[c].Choices = choices
-		for i, l := range logged {
-			w := 1 / rows[l.Question] / float64(len(rows))
-			out[c].Score += w * float64(t.score[i][c])
-			out[c].Efficiency += w * float64(t.efficiency[i][c])
-		}
-	}
-	return out, nil
-}
-
-// Combinations lists all combinations of tiers, one tier a module each; the last module's changes fastest. More than 4,096
-// are refused.
-func (s Space) Combinations() ([][]int, error) {
-	out := [][]int{nil}
-	for _, m := range s {
-		var longer [][]int
-		for _, c := range out {
-			for tier := range m.Tiers {
-				longer = append(longer, append(c[:len(c):len(c)], tier))
-			}
-		}
-		if out = longer; len(out) > maxCombinations {
-			return nil, fmt.Errorf("there are more than %d combinations of tiers", maxCombinations)
-		}
-	}
-	return out, nil
-}
-
-// key identifies a question's combination.
-func (l Logged) key() string { return fmt.Sprint(l.Question, l.Choices) }
-
-// fill predicts and corrects one value for every row and combination.
-func (t *table) fill(gram []*mat.SymDense, values []float64, cfg OfflineConfig) ([][]float32, error) {
-	m, err := fitOutcome(t.shape, t.logged, gram, values, uint64(cfg.Seed))
-	if err != nil {
-		return nil, err
-	}
-	return t.correct(m, values, cfg), nil
-}
-
-// correct returns a model's predictions for every row and combination, corrected by the rows' values.
-func (t *table) correct(m *outcomeModel, values []float64, cfg OfflineConfig) [][]float32 {
-	// All of a question's traced outcomes correct each of its rows; equal choices traced twice count by their mean.
-	rows, times, distinct := map[int][]int{}, map[string]float64{}, map[int]float64{}
-	for i, l := range t.logged {
-		rows[l.Question] = append(rows[l.Question], i)
-		if times[l.key()]++; times[l.key()] == 1 {
-			distinct[l.Question]++
-		}
-	}
-	place := map[string]int{}
-	for c, choices := range t.combinations {
-		place[fmt.Sprint(choices)] = c
-	}
-	out := make([][]float32, len(t.logged))
-	for i, l := range t.logged {
-		predicted := m.predict(i, t.combinations)
-		corrected := append([]float64(nil), predicted...)
-		for _, o := range rows[l.Question] {
-			other := t.logged[o]
-			propensity := other.Propensity
-			if propensity == 0 {
-				propensity = distinct[l.Question] / float64(len(t.combinations))
-			}
-			c := place[fmt.Sprint(other.Choices)]
-			corrected[c] += min(1/propensity, cfg.MaxWeight) / times[other.key()] * (values[o] - predicted[c])
-		}
-		out[i] = floats32(corrected)
-	}
-	return out
-}
-
 // train fits the network to the table.
 func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, after func(int, *Network, float64) error) error {
-	rate := optimizer.LearningRateVar(net.store.RootScope(), dtypes.Float32, cfg.LearningRate)
-	adam := optimizer.Adam().LearningRate(cfg.LearningRate).Betas(0.9, 0.999).Epsilon(cfg.AdamEpsilon).Done()
 	members := t.members()
-	exec, err := model.NewExec(net.be, net.store, func(sc *model.Scope, in []*Node) *Node {
-		value, entropy := t.objective(net, members, in)
-		loss := Neg(Add(value, Mul(entropy, in[5])))
-		grads := sc.BuildTrainableVariablesGradientsGraph(loss)
-		clipNorm(grads, cfg.MaxGradNorm)
-		adam.(gradientOptimizer).UpdateGraphWithGradients(sc, grads, loss.DType())
-		return value
+	learner, err := newLearner(net, cfg.Config, func(p pass, in []*Node) (loss *Node, report []*Node) {
+		value, entropy := t.objective(p, members, in)
+		return Neg(Add(value, Mul(entropy, in[5]))), []*Node{value}
 	})
 	if err != nil {
 		return err
 	}
-	defer exec.Finalize()
+	defer learner.close()
 	n := len(t.logged)
 	batches := (n + cfg.Batch - 1) / cfg.Batch
 	for epoch := range cfg.Epochs {
@@ -303,15 +105,13 @@ func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, afte
 				r *= 1 - done
 			}
 			entropy := startEntropy * math.Pow(max(cfg.EntropyCoef, 1e-3)/startEntropy, done)
-			if err := rate.SetValue(tensors.FromScalar(float32(r))); err != nil {
-				return err
-			}
 			rows := order[b*cfg.Batch : min((b+1)*cfg.Batch, n)]
-			out, err := call(exec, append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))...)
-			if err != nil {
+			inputs := append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))
+			report, err := learner.step(inputs, r)
+			if err = errors.Join(err, free(inputs)); err != nil {
 				return fmt.Errorf("epoch %d: %w", epoch, err)
 			}
-			sum += float64(out[0][0]) * t.unit * float64(len(rows)) / float64(n)
+			sum += float64(report[0]) * t.unit * float64(len(rows)) / float64(n)
 		}
 		if after != nil {
 			if err := after(epoch, net, sum); err != nil {
@@ -336,8 +136,8 @@ func (t *table) members() *tensors.Tensor {
 
 // objective returns the expected return of the network's policy, by its inputs query, memory, lambda, returns [B, A] and
 // weights [B], and its joint entropy.
-func (t *table) objective(net *Network, members *tensors.Tensor, in []*Node) (value, entropy *Node) {
-	logits, _ := net.forward(in[0], in[1], in[2])
+func (t *table) objective(pass pass, members *tensors.Tensor, in []*Node) (value, entropy *Node) {
+	logits, _ := pass.forward(in[0], in[1], in[2])
 	all := LogSoftmax(logits, -1) // [modules, B, tiers]
 	batch := in[0].Shape().Dimensions[0]
 	flat := Reshape(TransposeAllDims(all, 1, 0, 2), batch, len(t.shape.Modules)*t.shape.tiers())
@@ -373,12 +173,4 @@ func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand) []*tensors
 		tensors.FromFlatDataAndDimensions(lambda, n, 1), tensors.FromFlatDataAndDimensions(returns, n, all),
 		tensors.FromFlatDataAndDimensions(weights, n),
 	}
-}
-
-func floats32(v []float64) []float32 {
-	out := make([]float32, len(v))
-	for i, x := range v {
-		out[i] = float32(x)
-	}
-	return out
 }

@@ -68,6 +68,27 @@ func (s Space) Uniform() []string {
 	return out
 }
 
+// maxCombinations bounds the table of outcomes; beyond it, PPO needs no table.
+const maxCombinations = 4096
+
+// Combinations lists all combinations of tiers, one tier a module each; the last module's changes fastest. More than 4,096
+// are refused.
+func (s Space) Combinations() ([][]int, error) {
+	out := [][]int{nil}
+	for _, m := range s {
+		var longer [][]int
+		for _, c := range out {
+			for tier := range m.Tiers {
+				longer = append(longer, append(c[:len(c):len(c)], tier))
+			}
+		}
+		if out = longer; len(out) > maxCombinations {
+			return nil, fmt.Errorf("there are more than %d combinations of tiers", maxCombinations)
+		}
+	}
+	return out, nil
+}
+
 // tiers is the largest number of tiers of a module.
 func (s Space) tiers() int {
 	most := 0

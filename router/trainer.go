@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -72,6 +74,7 @@ func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config, de
 	if env.Len() < 2 {
 		return nil, fmt.Errorf("train a router on %d questions: at least 2 are needed", env.Len())
 	}
+	cfg = cfg.For(env.Len())
 	net, err := NewNetwork(be, shape, Init{Seed: cfg.Seed, ActorGain: cfg.ActorGain, CriticGain: cfg.CriticGain, Describe: describe})
 	if err != nil {
 		return nil, err
@@ -86,7 +89,7 @@ func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config, de
 
 // Close gives back the memory of the network.
 func (t *Trainer) Close() {
-	t.ppo.close()
+	t.ppo.learner.close()
 	t.net.Close()
 }
 
@@ -170,7 +173,7 @@ func (t *Trainer) collect(ctx context.Context) (episodes []episode, failed int, 
 	return episodes, results.Failed(), nil
 }
 
-// learn turns outcomes into returns and goes through the batch several times.
+// learn turns outcomes into returns and updates the network.
 func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 	outcomes := make([]Outcome, len(episodes))
 	for i, e := range episodes {
@@ -193,18 +196,34 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 	if len(episodes) < 2 {
 		return nil // one advantage alone cannot be normalised
 	}
+	return t.update(b, m)
+}
+
+// update goes through a batch of at least two episodes several times.
+func (t *Trainer) update(b batch, m *Metrics) (err error) {
+	var places []int // of the minibatch's episodes
+	var minibatch []*tensors.Tensor
+	defer func() { err = errors.Join(err, free(minibatch)) }()
 	seed := seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(t.at.Batch))
 	var sum update
 	steps := 0
 	for pass := range t.cfg.Passes {
-		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(episodes))
-		for len(order) >= 2 {
-			n := min(t.cfg.Minibatch, len(order)) // what is left over, at most one, waits for another pass
-			u, err := t.ppo.step(b.minibatch(order[:n], t.cfg.Minibatch), m.LearningRate)
+		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(b.episodes))
+		for len(order) >= 2 { // what is left over, at most one, waits for another pass
+			next := order[:min(t.cfg.Minibatch, len(order))]
+			order = order[len(next):]
+			// In order, so that the minibatch that is the whole batch moves to the network once for all passes.
+			slices.Sort(next)
+			if !slices.Equal(places, next) {
+				if err := free(minibatch); err != nil {
+					return fmt.Errorf("update the router: %w", err)
+				}
+				places, minibatch = next, b.minibatch(next, t.cfg.Minibatch).tensors(b.shape)
+			}
+			u, err := t.ppo.step(minibatch, m.LearningRate)
 			if err != nil {
 				return err
 			}
-			order = order[n:]
 			if steps == 0 {
 				m.FirstRatioError = u.ratioError
 			}

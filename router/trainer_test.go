@@ -222,7 +222,7 @@ func TestEveryModuleLearnsABandit(t *testing.T) {
 			env := &bandit{*newClusters(8, 64, 5), m, tier}
 			env.shape.Hidden, env.shape.Actor = 32, 16
 			cfg := small()
-			cfg.Epochs, cfg.Batch, cfg.Minibatch, cfg.Passes, cfg.LearningRate = 10, 32, 32, 4, 1e-2
+			cfg.Epochs, cfg.Batch, cfg.Minibatch, cfg.Passes, cfg.LearningRate, cfg.EntropyCoef = 10, 32, 32, 4, 1e-2, 0.01
 			_, metrics := train(t, be, env, env.shape, cfg)
 			first, last := metrics[0].Shares[m][tier], metrics[len(metrics)-1].Shares[m][tier]
 			if first > 0.8 || last < 0.95 {

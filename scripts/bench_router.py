@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """Our router beside PyTorch on the same network (dim 384, hidden 256): five decisions, and one PPO update.
 
-All run in turns on the same machine; printed are the best of the rounds and their ratios. Decisions use one thread each,
-updates all cores. Usage: bench_router.py, from the repository's root, as `make bench-router` runs it. Needs PyTorch.
+Ours and PyTorch's run in turns, one right after the other, each warm and for about a second; printed are the medians over
+the rounds, and of the ratios of the pairs, which other programs on the machine disturb the least, with their range. Decisions
+use one thread each, updates all cores. An update is what follows once a batch was played: the values of its questions and
+four passes. PyTorch does it as one would write it down; we project what several rows have in common once.
+Usage: bench_router.py [ROUNDS], from the repository's root, as `make bench-router` runs it. Needs PyTorch.
 """
-import os, pathlib, re, subprocess, tempfile, time
+import os, pathlib, re, statistics, subprocess, sys, tempfile, time
 
 import torch
 
 import ppo_reference as ref
 
-ROUNDS, DIM, HIDDEN, ACTOR, STATES, TIERS, BATCH, PASSES = 5, 384, 256, 128, [0, 1, 1, 1, 2], [3] * 5, 32, 4
+DIM, HIDDEN, ACTOR, STATES, TIERS, BATCH, PASSES = 384, 256, 128, [0, 1, 1, 1, 2], [3] * 5, 32, 4
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 GO = os.environ.get("GO", "go")
 
 
@@ -21,20 +25,21 @@ def build(folder, package, experiment):
     return binary
 
 
-def ours(binary, package, name, seconds=1):
+def ours(binary, package, name):
     """Milliseconds of a benchmark, None if it was skipped."""
     out = subprocess.run(
-        [binary, "-test.run=^$", f"-test.bench=^{name}$", f"-test.benchtime={seconds}s"], cwd=package, check=True, capture_output=True, text=True
+        [binary, "-test.run=^$", f"-test.bench=^{name}$", "-test.benchtime=1s"], cwd=package, check=True, capture_output=True, text=True
     ).stdout
     found = re.search(r"\s([\d.]+) ns/op", out)
     return float(found.group(1)) / 1e6 if found else None
 
 
-def theirs(run, seconds=1):
-    """Milliseconds of a call, the mean over some time, as Go's benchmarks measure."""
-    run()
+def theirs(run):
+    """Milliseconds of a call, the mean over a second, as Go's benchmarks measure."""
+    for _ in range(3):
+        run()
     start, n = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
+    while time.perf_counter() - start < 1:
         run()
         n += 1
     return (time.perf_counter() - start) / n * 1e3
@@ -57,39 +62,31 @@ def five_decisions():
 
 def one_update():
     with torch.no_grad():
-        net.evaluate(batch["query"], batch["memories"], batch["lambda"][:, None], STATES, batch["mask"])
+        net.critic(net.encode(batch["query"], batch["memories"][0], batch["lambda"][:, None], modules[0].expand(BATCH)))
     for _ in range(PASSES):
         ref.update(net, optimizer, batch, torch.randperm(BATCH), cfg)
 
 
 cores = torch.get_num_threads()
-best = {}
-
-
-def note(name, ms):
-    if ms is not None:
-        best[name] = min(ms, best.get(name, ms))
-
-
+pairs = {}
 with tempfile.TemporaryDirectory() as folder:
     plain, simd = (build(folder, "router/portable", e) for e in ("nosimd", "simd"))
     trainer = build(folder, "router", "simd")
+    benchmarks = (
+        ("five decisions, 1 thread, plain Go", 1, five_decisions, (plain, "router/portable", "BenchmarkFiveDecisions")),
+        ("five decisions, 1 thread, GOEXPERIMENT=simd", 1, five_decisions, (simd, "router/portable", "BenchmarkFiveDecisions")),
+        (f"PPO update, {cores} threads, XLA on the CPU", cores, one_update, (trainer, "router", "BenchmarkUpdate/xla:cpu")),
+        (f"PPO update, {cores} threads, pure Go with simd", cores, one_update, (trainer, "router", "BenchmarkUpdate/go")),
+    )
     for _ in range(ROUNDS):
-        torch.set_num_threads(1)
-        note("decide torch", theirs(five_decisions))
-        note("decide plain", ours(plain, "router/portable", "BenchmarkFiveDecisions"))
-        note("decide simd", ours(simd, "router/portable", "BenchmarkFiveDecisions"))
-        torch.set_num_threads(cores)
-        note("update torch", theirs(one_update, 2))
-        note("update xla", ours(trainer, "router", "BenchmarkUpdate/xla:cpu", 2))
-        note("update go", ours(trainer, "router", "BenchmarkUpdate/go.*", 2))
+        for label, threads, run, benchmark in benchmarks:
+            torch.set_num_threads(threads)
+            reference, ms = theirs(run), ours(*benchmark)
+            if ms is not None:
+                pairs.setdefault(label, []).append((ms, reference, ms / reference))
 
-print(f"PyTorch {torch.__version__.split('+')[0]}; best of {ROUNDS} rounds, in milliseconds")
-for name, other, label in (
-    ("decide plain", "decide torch", "five decisions, 1 thread, plain Go"),
-    ("decide simd", "decide torch", "five decisions, 1 thread, GOEXPERIMENT=simd"),
-    ("update xla", "update torch", f"PPO update, {cores} threads, XLA on the CPU"),
-    ("update go", "update torch", f"PPO update, {cores} threads, pure Go with simd"),
-):
-    if name in best:
-        print(f"{label:46} {best[name]:8.3f}   PyTorch {best[other]:8.3f}   ratio {best[name] / best[other]:.2f}")
+print(f"PyTorch {torch.__version__.split('+')[0]}; medians of {ROUNDS} pairs, in milliseconds")
+for label, rows in pairs.items():
+    ms, reference, ratio = (statistics.median(column) for column in zip(*rows))
+    ratios = [row[2] for row in rows]
+    print(f"{label:46} {ms:8.3f}   PyTorch {reference:8.3f}   ratio {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})")

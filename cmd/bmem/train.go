@@ -133,8 +133,9 @@ func newTrainCmd() *cobra.Command {
 		Short: "Train a router, from traces or live, and evaluate it",
 		Long: `Train a router, from traces or live, and evaluate it.
 
-Methods: offline learns from the logged traces alone, ppo plays the questions and serves every λ with one router, paper
-plays them as BudgetMem's published code, for the one λ of --set lambda_min=… and lambda_max=….
+Methods: offline learns from the logged traces alone, ppo plays the questions, for 120 updates unless epochs are set, and
+serves every λ with one router, paper plays them as BudgetMem's published code, for the one λ of --set lambda_min=… and
+lambda_max=….
 
 Trace files come from 'bmem traces collect'. What PPO wants to know and a file does not hold is asked of the models with
 --live; without it the nearest traced combination of the question serves, and the report says how often. After training,

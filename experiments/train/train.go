@@ -163,6 +163,7 @@ func (t *training) prepare(ctx context.Context) error {
 	if err := t.apart(); err != nil {
 		return err
 	}
+	t.Config.Config = t.Config.For(t.Train.Len())
 	t.InFlight = cmp.Or(max(t.InFlight, 0), 8)
 	if t.Lambdas == nil {
 		t.Lambdas = spread(t.Config.LambdaMin, t.Config.LambdaMax)

@@ -1,0 +1,86 @@
+package router
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/budgetmem/budgetmem/router/portable"
+)
+
+// folded builds the tensors of portable.Weights, in their order: what is linear in a row is multiplied out, in float64.
+func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
+	p := n.pass(g)
+	w := func(name string) *Node { return ConvertDType(p.weight(name), dtypes.Float64) }
+	row := func(name string) *Node { return InsertAxes(w(name), 0) }
+	first := w("first_state")
+	module := MatMul(Add(MatMul(w("modules"), w("describe")), row("describe_bias")), w("first_module"))
+	module = Add(module, Add(MatMul(row("state_bias"), first), row("first_bias")))
+	state, d := MatMul(w("state"), first), n.shape.Dim
+	actor := AxisRange(0, n.shape.Actor)
+	out := []*Node{Slice(state, AxisRange(0, d)), Slice(state, AxisRange(d, 2*d)), Slice(state, AxisElem(2*d)), module,
+		w("second"), w("second_bias"), Slice(w("heads"), AxisRange(), actor), Slice(w("heads_bias"), actor), w("logits"), w("logits_bias")}
+	for i := range out {
+		out[i] = ConvertDType(out[i], dtypes.Float32)
+	}
+	return out
+}
+
+// Portable returns the network as it is now for use without GoMLX, and as the policy that collects episodes; lambda is the
+// range of λ that it was trained for.
+func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
+	fail := func(err error) (*portable.Router, error) { return nil, fmt.Errorf("export the router: %w", err) }
+	flat, err := callOnce(n.fold)
+	if err != nil {
+		return fail(err)
+	}
+	w := portable.Weights{Query: flat[0], Memory: flat[1], Lambda: flat[2], Module: flat[3], Encoder: flat[4], EncoderBias: flat[5],
+		Actor: flat[6], ActorBias: flat[7], Logits: flat[8], LogitsBias: flat[9]}
+	r, err := portable.New(portable.Info{Dim: n.shape.Dim, Embedder: n.shape.Embedder, Modules: n.shape.Modules, Lambda: lambda}, w)
+	if err != nil {
+		return fail(err)
+	}
+	return r, nil
+}
+
+// agreementRows is how many made-up questions Agreement looks at.
+const agreementRows = 64
+
+// Agreement is the largest difference between the log-probabilities that an exported router and this network give to the
+// tiers of made-up questions.
+func (n *Network) Agreement(r *portable.Router) (float64, error) {
+	if info := r.Info(); info.Dim != n.shape.Dim || !n.shape.Modules.equal(info.Modules) {
+		return 0, fmt.Errorf("compare routers: one has dim %d and tiers %v, the other %d and %v", n.shape.Dim, n.shape.Modules, info.Dim, info.Modules)
+	}
+	rng := rand.New(rand.NewPCG(1, 5))
+	rows, dim, span := agreementRows, n.shape.Dim, r.Info().Lambda
+	query, memory, lambda := orthogonal(rng, rows, dim, 1), orthogonal(rng, n.shape.states()*rows, dim, 1), make([]float32, rows)
+	for i := range lambda {
+		lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
+	}
+	logProbs, _, err := n.Evaluate(query, memory, lambda)
+	if err != nil {
+		return 0, err
+	}
+	d, worst := r.NewDecider(), 0.0
+	for i := range rows {
+		// The nearest float32 of an end may lie outside.
+		if err := d.Question(query[i*dim:(i+1)*dim], min(max(float64(lambda[i]), span.Min), span.Max)); err != nil {
+			return 0, err
+		}
+		for m, state := range n.shape.States {
+			if err := d.Memory(memory[(state*rows+i)*dim : (state*rows+i+1)*dim]); err != nil {
+				return 0, err
+			}
+			at := (m*rows + i) * n.shape.tiers()
+			for t, l := range d.LogProbs(m) {
+				worst = max(worst, math.Abs(float64(l-logProbs[at+t])))
+			}
+		}
+	}
+	return worst, nil
+}

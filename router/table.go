@@ -1,0 +1,186 @@
+package router
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Logged is one traced episode: what each decision looked at, what was chosen, and what came of it.
+type Logged struct {
+	// Question numbers the question; episodes of one question have the same number.
+	Question int
+	// Query [dim] and Memory, one embedding [dim] a state of the shape or nil for nothing found, are what was looked at.
+	Query  []float32
+	Memory [][]float32
+	// Choices has one tier a module.
+	Choices []int
+	Outcome Outcome
+	// Propensity is the chance that this combination of the question was traced, in (0, 1]. 0 stands for traces drawn evenly:
+	// the question's different combinations over all there are.
+	Propensity float64
+}
+
+func checkLogged(shape Shape, logged []Logged) error {
+	if len(logged) < 2 {
+		return fmt.Errorf("%d traces: at least 2 are needed", len(logged))
+	}
+	for i, l := range logged {
+		bad := len(l.Query) != shape.Dim || len(l.Memory) != shape.states() || len(l.Choices) != len(shape.Modules)
+		for _, m := range l.Memory {
+			bad = bad || len(m) != 0 && len(m) != shape.Dim
+		}
+		if bad {
+			return fmt.Errorf("trace %d: query of %d numbers, %d memories, %d choices; the router has dim %d, %d states, %d modules",
+				i, len(l.Query), len(l.Memory), len(l.Choices), shape.Dim, shape.states(), len(shape.Modules))
+		}
+		for m, c := range l.Choices {
+			if c < 0 || c >= len(shape.Modules[m].Tiers) {
+				return fmt.Errorf("trace %d: module %s has no tier %d", i, shape.Modules[m].Name, c)
+			}
+		}
+		if !l.Outcome.valid() || !(l.Propensity >= 0 && l.Propensity <= 1) {
+			return fmt.Errorf("trace %d: score %v, dollars %v, propensity %v are out of range", i, l.Outcome.Score, l.Outcome.Dollars, l.Propensity)
+		}
+	}
+	return nil
+}
+
+// rewardOf is the reward that has seen the traces' outcomes.
+func rewardOf(logged []Logged, align bool) *Reward {
+	outcomes := make([]Outcome, len(logged))
+	for i, l := range logged {
+		outcomes[i] = l.Outcome
+	}
+	r := NewReward(align)
+	r.Observe(outcomes...)
+	return r
+}
+
+// table holds what every combination of tiers is held to bring in the place of each traced episode.
+type table struct {
+	shape        Shape
+	logged       []Logged
+	reward       *Reward
+	unit         float64     // returns are divided by it, so that the entropy weighs the same whatever they are measured in
+	combinations [][]int     // [A][modules]
+	score        [][]float32 // [rows][A], times α
+	efficiency   [][]float32 // [rows][A]
+}
+
+func newTable(shape Shape, logged []Logged, reward *Reward, cfg OfflineConfig) (*table, error) {
+	t := &table{shape: shape, logged: logged, reward: reward}
+	var err error
+	if t.combinations, err = shape.Modules.Combinations(); err != nil {
+		return nil, err
+	}
+	scores, efficiencies := make([]float64, len(logged)), make([]float64, len(logged))
+	for i, l := range logged {
+		scores[i], efficiencies[i] = t.reward.Scale()*l.Outcome.Score, t.reward.Efficiency(l.Outcome.Dollars)
+	}
+	if t.unit = max(std(scores), std(efficiencies)); t.unit == 0 {
+		t.unit = 1
+	}
+	gram := grams(shape, logged)
+	if t.score, err = t.fill(gram, scores, cfg); err != nil {
+		return nil, fmt.Errorf("scores: %w", err)
+	}
+	if t.efficiency, err = t.fill(gram, efficiencies, cfg); err != nil {
+		return nil, fmt.Errorf("costs: %w", err)
+	}
+	return t, nil
+}
+
+// Estimate is what a combination of tiers is held to bring if all questions get it: means of a question.
+type Estimate struct {
+	Choices []int
+	// Score is scaled by the reward's α, so that Score + λ·Efficiency is the mean return.
+	Score, Efficiency float64
+}
+
+// EstimateCombinations estimates from traces what every combination of tiers would bring if all questions got it: what is
+// traced counts as traced, and the outcome model of LearnOffline predicts the rest. A question counts once, however many
+// traces it has.
+func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estimate, error) {
+	fail := func(err error) ([]Estimate, error) {
+		return nil, fmt.Errorf("estimate combinations from traces: %w", err)
+	}
+	shape, err := shape.withDefaults()
+	if err != nil {
+		return fail(err)
+	}
+	if err := checkLogged(shape, logged); err != nil {
+		return fail(err)
+	}
+	cfg := DefaultOffline()
+	t, err := newTable(shape, logged, reward, cfg)
+	if err != nil {
+		return fail(err)
+	}
+	rows := map[int]float64{}
+	for _, l := range logged {
+		rows[l.Question]++
+	}
+	out := make([]Estimate, len(t.combinations))
+	for c, choices := range t.combinations {
+		out[c].Choices = choices
+		for i, l := range logged {
+			w := 1 / rows[l.Question] / float64(len(rows))
+			out[c].Score += w * float64(t.score[i][c])
+			out[c].Efficiency += w * float64(t.efficiency[i][c])
+		}
+	}
+	return out, nil
+}
+
+// key identifies a question's combination.
+func (l Logged) key() string { return fmt.Sprint(l.Question, l.Choices) }
+
+// fill predicts and corrects one value for every row and combination.
+func (t *table) fill(gram []*mat.SymDense, values []float64, cfg OfflineConfig) ([][]float32, error) {
+	m, err := fitOutcome(t.shape, t.logged, gram, values, uint64(cfg.Seed))
+	if err != nil {
+		return nil, err
+	}
+	return t.correct(m, values, cfg), nil
+}
+
+// correct returns a model's predictions for every row and combination, corrected by the rows' values.
+func (t *table) correct(m *outcomeModel, values []float64, cfg OfflineConfig) [][]float32 {
+	// All of a question's traced outcomes correct each of its rows; equal choices traced twice count by their mean.
+	rows, times, distinct := map[int][]int{}, map[string]float64{}, map[int]float64{}
+	for i, l := range t.logged {
+		rows[l.Question] = append(rows[l.Question], i)
+		if times[l.key()]++; times[l.key()] == 1 {
+			distinct[l.Question]++
+		}
+	}
+	place := map[string]int{}
+	for c, choices := range t.combinations {
+		place[fmt.Sprint(choices)] = c
+	}
+	out := make([][]float32, len(t.logged))
+	for i, l := range t.logged {
+		predicted := m.predict(i, t.combinations)
+		corrected := append([]float64(nil), predicted...)
+		for _, o := range rows[l.Question] {
+			other := t.logged[o]
+			propensity := other.Propensity
+			if propensity == 0 {
+				propensity = distinct[l.Question] / float64(len(t.combinations))
+			}
+			c := place[fmt.Sprint(other.Choices)]
+			corrected[c] += min(1/propensity, cfg.MaxWeight) / times[other.key()] * (values[o] - predicted[c])
+		}
+		out[i] = floats32(corrected)
+	}
+	return out
+}
+
+func floats32(v []float64) []float32 {
+	out := make([]float32, len(v))
+	for i, x := range v {
+		out[i] = float32(x)
+	}
+	return out
+}
