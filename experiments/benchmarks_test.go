@@ -102,8 +102,8 @@ func TestHotpotOfficialScores(t *testing.T) {
 		b := openBenchmark(t, name, 4)
 		s, predictions, calls := b.run(t, "high", 5)
 		for _, c := range calls {
-			if !strings.Contains(c.Messages[0].Content, "<answer>Paris</answer>") {
-				t.Errorf("%s: the prompt does not ask for answer tags: %s", name, c.Messages[0].Content)
+			if prompt := c.Messages[len(c.Messages)-1].Content; !strings.Contains(prompt, "inside <answer> tags") {
+				t.Errorf("%s: the prompt does not ask for answer tags: %s", name, prompt)
 			}
 		}
 		for _, p := range predictions {
@@ -132,7 +132,7 @@ func TestLongMemEvalDatesAndTypes(t *testing.T) {
 	}
 	dated := map[string]bool{}
 	for _, c := range calls {
-		prompt := c.Messages[0].Content
+		prompt := c.Messages[len(c.Messages)-1].Content
 		q, known := b.asked(prompt)
 		if !known || q.Date == "" || !strings.Contains(prompt, "Today's date: "+q.Date+"\n") {
 			t.Errorf("the prompt lacks the date %q of its question:\n%s", q.Date, prompt)
