@@ -14,7 +14,7 @@ BMEM      := bin/bmem
 RUN       := runs/locomo
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./datasets/... ./experiments ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+RACE      := ./bmem ./bmem/store ./experiments ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
@@ -87,7 +87,7 @@ test-docker: ## what a build of the image runs, anew in a folder of its own, the
 
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
-	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed
+	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed ./datasets
 	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
 	$(GO) test -race $(NOCHECKPTR) -run 'Progress|Lost' ./kernel/display
