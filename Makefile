@@ -59,9 +59,9 @@ TRACED    := --validation-traces $(RUN)/validation.jsonl.gz --test-traces $(RUN)
 
 run: setup ## train a router on real LoCoMo questions with local models, and show what it and each policy earned and cost
 	@mkdir -p $(RUN)
-	$(COLLECT) --split train --questions 8 --design random:4 --out $(RUN)/train.jsonl.gz
-	$(COLLECT) --split validation --questions 6 --design uniform --out $(RUN)/validation.jsonl.gz
-	$(COLLECT) --split test --questions 10 --design uniform --out $(RUN)/test.jsonl.gz
+	$(COLLECT) --split train --questions 6 --design random:3 --out $(RUN)/train.jsonl.gz
+	$(COLLECT) --split validation --questions 4 --design uniform --out $(RUN)/validation.jsonl.gz
+	$(COLLECT) --split test --questions 6 --design uniform --out $(RUN)/test.jsonl.gz
 	$(BMEM) train --traces $(RUN)/train.jsonl.gz $(TRACED) --seeds 3 --name locomo-router
 	$(BMEM) frontier --training runs/locomo-router $(TRACED) --html $(RUN)/frontier.html
 
