@@ -251,9 +251,9 @@ func (t *training) record() error {
 // measure makes the reward that all checkpoints of all seeds are judged by: it has seen the traces that training starts from,
 // or where there are none the uniform policies on validation.
 func (t *training) measure(ctx context.Context) error {
-	t.reward = router.NewReward(t.Config.Align)
-	if f, _ := t.Train.Grown(); len(f.Traces) > 0 {
-		t.reward.Observe(f.Outcomes()...)
+	f, _ := t.Train.Grown()
+	t.reward = f.Reward(t.Config.Align)
+	if len(f.Traces) > 0 {
 		return nil
 	}
 	space := t.Validation.Header().Space

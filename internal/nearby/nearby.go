@@ -20,11 +20,14 @@ func Above(has func(dir string) bool) []string {
 		starts = append(starts, wd)
 	}
 	for _, dir := range starts {
-		for !has(dir) && dir != filepath.Dir(dir) {
-			dir = filepath.Dir(dir)
-		}
-		if has(dir) {
-			found = append(found, dir)
+		for ; ; dir = filepath.Dir(dir) {
+			if has(dir) {
+				found = append(found, dir)
+				break
+			}
+			if dir == filepath.Dir(dir) {
+				break
+			}
 		}
 	}
 	return found
