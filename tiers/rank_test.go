@@ -7,10 +7,10 @@ import (
 
 // Chances that retrieval knows are updated as Bayes' rule has it, so that a near-certain turn stays ahead of one that only
 // sounds like the question.
-func TestEvidenceKeepsChances(t *testing.T) {
+func TestLikelihoodUpdatesChances(t *testing.T) {
 	lines := []line{{score: 0.95, chance: 0.95}, {score: 0.02, chance: 0.02}, {score: 0.5, chance: 0.5}}
-	addEvidence(lines, []float64{-1, 1.5, 0})
-	for i, want := range []float64{0.95 / 0.05 * math.Exp(-1), 0.02 / 0.98 * math.Exp(1.5), 1} {
+	addLikelihood(lines, []float64{-5, -2.5, -4.5}) // mean -4
+	for i, want := range []float64{0.95 / 0.05 * math.Exp(-1), 0.02 / 0.98 * math.Exp(1.5), math.Exp(-0.5)} {
 		if odds := lines[i].chance / (1 - lines[i].chance); math.Abs(odds-want) > 1e-9*want {
 			t.Errorf("line %d: odds %g, want %g", i, odds, want)
 		}
@@ -20,10 +20,10 @@ func TestEvidenceKeepsChances(t *testing.T) {
 	}
 }
 
-func TestEvidenceWithoutChances(t *testing.T) {
-	lines := []line{{score: 1}, {score: 3, chance: 0.3}}
-	addEvidence(lines, []float64{0.5, -0.5})
-	if lines[0].score != -0.5 || lines[1].score != 0.5 || lines[0].chance != 0 || lines[1].chance != 0.3 {
+func TestLikelihoodWithoutChances(t *testing.T) {
+	lines := []line{{score: 1}, {score: 3, chance: 0.3}} // standardised -1 and 1, as the log-probabilities are 1 and -1
+	addLikelihood(lines, []float64{-2, -3})
+	if lines[0].score != 0 || lines[1].score != 0 || lines[0].chance != 0 || lines[1].chance != 0.3 {
 		t.Errorf("%+v", lines)
 	}
 }

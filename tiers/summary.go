@@ -144,7 +144,7 @@ func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]li
 	if !ok {
 		return k.linesChosen(ctx, in, step)
 	}
-	step.Method = "llm likelihood + retrieval score of turns"
+	step.Method = "llm likelihood + retrieval chance of turns"
 	lines, err := k.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
