@@ -42,7 +42,7 @@ cuda: $(VENV)/.stamp ## the engine for NVIDIA GPUs beside the one for the CPU, s
 .PHONY: $(BMEM)
 $(BMEM):
 	@scripts/check_tools.sh $(GO) $(PYTHON)
-	$(GO) build -o $@ ./cmd/bmem
+	$(GO) build -buildvcs=auto -o $@ ./cmd/bmem
 
 # Cells are compiled against the sources as they are then; anew are only the kernel's own programs.
 $(VENV)/.kernel: go.mod go.sum $(wildcard kernel/tools/*) $(VENV)/.stamp | $(BMEM)
