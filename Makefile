@@ -58,7 +58,7 @@ COLLECT   := $(BMEM) traces collect --dataset locomo --axis implementation
 TRACED    := --validation-traces $(RUN)/validation.jsonl.gz --test-traces $(RUN)/test.jsonl.gz
 
 run: setup ## train a router on real LoCoMo questions with local models, and show what it and each policy earned and cost
-	@mkdir -p $(RUN)
+	@mkdir -p $(RUN) && rm -f $(RUN)/*.jsonl.gz
 	$(COLLECT) --split train --questions 6 --design random:3 --out $(RUN)/train.jsonl.gz
 	$(COLLECT) --split validation --questions 4 --design uniform --out $(RUN)/validation.jsonl.gz
 	$(COLLECT) --split test --questions 6 --design uniform --out $(RUN)/test.jsonl.gz

@@ -57,7 +57,7 @@ func Design(spec string, space router.Space) ([]string, error) {
 }
 
 // Collect is a Run that records states, without ceilings, and the traces of its questions as far as they are answered; these
-// come also with the error of a run that was stopped. Failed questions leave no trace.
+// come also with the error of a run that was stopped. Failed questions leave no trace. What Traced holds comes first.
 func Collect(ctx context.Context, c Config) (Summary, *traces.File, error) {
 	c.RecordStates, c.NoCeiling = true, true
 	r, s, err := execute(ctx, c)
@@ -78,7 +78,11 @@ func Collect(ctx context.Context, c Config) (Summary, *traces.File, error) {
 			f.Traces = append(f.Traces, t)
 		}
 	}
-	f, merr := traces.Merge(f) // two policies may have chosen the same tiers
+	files := []*traces.File{f}
+	if c.Traced != nil {
+		files = []*traces.File{c.Traced, f}
+	}
+	f, merr := traces.Merge(files...) // two policies may have chosen the same tiers
 	return s, f, errors.Join(err, merr)
 }
 

@@ -95,6 +95,38 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// Traces that are there are not collected again, in whatever folder, and come first; those of another system are refused.
+func TestCollectGoesOnFromTraces(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: reply})
+	defer server.Close()
+	m, _ := mustSystem(t, rig{url: server.URL()})
+	c, f := collect(t, m, filepath.Join(t.TempDir(), "run"), "low+random:2")
+	f.Commit = "an earlier one"
+	c.Dir, c.Traced = filepath.Join(t.TempDir(), "elsewhere"), f
+	calls := server.Count()
+	s, same, err := Collect(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Total != 0 || server.Count() != calls || fmt.Sprint(same.Traces) != fmt.Sprint(f.Traces) {
+		t.Errorf("%d asked again, %d calls, %d of %d traces", s.Total, server.Count()-calls, len(same.Traces), len(f.Traces))
+	}
+
+	c.Policies, _ = Design("low+mid", m.Space())
+	_, more, err := Collect(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(more.Traces) != len(f.Traces)+12 || fmt.Sprint(more.IDs()) != fmt.Sprint(f.IDs()) {
+		t.Errorf("%d traces with mid, of %d questions", len(more.Traces), len(more.IDs()))
+	}
+
+	c.KeepK++
+	if _, _, err := Collect(context.Background(), c); err == nil || !strings.Contains(err.Error(), "keep_k") {
+		t.Errorf("traces of another system: %v", err)
+	}
+}
+
 // A replay with a system behind it brings what the system brings, asks for what is not traced only, and traces that.
 func TestReplayAsksWhatIsMissing(t *testing.T) {
 	server := llmtest.New(llmtest.Config{Reply: reply})

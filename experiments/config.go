@@ -31,6 +31,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/judge"
+	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 )
 
@@ -61,6 +62,9 @@ type Config struct {
 	// RecordStates makes each record carry what a router would look at, for traces to train from. Records of an earlier start
 	// that lack it are asked again, which costs little where replies are cached.
 	RecordStates bool
+	// Traced, if not nil, holds traces of an earlier run of the same system, of which nothing else may be left: what they tell
+	// is not asked again. Collect returns them too.
+	Traced *traces.File
 	// NoCeiling leaves out the answers from the gold evidence.
 	NoCeiling bool
 	// TopK, KeepK and Retrieval are passed on to Ask; zero values mean bmem's defaults.

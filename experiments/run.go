@@ -15,6 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/score"
+	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -57,6 +58,8 @@ type run struct {
 	metric    string
 	journal   *journal
 	histories histories
+	// traced tells whether Traced has a question with these choices.
+	traced func(id string, choices []int) bool
 	// judgeInfos describes the judges of this start and of earlier ones.
 	judgeInfos map[string]JudgeInfo
 
@@ -86,6 +89,12 @@ func open(ctx context.Context, c Config) (*run, error) {
 	r.metric = c.Dataset.Metric()
 	if _, err := score.Lookup(r.metric); err != nil {
 		return nil, err
+	}
+	if c.Traced != nil {
+		if diff := traces.Difference(c.Traced.Header, r.traceHeader()); diff != "" {
+			return nil, fmt.Errorf("the traces to go on from are of something else, collect into another file: %s", diff)
+		}
+		r.traced = c.Traced.Holds()
 	}
 	var err error
 	if r.questions, err = c.choose(ctx); err != nil {
@@ -146,10 +155,21 @@ func (r *run) jobs() []job {
 			if p.name == Gold && (r.NoCeiling || len(q.Evidence) == 0) {
 				continue // not wanted, or nothing to answer from
 			}
-			jobs = append(jobs, job{p, q})
+			if j := (job{p, q}); !r.isTraced(j) {
+				jobs = append(jobs, j)
+			}
 		}
 	}
 	return jobs
+}
+
+// isTraced says whether an earlier run's traces have what the job would find.
+func (r *run) isTraced(j job) bool {
+	if r.traced == nil {
+		return false
+	}
+	choices, ok := router.Blind(j.policy.Policy, r.Memory.Space(), j.question.ID)
+	return ok && r.traced(j.question.ID, choices)
 }
 
 // answerAll works off the jobs that have no answer yet, and returns why it stopped before the end, if it did.

@@ -37,6 +37,25 @@ type Policy interface {
 	Decide(ctx context.Context, s State) (int, error)
 }
 
+// Blind returns the tiers that a policy gives a question, by its name, if it looks at nothing else, as static and random
+// policies do; ok is false for others.
+func Blind(p Policy, space Space, question string) (choices []int, ok bool) {
+	switch p.(type) {
+	case *Static, *Random, *Shuffled:
+	default:
+		return nil, false
+	}
+	choices = make([]int, len(space))
+	for m := range space {
+		choice, err := p.Decide(context.Background(), State{Question: question, Module: m})
+		if err != nil {
+			return nil, false
+		}
+		choices[m] = choice
+	}
+	return choices, true
+}
+
 // Module is one decision: its name and the names of its tiers, cheapest first.
 type Module = portable.Module
 

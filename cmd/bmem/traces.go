@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -39,7 +40,8 @@ The design says which combinations: "uniform" (low, mid, high), "random:K" (K di
 evenly), "full" (all), policies as 'bmem eval' takes them, or several of these joined by "+" (uniform+random:3).
 
 The run is kept in a folder and can be stopped at any moment: the same command goes on from there and asks no model
-twice. More questions, or a larger K, extend it. What is done when it stops is in the file.`,
+twice. More questions, or a larger K, extend it. What is done when it stops is in the file. A file that --out names and that
+is there is extended: what it holds is not asked again, on whatever machine it was collected.`,
 		Example: `  bmem traces collect --dataset locomo --split train --questions 120 --design random:6
   bmem traces collect --split test --questions 60 --design uniform+random:3 --out test.traces.gz`,
 		Args: cobra.NoArgs,
@@ -57,6 +59,10 @@ twice. More questions, or a larger K, extend it. What is done when it stops is i
 			}
 			if out == "" {
 				out = filepath.Join(cfg.Dir, "traces.jsonl.gz")
+			} else if cfg.Traced, err = traces.ReadFile(out); errors.Is(err, fs.ErrNotExist) {
+				cfg.Traced = nil
+			} else if err != nil {
+				return fmt.Errorf("--out: %w", err)
 			}
 			show, end := newRunProgress(cmd.ErrOrStderr())
 			cfg.Progress = show
@@ -77,7 +83,7 @@ twice. More questions, or a larger K, extend it. What is done when it stops is i
 	f.bind(cmd.Flags())
 	flags := cmd.Flags()
 	flags.StringVar(&design, "design", "random:6", "which combinations of tiers are asked: uniform, random:`K`, full, policies, or several joined by +")
-	flags.StringVar(&out, "out", "", "the trace file (default traces.jsonl.gz in the run's folder)")
+	flags.StringVar(&out, "out", "", "the trace `file`, extended if it is there (default traces.jsonl.gz in the run's folder)")
 	return cmd
 }
 

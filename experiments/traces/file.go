@@ -136,6 +136,15 @@ func (p *parser) vector(i int) (Vector, error) {
 // key identifies a question's combination.
 func (t Trace) key() string { return fmt.Sprint(t.ID, t.Choices) }
 
+// Holds returns a function that tells whether the file, as it is now, has a trace of a question with these choices.
+func (f *File) Holds() func(id string, choices []int) bool {
+	keys := map[string]bool{}
+	for _, t := range f.Traces {
+		keys[t.key()] = true
+	}
+	return func(id string, choices []int) bool { return keys[Trace{ID: id, Choices: choices}.key()] }
+}
+
 // names turns indexes of tiers into names.
 func (h Header) names(choices []int) []string {
 	out := make([]string, len(choices))
