@@ -15,7 +15,7 @@ import (
 //	evidence    the probability that some turn of the chunk is evidence, 1 − ∏(1 − p), where retrieval gives each turn's p;
 //	            without those, 0.7 · cosine(question, chunk) + 0.3 · that share, kept if at least 0.3
 //	likelihood  a language model's likelihoods rank each chunk's best turns (see rankTurns); llm, if it gives none
-//	llm         a language model writes a mark from 0 to 10 for every chunk
+//	llm         a language model writes a mark from 0 to 10 for every chunk, which is added to what retrieval found of it
 //
 // A method that keeps nothing returns the first TopK chunks, best by its own score first. If the model fails, evidence serves.
 
@@ -157,6 +157,12 @@ func (k *kit) marksWritten(ctx context.Context, in Input, step *Step) ([]float64
 	scores := make([]float64, len(marks))
 	for i, m := range marks {
 		scores[i] = float64(min(max(m, 0), 10)) / 10
+	}
+	if chances, ok := evidenceChances(in); ok {
+		step.Method = "llm scores + probability of evidence"
+		for i, z := range centred(scores) {
+			scores[i] = logistic(logOdds(chances[i]) + verdict*z)
+		}
 	}
 	return scores, nil
 }

@@ -49,47 +49,61 @@ func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in
 			return nil, fmt.Errorf("likelihoods by %s: turn %q has score %g", k.Client.Model(), l.turn.ID, question[i])
 		}
 	}
-	addLikelihood(lines, question)
+	weigh(lines, question)
 	return bestFirst(lines), nil
 }
 
-// addLikelihood adds the log-probabilities of the question to what retrieval found of the lines.
-func addLikelihood(lines []line, logProbs []float64) {
+// verdict is how much a model's written verdict changes the odds that a line or chunk is evidence, as a logarithm: from the worst
+// to the best, sevenfold. A large model deserves more and one of half a billion parameters hardly any; where retrieval is
+// unsure, this decides even so.
+const verdict = 2.0
+
+// weigh adds to the score of each line the evidence that a model gives for it, in log-odds, as far as it differs from line to
+// line.
+func weigh(lines []line, evidence []float64) {
 	if slices.ContainsFunc(lines, func(l line) bool { return l.chance == 0 }) {
 		found := make([]float64, len(lines))
 		for i, l := range lines {
 			found[i] = l.score
 		}
-		found, logProbs = standardise(found), standardise(logProbs)
+		found, evidence = standardise(found), standardise(evidence)
 		for i := range lines {
-			lines[i].score = found[i] + logProbs[i]
+			lines[i].score = found[i] + evidence[i]
 		}
 		return
 	}
-	mean := 0.0
-	for _, v := range logProbs {
-		mean += v / float64(len(logProbs))
-	}
-	for i := range lines {
+	for i, z := range centred(evidence) {
 		l := &lines[i]
-		l.score = logOdds(l.chance) + logProbs[i] - mean
+		l.score = logOdds(l.chance) + z
 		l.chance = logistic(l.score)
 	}
 }
 
-// standardise returns values less their mean, over their standard deviation; zeros when they do not differ.
-func standardise(values []float64) []float64 {
-	mean, square := 0.0, 0.0
+// centred returns values less their mean.
+func centred(values []float64) []float64 {
+	mean := 0.0
 	for _, v := range values {
 		mean += v / float64(len(values))
 	}
-	for _, v := range values {
-		square += (v - mean) * (v - mean) / float64(len(values))
-	}
 	out := make([]float64, len(values))
-	if sd := math.Sqrt(square); sd > 1e-12 {
-		for i, v := range values {
-			out[i] = (v - mean) / sd
+	for i, v := range values {
+		out[i] = v - mean
+	}
+	return out
+}
+
+// standardise returns values less their mean, over their standard deviation; zeros when they do not differ.
+func standardise(values []float64) []float64 {
+	out, square := centred(values), 0.0
+	for _, v := range out {
+		square += v * v / float64(len(out))
+	}
+	sd := math.Sqrt(square)
+	for i := range out {
+		if sd > 1e-12 {
+			out[i] /= sd
+		} else {
+			out[i] = 0
 		}
 	}
 	return out

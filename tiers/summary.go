@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers/lingua"
@@ -15,7 +16,7 @@ import (
 //	            likeliest to be evidence, the likeliest last
 //	likelihood  the most relevant dated facts, then the few turns that a language model's likelihoods find to matter, quoted
 //	            whole with their dates, what matters most last; llm, if it gives none
-//	llm         the same, of the lines whose numbers a language model writes
+//	llm         the same, where what a language model finds is the numbers of lines that it writes
 //	prose       a language model writes the text
 //
 // What decides whether a small model answers well is that the summary holds the right few sentences and little else; that
@@ -152,25 +153,31 @@ func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]li
 	return k.rankTurns(ctx, scorer, lines[:min(len(lines), k.Options.ScoredTurns)], in, step)
 }
 
-// linesChosen takes the lines whose numbers the model writes.
+// linesChosen ranks the lines by what retrieval found of them and by whether the model writes their number.
 func (k *kit) linesChosen(ctx context.Context, in Input, step *Step) ([]line, error) {
-	step.Method = "llm line numbers"
+	step.Method = "llm line numbers + retrieval chance of turns"
 	in.Items = asSaid(in.Items)
 	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.Turns), k.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}
-	all := allLines(in.Items)
-	numbers, notes, err := parseNumbers(reply, len(all))
+	numbers, notes, err := parseNumbers(reply, len(allLines(in.Items)))
 	step.Notes = append(step.Notes, notes...)
 	if err != nil {
 		return nil, err
 	}
-	lines := make([]line, len(numbers))
-	for i, n := range numbers {
-		lines[i] = all[n-1]
+	lines, err := k.turnsByRetrieval(ctx, in)
+	if err != nil {
+		return nil, err
 	}
-	return lines, nil
+	votes := make([]float64, len(lines))
+	for i, l := range lines {
+		if slices.Contains(numbers, l.number) {
+			votes[i] = verdict
+		}
+	}
+	weigh(lines, votes)
+	return bestFirst(lines), nil
 }
 
 // budget collects lines until its tokens are used up.

@@ -14,11 +14,12 @@ import (
 
 // line is one turn of the kept chunks.
 type line struct {
-	turn  chunk.Turn
-	item  int // index of its chunk in the input
-	at    int // its place in the chunk
-	time  string
-	score float64
+	turn   chunk.Turn
+	item   int // index of its chunk in the input
+	at     int // its place in the chunk
+	number int // its place among all lines, from 1
+	time   string
+	score  float64
 	// chance is the probability that the turn is evidence, in [0,1], and 0 where nobody knows.
 	chance float64
 }
@@ -28,7 +29,7 @@ func allLines(items []Item) []line {
 	var out []line
 	for i, it := range items {
 		for j, t := range it.Turns {
-			out = append(out, line{turn: t, item: i, at: j, time: it.Time})
+			out = append(out, line{turn: t, item: i, at: j, number: len(out) + 1, time: it.Time})
 		}
 	}
 	return out
