@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -69,6 +70,12 @@ func (k *kit) relationAsked(m Module) work {
 				facts, dropped := grounded(facts, d.Memory, d.Question, m != Topic) // a theme begins with a word of its own
 				if dropped > 0 {
 					step.note("%d not in the memory", dropped)
+				}
+				if m == Temporal {
+					n := len(facts)
+					if facts = slices.DeleteFunc(facts, undated); len(facts) < n {
+						step.note("%d do not say what happened when", n-len(facts))
+					}
 				}
 				return Output{Facts: facts[:min(len(facts), k.Options.MaxFacts)]}, nil
 			}

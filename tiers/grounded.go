@@ -53,3 +53,15 @@ func grounded(facts []string, memory, question string, strict bool) (kept []stri
 	}
 	return kept, len(facts) - len(kept)
 }
+
+// undated reports that a fact is no temporal one: that no date is in it, or nothing else is.
+func undated(fact string) bool {
+	dates := lingua.FindDates(fact)
+	rest := []byte(fact)
+	for _, d := range dates {
+		for i := d.Start; i < d.End; i++ {
+			rest[i] = ' '
+		}
+	}
+	return len(dates) == 0 || len(lingua.Stems(string(rest))) == 0
+}

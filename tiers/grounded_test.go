@@ -39,3 +39,20 @@ func TestGrounded(t *testing.T) {
 		t.Errorf("kept %q, dropped %d; want %q in their order", kept, dropped, want)
 	}
 }
+
+func TestUndated(t *testing.T) {
+	for fact, want := range map[string]bool{
+		"Ana ran a marathon on 2 March 2021":         false,
+		"Mina taught there from 2015 on":             false,
+		"Hugo left the bakery yesterday":             false,
+		"31 October 2022":                            true,
+		"on 31 October 2022.":                        true,
+		"The Stormlight Archive":                     true,
+		`John said, "I just started playing chess!"`: true,
+		"": true,
+	} {
+		if got := undated(fact); got != want {
+			t.Errorf("%q: %v, want %v", fact, got, want)
+		}
+	}
+}
