@@ -158,9 +158,9 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// recordConfig writes config.json, or adds this start to the one that is there, and returns the judges of all starts. It
-// refuses a folder whose run had other settings.
-func (c Config) recordConfig() (map[string]JudgeInfo, error) {
+// recordConfig writes config.json, or adds this start to the one that is there, and returns it. It refuses a folder
+// whose run had other settings.
+func (c Config) recordConfig() (runFile, error) {
 	file := runFile{Settings: c.settings(), Judges: map[string]JudgeInfo{}}
 	for _, j := range c.Judges {
 		file.Judges[j.Name()] = judgeInfo(j)
@@ -176,18 +176,32 @@ func (c Config) recordConfig() (map[string]JudgeInfo, error) {
 			file.Judges[name] = info
 		}
 		if diff != "" {
-			return nil, fmt.Errorf("%s holds a run with other settings: %s; give this run another name, or remove that folder", c.Dir, diff)
+			return runFile{}, fmt.Errorf("%s holds a run with other settings: %s; give this run another name, or remove that folder", c.Dir, diff)
 		}
 		file.Starts = was.Starts
 	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+		return runFile{}, err
 	}
 	file.Policies, file.Questions = c.Policies, c.Questions
 	file.Starts = append(file.Starts, start{
 		Time: time.Now().UTC().Format(time.RFC3339), Commit: Commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Backend: c.System.Backend, InFlight: c.InFlight, Warnings: c.System.Warnings,
 	})
-	return file.Judges, writeJSON(filepath.Join(c.Dir, configName), file)
+	return file, writeJSON(filepath.Join(c.Dir, configName), file)
+}
+
+// otherVersions warns of answers that other versions of the program may have given; "" if all starts were of this one.
+func (f runFile) otherVersions() string {
+	var others []string
+	for _, s := range f.Starts {
+		if s.Commit != Commit() && !slices.Contains(others, s.Commit) {
+			others = append(others, s.Commit)
+		}
+	}
+	if len(others) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("this run was begun by another version (%s, now %s) and its answers stay; give the run another name to ask anew", strings.Join(others, ", "), Commit())
 }
 
 // The files of a run that are read again.

@@ -108,11 +108,16 @@ func open(ctx context.Context, c Config) (*run, error) {
 	if r.journal, r.done, err = openJournal(filepath.Join(c.Dir, tracesName)); err != nil {
 		return nil, err
 	}
-	if r.judgeInfos, err = c.recordConfig(); err == nil {
+	file, err := c.recordConfig()
+	if err == nil {
 		err = rescore(r.done, r.metric)
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.journal.Close())
+	}
+	r.judgeInfos = file.Judges
+	if w := file.otherVersions(); w != "" && len(r.done) > 0 {
+		r.System.Warnings = append(slices.Clone(r.System.Warnings), w)
 	}
 	return r, nil
 }

@@ -138,6 +138,34 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Answers that an earlier version of the program gave stay, and the table says so.
+func TestRunOfAnotherVersionWarns(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: reply})
+	defer server.Close()
+	m, _ := mustSystem(t, rig{url: server.URL()})
+	c := config(t.TempDir(), m)
+	c.Policies = []string{"low"}
+	for _, commit := range []string{"", Commit(), "0123abc"} {
+		if path := filepath.Join(c.Dir, configName); commit != "" {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(Commit()), []byte(commit)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Run(context.Background(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warned := len(s.Warnings) == 1 && strings.Contains(s.Warnings[0], "0123abc")
+		if other := commit == "0123abc"; warned != other || !other && len(s.Warnings) > 0 {
+			t.Errorf("begun by %q: warnings %q", commit, s.Warnings)
+		}
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	m, _ := mustSystem(t, rig{url: "http://127.0.0.1:1/v1"})
 	for want, change := range map[string]func(*Config){

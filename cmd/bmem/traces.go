@@ -71,6 +71,9 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 			if file == nil || len(file.Traces) == 0 {
 				return err
 			}
+			for _, w := range summary.Warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
 			if werr := file.WriteFile(out); werr != nil {
 				return errors.Join(err, werr)
 			}
