@@ -20,7 +20,7 @@ RACE      := ./bmem ./bmem/store ./experiments ./experiments/track/... ./interna
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-openai soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-llama check-openai soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -158,6 +158,11 @@ bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, a
 bench-serve: setup $(BENCH)/.stamp ## our server's throughput over llama.cpp's, 16 clients
 	@$(LLAMA_CPP)
 	$(BENCH)/bin/python scripts/bench_serve.py
+
+check-llama: setup $(BENCH)/.stamp ## the capacity axis on three processes of llama.cpp's server
+	@$(LLAMA_CPP)
+	$(BMEM) models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
+	$(BENCH)/bin/python scripts/check_llama.py
 
 check-openai: setup $(BENCH)/.stamp ## the official Python client against our server
 	$(GO) test -count 1 -run PythonClient -v ./serve
