@@ -6,7 +6,7 @@ loading are not timed. Needs bin/bmem, and llama_cpp with what its server needs.
 """
 import argparse, os, sys, threading, time
 
-from serving import BMEM, ask, conversation, free_port, model_file, server
+from serving import BMEM, ask, conversation, llama, model_file, server
 
 p = argparse.ArgumentParser()
 p.add_argument("--model", default="smollm2-135m-instruct")
@@ -55,10 +55,9 @@ def measure(label, command, model, url=None, warm=0):
     return rate
 
 
-path, port = model_file(a.model), free_port()
-threads = str(os.cpu_count())
-print(f"{a.model}, {a.clients} clients, {threads} threads")
+path = model_file(a.model)
+command, url = llama(path, 2048)
+print(f"{a.model}, {a.clients} clients, {os.cpu_count()} threads")
 ours = measure("bmem serve", [BMEM, "serve", "--model", a.model, "--addr", "127.0.0.1:0"], a.model, warm=2 * a.clients)
-theirs = measure("llama_cpp.server", [sys.executable, "-m", "llama_cpp.server", "--model", path, "--port", str(port), "--n_threads", threads,
-                                      "--n_threads_batch", threads, "--n_ctx", "2048", "--verbose", "False"], path, f"http://127.0.0.1:{port}/v1", warm=2)
+theirs = measure("llama_cpp.server", command, path, url, warm=2)
 print(f"ratio            {ours / theirs:8.2f}")

@@ -5,9 +5,9 @@ Runs `bmem eval` on a few validation questions with a run and a reply cache of i
 asked nothing, if a call failed, or if the dollars are not tokens times prices. Needs bin/bmem, the models of ROLES in the cache,
 and llama_cpp with what its server needs.
 """
-import argparse, contextlib, json, math, os, pathlib, subprocess, sys, tempfile
+import argparse, contextlib, json, math, pathlib, subprocess, sys, tempfile
 
-from serving import BMEM, free_port, model_file, server
+from serving import BMEM, llama, model_file, server
 
 ROLES = {"small": "smollm2-135m-instruct", "medium": "qwen2.5-coder-0.5b-instruct", "large": "qwen2.5-coder-1.5b-instruct"}
 PRICES = {"small": (0.01, 0.02), "medium": (0.05, 0.1), "large": (0.2, 0.4)}  # dollars per million tokens, in and out
@@ -19,10 +19,8 @@ a = p.parse_args()
 
 
 def serve(stack, name):
-    port = free_port()
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", model_file(name), "--model_alias", name, "--port", str(port),
-               "--n_threads", str(os.cpu_count()), "--n_ctx", "8192", "--cache", "true", "--verbose", "False"]
-    url, _ = stack.enter_context(server(command, f"http://127.0.0.1:{port}/v1"))
+    command, url = llama(model_file(name), 8192, "--model_alias", name, "--cache", "true")
+    stack.enter_context(server(command, url))
     return url
 
 
@@ -34,9 +32,8 @@ with contextlib.ExitStack() as stack:
     command = [BMEM, "eval", "--dataset", a.dataset, "--split", "validation", "--axis", "capacity", "--questions", str(a.questions),
                "--policy", "low,mid,high", "--model", ROLES["medium"], "--endpoint", urls["medium"], "--prices", folder / "prices.yaml",
                "--in-flight", "2", "--runs", folder, "--name", "llama", "--cache", folder / "cache"]
-    for role in ("small", "large"):
-        command += ["--role", f"{role}={ROLES[role]}@{urls[role]}"]
-    command += ["--role", f"medium={ROLES['medium']}@{urls['medium']}"]
+    for role, name in ROLES.items():
+        command += ["--role", f"{role}={name}@{urls[role]}"]
     subprocess.run(command, check=True)
     summary = json.loads((folder / "llama" / "summary.json").read_text())
 

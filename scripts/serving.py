@@ -1,5 +1,5 @@
 """Starting servers and asking them, for the scripts that measure `bmem serve`. Standard library only."""
-import contextlib, http.client, json, os, socket, subprocess, time, urllib.parse
+import contextlib, http.client, json, os, socket, subprocess, sys, time, urllib.parse
 
 BMEM = os.environ.get("BMEM") or os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bin", "bmem")
 
@@ -29,6 +29,13 @@ def server(command, url=None):
         status = process.wait(timeout=180)
     if status not in (0, -15):
         raise SystemExit(f"{command[0]} ended with status {status}")
+
+
+def llama(path, tokens, *options):
+    """The command of a llama.cpp server of a model file with a context of so many tokens on all cores, and its URL."""
+    port, threads = str(free_port()), str(os.cpu_count())
+    return [sys.executable, "-m", "llama_cpp.server", "--model", path, "--port", port, "--n_threads", threads, "--n_threads_batch", threads,
+            "--n_ctx", str(tokens), "--verbose", "False", *options], f"http://127.0.0.1:{port}/v1"
 
 
 def free_port():

@@ -157,16 +157,16 @@ func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]li
 func (k *kit) linesChosen(ctx context.Context, in Input, step *Step) ([]line, error) {
 	step.Method = "llm line numbers + retrieval chance of turns"
 	in.Items = asSaid(in.Items)
+	lines, err := k.turnsByRetrieval(ctx, in)
+	if err != nil {
+		return nil, err
+	}
 	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.Turns), k.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}
-	numbers, notes, err := parseNumbers(reply, len(allLines(in.Items)))
+	numbers, notes, err := parseNumbers(reply, len(lines))
 	step.Notes = append(step.Notes, notes...)
-	if err != nil {
-		return nil, err
-	}
-	lines, err := k.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
 	}

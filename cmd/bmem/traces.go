@@ -59,9 +59,7 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 			}
 			if out == "" {
 				out = filepath.Join(cfg.Dir, "traces.jsonl.gz")
-			} else if cfg.Traced, err = traces.ReadFile(out); errors.Is(err, fs.ErrNotExist) {
-				cfg.Traced = nil
-			} else if err != nil {
+			} else if cfg.Traced, err = traces.ReadFile(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("--out: %w", err)
 			}
 			show, end := newRunProgress(cmd.ErrOrStderr())
