@@ -16,6 +16,7 @@ import (
 type engine struct {
 	be                  compute.Backend
 	cfg                 *Config
+	decodeN             int // N of decode, see graph.go
 	w                   *weights
 	embed               *embedding
 	args                []any // norm and the layers' weights, in the order that forward expects
@@ -28,9 +29,9 @@ const (
 	scoreRows = 64
 )
 
-// newEngine takes over w and embed, if it succeeds.
-func newEngine(be compute.Backend, cfg *Config, w *weights, embed *embedding) (*engine, error) {
-	e := &engine{be: be, cfg: cfg, w: w, embed: embed, args: []any{w.norm}}
+// newEngine takes over w and embed, if it succeeds. It decodes up to maxBatch replies at a time.
+func newEngine(be compute.Backend, cfg *Config, maxBatch int, w *weights, embed *embedding) (*engine, error) {
+	e := &engine{be: be, cfg: cfg, decodeN: max(2, maxBatch), w: w, embed: embed, args: []any{w.norm}}
 	for _, layer := range w.layer {
 		for _, t := range layer {
 			e.args = append(e.args, t)
@@ -137,16 +138,25 @@ func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, 
 	if err := tensors.MutableFlatData(mask, func(flat []float32) { fillMask(flat, pos0, S, cache.T) }); err != nil {
 		return err
 	}
-	x, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, cache.B, S, e.cfg.Dim))
+	N := cache.B
+	if S == 1 {
+		N = max(N, e.decodeN)
+	}
+	x, err := tensors.FromShapeForBackend(e.be, 0, shapes.Make(dtypes.Float32, N, S, e.cfg.Dim))
 	if err != nil {
 		return fmt.Errorf("allocating vectors of tokens: %w", err)
 	}
 	defer x.FinalizeAll()
 	var looked error
-	if err := errors.Join(tensors.MutableFlatData(x, func(flat []float32) { looked = e.embed.fill(flat, tokens) }), looked); err != nil {
+	if err := errors.Join(tensors.MutableFlatData(x, func(flat []float32) {
+		looked = e.embed.fill(flat, tokens)
+		clear(flat[len(tokens)*e.cfg.Dim:])
+	}), looked); err != nil {
 		return err
 	}
-	in := []any{x, tensors.FromFlatDataAndDimensions(pos0, cache.B), mask}
+	first := make([]int32, N)
+	copy(first, pos0)
+	in := []any{x, tensors.FromFlatDataAndDimensions(first, N), mask}
 	in = append(append(in, e.args...), cache.planes...)
 	out, err := e.body.Call(in...)
 	if err != nil {

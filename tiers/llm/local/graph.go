@@ -23,23 +23,24 @@ import (
 // in one order. This holds bit for bit on XLA-CPU for products of at least two rows, which is why no shape has only one.
 //
 // Extend multiplies activations [B*S, in] by weights [out, in]. Decode and head keep the features first and multiply the
-// weights by [in, B], which XLA-CPU does a third faster when B is small; but there results depend on B, which is therefore
-// always the same.
+// weights by [in, N], which XLA-CPU does a third faster when N is small; but there results depend on N, which
+// is therefore always the same. Only attention has no more slots than replies need, B, and what is beyond them is zeros.
 
 // minusInf hides a score it is added to: exp of the sum is 0.
 const minusInf = float32(-1e30)
 
 // body is the input layout shared by extend and decode:
-// vectors of the tokens [B, S, Dim], position of the first [B] int32, the mask [B, S, T], norm, weights of every layer, then
+// vectors of the tokens [N, S, Dim], position of the first [N] int32, the mask [B, S, T], norm, weights of every layer, then
 // the 2*Layers caches. The mask is added to the scores. It is an input because XLA computes a mask made in the graph anew for
 // every score, which takes longer than all the rest of attention.
 type body struct {
 	cfg           *Config
 	B, S, T       int
-	axis          int // of the features: 1, activations [B*S, features], in extend; 0 in decode
+	N             int // B in extend; in decode at least B, as it always has the same number of activations
+	axis          int // of the features: 1, activations [N*S, features], in extend; 0 in decode
 	g             *Graph
-	pos0          *Node // [B] int32
-	cos, sin      *Node // [B, S, 1, HeadDim/2]
+	pos0          *Node // [N] int32
+	cos, sin      *Node // [N, S, 1, HeadDim/2]
 	bias          *Node // the mask: extend [B, K, G, S, T], decode [B, K, G, T]
 	spread, old   *Node // see placement
 	caches, newKV []*Node
@@ -55,13 +56,14 @@ func (c *Config) forward(in []*Node) []*Node {
 	}
 	layers := in[4 : 4+perLayer*c.Layers]
 	m := &body{cfg: c, g: x.Graph(), pos0: in[1], caches: in[4+perLayer*c.Layers:]}
-	m.B, m.S, m.T = x.Shape().Dimensions[0], x.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
+	m.B, m.S, m.T = m.caches[0].Shape().Dimensions[0], x.Shape().Dimensions[1], m.caches[0].Shape().Dimensions[2]
+	m.N = x.Shape().Dimensions[0]
 	if m.S > 1 {
 		m.axis = 1
 	}
 	m.positions(in[2])
 
-	x = m.features(Reshape(x, m.B*m.S, c.Dim))
+	x = m.features(Reshape(x, m.N*m.S, c.Dim))
 	for l := range c.Layers {
 		w := layers[l*perLayer:][:perLayer]
 		qkv := m.linear(rmsNorm(x, w[0], c.Eps, m.axis), w[1])
@@ -73,14 +75,14 @@ func (c *Config) forward(in []*Node) []*Node {
 		gate, up := m.slice(gateUp, 0, c.FF), m.slice(gateUp, c.FF, 2*c.FF)
 		x = Add(x, m.linear(Mul(Mul(gate, Sigmoid(gate)), up), w[5]))
 	}
-	hidden := Reshape(m.features(rmsNorm(x, norm, c.Eps, m.axis)), m.B, m.S, c.Dim)
+	hidden := m.used(Reshape(m.features(rmsNorm(x, norm, c.Eps, m.axis)), m.N, m.S, c.Dim))
 	return []*Node{hidden, Stack(m.newKV, 0)}
 }
 
 // positions prepares the rotation tables, and mask [B, S, T] for the shape of the scores.
 func (m *body) positions(mask *Node) {
 	B, S, T, K, G := m.B, m.S, m.T, m.cfg.KVHeads, m.cfg.group()
-	pos := Add(ExpandDims(m.pos0, -1), Iota(m.g, shapes.Make(dtypes.Int32, B, S), 1)) // [B, S]
+	pos := Add(ExpandDims(m.pos0, -1), Iota(m.g, shapes.Make(dtypes.Int32, m.N, S), 1)) // [N, S]
 	angle := Mul(ExpandDims(ConvertDType(pos, dtypes.Float32), -1), ExpandDims(Const(m.g, m.cfg.frequencies()), 0, 0))
 	m.cos, m.sin = ExpandDims(Cos(angle), 2), ExpandDims(Sin(angle), 2)
 	if S == 1 {
@@ -109,7 +111,7 @@ func fillMask(mask []float32, pos0 []int32, S, T int) {
 	}
 }
 
-// rotate applies rotary position embedding to v [B, S, heads, HeadDim].
+// rotate applies rotary position embedding to v [N, S, heads, HeadDim].
 func (m *body) rotate(v *Node) *Node {
 	half := m.cfg.HeadDim / 2
 	a := Slice(v, AxisRange(), AxisRange(), AxisRange(), AxisRange(0, half))
@@ -117,41 +119,61 @@ func (m *body) rotate(v *Node) *Node {
 	return Concatenate([]*Node{Sub(Mul(a, m.cos), Mul(b, m.sin)), Add(Mul(b, m.cos), Mul(a, m.sin))}, -1)
 }
 
-// attention of layer l: qkv of (Heads+2*KVHeads)*HeadDim features to [B*S, Heads*HeadDim]. Query heads that share a key head
+// attention of layer l: qkv of (Heads+2*KVHeads)*HeadDim features to [N*S, Heads*HeadDim]. Query heads that share a key head
 // are stacked along the row axis of one product.
 func (m *body) attention(l int, qkv *Node) *Node {
 	c, B, S, T := m.cfg, m.B, m.S, m.T
 	H, K, G, D := c.Heads, c.KVHeads, c.group(), c.HeadDim
-	heads := func(first, n int) *Node { return Reshape(m.features(m.slice(qkv, first*D, (first+n)*D)), B, S, n, D) }
-	q, k, v := m.rotate(heads(0, H)), m.rotate(heads(H, K)), heads(H+K, K)
-	q = MulScalar(q, 1/math.Sqrt(float64(D)))
-	q = Reshape(TransposeAllDims(Reshape(q, B, S, K, G, D), 0, 2, 3, 1, 4), B, K, G*S, D)
-	k, v = TransposeAllDims(k, 0, 2, 1, 3), TransposeAllDims(v, 0, 2, 1, 3) // [B, K, S, D]
-	m.newKV = append(m.newKV, k, v)
+	heads := func(first, n int) *Node {
+		return Reshape(m.features(m.slice(qkv, first*D, (first+n)*D)), m.N, S, n, D)
+	}
+	q, k, v := MulScalar(m.rotate(heads(0, H)), 1/math.Sqrt(float64(D))), m.rotate(heads(H, K)), heads(H+K, K)
+	q = TransposeAllDims(Reshape(q, m.N, S, K, G, D), 0, 2, 3, 1, 4)                // [N, K, G, S, D]
+	k, v = TransposeAllDims(k, 0, 2, 1, 3), m.used(TransposeAllDims(v, 0, 2, 1, 3)) // [N, K, S, D], [B, K, S, D]
+	m.newKV = append(m.newKV, m.used(k), v)
 
 	var o *Node // [B, K, G*S, D]
 	if S == 1 {
-		o = m.attendOne(q, k, v, m.caches[2*l], m.caches[2*l+1])
+		o = m.attendOne(Reshape(q, m.N, K, G, D), k, v, m.caches[2*l], m.caches[2*l+1])
 	} else {
 		keys, values := m.place(m.caches[2*l], k), m.place(m.caches[2*l+1], v)
-		scores := Reshape(Einsum("bkqd,bktd->bkqt", q, keys), B, K, G, S, T)
+		scores := Reshape(Einsum("bkqd,bktd->bkqt", Reshape(q, B, K, G*S, D), keys), B, K, G, S, T)
 		scores = Add(scores, m.bias)
 		e := Exp(Sub(scores, ReduceAndKeep(scores, ReduceMax, -1)))
 		sum := Reshape(ReduceAndKeep(e, ReduceSum, -1), B, K, G*S, 1)
 		o = Div(Einsum("bkqt,bktd->bkqd", Reshape(e, B, K, G*S, T), values), sum)
 	}
-	return Reshape(TransposeAllDims(Reshape(o, B, K, G, S, D), 0, 3, 1, 2, 4), B*S, H*D)
+	return m.padded(Reshape(TransposeAllDims(Reshape(o, B, K, G, S, D), 0, 3, 1, 2, 4), B*S, H*D))
 }
 
-// attendOne is attention of a single new token a sequence, which sees the cache and itself: q [B, K, G, D], k and v
-// [B, K, 1, D]. The cache is not copied.
+// attendOne is attention of a single new token a sequence, which sees the cache and itself: q [N, K, G, D], k [N, K, 1, D],
+// v [B, K, 1, D] to [B, K, G, D]. The cache is not copied. The token's own score and its exponential are computed for all N,
+// because XLA-CPU rounds them differently when there are few.
 func (m *body) attendOne(q, k, v, keys, values *Node) *Node {
-	old := Add(Einsum("bkqd,bktd->bkqt", q, keys), m.bias) // [B, K, G, T]
-	own := ReduceAndKeep(Mul(q, k), ReduceSum, -1)         // [B, K, G, 1]
-	top := Max(ReduceAndKeep(old, ReduceMax, -1), own)
-	eOld, eOwn := Exp(Sub(old, top)), Exp(Sub(own, top))
+	old := Add(Einsum("bkqd,bktd->bkqt", m.used(q), keys), m.bias) // [B, K, G, T]
+	own := ReduceAndKeep(Mul(q, k), ReduceSum, -1)                 // [N, K, G, 1]
+	top := Max(m.padded(ReduceAndKeep(old, ReduceMax, -1)), own)
+	eOld, eOwn := Exp(Sub(old, m.used(top))), m.used(Exp(Sub(own, top)))
 	sum := Add(ReduceAndKeep(eOld, ReduceSum, -1), eOwn)
 	return Div(Add(Einsum("bkqt,bktd->bkqd", eOld, values), Mul(eOwn, v)), sum)
+}
+
+// used returns what of x [N, …] belongs to sequences, [B, …].
+func (m *body) used(x *Node) *Node {
+	if m.N == m.B {
+		return x
+	}
+	return Slice(x, AxisRange(0, m.B))
+}
+
+// padded adds zeros to x [B, …] or [B*S, …] for [N, …] or [N*S, …].
+func (m *body) padded(x *Node) *Node {
+	if m.N == m.B {
+		return x
+	}
+	shape := x.Shape().Clone()
+	shape.Dimensions[0] = shape.Dimensions[0] / m.B * (m.N - m.B)
+	return Concatenate([]*Node{x, Zeros(m.g, shape)}, 0)
 }
 
 // place returns cache [B, K, T, D] with the S new rows of each sequence at its own position: a product with a matrix of
@@ -181,7 +203,7 @@ func headScores(hidden, head, next *Node) *Node {
 	return Sub(Sub(own, Reshape(top, -1)), Log(sum))
 }
 
-// features moves the feature axis of x [B*S, features] to where this program keeps it, or back.
+// features moves the feature axis of x [N*S, features] to where this program keeps it, or back.
 func (m *body) features(x *Node) *Node {
 	if m.axis == 1 {
 		return x

@@ -131,7 +131,7 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 		w.finalize()
 		return nil, err
 	}
-	if m.eng, err = newEngine(be, &m.cfg, w, embed); err != nil {
+	if m.eng, err = newEngine(be, &m.cfg, opts.MaxBatch, w, embed); err != nil {
 		w.finalize()
 		return nil, errors.Join(err, embed.reader.Close())
 	}

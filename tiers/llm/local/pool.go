@@ -3,12 +3,14 @@ package local
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 )
 
-// pool is the replies being generated, one a slot of a cache that moves to another size when they need it.
+// pool is the replies being generated, one a slot of a cache that moves to another size, in slots and in tokens, when they
+// need it.
 type pool struct {
 	eng    *engine
-	B      int // slots; a step takes as long for one reply as for all
+	shapes *shapeSet
 	cache  *kvCache
 	slots  []*sequence // len is cache.B; nil where free
 	idling int         // steps since a smaller cache would have done
@@ -31,9 +33,25 @@ func (p *pool) running() int {
 	return n
 }
 
+// longest is how many tokens the longest reply has, of those that run and those of joining.
+func (p *pool) longest(joining []*sequence) int {
+	longest := 0
+	for _, seq := range slices.Concat(p.slots, joining) {
+		if seq != nil {
+			longest = max(longest, seq.n)
+		}
+	}
+	return longest
+}
+
+// admits tells whether there is memory for joining beside what runs.
+func (p *pool) admits(joining []*sequence) bool {
+	return p.shapes.admits(p.running()+len(joining), p.longest(joining)+headroom)
+}
+
 // join lets computed prompts take part in the next step.
-func (p *pool) join(seqs []*sequence, shapes *shapeSet) error {
-	if err := p.resize(seqs, shapes); err != nil {
+func (p *pool) join(seqs []*sequence) error {
+	if err := p.resize(seqs); err != nil {
 		return err
 	}
 	slot := 0
@@ -51,20 +69,11 @@ func (p *pool) join(seqs []*sequence, shapes *shapeSet) error {
 
 // resize moves to a cache with room for what runs and for joining: at once when it must grow, after a while when it could
 // shrink.
-func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
-	longest := 0
-	for _, seq := range joining {
-		longest = max(longest, seq.n)
-	}
-	for _, seq := range p.slots {
-		if seq != nil {
-			longest = max(longest, seq.n)
-		}
-	}
-	fits := p.cache != nil && p.cache.T > longest
-	if fits {
-		shape := shapes.choose(p.B, 1, longest+1)
-		if shape.T >= p.cache.T {
+func (p *pool) resize(joining []*sequence) error {
+	n, longest := p.running()+len(joining), p.longest(joining)
+	if p.cache != nil && p.cache.B >= n && p.cache.T > longest {
+		shape := p.shapes.decode(n, longest+1)
+		if shape.B*shape.T >= p.cache.B*p.cache.T {
 			p.idling = 0
 			return nil
 		}
@@ -72,9 +81,9 @@ func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
 			return nil
 		}
 	}
-	shape := shapes.choose(p.B, 1, longest+headroom)
+	shape := p.shapes.decode(n, longest+headroom)
 	p.idling = 0
-	if p.cache != nil && shape.T == p.cache.T {
+	if p.cache != nil && shape.B == p.cache.B && shape.T == p.cache.T {
 		return nil
 	}
 	if p.cache == nil {
@@ -100,8 +109,8 @@ func (p *pool) resize(joining []*sequence, shapes *shapeSet) error {
 }
 
 // step computes the next token of every reply and returns the sequences that are complete.
-func (p *pool) step(shapes *shapeSet) ([]*sequence, error) {
-	if err := p.resize(nil, shapes); err != nil {
+func (p *pool) step() ([]*sequence, error) {
+	if err := p.resize(nil); err != nil {
 		return nil, err
 	}
 	cfg, B := p.eng.cfg, p.cache.B

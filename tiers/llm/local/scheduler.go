@@ -50,11 +50,11 @@ const maxStreak = 16
 
 func newScheduler(eng *engine, context, maxBatch int, cacheBytes int64) *scheduler {
 	s := &scheduler{
-		eng: eng, prefix: newPrefixCache(eng.be, eng.cfg, cacheBytes), shapes: newShapeSet(context), maxBatch: maxBatch,
+		eng: eng, prefix: newPrefixCache(eng.be, eng.cfg, cacheBytes), shapes: newShapeSet(context, maxBatch), maxBatch: maxBatch,
 		inbox: make(chan []*sequence), quit: make(chan struct{}), ended: make(chan struct{}),
 		scratch: map[int]*scratch{},
 	}
-	s.pool = &pool{eng: eng, B: max(maxBatch, 2)}
+	s.pool = &pool{eng: eng, shapes: s.shapes}
 	s.rows.eng = eng
 	s.shapes.onCompile = func(shape Shape) { s.count(func(st *Stats) { st.Shapes = append(st.Shapes, shape) }) }
 	go s.run()
@@ -159,7 +159,7 @@ func (s *scheduler) step() error {
 		return nil
 	}
 	s.count(func(st *Stats) { st.Decoded += running })
-	finished, err := s.pool.step(s.shapes)
+	finished, err := s.pool.step()
 	for _, seq := range finished {
 		s.finish(seq, nil)
 	}
@@ -169,11 +169,14 @@ func (s *scheduler) step() error {
 // admit moves computed prompts into decode.
 func (s *scheduler) admit() error {
 	n := min(len(s.ready), s.maxBatch-s.pool.running())
+	for n > 0 && !s.pool.admits(s.ready[:n]) {
+		n--
+	}
 	if n == 0 {
 		return nil
 	}
 	joining := s.ready[:n]
-	if err := s.pool.join(joining, s.shapes); err != nil {
+	if err := s.pool.join(joining); err != nil {
 		return err
 	}
 	for _, seq := range joining {
@@ -226,7 +229,7 @@ func (s *scheduler) nextPrefill() []chunk {
 			}
 			claimed[k] = true
 		}
-		if len(many) < manyB {
+		if len(many) < manyB && seq.n+manyS <= manyTokens/manyB {
 			many = append(many, chunk{seq, min(left, manyS)})
 		}
 		if c := soloChunk(seq, left); solo.seq == nil || c.rate() > solo.rate() {
@@ -240,7 +243,7 @@ func (s *scheduler) nextPrefill() []chunk {
 		total += c.len
 	}
 	switch {
-	case len(many) == 0:
+	case solo.seq == nil:
 		return nil
 	case len(many) > 1 && float64(total)/longCost > solo.rate():
 		return many
@@ -284,7 +287,7 @@ func (s *scheduler) prefill(chunks []chunk) error {
 	for _, c := range chunks {
 		need = max(need, c.seq.n+S)
 	}
-	buf, err := s.buffer(s.shapes.choose(B, S, need))
+	buf, err := s.buffer(s.shapes.prefill(B, S, need))
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ const (
 type shapeSet struct {
 	lengths  []int // cache lengths, ascending
 	generous []int // the cache lengths among them to begin with
+	slots    []int // numbers of replies to decode at a time, ascending
 	compiled []Shape
 	wanted   map[Shape]int
 	// onCompile, if not nil, is told of each new shape.
@@ -31,10 +32,21 @@ type shapeSet struct {
 // patience is how many times a larger shape stands in for a smaller one before that one is compiled.
 const patience = 12
 
-// newShapeSet makes cache lengths for sequences of up to context tokens and a chunk's padding.
-func newShapeSet(context int) *shapeSet {
+// poolTokens is how many tokens the caches of decode and of prefill of many may have room for, over all their slots, so
+// that a few long prompts do not take the memory of many. Replies that run and outgrow it are let be.
+const (
+	poolTokens = 20 << 10
+	manyTokens = 12 << 10
+)
+
+// newShapeSet makes cache lengths for sequences of up to context tokens and a chunk's padding, and numbers of slots for up
+// to maxBatch replies.
+func newShapeSet(context, maxBatch int) *shapeSet {
 	longest := context + longS
 	s := &shapeSet{wanted: map[Shape]int{}}
+	for step := max(2, maxBatch/4); len(s.slots) == 0 || s.slots[len(s.slots)-1] < maxBatch; {
+		s.slots = append(s.slots, min((len(s.slots)+1)*step, max(2, maxBatch)))
+	}
 	for _, t := range []int{256, 512, 1024, 1536, 2048, 3072, 4096, 6144} {
 		if t < longest {
 			s.lengths = append(s.lengths, t)
@@ -56,12 +68,29 @@ func fit(sizes []int, n int) int {
 	return sizes[min(i, len(sizes)-1)]
 }
 
-// choose returns the shape that runs a step of S tokens for B sequences with caches of at least n positions.
-func (s *shapeSet) choose(B, S, n int) Shape {
+// decode returns the shape that decodes n replies of up to length tokens.
+func (s *shapeSet) decode(n, length int) Shape {
+	B := fit(s.slots, n)
+	// As with lengths, every other number of slots to begin with.
+	roomy := s.slots[min(slices.Index(s.slots, B)|1, len(s.slots)-1)]
+	return s.choose(B, roomy, 1, length)
+}
+
+// admits tells whether n replies of up to length tokens stay within poolTokens. A single one always does.
+func (s *shapeSet) admits(n, length int) bool {
+	return n <= 1 || fit(s.slots, n)*fit(s.lengths, length) <= poolTokens
+}
+
+// prefill returns the shape that computes S tokens of B prompts with caches of at least n positions.
+func (s *shapeSet) prefill(B, S, n int) Shape { return s.choose(B, B, S, n) }
+
+// choose returns the shape that runs a step of S tokens for B sequences with caches of at least n positions, with roomy
+// slots when nothing compiled fits.
+func (s *shapeSet) choose(B, roomy, S, n int) Shape {
 	want := Shape{B, S, fit(s.lengths, n)}
 	var best Shape
 	for _, c := range s.compiled {
-		if c.S == S && c.B == B && c.T >= want.T && (best == Shape{} || c.T < best.T) {
+		if c.S == S && c.B >= B && c.T >= want.T && (best == Shape{} || c.B*c.T < best.B*best.T) {
 			best = c
 		}
 	}
@@ -71,7 +100,10 @@ func (s *shapeSet) choose(B, S, n int) Shape {
 	s.wanted[want]++
 	switch {
 	case best == Shape{}:
-		want.T = fit(s.generous, n)
+		want.B, want.T = roomy, fit(s.generous, n)
+		if S == 1 && want.B*want.T > poolTokens {
+			want.B, want.T = B, fit(s.lengths, n)
+		}
 	case s.wanted[want] <= patience:
 		return best
 	}
