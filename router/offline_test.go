@@ -220,3 +220,59 @@ func TestOfflineIsDeterministicAndRefuses(t *testing.T) {
 		t.Errorf("%d epochs, error %v", epochs, err)
 	}
 }
+
+// An estimate's variance covers how far it is off, and is smallest for what is traced for every question.
+func TestEstimateKnowsWhatItDoesNotKnow(t *testing.T) {
+	env := newClusters(8, 60, 1)
+	all, err := env.shape.Modules.Combinations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered, total := 0, 0
+	for seed := range uint64(5) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		effects := make([][]float64, len(env.shape.Modules)) // of each tier, the same for all questions
+		for m, module := range env.shape.Modules {
+			for range module.Tiers {
+				effects[m] = append(effects[m], 0.1*rng.NormFloat64())
+			}
+		}
+		truth := make([]float64, len(all))
+		for c, choices := range all {
+			for m, tier := range choices {
+				truth[c] += effects[m][tier]
+			}
+		}
+		var logged []Logged
+		for q := range env.n {
+			_, query := env.query(q)
+			for _, c := range []int{0, 1 + rng.IntN(len(all)-1), 1 + rng.IntN(len(all)-1)} {
+				l := Logged{Question: q, Query: query, Choices: all[c], Outcome: Outcome{Score: 0.5 + truth[c] + 0.1*rng.NormFloat64(), Dollars: 1}}
+				for range env.shape.states() {
+					l.Memory = append(l.Memory, query)
+				}
+				logged = append(logged, l)
+			}
+		}
+		values, err := EstimateCombinations(env.shape, logged, rewardOf(logged, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		alpha := rewardOf(logged, true).Scale()
+		for c, v := range values[1:] {
+			if v.ScoreVariance < values[0].ScoreVariance {
+				t.Errorf("seed %d: %v, hardly traced, is held to be surer than %v", seed, v.Choices, values[0].Choices)
+			}
+			if v.AtLeast(0) >= v.Return(0) {
+				t.Errorf("seed %d: %v is at least %v, on average %v", seed, v.Choices, v.AtLeast(0), v.Return(0))
+			}
+			off := (v.Score - values[0].Score) - alpha*(truth[c+1]-truth[0])
+			if total++; math.Abs(off) < 2*math.Sqrt(v.ScoreVariance+values[0].ScoreVariance) {
+				covered++
+			}
+		}
+	}
+	if share := float64(covered) / float64(total); share < 0.9 {
+		t.Errorf("two standard deviations cover %.0f %% of the estimates' errors", 100*share)
+	}
+}

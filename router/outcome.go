@@ -28,7 +28,9 @@ type outcomeModel struct {
 	gram   []*mat.SymDense // by state: ⟨φ(r), φ(r')⟩, centred, with a mean of 1 on the diagonal
 	share  [5]float64      // q, t, x, p, noise
 	mean   float64
+	unit   float64   // standard deviation of the values, in which the shares are measured
 	alpha  []float64 // weight of each row
+	chol   mat.Cholesky
 }
 
 // The indexes of share, and the values tried for each, for outcomes of unit variance.
@@ -86,13 +88,12 @@ func grams(shape Shape, logged []Logged) []*mat.SymDense {
 // fitOutcome fits the model to one value a row.
 func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []float64, seed uint64) (*outcomeModel, error) {
 	m := &outcomeModel{space: shape.Modules, states: shape.States, logged: logged, gram: gram, mean: mean(values), alpha: make([]float64, len(values))}
-	unit := std(values)
-	if unit == 0 {
+	if m.unit = std(values); m.unit == 0 {
 		return m, nil // nothing to predict: the mean is all
 	}
 	y := make([]float64, len(values))
 	for r, v := range values {
-		y[r] = (v - m.mean) / unit
+		y[r] = (v - m.mean) / m.unit
 	}
 	all := upTo(len(y), len(y))
 	rows := all
@@ -115,16 +116,15 @@ func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []flo
 			}
 		}
 	}
-	var chol mat.Cholesky
-	if !chol.Factorize(m.covariance(all)) {
+	if !m.chol.Factorize(m.covariance(all)) {
 		return nil, fmt.Errorf("fit the outcome model: the covariance of %d rows with shares %v is singular", len(y), m.share)
 	}
 	var alpha mat.VecDense
-	if err := chol.SolveVecTo(&alpha, mat.NewVecDense(len(y), y)); err != nil {
+	if err := m.chol.SolveVecTo(&alpha, mat.NewVecDense(len(y), y)); err != nil {
 		return nil, fmt.Errorf("fit the outcome model: %w", err)
 	}
 	for r := range m.alpha {
-		m.alpha[r] = unit * alpha.AtVec(r)
+		m.alpha[r] = m.unit * alpha.AtVec(r)
 	}
 	return m, nil
 }
@@ -204,4 +204,42 @@ func (m *outcomeModel) predict(row int, combinations [][]int) []float64 {
 		}
 	}
 	return out
+}
+
+// variances returns for every combination the posterior variance of its effect, a mean over the rows with the given weights.
+// How high or low the questions are is left out, as it is the same for all combinations.
+func (m *outcomeModel) variances(weights []float64, combinations [][]int) ([]float64, error) {
+	out := make([]float64, len(combinations))
+	if m.unit == 0 {
+		return out, nil
+	}
+	n, modules := len(m.logged), float64(len(m.states))
+	w := mat.NewVecDense(n, weights)
+	near := make([]*mat.VecDense, len(m.gram)) // by state: each row's mean inner product with the weighted rows
+	prior := m.share[effect] + m.share[pairs]
+	for s := range near {
+		near[s] = mat.NewVecDense(n, nil)
+		near[s].MulVec(m.gram[s], w)
+	}
+	for _, s := range m.states {
+		prior += m.share[dependence] * mat.Dot(near[s], w) / modules
+	}
+	cov, solved := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
+	for c, choices := range combinations {
+		for r := range n {
+			v, same := 0.0, 0.0
+			for module, s := range m.states {
+				if m.logged[r].Choices[module] == choices[module] {
+					v += (m.share[effect] + m.share[dependence]*near[s].AtVec(r)) / modules
+					same++
+				}
+			}
+			cov.SetVec(r, v+m.share[pairs]*same*(same-1)/max(1, modules*(modules-1)))
+		}
+		if err := m.chol.SolveVecTo(solved, cov); err != nil {
+			return nil, fmt.Errorf("variances of the outcome model: %w", err)
+		}
+		out[c] = m.unit * m.unit * max(0, prior-mat.Dot(cov, solved))
+	}
+	return out, nil
 }

@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"math"
 
 	"gonum.org/v1/gonum/mat"
 )
@@ -66,6 +67,8 @@ type table struct {
 	combinations [][]int     // [A][modules]
 	score        [][]float32 // [rows][A], times α
 	efficiency   [][]float32 // [rows][A]
+
+	scores, efficiencies *outcomeModel // what they were predicted by
 }
 
 func newTable(shape Shape, logged []Logged, reward *Reward, cfg OfflineConfig) (*table, error) {
@@ -82,10 +85,10 @@ func newTable(shape Shape, logged []Logged, reward *Reward, cfg OfflineConfig) (
 		t.unit = 1
 	}
 	gram := grams(shape, logged)
-	if t.score, err = t.fill(gram, scores, cfg); err != nil {
+	if t.scores, t.score, err = t.fill(gram, scores, cfg); err != nil {
 		return nil, fmt.Errorf("scores: %w", err)
 	}
-	if t.efficiency, err = t.fill(gram, efficiencies, cfg); err != nil {
+	if t.efficiencies, t.efficiency, err = t.fill(gram, efficiencies, cfg); err != nil {
 		return nil, fmt.Errorf("costs: %w", err)
 	}
 	return t, nil
@@ -96,6 +99,18 @@ type Estimate struct {
 	Choices []int
 	// Score is scaled by the reward's α, so that Score + λ·Efficiency is the mean return.
 	Score, Efficiency float64
+	// ScoreVariance and EfficiencyVariance say how little is known: the outcome model's posterior variances of the combination's
+	// effect. They are small where the combination, or ones that share its tiers, are traced often.
+	ScoreVariance, EfficiencyVariance float64
+}
+
+// Return is the mean return at λ.
+func (e Estimate) Return(lambda float64) float64 { return e.Score + lambda*e.Efficiency }
+
+// AtLeast is the return less its standard deviation. To choose by it is to mistrust what is not traced: of many combinations
+// that were hardly tried, the one that looks best owes that to luck.
+func (e Estimate) AtLeast(lambda float64) float64 {
+	return e.Return(lambda) - math.Sqrt(e.ScoreVariance+lambda*lambda*e.EfficiencyVariance)
 }
 
 // EstimateCombinations estimates from traces what every combination of tiers would bring if all questions got it: what is
@@ -121,11 +136,22 @@ func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estim
 	for _, l := range logged {
 		rows[l.Question]++
 	}
+	weights := make([]float64, len(logged))
+	for i, l := range logged {
+		weights[i] = 1 / rows[l.Question] / float64(len(rows))
+	}
+	scores, err := t.scores.variances(weights, t.combinations)
+	if err != nil {
+		return fail(err)
+	}
+	efficiencies, err := t.efficiencies.variances(weights, t.combinations)
+	if err != nil {
+		return fail(err)
+	}
 	out := make([]Estimate, len(t.combinations))
 	for c, choices := range t.combinations {
-		out[c].Choices = choices
-		for i, l := range logged {
-			w := 1 / rows[l.Question] / float64(len(rows))
+		out[c] = Estimate{Choices: choices, ScoreVariance: scores[c], EfficiencyVariance: efficiencies[c]}
+		for i, w := range weights {
 			out[c].Score += w * float64(t.score[i][c])
 			out[c].Efficiency += w * float64(t.efficiency[i][c])
 		}
@@ -137,12 +163,12 @@ func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estim
 func (l Logged) key() string { return fmt.Sprint(l.Question, l.Choices) }
 
 // fill predicts and corrects one value for every row and combination.
-func (t *table) fill(gram []*mat.SymDense, values []float64, cfg OfflineConfig) ([][]float32, error) {
+func (t *table) fill(gram []*mat.SymDense, values []float64, cfg OfflineConfig) (*outcomeModel, [][]float32, error) {
 	m, err := fitOutcome(t.shape, t.logged, gram, values, uint64(cfg.Seed))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return t.correct(m, values, cfg), nil
+	return m, t.correct(m, values, cfg), nil
 }
 
 // correct returns a model's predictions for every row and combination, corrected by the rows' values.

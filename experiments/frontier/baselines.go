@@ -1,6 +1,7 @@
 package frontier
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -52,23 +53,14 @@ func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, 
 		}
 		how += fmt.Sprintf("; %d combinations were tried", len(search.played))
 	default:
-		how = fmt.Sprintf("the best of all %d combinations by an estimate from the validation traces (an outcome model predicts what is not traced), which have %d of them for every question", len(all), len(covered))
+		how = fmt.Sprintf("the best of all %d combinations by an estimate from the validation traces, which have %d of them for every question: an outcome model predicts the rest, and what it is not sure of is held to be worse by a standard deviation", len(all), len(covered))
 		grown, _ := env.Grown()
 		values, err := router.EstimateCombinations(grown.Shape(), grown.Logged(), c.Reward)
 		if err != nil {
 			return nil, "", err
 		}
 		for l, lambda := range c.Lambdas {
-			top := slices.MaxFunc(values, func(a, b router.Estimate) int {
-				x, y := a.Score+lambda*a.Efficiency, b.Score+lambda*b.Efficiency
-				switch {
-				case x < y:
-					return -1
-				case x > y:
-					return 1
-				}
-				return 0
-			})
+			top := slices.MaxFunc(values, func(a, b router.Estimate) int { return cmp.Compare(a.AtLeast(lambda), b.AtLeast(lambda)) })
 			best[l] = top.Choices
 		}
 	}
