@@ -57,9 +57,16 @@ type Traces struct {
 
 // Open reads the files train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz of a folder, which is looked for by Path. If there
 // is one missing, the error wraps fs.ErrNotExist.
-func Open(folder string) (*Traces, error) {
+func Open(folder string) (*Traces, error) { return open(folder, splits) }
+
+// OpenTest reads test.jsonl.gz alone, which is all that policies without training need, such as Uniform's. If it is missing, the
+// error wraps fs.ErrNotExist.
+func OpenTest(folder string) (*Traces, error) { return open(folder, []string{experiments.Test}) }
+
+func open(folder string, splits []string) (*Traces, error) {
 	t := &Traces{Folder: Path(folder)}
-	for split, file := range t.files() {
+	files := t.files()
+	for _, split := range splits {
 		f, err := traces.ReadSplit(t.path(split), split)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("there are no traces %s; collect them with `bmem traces collect --split %s --out %[1]s`, see traces/README.md: %[3]w", t.path(split), split, err)
@@ -67,7 +74,7 @@ func Open(folder string) (*Traces, error) {
 		if err != nil {
 			return nil, err
 		}
-		*file = f
+		*files[split] = f
 	}
 	return t, nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +86,31 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(made.Folder); err == nil || !strings.Contains(err.Error(), "holds traces of the train split") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Policies that are not trained need the test questions alone.
+func TestOpenTest(t *testing.T) {
+	made := madeUp(t)
+	want, err := made.Uniform(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(made.Folder, "train.jsonl.gz")); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := OpenTest(made.Folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := opened.Uniform(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("uniform tiers %v, %v; with the training traces there, %v", got, err, want)
+	}
+	if err := os.Remove(filepath.Join(made.Folder, "test.jsonl.gz")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenTest(made.Folder); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }
