@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -43,6 +44,7 @@ func WithProgress(done func(done, total int)) Option { return func(m *MiniLM) { 
 // OpenMiniLM loads the model in dir (config.json, tokenizer.json, tokenizer_config.json, model.safetensors) onto a backend.
 // The first text of each length bucket compiles a graph, which takes up to a second on XLA.
 func OpenMiniLM(dir string, be compute.Backend, options ...Option) (*MiniLM, error) {
+	defer debug.FreeOSMemory() // loading leaves much behind
 	m := &MiniLM{}
 	for _, o := range options {
 		o(m)

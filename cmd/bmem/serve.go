@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -212,7 +211,6 @@ func (f *serveFlags) open(ctx context.Context) (_ *closers.Stack, err error) {
 			return nil, err
 		}
 	}
-	defer debug.FreeOSMemory() // loading leaves much behind
 	if missing != nil {
 		f.config.Log.Warn("no embeddings are served", "why", missing)
 		return l, nil
@@ -259,7 +257,6 @@ func (c *catalogueSource) Open(ctx context.Context, name string) (serve.Closable
 	if err != nil {
 		return nil, err
 	}
-	defer debug.FreeOSMemory() // loading leaves much behind
 	m, err := c.open(models.Located{Name: name, Path: path})
 	if err != nil {
 		return nil, err

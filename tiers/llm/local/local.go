@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -35,19 +36,24 @@ type Options struct {
 	// MaxBatch is how many replies are generated at a time; 0 means 16, or 4 in pure Go. A step takes as long for one as for
 	// all of them. Replies to the same request can differ in near ties between models opened with different values.
 	MaxBatch int
-	// PrefixCacheBytes bounds the memory that keeps computed prompts for reuse; 0 means 384 MiB.
+	// PrefixCacheBytes bounds the memory that keeps computed prompts for reuse; 0 means 256 MiB.
 	PrefixCacheBytes int64
 }
 
-const defaultPrefixCache = 384 << 20
+const defaultPrefixCache = 256 << 20
 
-// MemoryNeeded is about how many bytes of memory the model in a GGUF file takes once it is open, with the default Options.
+// MemoryNeeded is about how many bytes of memory the model in a GGUF file takes at work, with the default Options: its weights,
+// the prefix cache, and the caches of replies.
 func MemoryNeeded(path string) (int64, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("size of language model %s: %w", path, err)
 	}
-	bytes := int64(defaultPrefixCache)
+	cfg, err := readConfig(f)
+	if err != nil {
+		return 0, fmt.Errorf("size of language model %s: %w", path, err)
+	}
+	bytes := int64(defaultPrefixCache) + 4*poolTokens*int64(cfg.kvFloats())
 	for _, t := range f.TensorInfos {
 		bytes += 4 * int64(t.NumElements()) // float32
 	}
@@ -77,6 +83,7 @@ func (e *ContextError) Error() string {
 // Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes
 // about 2.5 GB. The file must stay as it is until Close; it may be renamed.
 func Open(path string, be compute.Backend, opts Options) (*Model, error) {
+	defer debug.FreeOSMemory() // loading leaves much behind
 	m, err := open(path, be, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening language model %s: %w", path, err)

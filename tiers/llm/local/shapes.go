@@ -33,9 +33,10 @@ type shapeSet struct {
 const patience = 12
 
 // poolTokens is how many tokens the caches of decode and of prefill of many may have room for, over all their slots, so
-// that a few long prompts do not take the memory of many. Replies that run and outgrow it are let be.
+// that a few long prompts do not take the memory of many: 16 replies of a thousand tokens, or four of a full context of 4096.
+// Replies that run and outgrow it are let be.
 const (
-	poolTokens = 20 << 10
+	poolTokens = 17 << 10
 	manyTokens = 12 << 10
 )
 
