@@ -41,6 +41,7 @@ type prefixCache struct {
 	free   [][]float32
 	slabs  []*tensors.Tensor
 	made   int
+	held   int // blocks in use by sequences
 	nextID uint64
 }
 
@@ -62,10 +63,16 @@ func key(parent *block, tokens []int32) blockKey {
 func (p *prefixCache) get(k blockKey) *block {
 	b := p.blocks[k]
 	if b != nil {
+		if b.refs == 0 {
+			p.held++
+		}
 		b.refs++
 	}
 	return b
 }
+
+// full tells whether sequences in flight use all the blocks there should be.
+func (p *prefixCache) full() bool { return p.held >= p.limit }
 
 // slabBlocks is how many blocks are allocated at a time. Their memory is the backend's and not the Go heap's, where as
 // much again would be set aside for the garbage collector.
@@ -94,6 +101,7 @@ func (p *prefixCache) alloc() (*block, error) {
 	last := len(p.free) - 1
 	b := &block{data: p.free[last], refs: 1}
 	p.free = p.free[:last]
+	p.held++
 	return b, nil
 }
 
@@ -126,7 +134,9 @@ func (p *prefixCache) put(k blockKey, b *block) *block {
 
 // release gives a reference back. A block that is not in the cache is then free.
 func (p *prefixCache) release(b *block) {
-	b.refs--
+	if b.refs--; b.refs == 0 {
+		p.held--
+	}
 	switch {
 	case b.used != nil:
 		p.order.MoveToFront(b.used)

@@ -203,7 +203,9 @@ func (s *scheduler) nextPrefill() []chunk {
 	waiting := s.waiting[:0]
 	for _, seq := range s.waiting {
 		if !seq.scoring {
-			if generating++; generating > s.maxBatch {
+			generating++
+			// One that has not begun can wait until others give back memory.
+			if generating > s.maxBatch || generating > 1 && seq.n == 0 && s.prefix.full() {
 				waiting = append(waiting, seq)
 				continue
 			}
