@@ -254,10 +254,11 @@ func TestEstimateKnowsWhatItDoesNotKnow(t *testing.T) {
 				logged = append(logged, l)
 			}
 		}
-		values, err := EstimateCombinations(env.shape, logged, rewardOf(logged, true))
+		estimates, err := EstimateCombinations(env.shape, logged, rewardOf(logged, true))
 		if err != nil {
 			t.Fatal(err)
 		}
+		values := estimates.Combinations
 		alpha := rewardOf(logged, true).Scale()
 		for c, v := range values[1:] {
 			if v.ScoreVariance < values[0].ScoreVariance {
@@ -274,5 +275,44 @@ func TestEstimateKnowsWhatItDoesNotKnow(t *testing.T) {
 	}
 	if share := float64(covered) / float64(total); share < 0.9 {
 		t.Errorf("two standard deviations cover %.0f %% of the estimates' errors", 100*share)
+	}
+}
+
+// What outcomes are made of is found in them.
+func TestExplained(t *testing.T) {
+	env := newClusters(8, 60, 1)
+	explained := func(score func(logged Logged, rng *rand.Rand) float64) Explained {
+		t.Helper()
+		logged := env.trace(5, 0)
+		rng := rand.New(rand.NewPCG(1, 2))
+		for i := range logged {
+			logged[i].Outcome.Score = score(logged[i], rng)
+		}
+		estimates, err := EstimateCombinations(env.shape, logged, rewardOf(logged, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := estimates.Scores
+		if sum := e.Question + e.Tiers + e.TiersByQuestion + e.Rest; math.Abs(sum-1) > 1e-9 {
+			t.Errorf("%+v add up to %v", e, sum)
+		}
+		return e
+	}
+	levels := make([]float64, env.n)
+	rng := rand.New(rand.NewPCG(5, 5))
+	for q := range levels {
+		levels[q] = rng.NormFloat64()
+	}
+	if e := explained(func(l Logged, rng *rand.Rand) float64 { return levels[l.Question] + 0.05*rng.NormFloat64() }); e.Question < 0.8 {
+		t.Errorf("only the question matters: %+v", e)
+	}
+	if e := explained(func(l Logged, rng *rand.Rand) float64 { return float64(l.Choices[0]) + 0.05*rng.NormFloat64() }); e.Tiers < 0.5 || e.TiersByQuestion > 0.3 {
+		t.Errorf("only the filter's tier matters: %+v", e)
+	}
+	if e := explained(func(_ Logged, rng *rand.Rand) float64 { return rng.NormFloat64() }); e.Rest < 0.6 {
+		t.Errorf("only chance matters: %+v", e)
+	}
+	if e := explained(func(l Logged, _ *rand.Rand) float64 { return env.outcome(l.Question, l.Choices).Score }); e.TiersByQuestion < e.Tiers || e.TiersByQuestion < 0.3 {
+		t.Errorf("tiers earn by the question's cluster: %+v", e)
 	}
 }

@@ -50,6 +50,30 @@ var shareGrid = [5][]float64{
 	noise:      {0.001, 0.03, 0.1, 0.3, 1},
 }
 
+// Explained says what an outcome depends on, as shares of its variance by the outcome model, which add up to 1.
+type Explained struct {
+	// Question is how good or dear a question is, whatever is chosen.
+	Question float64 `json:"question"`
+	// Tiers is the choice, where it is as good or dear for all questions: what a static assignment can use.
+	Tiers float64 `json:"tiers"`
+	// TiersByQuestion is the choice where it depends on the query and memory embeddings: what a router can use beyond that.
+	TiersByQuestion float64 `json:"tiers_by_question"`
+	// Rest is neither: chance, and what embeddings do not tell.
+	Rest float64 `json:"rest"`
+}
+
+// explained is of the values that the model was fitted to; zero if they do not vary.
+func (m *outcomeModel) explained() Explained {
+	total := 0.0
+	for _, v := range m.share {
+		total += v
+	}
+	if total == 0 {
+		return Explained{}
+	}
+	return Explained{m.share[level] / total, (m.share[effect] + m.share[pairs]) / total, m.share[dependence] / total, m.share[noise] / total}
+}
+
 // searchRows bounds how many rows the shares are chosen by; the work grows with the cube.
 const searchRows = 400
 

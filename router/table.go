@@ -113,11 +113,17 @@ func (e Estimate) AtLeast(lambda float64) float64 {
 	return e.Return(lambda) - math.Sqrt(e.ScoreVariance+lambda*lambda*e.EfficiencyVariance)
 }
 
+// Estimates are those of all combinations, and what the traced scores depend on.
+type Estimates struct {
+	Combinations []Estimate
+	Scores       Explained
+}
+
 // EstimateCombinations estimates from traces what every combination of tiers would bring if all questions got it: what is
 // traced counts as traced, and the outcome model of LearnOffline predicts the rest. A question counts once, however many
 // traces it has.
-func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estimate, error) {
-	fail := func(err error) ([]Estimate, error) {
+func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) (*Estimates, error) {
+	fail := func(err error) (*Estimates, error) {
 		return nil, fmt.Errorf("estimate combinations from traces: %w", err)
 	}
 	shape, err := shape.withDefaults()
@@ -156,7 +162,7 @@ func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) ([]Estim
 			out[c].Efficiency += w * float64(t.efficiency[i][c])
 		}
 	}
-	return out, nil
+	return &Estimates{out, t.scores.explained()}, nil
 }
 
 // key identifies a question's combination.

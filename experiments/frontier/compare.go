@@ -66,6 +66,8 @@ type Result struct {
 	Strong string `json:"strong"`
 	// StaticSearch says how the static assignments were found.
 	StaticSearch string `json:"static_search"`
+	// Explained says what the validation scores depend on, where static assignments were found by an estimate.
+	Explained *router.Explained `json:"explained,omitempty"`
 	// Modules are the decisions, which the points' shares are of.
 	Modules router.Space `json:"modules"`
 	Entries []Entry      `json:"entries"`
@@ -121,6 +123,8 @@ type comparison struct {
 	keep    []int // questions that no policy failed on
 	uniform []*entry
 	static  *entry // the best assignment for each λ
+
+	explained *router.Explained // what validation scores depend on; nil if not known
 	// The cheapest and the dearest uniform policy.
 	weak, strong *entry
 }

@@ -164,6 +164,9 @@ func TestStaticSearch(t *testing.T) {
 		if !strings.Contains(r.StaticSearch, tt.how) {
 			t.Errorf("%q, want %q", r.StaticSearch, tt.how)
 		}
+		if estimated := tt.how == "by an estimate"; (r.Explained != nil) != estimated || estimated != strings.Contains(strings.Join(r.Heading(), "\n"), "of the variance of validation scores") {
+			t.Errorf("%s: scores explained by %+v", tt.how, r.Explained)
+		}
 		var returns []float64
 		for _, e := range r.Entries {
 			if e.Counts.Substituted != 0 {

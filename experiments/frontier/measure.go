@@ -12,7 +12,7 @@ import (
 func (c *comparison) measure(how string) (*Result, error) {
 	h := c.Test.Header()
 	r := &Result{Dataset: h.Dataset, Split: h.Split, Metric: h.Metric, Of: c.Test.Len(), Seed: c.Seed, Lambdas: c.Lambdas, System: h.System,
-		Scale: c.Reward.Scale(), StaticSearch: how, Modules: h.Space}
+		Scale: c.Reward.Scale(), StaticSearch: how, Explained: c.explained, Modules: h.Space}
 	for q := range c.Test.Len() {
 		if c.answered(q) {
 			c.keep = append(c.keep, q)
