@@ -153,23 +153,33 @@ func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []flo
 	return m, nil
 }
 
+// addTiers adds to v the covariance that two rows with choices a and b have by their tiers; inner holds their inner products by
+// state.
+func (m *outcomeModel) addTiers(v float64, a, b []int, inner []float64) float64 {
+	modules, same := float64(len(m.states)), 0.0
+	for module, s := range m.states {
+		if a[module] == b[module] {
+			v += (m.share[effect] + m.share[dependence]*inner[s]) / modules
+			same++
+		}
+	}
+	return v + m.share[pairs]*same*(same-1)/max(1, modules*(modules-1))
+}
+
 // covariance returns that of the given rows.
 func (m *outcomeModel) covariance(rows []int) *mat.SymDense {
-	modules := float64(len(m.states))
+	inner := make([]float64, len(m.gram))
 	k := mat.NewSymDense(len(rows), nil)
 	for i, r := range rows {
 		for j, o := range rows[:i+1] {
-			v, same := 0.0, 0.0
+			v := 0.0
 			if m.logged[r].Question == m.logged[o].Question {
 				v = m.share[level]
 			}
-			for module, s := range m.states {
-				if m.logged[r].Choices[module] == m.logged[o].Choices[module] {
-					v += (m.share[effect] + m.share[dependence]*m.gram[s].At(r, o)) / modules
-					same++
-				}
+			for s, g := range m.gram {
+				inner[s] = g.At(r, o)
 			}
-			v += m.share[pairs] * same * (same - 1) / max(1, modules*(modules-1))
+			v = m.addTiers(v, m.logged[r].Choices, m.logged[o].Choices, inner)
 			if i == j {
 				v += m.share[noise]
 			}
@@ -237,28 +247,23 @@ func (m *outcomeModel) variances(weights []float64, combinations [][]int) ([]flo
 	if m.unit == 0 {
 		return out, nil
 	}
-	n, modules := len(m.logged), float64(len(m.states))
+	n := len(m.logged)
 	w := mat.NewVecDense(n, weights)
 	near := make([]*mat.VecDense, len(m.gram)) // by state: each row's mean inner product with the weighted rows
-	prior := m.share[effect] + m.share[pairs]
-	for s := range near {
+	inner := make([]float64, len(m.gram))
+	for s, g := range m.gram {
 		near[s] = mat.NewVecDense(n, nil)
-		near[s].MulVec(m.gram[s], w)
+		near[s].MulVec(g, w)
+		inner[s] = mat.Dot(near[s], w)
 	}
-	for _, s := range m.states {
-		prior += m.share[dependence] * mat.Dot(near[s], w) / modules
-	}
+	prior := m.addTiers(0, combinations[0], combinations[0], inner) // the same for all
 	cov, solved := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
 	for c, choices := range combinations {
 		for r := range n {
-			v, same := 0.0, 0.0
-			for module, s := range m.states {
-				if m.logged[r].Choices[module] == choices[module] {
-					v += (m.share[effect] + m.share[dependence]*near[s].AtVec(r)) / modules
-					same++
-				}
+			for s := range near {
+				inner[s] = near[s].AtVec(r)
 			}
-			cov.SetVec(r, v+m.share[pairs]*same*(same-1)/max(1, modules*(modules-1)))
+			cov.SetVec(r, m.addTiers(0, m.logged[r].Choices, choices, inner))
 		}
 		if err := m.chol.SolveVecTo(solved, cov); err != nil {
 			return nil, fmt.Errorf("variances of the outcome model: %w", err)
