@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
@@ -33,20 +32,7 @@ type Memory struct {
 	set     tiers.Set
 	space   router.Space
 
-	mu   sync.Mutex
-	open map[view]*opened
-}
-
-// view names a history seen through a retrieval mode.
-type view struct {
-	memory string
-	mode   retrieve.Mode
-}
-
-// opened is a retriever that is made by whoever asks first.
-type opened struct {
-	once      sync.Mutex
-	retriever retrieve.Retriever
+	open *openHistories
 }
 
 // Open opens the memory in the file o.Path and creates it if there is none. The caller closes it.
@@ -68,7 +54,7 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
 	}
-	m := &Memory{options: o, store: s, set: set, space: Space(set), open: map[view]*opened{}}
+	m := &Memory{options: o, store: s, set: set, space: Space(set), open: newOpenHistories(o.OpenChunks)}
 	if m.options.Policy == nil {
 		if m.options.Policy, err = router.NewStatic(m.space, make([]int, len(m.space))); err != nil {
 			return nil, errors.Join(fmt.Errorf("open memory %s: %w", o.Path, err), s.Close())
@@ -124,13 +110,7 @@ func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) err
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	for v := range m.open {
-		if v.memory == memory {
-			delete(m.open, v)
-		}
-	}
-	m.mu.Unlock()
+	m.open.forget(memory)
 	// Opening the retriever embeds the chunks, here and not in the first question.
 	_, err = m.retriever(ctx, view{memory, o.Retrieval})
 	return err
@@ -150,13 +130,7 @@ func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) 
 
 // retriever returns the open retriever of a view, or opens it. Only one caller at a time opens one.
 func (m *Memory) retriever(ctx context.Context, v view) (retrieve.Retriever, error) {
-	m.mu.Lock()
-	o := m.open[v]
-	if o == nil {
-		o = &opened{}
-		m.open[v] = o
-	}
-	m.mu.Unlock()
+	o := m.open.get(v)
 	o.once.Lock()
 	defer o.once.Unlock()
 	if o.retriever != nil {
@@ -174,5 +148,6 @@ func (m *Memory) retriever(ctx context.Context, v view) (retrieve.Retriever, err
 		return nil, fmt.Errorf("open memory %q for %s retrieval: %w", v.memory, v.mode, err)
 	}
 	o.retriever = r
+	m.open.loaded(v, o, r.Len())
 	return r, nil
 }

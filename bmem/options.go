@@ -30,6 +30,9 @@ type Options struct {
 	TierOptions tiers.Options
 	// ChunkTokens is the size of a chunk in tokens (default 256).
 	ChunkTokens int
+	// OpenChunks is how many chunks the histories that are kept ready may have together (default 8192, of some 10 KB each). The
+	// one asked last is always kept; others are read from the file again when they are asked.
+	OpenChunks int
 	// Defaults of every Ask; see the options of these names.
 	TopK, KeepK int
 	Retrieval   retrieve.Mode
@@ -43,6 +46,7 @@ type Options struct {
 // Defaults of Options.
 const (
 	DefaultChunkTokens = 256
+	DefaultOpenChunks  = 8192
 	DefaultTopK        = 5
 	DefaultKeepK       = 3 // fewer than are retrieved, or the filter would only reorder
 	// DefaultMemory is the memory that is meant where none is named.
@@ -63,6 +67,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Tiers = tiers.Implementation
 	}
 	setDefault(&o.ChunkTokens, DefaultChunkTokens)
+	setDefault(&o.OpenChunks, DefaultOpenChunks)
 	setDefault(&o.TopK, DefaultTopK)
 	setDefault(&o.KeepK, DefaultKeepK)
 	setDefault(&o.Retrieval, retrieve.Hybrid)

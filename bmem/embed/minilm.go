@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/budgetmem/budgetmem/internal/freed"
 )
 
 // maxTokens is the longest input of all-MiniLM-L6-v2, [CLS] and [SEP] included: what its authors trained and set it for.
@@ -32,6 +33,7 @@ type MiniLM struct {
 	mu      sync.Mutex // serialises the device, and with it the building of graphs, which GoMLX wants
 	exec    *graph.Exec
 	weights []any
+	ran     map[[2]int]bool // sizes of batches
 }
 
 // Option changes how OpenMiniLM works.
@@ -44,8 +46,8 @@ func WithProgress(done func(done, total int)) Option { return func(m *MiniLM) { 
 // OpenMiniLM loads the model in dir (config.json, tokenizer.json, tokenizer_config.json, model.safetensors) onto a backend.
 // The first text of each length bucket compiles a graph, which takes up to a second on XLA.
 func OpenMiniLM(dir string, be compute.Backend, options ...Option) (*MiniLM, error) {
-	defer debug.FreeOSMemory() // loading leaves much behind
-	m := &MiniLM{}
+	defer freed.GiveBack() // loading leaves much behind
+	m := &MiniLM{ran: map[[2]int]bool{}}
 	for _, o := range options {
 		o(m)
 	}
@@ -153,6 +155,10 @@ func (m *MiniLM) run(ctx context.Context, b batch, out [][]float32) error {
 	}
 	if err != nil {
 		return err
+	}
+	if size := [2]int{b.size, b.length}; !m.ran[size] {
+		m.ran[size] = true
+		freed.GiveBack() // compiling leaves much behind
 	}
 	flat, err := tensors.CopyFlatData[float32](result)
 	if err = errors.Join(err, result.FinalizeAll()); err != nil {

@@ -7,35 +7,35 @@ import (
 )
 
 // dense is the mode Dense: exact search, no approximation.
-type dense struct{ ix Index }
+type dense struct{ Index }
 
 func (d dense) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
-	if err := checkQuery(q, d.ix.Vectors); err != nil {
+	if err := checkQuery(q, d.Vectors); err != nil {
 		return nil, err
 	}
-	scores := make([]float64, len(d.ix.Chunks))
-	for i, v := range d.ix.Vectors {
+	scores := make([]float64, len(d.Chunks))
+	for i, v := range d.Vectors {
 		scores[i] = dot(q.Vector, v)
 	}
-	return hits(d.ix, scores, top(scores, k)), ctx.Err()
+	return hits(d.Index, scores, top(scores, k)), ctx.Err()
 }
 
 // bm25 is the mode BM25. Chunks that share no term with the question score 0 and come last.
-type bm25 struct{ ix Index }
+type bm25 struct{ Index }
 
 func (b bm25) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
 	var found []store.Match
 	if terms := contentWords(q.Text); len(terms) > 0 {
 		var err error
-		if found, err = b.ix.Search(ctx, terms, k); err != nil {
+		if found, err = b.Search(ctx, terms, k); err != nil {
 			return nil, err
 		}
 	}
-	scores := make([]float64, len(b.ix.Chunks))
+	scores := make([]float64, len(b.Chunks))
 	for _, m := range found {
 		scores[m.Pos] = m.Score
 	}
-	return hits(b.ix, scores, top(scores, k)), nil
+	return hits(b.Index, scores, top(scores, k)), nil
 }
 
 // hits returns the chunks at these positions, in their order.

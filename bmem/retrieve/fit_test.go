@@ -111,9 +111,9 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split)
 			h = b.retriever(t, d, q.History, Hybrid).(*hybrid)
 			retrievers[q.History] = h
 		}
-		e := &example{Question: q, query: query, hybrid: h, rows: h.corpus.features(query, h.ix.Vectors)}
+		e := &example{Question: q, query: query, hybrid: h, rows: h.corpus.features(query, h.Vectors)}
 		n := 0
-		for _, c := range h.ix.Chunks {
+		for _, c := range h.Chunks {
 			for _, turn := range c.Turns {
 				if slices.Contains(q.Evidence, turn.ID) {
 					e.evidence = append(e.evidence, n)

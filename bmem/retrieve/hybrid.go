@@ -12,7 +12,7 @@ import (
 // ten paragraphs of HotpotQA, they rank as well but are too low. The weights belong to all-MiniLM-L6-v2: another embedder has other
 // cosines.
 type hybrid struct {
-	ix     Index
+	Index
 	corpus *corpus
 	model  *model
 }
@@ -22,16 +22,16 @@ func newHybrid(ix Index) (*hybrid, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hybrid{ix: ix, corpus: newCorpus(ix), model: m}, nil
+	return &hybrid{Index: ix, corpus: newCorpus(ix), model: m}, nil
 }
 
 // Retrieve sets TurnScores to the probability of each turn to be evidence, between 0 and 1.
 func (h *hybrid) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
-	if err := checkQuery(q, h.ix.Vectors); err != nil {
+	if err := checkQuery(q, h.Vectors); err != nil {
 		return nil, err
 	}
-	p := h.model.probabilities(h.corpus.features(q, h.ix.Vectors))
-	scores := make([]float64, len(h.ix.Chunks))
+	p := h.model.probabilities(h.corpus.features(q, h.Vectors))
+	scores := make([]float64, len(h.Chunks))
 	for c := range scores {
 		none := 0.0 // ln of the probability that no turn is evidence
 		for _, x := range p[h.corpus.first[c]:h.corpus.first[c+1]] {
@@ -40,7 +40,7 @@ func (h *hybrid) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
 		scores[c] = -math.Expm1(none)
 	}
 	best := top(scores, k)
-	found := hits(h.ix, scores, best)
+	found := hits(h.Index, scores, best)
 	for i, c := range best {
 		found[i].TurnScores = p[h.corpus.first[c]:h.corpus.first[c+1]:h.corpus.first[c+1]]
 	}

@@ -33,6 +33,8 @@ type Hit struct {
 type Retriever interface {
 	// Retrieve returns at most k hits, best first; ties are broken by the chunks' order.
 	Retrieve(ctx context.Context, q Query, k int) ([]Hit, error)
+	// Len is how many chunks are ranked.
+	Len() int
 }
 
 // Mode is a way of ranking.
@@ -73,6 +75,9 @@ type Index struct {
 	// Search finds chunks by words (see store.Store.Search). Only BM25 needs it.
 	Search func(ctx context.Context, terms []string, k int) ([]store.Match, error)
 }
+
+// Len is how many chunks there are.
+func (ix Index) Len() int { return len(ix.Chunks) }
 
 // TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors.
 func TurnTexts(chunks []chunk.Chunk) []string {

@@ -11,6 +11,5 @@ const hasXLA = true
 
 // openXLA opens a plugin; config is its absolute path, then options, separated by commas.
 func openXLA(config string) (compute.Backend, error) {
-	giveBackFreedMemory()
 	return xla.New(config)
 }

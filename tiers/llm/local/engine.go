@@ -10,6 +10,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/budgetmem/budgetmem/internal/freed"
 )
 
 // engine runs the decoder's programs on a backend. It belongs to one goroutine, the scheduler's.
@@ -21,6 +23,7 @@ type engine struct {
 	embed               *embedding
 	args                []any // norm and the layers' weights, in the order that forward expects
 	body, logits, score *Exec
+	compiled            map[Shape]bool // of body
 }
 
 // headRows and scoreRows are how many rows the two heads take at a time.
@@ -31,7 +34,7 @@ const (
 
 // newEngine takes over w and embed, if it succeeds. It decodes up to maxBatch replies at a time.
 func newEngine(be compute.Backend, cfg *Config, maxBatch int, w *weights, embed *embedding) (*engine, error) {
-	e := &engine{be: be, cfg: cfg, decodeN: max(2, maxBatch), w: w, embed: embed, args: []any{w.norm}}
+	e := &engine{be: be, cfg: cfg, decodeN: max(2, maxBatch), w: w, embed: embed, args: []any{w.norm}, compiled: map[Shape]bool{}}
 	for _, layer := range w.layer {
 		for _, t := range layer {
 			e.args = append(e.args, t)
@@ -164,6 +167,10 @@ func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, 
 	}
 	defer out[0].FinalizeAll()
 	defer out[1].FinalizeAll()
+	if shape := (Shape{cache.B, S, cache.T}); !e.compiled[shape] {
+		e.compiled[shape] = true
+		freed.GiveBack() // compiling leaves much behind
+	}
 	var used error
 	err = tensors.ConstFlatData(out[0], func(hidden []float32) {
 		if err := tensors.ConstFlatData(out[1], func(kv []float32) { used = use(hidden, kv) }); err != nil {
