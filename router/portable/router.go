@@ -9,7 +9,7 @@
 //	err = d.Memory(keptMean)       // the modules after it look at what it kept
 //	tier = d.Decide(1)
 //
-// Built with GOEXPERIMENT=simd on amd64, it computes with AVX2 where the processor has it.
+// Built with GOEXPERIMENT=simd on amd64, it computes with AVX-512 or AVX2 where the processor has them.
 //
 // # Network
 //
@@ -205,18 +205,23 @@ func (r *Router) Parameters() int {
 type Decider struct {
 	r             *Router
 	query, memory []float32 // [hidden]: what query and λ, and memory, give to the first layer
-	h, e          []float32 // [hidden]
-	a             []float32 // [actor]
+	h, e          []float32 // [hidden], before the relu
+	a             []float32 // [actor], before the relu
 	logits        []float32 // [tiers]
-	rows          []int32   // scratch of add
+	all           []int32   // 0 … dim−1
+	some          []int32   // scratch of positive
 }
 
 // NewDecider makes a decider.
 func (r *Router) NewDecider() *Decider {
-	hidden := len(r.w.Lambda)
+	hidden, actor := len(r.w.Lambda), len(r.w.ActorBias)
+	all := make([]int32, r.info.Dim)
+	for i := range all {
+		all[i] = int32(i)
+	}
 	return &Decider{r: r, query: make([]float32, hidden), memory: make([]float32, hidden), h: make([]float32, hidden),
-		e: make([]float32, hidden), a: make([]float32, len(r.w.ActorBias)), logits: make([]float32, len(r.w.LogitsBias)),
-		rows: make([]int32, max(r.info.Dim, hidden, len(r.w.ActorBias)))}
+		e: make([]float32, hidden), a: make([]float32, actor), logits: make([]float32, len(r.w.LogitsBias)),
+		all: all, some: make([]int32, max(hidden, actor))}
 }
 
 // Question starts a question: its embedding [dim] and λ. The memory is empty until Memory is called.
@@ -231,7 +236,7 @@ func (d *Decider) Question(query []float32, lambda float64) error {
 	for i, l := range d.r.w.Lambda {
 		d.query[i] = float32(lambda) * l
 	}
-	add(d.query, query, d.r.w.Query, d.rows)
+	add(d.query, query, d.r.w.Query, d.all)
 	clear(d.memory)
 	return nil
 }
@@ -243,7 +248,7 @@ func (d *Decider) Memory(memory []float32) error {
 	if len(memory) != 0 && len(memory) != d.r.info.Dim {
 		return fmt.Errorf("the memory's embedding has %d numbers, the router was trained on %d of %s", len(memory), d.r.info.Dim, d.r.info.Embedder)
 	}
-	add(d.memory, memory, d.r.w.Memory, d.rows)
+	add(d.memory, memory, d.r.w.Memory, d.all[:len(memory)])
 	return nil
 }
 
@@ -253,23 +258,18 @@ func (d *Decider) forward(module int) []float32 {
 	tiers := len(d.r.info.Modules[module].Tiers)
 	bias := w.Module[module*hidden : (module+1)*hidden]
 	for i := range d.h {
-		d.h[i] = max(d.query[i]+d.memory[i]+bias[i], 0)
+		d.h[i] = d.query[i] + d.memory[i] + bias[i]
 	}
-	copy(d.e, w.EncoderBias)
-	d.relu(d.e, d.h, w.Encoder)
-	copy(d.a, w.ActorBias)
-	d.relu(d.a, d.e, w.Actor)
-	copy(d.logits, w.LogitsBias)
-	add(d.logits, d.a, w.Logits, d.rows)
+	d.layer(d.e, w.EncoderBias, d.h, w.Encoder)
+	d.layer(d.a, w.ActorBias, d.e, w.Actor)
+	d.layer(d.logits, w.LogitsBias, d.a, w.Logits)
 	return d.logits[:tiers]
 }
 
-// relu computes y = relu(y + x·W).
-func (d *Decider) relu(y, x, w []float32) {
-	add(y, x, w, d.rows)
-	for i := range y {
-		y[i] = max(y[i], 0)
-	}
+// layer computes y = bias + relu(x)·W. Of relu's zeros, which are many, it takes no rows.
+func (d *Decider) layer(y, bias, x, w []float32) {
+	copy(y, bias)
+	add(y, x, w, positive(x, d.some))
 }
 
 // Decide returns the tier that the router finds best for a module, an index into its tiers. It panics if there is no such
