@@ -17,7 +17,7 @@ import (
 // What a checkpoint says of itself among the metadata of its safetensors.
 const (
 	checkpointFormat  = "budgetmem-router-training"
-	checkpointVersion = 1
+	checkpointVersion = 2
 )
 
 // windowPrefix is before the names of the reward's windows, which lie beside the store's variables.

@@ -20,10 +20,8 @@ func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
 	first := w("first_state")
 	module := MatMul(Add(MatMul(w("modules"), w("describe")), row("describe_bias")), w("first_module"))
 	module = Add(module, Add(MatMul(row("state_bias"), first), row("first_bias")))
-	state, d := MatMul(w("state"), first), n.shape.Dim
-	actor := AxisRange(0, n.shape.Actor)
-	out := []*Node{Slice(state, AxisRange(0, d)), Slice(state, AxisRange(d, 2*d)), Slice(state, AxisElem(2*d)), module,
-		w("second"), w("second_bias"), Slice(w("heads"), AxisRange(), actor), Slice(w("heads_bias"), actor), w("logits"), w("logits_bias")}
+	out := []*Node{MatMul(w("query"), first), MatMul(w("memory"), first), MatMul(w("lambda"), first), module,
+		w("second"), w("second_bias"), w("actor"), w("actor_bias"), w("logits"), w("logits_bias")}
 	for i := range out {
 		out[i] = ConvertDType(out[i], dtypes.Float32)
 	}

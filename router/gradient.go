@@ -1,6 +1,9 @@
 package router
 
 import (
+	"math"
+
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -34,26 +37,31 @@ func (p pass) product(name string, x *Node) *Node {
 // computed as its transpose.
 const narrow = 8
 
-// bias adds the weights of a name to each row.
+// bias adds the weights of a name to each row of x [n, k]. It is a product of a column of ones with them, which is how its
+// gradient is computed: that is quicker in pure Go than a sum over the rows.
 func (p pass) bias(x *Node, name string) *Node {
-	return Add(x, ExpandLeftToRank(p.weight(name), x.Rank()))
+	y := Add(x, ExpandLeftToRank(p.weight(name), x.Rank()))
+	p.products[name] = product{Ones(x.Graph(), shapes.Make(x.DType(), x.Shape().Dimensions[0], 1)), y}
+	return y
 }
 
 // linear computes x·W + b with the weights of a name.
 func (p pass) linear(name string, x *Node) *Node { return p.bias(p.product(name, x), name+"_bias") }
 
-// relu has a cheaper gradient than a maximum, which would be taken of the zeros too.
+// relu multiplies x by 1 where it is positive and by 0 elsewhere, and so its gradient. In pure Go a choice by the sign, which
+// is as good as random, takes several times as long.
 func relu(x *Node) *Node {
-	zero := ScalarZero(x.Graph(), x.DType())
-	return Where(GreaterThan(x, zero), x, zero)
+	positive := MinScalar(MulScalar(MaxScalar(x, 0), math.MaxFloat32), 1)
+	return Mul(x, StopGradient(positive))
 }
 
 // gradients returns the gradients of a loss by all weights, in the order of the store. By the matrices they are xᵀ·∂y, from
 // the products; GoMLX's own rule would transpose x, ∂y and what comes out, which in pure Go takes longer than the product.
 func (p pass) gradients(loss *Node) []*Node {
 	var products []*product // nil for weights that are not multiplied
-	var by []*Node
+	var by, weights []*Node
 	for v := range p.store.IterVariables() {
+		weights = append(weights, v.NodeValue(p.g))
 		if m, ok := p.products[v.Name()]; ok {
 			products, by = append(products, &m), append(by, m.y)
 		} else {
@@ -63,7 +71,7 @@ func (p pass) gradients(loss *Node) []*Node {
 	grads := Gradient(loss, by...)
 	for i, m := range products {
 		if m != nil {
-			grads[i] = m.gradient(grads[i])
+			grads[i] = Reshape(m.gradient(grads[i]), weights[i].Shape().Dimensions...)
 		}
 	}
 	return grads

@@ -27,7 +27,7 @@ type Init struct {
 
 // Network is the router's network on GoMLX, for training. One network serves all modules:
 //
-//	s = [q, m, λ]·W + b               the state: query, memory and λ
+//	s = q·Q + m·M + λ·l + b           the state: query, memory and λ
 //	t = v·D + d                       the module, from its learned vector v
 //	h = relu(s·Es + t·Et + e)
 //	h = relu(h·F + f)
@@ -71,7 +71,7 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 	}
 	if n.first, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) *Node {
 		p := n.pass(in[0].Graph())
-		return p.value(p.heads(in[0], in[1], in[2], 1))
+		return p.value(p.hidden(in[0], in[1], in[2], 1))
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
@@ -101,13 +101,16 @@ func (n *Network) fill(init Init) error {
 			modules = append(modules, orthogonal(rng, d, 1, 1)...)
 		}
 	}
+	state := orthogonal(rng, 2*d+1, h, math.Sqrt2) // one layer, whose parts are kept apart, see hidden
 	first := orthogonal(rng, 2*h, h, math.Sqrt2)
 	for _, w := range []struct {
 		name   string
 		values []float32
 		dims   []int
 	}{
-		{"state", orthogonal(rng, 2*d+1, h, math.Sqrt2), []int{2*d + 1, h}}, // query, memory, λ
+		{"query", state[:d*h], []int{d, h}},
+		{"memory", state[d*h : 2*d*h], []int{d, h}},
+		{"lambda", state[2*d*h:], []int{1, h}},
 		{"state_bias", nil, []int{h}},
 		{"modules", modules, []int{len(s.Modules), d}},
 		{"describe", orthogonal(rng, d, h, math.Sqrt2), []int{d, h}},
@@ -117,8 +120,10 @@ func (n *Network) fill(init Init) error {
 		{"first_bias", nil, []int{h}},
 		{"second", orthogonal(rng, h, h, math.Sqrt2), []int{h, h}},
 		{"second_bias", nil, []int{h}},
-		{"heads", beside(orthogonal(rng, h, a, math.Sqrt2), orthogonal(rng, h, a, math.Sqrt2), a), []int{h, 2 * a}}, // actor, critic
-		{"heads_bias", nil, []int{2 * a}},
+		{"actor", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
+		{"actor_bias", nil, []int{a}},
+		{"critic", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
+		{"critic_bias", nil, []int{a}},
 		{"logits", orthogonal(rng, a, s.tiers(), init.ActorGain), []int{a, s.tiers()}},
 		{"logits_bias", nil, []int{s.tiers()}},
 		{"value", orthogonal(rng, a, 1, init.CriticGain), []int{a, 1}},
@@ -163,50 +168,37 @@ func orthogonal(rng *rand.Rand, rows, cols int, gain float64) []float32 {
 	return out
 }
 
-// beside joins the rows of two matrices of so many columns.
-func beside(a, b []float32, columns int) []float32 {
-	var out []float32
-	for i := 0; i < len(a); i += columns {
-		out = append(append(out, a[i:i+columns]...), b[i:i+columns]...)
-	}
-	return out
-}
-
-// heads returns the last hidden layers of actor and critic, side by side [modules·B, 2·actor], for the first so many modules:
-// query [B, dim], memory [states, B, dim] as far as those modules look, lambda [B, 1].
-func (p pass) heads(query, memory, lambda *Node, modules int) *Node {
+// hidden returns the last layer [modules·B, hidden] that actor and critic share, for the first so many modules: query [B, dim],
+// memory [states, B, dim] as far as those modules look, lambda [B, 1].
+func (p pass) hidden(query, memory, lambda *Node, modules int) *Node {
 	s := p.shape
 	states, batch, h := memory.Shape().Dimensions[0], memory.Shape().Dimensions[1], s.Hidden
-	// Each memory is projected once, however many modules look at it, and so is each module.
-	every := func(x *Node, width int) *Node { // [B, width] → [states, B, width]
-		return BroadcastToDims(InsertAxes(x, 0), states, batch, width)
-	}
-	state := Concatenate([]*Node{every(query, s.Dim), memory, every(lambda, 1)}, 2)
-	state = p.product("first_state", p.linear("state", Reshape(state, states*batch, 2*s.Dim+1)))
-	state = Reshape(state, states, batch, h)
+	// Each question and each memory is projected once, however many modules look at it, and so is each module.
+	asked := p.bias(Add(p.product("query", query), p.product("lambda", lambda)), "state_bias")
+	found := Reshape(p.product("memory", Reshape(memory, states*batch, s.Dim)), states, batch, h)
+	state := Add(found, BroadcastToDims(InsertAxes(asked, 0), states, batch, h))
+	state = Reshape(p.product("first_state", Reshape(state, states*batch, h)), states, batch, h)
 	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
 	parts := make([]*Node, modules)
 	for m, i := range s.States[:modules] {
 		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
 	}
-	// One product for both heads is quicker than a small one for the critic's few rows.
-	return relu(p.linear("heads", relu(p.linear("second", relu(Concatenate(parts, 0))))))
+	return relu(p.linear("second", relu(Concatenate(parts, 0))))
 }
 
 // forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
 // query [B, dim], memory [states, B, dim], lambda [B, 1].
 func (p pass) forward(query, memory, lambda *Node) (logits, value *Node) {
 	s, batch := p.shape, query.Shape().Dimensions[0]
-	heads := p.heads(query, memory, lambda, len(s.Modules))
-	logits = p.linear("logits", Slice(heads, AxisRange(), AxisRange(0, s.Actor)))
+	h := p.hidden(query, memory, lambda, len(s.Modules))
+	logits = p.linear("logits", relu(p.linear("actor", h)))
 	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), p.mask(p.g))
-	return logits, p.value(Slice(heads, AxisRange(0, batch)))
+	return logits, p.value(Slice(h, AxisRange(0, batch)))
 }
 
-// value returns the values [B] from the first module's heads [B, 2·actor].
-func (p pass) value(heads *Node) *Node {
-	value := p.linear("value", Slice(heads, AxisRange(), AxisRange(p.shape.Actor)))
-	return Reshape(value, heads.Shape().Dimensions[0])
+// value returns the values [B] from the first module's hidden layer [B, hidden].
+func (p pass) value(h *Node) *Node {
+	return Reshape(p.linear("value", relu(p.linear("critic", h))), h.Shape().Dimensions[0])
 }
 
 // masked is a logit whose chance is zero in float32.

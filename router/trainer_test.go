@@ -123,6 +123,7 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 		return path
 	}
+	version := func(n int) []byte { return fmt.Appendf(nil, `"version":"%d"`, n) }
 	goodPath := write("good", good)
 	r, err := tr.Portable()
 	if err != nil {
@@ -141,7 +142,7 @@ func TestRestoreRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ path, want string }{
 		"cut":      {write("cut", good[:len(good)-1]), "cut"},
 		"exported": {write("exported", exported), `"budgetmem-router", not a training's checkpoint`},
-		"future":   {write("future", bytes.Replace(good, []byte(`"version":"1"`), []byte(`"version":"2"`), 1)), `version "2"`},
+		"future":   {write("future", bytes.Replace(good, version(checkpointVersion), version(checkpointVersion+1), 1)), fmt.Sprintf("version \"%d\"", checkpointVersion+1)},
 		"none":     {filepath.Join(dir, "none"), "no such file"},
 	} {
 		if err := fresh.Restore(c.path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) {

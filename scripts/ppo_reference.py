@@ -72,12 +72,13 @@ def update(net, optimizer, batch, places, cfg):
 
 def weights(net, hidden):
     """The parameters under the names and in the layout [in, out] of the Go network."""
-    e = net.encoder[0].weight.T
+    e, state = net.encoder[0].weight.T, net.proj.weight.T
+    dim = net.modules_.shape[1]
     out = {
-        "state": net.proj.weight.T, "state_bias": net.proj.bias, "modules": net.modules_,
+        "query": state[:dim], "memory": state[dim:-1], "lambda": state[-1:], "state_bias": net.proj.bias, "modules": net.modules_,
         "describe": net.describe.weight.T, "describe_bias": net.describe.bias, "first_state": e[:hidden], "first_module": e[hidden:],
         "first_bias": net.encoder[0].bias, "second": net.encoder[2].weight.T, "second_bias": net.encoder[2].bias,
-        "heads": torch.cat([net.actor[0].weight, net.critic[0].weight]).T, "heads_bias": torch.cat([net.actor[0].bias, net.critic[0].bias]),
+        "actor": net.actor[0].weight.T, "actor_bias": net.actor[0].bias, "critic": net.critic[0].weight.T, "critic_bias": net.critic[0].bias,
         "logits": net.actor[2].weight.T, "logits_bias": net.actor[2].bias, "value": net.critic[2].weight.T, "value_bias": net.critic[2].bias,
     }
     return {k: v.detach().flatten().tolist() for k, v in out.items()}
