@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -135,9 +136,11 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 }
 
 // stepDown records that a lower tier serves, and why. It gives the cause back when there is no point in going on: the
-// question was cancelled, or the set-up is at fault.
+// question was cancelled, which the error then tells, or the set-up is at fault.
 func (s *Step) stepDown(ctx context.Context, served string, cause error) error {
-	if ctx.Err() != nil || configurationFault(cause) {
+	if err := ctx.Err(); err != nil && !errors.Is(cause, err) {
+		return fmt.Errorf("%w, and %w", err, cause)
+	} else if err != nil || configurationFault(cause) {
 		return cause
 	}
 	s.Served, s.Why = served, cause.Error()

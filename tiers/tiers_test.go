@@ -253,3 +253,19 @@ func TestSomeFailuresAreNotBridged(t *testing.T) {
 		}
 	}
 }
+
+// A question that is cancelled while a reply comes in that cannot be used says that it was cancelled, not what is wrong with the
+// reply: a run that is stopped then would seem to have failed.
+func TestCancelledWithAnUnusableReply(t *testing.T) {
+	for _, m := range Modules() {
+		ctx, cancel := context.WithCancel(t.Context())
+		client := &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) {
+			cancel()
+			return "no list", nil
+		}}
+		_, err := newSet(t, client)[m][2].Run(ctx, realInput(t))
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "payload") {
+			t.Errorf("%s: error %v, want context.Canceled and what the reply lacks", m, err)
+		}
+	}
+}
