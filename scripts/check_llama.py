@@ -31,15 +31,16 @@ with contextlib.ExitStack() as stack:
     (folder / "prices.yaml").write_text(json.dumps({"prices": prices}))  # JSON is YAML
     command = [BMEM, "eval", "--dataset", a.dataset, "--split", "validation", "--axis", "capacity", "--questions", str(a.questions),
                "--policy", "low,mid,high", "--model", ROLES["medium"], "--endpoint", urls["medium"], "--prices", folder / "prices.yaml",
-               "--in-flight", "2", "--runs", folder, "--name", "llama", "--cache", folder / "cache"]
+               "--in-flight", "2", "--timeout", "10m", "--runs", folder, "--name", "llama", "--cache", folder / "cache"]
     for role, name in ROLES.items():
         command += ["--role", f"{role}={name}@{urls[role]}"]
     subprocess.run(command, check=True)
     summary = json.loads((folder / "llama" / "summary.json").read_text())
+    errors = [e for line in (folder / "llama" / "predictions.jsonl").read_text().splitlines() if (e := json.loads(line).get("error"))]
 
 wrong = []
 if summary["failed"] or summary["done"] != summary["total"]:
-    wrong.append(f"{summary['failed']} questions failed, {summary['done']} of {summary['total']} done")
+    wrong.append(f"{summary['failed']} questions failed, {summary['done']} of {summary['total']} done: {errors}")
 models = {m["name"]: m for m in summary["calls"]["models"]}
 for role, name in ROLES.items():
     m = models.get(name)

@@ -116,7 +116,7 @@ func (sys *System) base(ctx context.Context, w whereabouts) (llm.Client, error) 
 	if w.endpoint != "" {
 		endpoints = []string{w.endpoint}
 	}
-	config := openai.Config{Model: w.name}
+	config := openai.Config{Model: w.name, Timeout: sys.spec.Timeout}
 	for _, url := range endpoints {
 		config.Endpoints = append(config.Endpoints, openai.Endpoint{BaseURL: url, KeyEnv: sys.spec.KeyEnv})
 	}
@@ -137,7 +137,7 @@ func (s Spec) endpointEmbedder(ctx context.Context) (embed.Embedder, error) {
 	if !ok {
 		return nil, fmt.Errorf("embedder %q: want NAME@URL, the model's name and the base URL of its endpoint", s.Embedder)
 	}
-	client, err := openai.New(openai.Config{Model: name, Endpoints: []openai.Endpoint{{BaseURL: url, KeyEnv: s.KeyEnv}}})
+	client, err := openai.New(openai.Config{Model: name, Endpoints: []openai.Endpoint{{BaseURL: url, KeyEnv: s.KeyEnv}}, Timeout: s.Timeout})
 	if err != nil {
 		return nil, fmt.Errorf("embedder: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -179,5 +180,32 @@ func TestOpenWithEndpointEmbedder(t *testing.T) {
 	}
 	if embedded[0] == 0 || embedded[1] != 0 {
 		t.Errorf("the history was embedded by %d calls, then by %d; want some, then none", embedded[0], embedded[1])
+	}
+}
+
+// An endpoint that is slower than Timeout is given up and asked again.
+func TestTimeout(t *testing.T) {
+	modelstest.Path(t, setup.Embedder)
+	server := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Bern" }, Latency: time.Minute})
+	defer server.Close()
+	sys, err := open(t.Context(), setup.Spec{Model: "test-model", Endpoints: []string{server.URL()}, Timeout: 20 * time.Millisecond,
+		CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() {
+		for len(server.Calls()) < 2 && ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		cancel()
+	}()
+	if _, err := sys.Client.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: "user", Content: "Where?"}}}); err == nil {
+		t.Error("a call that takes a minute succeeded")
+	}
+	if n := len(server.Calls()); n < 2 {
+		t.Errorf("the endpoint was asked %d times, want a second attempt after 20 ms", n)
 	}
 }

@@ -38,6 +38,7 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment variable that holds the endpoint's key; may be repeated")
+	flags.DurationVar(&s.Timeout, "timeout", 2*time.Minute, "how long one call to an endpoint may take before it is tried again, such as 90s or 10m")
 	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
 	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")
@@ -56,6 +57,8 @@ func (f *systemFlags) check() error {
 	switch {
 	case f.topK < 1 || f.keepK < 1:
 		return fmt.Errorf("--top-k %d, --keep %d: must be at least 1", f.topK, f.keepK)
+	case f.spec.Timeout <= 0:
+		return fmt.Errorf("--timeout %v: must be positive", f.spec.Timeout)
 	case !(f.spec.MaxDollars >= 0):
 		return fmt.Errorf("--max-dollars %v: must not be negative", f.spec.MaxDollars)
 	case len(f.spec.Endpoints) > 0 && f.spec.Model == "":
