@@ -19,7 +19,8 @@ a = p.parse_args()
 
 
 def serve(stack, name):
-    command, url = llama(model_file(name), 8192, "--model_alias", name, "--cache", "true")
+    # Without its cache of states, of which each takes gigabytes for a large vocabulary: it was killed for want of memory.
+    command, url = llama(model_file(name), 8192, "--model_alias", name)
     stack.enter_context(server(command, url))
     return url
 
