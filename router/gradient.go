@@ -14,8 +14,8 @@ type pass struct {
 	products map[string]product // by the weights' name
 }
 
-// product is y = x·W.
-type product struct{ x, y *Node }
+// product is y = x·W, or x·W with more added.
+type product struct{ x, w, y *Node }
 
 func (n *Network) pass(g *Graph) pass { return pass{n, g, map[string]product{}} }
 
@@ -29,7 +29,7 @@ func (p pass) product(name string, x *Node) *Node {
 	if w.Shape().Dimensions[1] < narrow {
 		y = Transpose(DotGeneral(w, []int{0}, nil, x, []int{1}, nil), 0, 1)
 	}
-	p.products[name] = product{x, y}
+	p.products[name] = product{x, w, y}
 	return y
 }
 
@@ -41,7 +41,7 @@ const narrow = 8
 // gradient is computed: that is quicker in pure Go than a sum over the rows.
 func (p pass) bias(x *Node, name string) *Node {
 	y := Add(x, ExpandLeftToRank(p.weight(name), x.Rank()))
-	p.products[name] = product{Ones(x.Graph(), shapes.Make(x.DType(), x.Shape().Dimensions[0], 1)), y}
+	p.products[name] = product{Ones(x.Graph(), shapes.Make(x.DType(), x.Shape().Dimensions[0], 1)), p.weight(name), y}
 	return y
 }
 
@@ -59,9 +59,8 @@ func relu(x *Node) *Node {
 // the products; GoMLX's own rule would transpose x, ∂y and what comes out, which in pure Go takes longer than the product.
 func (p pass) gradients(loss *Node) []*Node {
 	var products []*product // nil for weights that are not multiplied
-	var by, weights []*Node
+	var by []*Node
 	for v := range p.store.IterVariables() {
-		weights = append(weights, v.NodeValue(p.g))
 		if m, ok := p.products[v.Name()]; ok {
 			products, by = append(products, &m), append(by, m.y)
 		} else {
@@ -71,7 +70,7 @@ func (p pass) gradients(loss *Node) []*Node {
 	grads := Gradient(loss, by...)
 	for i, m := range products {
 		if m != nil {
-			grads[i] = Reshape(m.gradient(grads[i]), weights[i].Shape().Dimensions...)
+			grads[i] = Reshape(m.gradient(grads[i]), m.w.Shape().Dimensions...)
 		}
 	}
 	return grads

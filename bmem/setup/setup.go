@@ -40,7 +40,7 @@ type Spec struct {
 	// names the environment variables with their keys, each used at every endpoint.
 	Endpoints []string
 	KeyEnv    []string
-	// Timeout bounds one attempt of a call to an endpoint (default 2 minutes). A small server with a long queue needs more.
+	// Timeout bounds one attempt of a call to an endpoint (default openai.DefaultTimeout). A small server with a long queue needs more.
 	Timeout time.Duration
 	// Embedder is NAME@URL, an embedding model at the endpoint of that base URL, called with the keys of KeyEnv; "" means the
 	// one on this machine, Embedder. Chunks are measured with that one's tokenizer in both cases.

@@ -19,6 +19,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
 // systemFlags are the flags of every verb that answers questions.
@@ -38,7 +39,7 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment variable that holds the endpoint's key; may be repeated")
-	flags.DurationVar(&s.Timeout, "timeout", 2*time.Minute, "how long one call to an endpoint may take before it is tried again, such as 90s or 10m")
+	flags.DurationVar(&s.Timeout, "timeout", openai.DefaultTimeout, "how long one call to an endpoint may take before it is tried again, such as 90s or 10m")
 	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
 	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")

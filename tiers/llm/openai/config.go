@@ -23,6 +23,9 @@ type Endpoint struct {
 	KeyEnv []string `json:"key_env,omitempty" yaml:"key_env,omitempty"`
 }
 
+// DefaultTimeout bounds an attempt where Config.Timeout does not.
+const DefaultTimeout = 2 * time.Minute
+
 // Config says which model and where. It holds names of keys, never keys, and may be stored as it is.
 type Config struct {
 	// Model is the model's name at the endpoints, and in prices and reports.
@@ -33,7 +36,7 @@ type Config struct {
 	// Family stands for the endpoints in the client's ID, and so in the keys of the response cache. "" means the first
 	// endpoint's host and path. Name it to share a cache between endpoints that serve the same weights.
 	Family string `json:"family,omitempty" yaml:"family,omitempty"`
-	// Timeout bounds one attempt; 0 means 2 minutes.
+	// Timeout bounds one attempt; 0 means DefaultTimeout.
 	Timeout time.Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`
 	// Cooldown is how long an endpoint is left alone that limits calls without saying for how long, or, while there are
 	// others, that failed three times in a row. It doubles with each further failure, up to 30 s. 0 means 1 s.
@@ -79,7 +82,7 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("openai: model %s: field endpoints is empty: give at least one base URL", c.Model)
 	}
 	if c.Timeout <= 0 {
-		c.Timeout = 2 * time.Minute
+		c.Timeout = DefaultTimeout
 	}
 	if c.EmbedBatch <= 0 {
 		c.EmbedBatch = 128
