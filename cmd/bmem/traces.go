@@ -24,7 +24,7 @@ func newTracesCmd() *cobra.Command {
 		Use:   "traces",
 		Short: "Collect what combinations of tiers bring for questions, to train and compare routers from a file",
 	}
-	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd())
+	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd(), newTracesSelectCmd())
 	return cmd
 }
 
@@ -163,4 +163,62 @@ func newTracesMergeCmd() *cobra.Command {
 			return writeTracesInfo(cmd.OutOrStdout(), args[0], merged)
 		},
 	}
+}
+
+func newTracesSelectCmd() *cobra.Command {
+	var names, categories []string
+	var out string
+	cmd := &cobra.Command{
+		Use:   "select FILE",
+		Short: "Write a part of a trace file: fewer tiers, some categories of questions",
+		Long: `Write a part of a trace file, for ablations: what a system with fewer tiers would have brought, or the questions of
+some categories.
+
+With --tiers, what is left are the combinations that need no other tiers, and a router that is trained on them knows no
+others. Of random:6 combinations of three tiers, some one in eight needs two of them alone.`,
+		Example: `  bmem traces select traces/locomo-implementation/train.jsonl.gz --tiers low,high --out two/train.jsonl.gz
+  bmem traces select test.jsonl.gz --category temporal --out temporal.jsonl.gz`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(names)+len(categories) == 0 {
+				return errors.New("say what to keep: --tiers, --category, or both")
+			}
+			f, err := traces.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			if len(categories) > 0 {
+				there := map[string]bool{}
+				for _, t := range f.Traces {
+					there[t.Category] = true
+				}
+				for _, c := range categories {
+					if !there[c] {
+						return fmt.Errorf("--category: %s has no questions of %q; there are %s", args[0], c, strings.Join(slices.Sorted(maps.Keys(there)), ", "))
+					}
+				}
+				f = f.Where(func(t traces.Trace) bool { return slices.Contains(categories, t.Category) })
+			}
+			if len(names) > 0 {
+				if f, err = f.Only(names...); err != nil {
+					return fmt.Errorf("--tiers: %s: %w", args[0], err)
+				}
+			}
+			if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+				return err
+			}
+			if err := f.WriteFile(out); err != nil {
+				return err
+			}
+			return writeTracesInfo(cmd.OutOrStdout(), out, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&names, "tiers", nil, "keep the combinations of these `tiers` alone, joined by commas")
+	flags.StringSliceVar(&categories, "category", nil, "keep the questions of these `categories`, joined by commas")
+	flags.StringVar(&out, "out", "", "the `file` to write")
+	if err := cmd.MarkFlagRequired("out"); err != nil {
+		panic(err) // a flag of another name
+	}
+	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -29,6 +30,11 @@ func TestTrainCompareCalibrate(t *testing.T) {
 		return out
 	}
 	must("288, 12 to 12 a question", "traces", "info", file["train"])
+	two := filepath.Join(dir, "two", "train.gz") // its folder is made
+	must("40, 1 to 4 a question", "traces", "select", file["train"], "--tiers", "low,high", "--out", two)
+	if f, err := traces.ReadFile(two); err != nil || len(f.Traces) >= 288 || len(f.Space[0].Tiers) != 2 {
+		t.Errorf("%v; of 288 traces %d need the tiers %v alone", err, len(f.Traces), f.Space[0].Tiers)
+	}
 	trained := []string{"train", "--traces", file["train"], "--validation-traces", file["validation"], "--test-traces", file["test"], "--backend", "go",
 		"--runs", dir, "--name", "one", "--seeds", "1", "--set", "epochs=2", "--set", "batch=8", "--set", "minibatch=8"}
 	first := must("last on test", trained...)
@@ -70,20 +76,23 @@ func TestBadTrainingCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string]string{
-		"give --traces and":     "train --runs " + dir,
-		"no training method":    "train --method best --runs " + dir,
-		"unknown field":         "train --set epoch=1 --runs " + dir,
-		"not of validation":     "train --traces " + path + " --validation-traces " + path + " --runs " + dir,
-		"not of --dataset":      "train --dataset locomo --traces " + path + " --validation-traces " + path + " --runs " + dir,
-		"give --validation":     "frontier --test-traces " + path,
-		"no router":             "frontier --validation-traces x --test-traces y --training " + dir,
-		"no such file":          "traces info " + path + "x",
-		"must not be negative":  "traces collect --questions -1",
-		"at least 2 arg(s)":     "traces merge x",
-		"give --traces FILE":    "router calibrate x",
-		"inside the folder":     "train --traces " + path + " --validation-traces " + path + " --name ../x",
-		"at least 1":            "train --seeds 0 --traces x --validation-traces y",
-		"--config: open nofile": "train --config nofile --traces x --validation-traces y",
+		"give --traces and":        "train --runs " + dir,
+		"no training method":       "train --method best --runs " + dir,
+		"unknown field":            "train --set epoch=1 --runs " + dir,
+		"not of validation":        "train --traces " + path + " --validation-traces " + path + " --runs " + dir,
+		"not of --dataset":         "train --dataset locomo --traces " + path + " --validation-traces " + path + " --runs " + dir,
+		"give --validation":        "frontier --test-traces " + path,
+		"no router":                "frontier --validation-traces x --test-traces y --training " + dir,
+		"no such file":             "traces info " + path + "x",
+		"must not be negative":     "traces collect --questions -1",
+		"at least 2 arg(s)":        "traces merge x",
+		"there are low, mid, high": "traces select " + path + " --tiers low,hig --out " + path + "2",
+		"there are kind 0, kind 1": "traces select " + path + " --category none --out " + path + "2",
+		"say what to keep":         "traces select " + path + " --out " + path + "2",
+		"give --traces FILE":       "router calibrate x",
+		"inside the folder":        "train --traces " + path + " --validation-traces " + path + " --name ../x",
+		"at least 1":               "train --seeds 0 --traces x --validation-traces y",
+		"--config: open nofile":    "train --config nofile --traces x --validation-traces y",
 	} {
 		if _, err := runVerb(t, "", strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bmem %s: error %v, want %q", args, err, want)

@@ -118,13 +118,7 @@ func (t *Traces) Table() chart.Table {
 func (t *Traces) Where(keep func(traces.Trace) bool) *Traces {
 	out := &Traces{}
 	for split, file := range out.files() {
-		f := *t.files()[split]
-		*file = &traces.File{Header: f.Header}
-		for _, tr := range f.Traces {
-			if keep(tr) {
-				(*file).Traces = append((*file).Traces, tr)
-			}
-		}
+		*file = (*t.files()[split]).Where(keep)
 	}
 	return out
 }
@@ -132,37 +126,11 @@ func (t *Traces) Where(keep func(traces.Trace) bool) *Traces {
 // Only returns the traces of those combinations that need no other tiers than the named ones, of a system that has no others.
 // It fails if nothing is left of a split.
 func (t *Traces) Only(names ...string) (*Traces, error) {
-	space := slices.Clone(t.Train.Space)
-	at := make([]map[int]int, len(space)) // new places of old tiers
-	for m, module := range space {
-		at[m] = map[int]int{}
-		space[m].Tiers = nil
-		for i, tier := range module.Tiers {
-			if slices.Contains(names, tier) {
-				at[m][i] = len(space[m].Tiers)
-				space[m].Tiers = append(space[m].Tiers, tier)
-			}
-		}
-	}
-	out := t.Where(func(tr traces.Trace) bool {
-		for m, choice := range tr.Choices {
-			if _, ok := at[m][choice]; !ok {
-				return false
-			}
-		}
-		return true
-	})
+	out := &Traces{}
 	for split, file := range out.files() {
-		f := *file
-		f.Space = space
-		for i := range f.Traces {
-			f.Traces[i].Choices = slices.Clone(f.Traces[i].Choices)
-			for m := range space {
-				f.Traces[i].Choices[m] = at[m][f.Traces[i].Choices[m]]
-			}
-		}
-		if err := f.Usable(); err != nil {
-			return nil, fmt.Errorf("traces of %s %s with the tiers %v alone: %w", f.Dataset, split, names, err)
+		var err error
+		if *file, err = (*t.files()[split]).Only(names...); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
