@@ -13,6 +13,7 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -27,15 +28,17 @@ func newFrontierCmd() *cobra.Command {
 		Long: `Compare routers with uniform, random and static tiers, a cue-word rule and the oracle, by cost and score.
 
 Static assignments are chosen on validation, for each λ the one best for all questions; everything is reported on test.
-Without --live, outcomes that are not traced are those of the nearest traced combination, and the table says how many.`,
+Without --live, outcomes that are not traced are those of the nearest traced combination, and the table says how many.
+With --live=test the models are asked for these, and static assignments are still chosen from the validation traces; with
+--live also those are searched for by asking, which takes long.`,
 		Example: `  bmem frontier --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --training runs/NAME
-  bmem frontier --validation-traces v.jsonl.gz --test-traces t.jsonl.gz --live --axis implementation --router router.safetensors`,
+  bmem frontier --validation-traces v.jsonl.gz --test-traces t.jsonl.gz --live=test --axis implementation --router router.safetensors`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := f.check(); err != nil {
 				return err
 			}
-			if !f.live && (*f.files[splits[1]] == "" || *f.files[splits[2]] == "") {
+			if !f.given(splits[1]) || !f.given(splits[2]) {
 				return errors.New("give --validation-traces and --test-traces, or --live to ask the models")
 			}
 			families, err := readFamilies(trainings, routers, last)
@@ -55,7 +58,13 @@ Without --live, outcomes that are not traced are those of the nearest traced com
 				file, _ := o.Validation.Grown()
 				o.Reward = file.Reward(false)
 			}
+			end := func(error) {}
+			if sys != nil { // else it takes a second
+				bar := display.ProgressTo(cmd.ErrOrStderr(), "outcomes")
+				o.Progress, end = func(done, of int) { bar.Set(done, of, "") }, bar.End
+			}
 			r, err := frontier.Compare(cmd.Context(), o)
+			end(err)
 			if err != nil {
 				return err
 			}
@@ -69,7 +78,7 @@ Without --live, outcomes that are not traced are those of the nearest traced com
 					return err
 				}
 			}
-			if f.live {
+			if sys != nil {
 				for split, replay := range replays {
 					if file, grown := replay.Grown(); grown {
 						if err := file.WriteFile(filepath.Join(f.runs, f.name, "traces."+split+".jsonl.gz")); err != nil {

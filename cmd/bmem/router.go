@@ -91,7 +91,7 @@ the curve by which bmem.WithMaxCost chooses λ.`,
 			if err := f.check(); err != nil {
 				return err
 			}
-			if !f.live && *f.files[splits[1]] == "" {
+			if !f.given(splits[1]) {
 				return errors.New("give --traces FILE, or --live to ask the models")
 			}
 			r, err := portable.ReadFile(args[0])

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,8 @@ import (
 // replayFlags are the flags of verbs that play traces, or ask the models, or both.
 type replayFlags struct {
 	benchFlags
-	live bool
+	// live names the splits that the models are asked about where nothing is traced, or is everySplit.
+	live []string
 	// files has the trace file of each split, asked how many questions are asked of it where there is no file.
 	files map[string]*string
 	asked map[string]*int
@@ -52,15 +55,32 @@ func (f *replayFlags) bindReplay(cmd *cobra.Command, of ...string) {
 	if len(f.asked) > 1 && f.asked[string(datasets.Train)] == nil {
 		hide("questions")
 	}
-	flags.BoolVar(&f.live, "live", false, "ask the models what is not traced; without any trace file, everything")
+	flags.StringSliceVar(&f.live, "live", nil, "ask the models what is not traced; without any trace file, everything; --live=test asks about the test `splits` alone")
+	flags.Lookup("live").NoOptDefVal = everySplit
 }
+
+// everySplit is what --live stands for without a value.
+const everySplit = "all"
+
+// asks says whether the models are asked about a split.
+func (f *replayFlags) asks(split string) bool {
+	return slices.Contains(f.live, everySplit) || slices.Contains(f.live, split)
+}
+
+// given says whether there is something to play of a split, a file or models.
+func (f *replayFlags) given(split string) bool { return *f.files[split] != "" || f.asks(split) }
 
 // open reads the files and, if wanted, opens the system behind them; sys is nil without. Splits without a file and without a
 // system are missing from the result.
 func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[string]*traces.Replay, err error) {
 	replays = map[string]*traces.Replay{}
 	var cfg experiments.Config
-	if f.live {
+	for _, split := range f.live {
+		if _, used := f.files[split]; !used && split != everySplit {
+			return nil, nil, fmt.Errorf("--live=%s: there are %s, and %s for all of them", split, strings.Join(slices.Sorted(maps.Keys(f.files)), ", "), everySplit)
+		}
+	}
+	if len(f.live) > 0 {
 		if sys, cfg, err = f.benchFlags.open(cmd, ""); err != nil {
 			return nil, nil, err
 		}
@@ -71,11 +91,10 @@ func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[s
 		}()
 	}
 	for _, split := range splits {
-		path, used := f.files[split]
-		if !used || *path == "" && !f.live {
+		if _, used := f.files[split]; !used || !f.given(split) {
 			continue
 		}
-		if replays[split], err = f.replay(cmd, split, *path, cfg); err != nil {
+		if replays[split], err = f.replay(cmd, split, *f.files[split], cfg); err != nil {
 			return sys, nil, err
 		}
 	}
@@ -97,7 +116,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 			return nil, fmt.Errorf("%s holds traces of the axis %v, not of --axis %s", path, axis, f.system.spec.Tiers)
 		}
 	}
-	if !f.live {
+	if !f.asks(split) {
 		return traces.NewReplay(file, nil)
 	}
 	cfg.Split, cfg.Questions = split, 0
@@ -192,7 +211,7 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 	if f.seeds < 1 {
 		return fmt.Errorf("--seeds %d: must be at least 1", f.seeds)
 	}
-	if !f.live && (*f.files[splits[0]] == "" || *f.files[splits[1]] == "") {
+	if !f.given(splits[0]) || !f.given(splits[1]) {
 		return errors.New("give --traces and --validation-traces, or --live to ask the models")
 	}
 	if f.name == "" {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/traces"
@@ -32,6 +33,9 @@ type Options struct {
 	Seed int64
 	// InFlight is how many questions are played at once (default 8).
 	InFlight int
+	// Progress, if not nil, is called after each question that a policy was played on, of so many; never twice at one time. What is
+	// played to find static assignments does not count.
+	Progress func(done, of int)
 }
 
 // Family is routers that differ in the seed of their training only.
@@ -124,6 +128,8 @@ type comparison struct {
 	uniform []*entry
 	static  *entry // the best assignment for each λ
 
+	ticks     sync.Mutex        // guards done
+	done      int               // questions played on test
 	explained *router.Explained // what validation scores depend on; nil if not known
 	// The cheapest and the dearest uniform policy.
 	weak, strong *entry
@@ -189,6 +195,28 @@ func (c *comparison) prepare() error {
 		c.Reward = f.Reward(true)
 	}
 	return nil
+}
+
+// onTest plays a policy on test.
+func (c *comparison) onTest(ctx context.Context, p router.Policy) (Played, error) {
+	return play(ctx, c.Test, p, c.InFlight, func() {
+		if c.Progress != nil {
+			c.ticks.Lock()
+			defer c.ticks.Unlock()
+			c.done++
+			c.Progress(c.done, c.policies()*c.Test.Len())
+		}
+	})
+}
+
+// policies counts what is played on test: uniform tiers, the random policy, the rule on cue words; and at each λ the static
+// assignment, the oracle and every router.
+func (c *comparison) policies() int {
+	atEach := 2
+	for _, f := range c.Routers {
+		atEach += len(f.Seeds)
+	}
+	return len(c.space.Uniform()) + 2 + atEach*len(c.Lambdas)
 }
 
 // play plays all policies on test, and says how static ones were found.
@@ -261,7 +289,7 @@ const staticName = "best static"
 func (c *comparison) add(ctx context.Context, name string, lambdas []float64, policies []router.Policy) (*entry, error) {
 	e := &entry{Entry: Entry{Name: name, Seeds: 1}, played: make([][]Played, 1), lambdas: lambdas}
 	for _, p := range policies {
-		played, err := Play(ctx, c.Test, p, c.InFlight)
+		played, err := c.onTest(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -289,7 +317,7 @@ func (c *comparison) addRouters(ctx context.Context, f Family) error {
 			if err != nil {
 				return fmt.Errorf("family %q: %w", f.Name, err)
 			}
-			played, err := Play(ctx, c.Test, p, c.InFlight)
+			played, err := c.onTest(ctx, p)
 			if err != nil {
 				return err
 			}

@@ -154,7 +154,7 @@ func TestStaticSearch(t *testing.T) {
 	}{
 		{replay(t, validation, 243, nil), replay(t, test, 243, nil), "all 243 combinations, each traced"},
 		{replay(t, validation, 3, asker{validation}), replay(t, test, 3, asker{test}), "coordinate search"},
-		{replay(t, validation, 40, nil), replay(t, test, 243, nil), "by an estimate"},
+		{replay(t, validation, 40, nil), replay(t, test, 3, asker{test}), "by an estimate"},
 	} {
 		reward := validation.File(243).Reward(true)
 		r, err := Compare(context.Background(), Options{Validation: tt.v, Test: tt.e, Lambdas: []float64{0, 0.3, 1}, Seed: 42, Reward: reward})
@@ -187,9 +187,15 @@ func TestStaticSearch(t *testing.T) {
 
 // The oracle is the best of all, entry by entry and λ by λ; tables and page hold everything.
 func TestCompare(t *testing.T) {
-	r, err := Compare(context.Background(), Options{Validation: replay(t, validation, 243, nil), Test: replay(t, test, 243, nil), Seed: 42})
+	calls, last := 0, [2]int{}
+	r, err := Compare(context.Background(), Options{Validation: replay(t, validation, 243, nil), Test: replay(t, test, 243, nil), Seed: 42,
+		Progress: func(done, of int) { calls, last = calls+1, [2]int{done, of} }})
 	if err != nil {
 		t.Fatal(err)
+	}
+	// 12 questions by 3 uniform policies, the random one, the cue words, and at 12 λs the static assignment and the oracle.
+	if want := 12 * (3 + 2 + 2*12); calls != want || last != [2]int{want, want} {
+		t.Errorf("progress: %d calls, the last %v; want %d", calls, last, want)
 	}
 	oracle := r.Entries[len(r.Entries)-1]
 	if !oracle.Unreachable {

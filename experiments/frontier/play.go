@@ -19,7 +19,12 @@ type Played struct {
 
 // Play asks every question of a replay once, inFlight at a time.
 func Play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int) (Played, error) {
-	noted := noting{env, make([][]int, env.Len())}
+	return play(ctx, env, p, inFlight, func() {})
+}
+
+// play calls tick after each question, of several at one time.
+func play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int, tick func()) (Played, error) {
+	noted := noting{env, make([][]int, env.Len()), tick}
 	before := env.Counts()
 	r, err := router.Play(ctx, noted, p, max(inFlight, 1))
 	if err != nil {
@@ -32,6 +37,7 @@ func Play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int
 type noting struct {
 	*traces.Replay
 	choices [][]int
+	tick    func()
 }
 
 // Play implements router.Environment.
@@ -40,6 +46,7 @@ func (n noting) Play(ctx context.Context, i int, p router.Policy) (router.Outcom
 	if err == nil {
 		n.choices[i] = asked
 	}
+	n.tick()
 	return t.Outcome(), err
 }
 
