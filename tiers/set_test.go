@@ -164,13 +164,15 @@ func TestUserDefinedSet(t *testing.T) {
 	}
 }
 
-func TestExampleSetLoads(t *testing.T) {
-	spec, err := LoadSpec("../examples/mixed.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprint(spec.Models()); got != "[large]" {
-		t.Errorf("roles %s", got)
+func TestExampleSetsLoad(t *testing.T) {
+	for name, roles := range map[string]string{"mixed": "[large]", "four_tiers": "[]"} {
+		spec, err := LoadSpec("../examples/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(spec.Models()); got != roles {
+			t.Errorf("%s: roles %s, want %s", name, got, roles)
+		}
 	}
 }
 
