@@ -70,6 +70,9 @@ type Result struct {
 	Strong string `json:"strong"`
 	// StaticSearch says how the static assignments were found.
 	StaticSearch string `json:"static_search"`
+	// Validated says in what the validation traces differ from the test traces beside the split; "" where it is the same system asked
+	// questions of the same data set.
+	Validated string `json:"validation_differs,omitempty"`
 	// Explained says what the validation scores depend on, where static assignments were found by an estimate.
 	Explained *router.Explained `json:"explained,omitempty"`
 	// Modules are the decisions, which the points' shares are of.

@@ -218,6 +218,19 @@ func TestCompare(t *testing.T) {
 			t.Errorf("the table lacks %q", want)
 		}
 	}
+	if r.Validated != "" {
+		t.Errorf("validation differs: %s", r.Validated)
+	}
+	other := validation.File(3)
+	other.Dataset = "another"
+	foreign, err := traces.NewReplay(other, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = Compare(context.Background(), Options{Validation: foreign, Test: replay(t, test, 3, nil)})
+	if err != nil || !strings.Contains(strings.Join(r.Heading(), "\n"), "something else than the test traces: dataset is another and made up") {
+		t.Errorf("heading %q, %v", r.Heading(), err)
+	}
 	if _, err := Compare(context.Background(), Options{Validation: replay(t, test, 3, nil), Test: replay(t, test, 3, nil)}); err == nil || !strings.Contains(err.Error(), "both validation and test") {
 		t.Errorf("test questions as validation: %v", err)
 	}

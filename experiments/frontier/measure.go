@@ -6,12 +6,15 @@ import (
 	"math/rand/v2"
 
 	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/traces"
 )
 
 // measure computes the result from what was played.
 func (c *comparison) measure(how string) (*Result, error) {
 	h := c.Test.Header()
-	r := &Result{Dataset: h.Dataset, Split: h.Split, Metric: h.Metric, Of: c.Test.Len(), Seed: c.Seed, Lambdas: c.Lambdas, System: h.System,
+	v := c.Validation.Header()
+	v.Split = h.Split
+	r := &Result{Dataset: h.Dataset, Validated: traces.Difference(v, h), Split: h.Split, Metric: h.Metric, Of: c.Test.Len(), Seed: c.Seed, Lambdas: c.Lambdas, System: h.System,
 		Scale: c.Reward.Scale(), StaticSearch: how, Explained: c.explained, Modules: h.Space}
 	for q := range c.Test.Len() {
 		if c.answered(q) {

@@ -23,6 +23,9 @@ func (r *Result) Heading() []string {
 	if e := r.Explained; e != nil {
 		lines = append(lines, fmt.Sprintf("of the variance of validation scores, %.0f %% are the questions', %.0f %% the tiers', %.0f %% the tiers' by question, which a router can learn from embeddings, and %.0f %% none of these", 100*e.Question, 100*e.Tiers, 100*e.TiersByQuestion, 100*e.Rest))
 	}
+	if r.Validated != "" {
+		lines = append(lines, "warning: static assignments and the reward scale are from validation traces of something else than the test traces: "+r.Validated)
+	}
 	for _, e := range r.Entries {
 		if share := e.Counts.Share(); share > 0 {
 			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are those of another traced combination of the question", 100*share, e.Name))
