@@ -195,13 +195,22 @@ func (t *Traces) Curve(ctx context.Context, name string, family frontier.Family,
 	return out, nil
 }
 
-// Uniform is what each tier that all modules have earns and costs on the test questions where all modules work at it.
+// Uniform is what each tier that all modules have earns and costs on the test questions where all modules work at it. Tiers for
+// which that is not traced of every question are left out.
 func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
+	replay, err := t.Replay()
+	if err != nil {
+		return nil, err
+	}
 	var out []chart.Family
 	for _, tier := range t.Test.Space.Uniform() {
 		p, err := router.Parse(tier, t.Test.Space, seed)
 		if err != nil {
 			return nil, err
+		}
+		choices, _ := router.Blind(p, t.Test.Space, "") // uniform policies look at nothing
+		if !slices.ContainsFunc(replay.Covered(), func(c []int) bool { return slices.Equal(c, choices) }) {
+			continue
 		}
 		point, err := t.point(ctx, p)
 		if err != nil {

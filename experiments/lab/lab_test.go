@@ -107,6 +107,14 @@ func TestOpenTest(t *testing.T) {
 	if got, err := opened.Uniform(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("uniform tiers %v, %v; with the training traces there, %v", got, err, want)
 	}
+	// A tier that one question lacks is not told of.
+	first := opened.Test.Traces[0].ID
+	opened.Test.Traces = slices.DeleteFunc(opened.Test.Traces, func(tr traces.Trace) bool {
+		return tr.ID == first && slices.Equal(tr.Choices, []int{1, 1, 1, 1, 1})
+	})
+	if got, err := opened.Uniform(t.Context()); err != nil || !reflect.DeepEqual(got, []chart.Family{want[0], want[2]}) {
+		t.Errorf("uniform tiers %v, %v; mid is not traced of all questions", got, err)
+	}
 	if err := os.Remove(filepath.Join(made.Folder, "test.jsonl.gz")); err != nil {
 		t.Fatal(err)
 	}
