@@ -29,7 +29,7 @@ type outcomeModel struct {
 	share  [5]float64      // q, t, x, p, noise
 	mean   float64
 	unit   float64   // standard deviation of the values, in which the shares are measured
-	alpha  []float64 // weight of each row
+	alpha  []float64 // weight of each row, 0 of those that it was not fitted to
 	chol   mat.Cholesky
 }
 
@@ -109,30 +109,36 @@ func grams(shape Shape, logged []Logged) []*mat.SymDense {
 	return out
 }
 
-// fitOutcome fits the model to one value a row.
-func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []float64, seed uint64) (*outcomeModel, error) {
-	m := &outcomeModel{space: shape.Modules, states: shape.States, logged: logged, gram: gram, mean: mean(values), alpha: make([]float64, len(values))}
-	if m.unit = std(values); m.unit == 0 {
+// fitOutcome fits the model to one value a row, of the given rows. A blind one takes the outcome not to depend on the embeddings.
+func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []float64, rows []int, blind bool, seed uint64) (*outcomeModel, error) {
+	y := pick(values, rows)
+	m := &outcomeModel{space: shape.Modules, states: shape.States, logged: logged, gram: gram, mean: mean(y), alpha: make([]float64, len(values))}
+	if m.unit = std(y); m.unit == 0 {
 		return m, nil // nothing to predict: the mean is all
 	}
-	y := make([]float64, len(values))
-	for r, v := range values {
-		y[r] = (v - m.mean) / m.unit
+	for i, v := range y {
+		y[i] = (v - m.mean) / m.unit
 	}
-	all := upTo(len(y), len(y))
-	rows := all
-	if len(rows) > searchRows {
-		rows = rand.New(rand.NewPCG(seed, 3)).Perm(len(y))[:searchRows]
-		slices.Sort(rows) // so that a question's rows are neighbours
+	search := upTo(len(y), len(y))
+	if len(search) > searchRows {
+		search = rand.New(rand.NewPCG(seed, 3)).Perm(len(y))[:searchRows]
+		slices.Sort(search) // so that a question's rows are neighbours
 	}
+	few, ofFew := pick(rows, search), pick(y, search)
 	m.share = [5]float64{0.3, 0.03, 0.03, 0.03, 0.3}
-	best := m.likelihood(rows, y)
+	if blind {
+		m.share[dependence] = 0
+	}
+	best := m.likelihood(few, ofFew)
 	for range 2 { // one share after the other, twice round
 		for i, grid := range shareGrid {
+			if blind && i == dependence {
+				continue
+			}
 			for _, v := range grid {
 				before := m.share[i]
 				m.share[i] = v
-				if l := m.likelihood(rows, y); l > best {
+				if l := m.likelihood(few, ofFew); l > best {
 					best = l
 				} else {
 					m.share[i] = before
@@ -140,17 +146,26 @@ func fitOutcome(shape Shape, logged []Logged, gram []*mat.SymDense, values []flo
 			}
 		}
 	}
-	if !m.chol.Factorize(m.covariance(all)) {
+	if !m.chol.Factorize(m.covariance(rows)) {
 		return nil, fmt.Errorf("fit the outcome model: the covariance of %d rows with shares %v is singular", len(y), m.share)
 	}
 	var alpha mat.VecDense
 	if err := m.chol.SolveVecTo(&alpha, mat.NewVecDense(len(y), y)); err != nil {
 		return nil, fmt.Errorf("fit the outcome model: %w", err)
 	}
-	for r := range m.alpha {
-		m.alpha[r] = m.unit * alpha.AtVec(r)
+	for i, r := range rows {
+		m.alpha[r] = m.unit * alpha.AtVec(i)
 	}
 	return m, nil
+}
+
+// pick returns the values at the given places.
+func pick[T any](values []T, at []int) []T {
+	out := make([]T, len(at))
+	for i, r := range at {
+		out[i] = values[r]
+	}
+	return out
 }
 
 // addTiers adds to v the covariance that two rows with choices a and b have by their tiers; inner holds their inner products by
@@ -189,12 +204,9 @@ func (m *outcomeModel) covariance(rows []int) *mat.SymDense {
 	return k
 }
 
-// likelihood is the logarithm of the marginal likelihood of the given rows' values, up to a constant.
+// likelihood is the logarithm of the marginal likelihood of values, one for each of the given rows, up to a constant.
 func (m *outcomeModel) likelihood(rows []int, values []float64) float64 {
-	y := mat.NewVecDense(len(rows), nil)
-	for i, r := range rows {
-		y.SetVec(i, values[r])
-	}
+	y := mat.NewVecDense(len(rows), values)
 	var chol mat.Cholesky
 	if !chol.Factorize(m.covariance(rows)) {
 		return math.Inf(-1)
@@ -214,6 +226,9 @@ func (m *outcomeModel) predict(row int, combinations [][]int) []float64 {
 	single := make([]float64, len(m.states)*width)
 	double := make([]float64, len(single)*len(single))
 	for o, alpha := range m.alpha {
+		if alpha == 0 { // a row that the model was not fitted to
+			continue
+		}
 		choices := m.logged[o].Choices
 		if m.logged[o].Question == m.logged[row].Question {
 			base += alpha * m.share[level]
@@ -241,7 +256,7 @@ func (m *outcomeModel) predict(row int, combinations [][]int) []float64 {
 }
 
 // variances returns for every combination the posterior variance of its effect, a mean over the rows with the given weights.
-// How high or low the questions are is left out, as it is the same for all combinations.
+// How high or low the questions are is left out, as it is the same for all combinations. The model must be fitted to all rows.
 func (m *outcomeModel) variances(weights []float64, combinations [][]int) ([]float64, error) {
 	out := make([]float64, len(combinations))
 	if m.unit == 0 {

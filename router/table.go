@@ -170,7 +170,7 @@ func (l Logged) key() string { return fmt.Sprint(l.Question, l.Choices) }
 
 // fill predicts and corrects one value for every row and combination.
 func (t *table) fill(gram []*mat.SymDense, values []float64, cfg OfflineConfig) (*outcomeModel, [][]float32, error) {
-	m, err := fitOutcome(t.shape, t.logged, gram, values, uint64(cfg.Seed))
+	m, err := fitOutcome(t.shape, t.logged, gram, values, upTo(len(values), len(values)), false, uint64(cfg.Seed))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -35,6 +35,11 @@ func TestTrainCompareCalibrate(t *testing.T) {
 	if f, err := traces.ReadFile(two); err != nil || len(f.Traces) >= 288 || len(f.Space[0].Tiers) != 2 {
 		t.Errorf("%v; of 288 traces %d need the tiers %v alone", err, len(f.Traces), f.Space[0].Tiers)
 	}
+	few := filepath.Join(dir, "few.gz")
+	if err := (tracestest.Task{Split: "train", Questions: 12, Seed: 1}).File(3).WriteFile(few); err != nil {
+		t.Fatal(err)
+	}
+	must("embeddings, as routers do", "traces", "learnable", few)
 	trained := []string{"train", "--traces", file["train"], "--validation-traces", file["validation"], "--test-traces", file["test"], "--backend", "go",
 		"--runs", dir, "--name", "one", "--seeds", "1", "--set", "epochs=2", "--set", "batch=8", "--set", "minibatch=8"}
 	first := must("last on test", trained...)
@@ -89,6 +94,7 @@ func TestBadTrainingCommands(t *testing.T) {
 		"at least 2 arg(s)":          "traces merge x",
 		"there are low, mid, high":   "traces select " + path + " --tiers low,hig --out " + path + "2",
 		"there are kind 0, kind 1":   "traces select " + path + " --category none --out " + path + "2",
+		"at least 10 are needed":     "traces learnable " + path,
 		"say what to keep":           "traces select " + path + " --out " + path + "2",
 		"give --traces FILE":         "router calibrate x",
 		"inside the folder":          "train --traces " + path + " --validation-traces " + path + " --name ../x",

@@ -236,6 +236,37 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// What can be learned is measured on both files together, between seeing nothing and hindsight.
+func TestSeeLearnable(t *testing.T) {
+	r, err := SeeLearnable(context.Background(), []*traces.File{test.File(5), validation.File(5)}, 42, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Questions != 21 || r.Traces != 105 || len(r.Views) != 4 || r.Views[0].Gains != nil {
+		t.Fatalf("%+v", r)
+	}
+	bound := r.Views[3]
+	for _, v := range r.Views[1:] {
+		for l := range r.Lambdas {
+			if got := v.Returns[l] - r.Views[0].Returns[l]; math.Abs(got-v.Gains[l].Mean) > 1e-9 || v.Returns[l] > bound.Returns[l]+1e-12 {
+				t.Errorf("%s at λ %g: return %v, gain %+v, at most %v", v.View, r.Lambdas[l], v.Returns[l], v.Gains[l], bound.Returns[l])
+			}
+		}
+	}
+	if bound.Gains[0].Low <= 0 {
+		t.Errorf("hindsight adds %+v", bound.Gains[0])
+	}
+	var b strings.Builder
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "made up test and validation: 21 questions with 105 traces") || !strings.Contains(b.String(), "category, which no router is told") {
+		t.Errorf("%v\n%s", err, &b)
+	}
+	other := test.File(1)
+	other.Dataset = "another"
+	if _, err := SeeLearnable(context.Background(), []*traces.File{test.File(1), other}, 1, nil); err == nil || !strings.Contains(err.Error(), "dataset is made up and another") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestCueRule(t *testing.T) {
 	p := cueRule(tracestest.Space(), map[string]string{"a": "When did Ann move?", "b": "Why did she feel sad?", "c": "Is it so?", "d": "How long did Who stay?"})
 	for id, want := range map[string][]int{"a": {1, 0, 2, 0, 1}, "b": {1, 0, 0, 2, 1}, "c": {1, 1, 1, 1, 1}, "d": {1, 2, 2, 0, 1}} {

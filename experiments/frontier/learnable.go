@@ -1,0 +1,146 @@
+package frontier
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// Learnable says what there is to learn from traces for a router: what choosing by question adds, cross-validated, to one order
+// of combinations for all questions. See router.Learnable.
+type Learnable struct {
+	Dataset   string    `json:"dataset"`
+	Splits    []string  `json:"splits"`
+	Questions int       `json:"questions"`
+	Traces    int       `json:"traces"`
+	Lambdas   []float64 `json:"lambdas"`
+	Scale     float64   `json:"reward_scale"`
+	// Views has what choosing by each brings; the first sees nothing of the question.
+	Views []LearnableView `json:"views"`
+}
+
+// LearnableView is what choosing by a view brings on questions that were held out.
+type LearnableView struct {
+	View router.View `json:"view"`
+	// Returns are the mean returns, one a λ; Gains the differences to the first view question by question, the last of them that of
+	// the mean over the λs; nil for the first view.
+	Returns []float64              `json:"returns"`
+	Gains   []experiments.Interval `json:"gains,omitempty"`
+}
+
+// hindsight is the view that knows the outcomes, which bounds the others.
+const hindsight router.View = "outcomes"
+
+// learnableLambdas are those of a Learnable.
+var learnableLambdas = []float64{0, 0.1, 0.2, 0.5, 1}
+
+// SeeLearnable measures it on the questions of several files together, such as those of training and validation. They must be of
+// one system. progress, if not nil, is told how many fits are done.
+func SeeLearnable(ctx context.Context, files []*traces.File, seed int64, progress func(done, of int)) (*Learnable, error) {
+	r := &Learnable{Lambdas: learnableLambdas}
+	var one []*traces.File
+	for _, f := range files {
+		r.Splits = append(r.Splits, f.Split)
+		of := *f
+		of.Split = files[0].Split
+		one = append(one, &of)
+	}
+	all, err := traces.Merge(one...)
+	if err != nil {
+		return nil, err
+	}
+	if err := all.Usable(); err != nil {
+		return nil, err
+	}
+	logged, reward := all.Logged(), all.Reward(true)
+	r.Dataset, r.Questions, r.Traces, r.Scale = all.Dataset, len(all.IDs()), len(all.Traces), reward.Scale()
+	labels := make([]string, len(all.Traces))
+	for i, t := range all.Traces {
+		labels[i] = t.Category
+	}
+	if !slices.ContainsFunc(labels, func(l string) bool { return l != labels[0] }) {
+		labels = nil
+	}
+	held, err := router.Learnable(ctx, all.Shape(), logged, labels, reward, r.Lambdas, uint64(seed), progress)
+	if err != nil {
+		return nil, err
+	}
+	best := router.HeldOut{View: hindsight}
+	for _, lambda := range r.Lambdas {
+		of := make([]float64, r.Questions)
+		first := make([]bool, r.Questions)
+		for _, l := range logged {
+			if v := reward.Return(l.Outcome, lambda); !first[l.Question] || v > of[l.Question] {
+				of[l.Question], first[l.Question] = v, true
+			}
+		}
+		best.Returns = append(best.Returns, of)
+	}
+	for _, h := range append(held, best) {
+		view := LearnableView{View: h.View}
+		mean := make([]float64, r.Questions)
+		for l, of := range h.Returns {
+			diffs, sum := make([]float64, len(of)), 0.0
+			for q, v := range of {
+				diffs[q] = v - held[0].Returns[l][q]
+				mean[q] += diffs[q] / float64(len(r.Lambdas))
+				sum += v
+			}
+			view.Returns = append(view.Returns, sum/float64(len(of)))
+			view.Gains = append(view.Gains, experiments.Bootstrap(diffs, seed))
+		}
+		view.Gains = append(view.Gains, experiments.Bootstrap(mean, seed))
+		if h.View == router.NoView {
+			view.Gains = nil
+		}
+		r.Views = append(r.Views, view)
+	}
+	return r, nil
+}
+
+// seen says what views see, for tables.
+var seen = map[router.View]string{
+	router.NoView:        "nothing",
+	router.EmbeddingView: "embeddings, as routers do",
+	router.LabelView:     "category, which no router is told",
+	hindsight:            "the outcomes (not reachable)",
+}
+
+// WriteTable prints it as aligned text.
+func (r *Learnable) WriteTable(w io.Writer) error {
+	returns, gains := [][]string{{"what the choice sees"}}, [][]string{{"what the choice sees", "mean over λ", "95 %"}}
+	for _, l := range r.Lambdas {
+		returns[0] = append(returns[0], fmt.Sprintf("λ %g", l))
+		gains[0] = append(gains[0], fmt.Sprintf("λ %g", l), "95 %")
+	}
+	for _, v := range r.Views {
+		row := []string{seen[v.View]}
+		for _, x := range v.Returns {
+			row = append(row, fmt.Sprintf("%.4f", x))
+		}
+		returns = append(returns, row)
+		if v.Gains == nil {
+			continue
+		}
+		row = []string{seen[v.View]}
+		for _, g := range append(v.Gains[len(v.Gains)-1:], v.Gains[:len(v.Gains)-1]...) {
+			row = append(row, fmt.Sprintf("%+.4f", g.Mean), bracket([2]float64{g.Low, g.High}, "%+.3f"))
+		}
+		gains = append(gains, row)
+	}
+	if _, err := fmt.Fprintf(w, "%s %s: %d questions with %d traces, each question held out of the fit that chooses for it; reward scale %.3f\n",
+		r.Dataset, strings.Join(r.Splits, " and "), r.Questions, r.Traces, r.Scale); err != nil {
+		return err
+	}
+	return experiments.WriteTables(w, []chart.Table{
+		{Title: "return of the chosen one of each question's traced combinations", Rows: returns},
+		{Title: "what that adds to seeing nothing, the same order of combinations for all questions", Rows: gains},
+	})
+}
