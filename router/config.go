@@ -103,7 +103,13 @@ func Preset(name string) (Config, error) {
 
 // Set changes a setting, given as key=value with the key of its JSON; an unknown key or a value of another type is an error
 // and changes nothing.
-func (c *Config) Set(assignment string) error {
+func (c *Config) Set(assignment string) error { return set(c, assignment) }
+
+// Merge takes over the settings of a JSON object; an unknown key or a value of another type is an error and changes nothing.
+func (c *Config) Merge(object []byte) error { return merge(c, object) }
+
+// set is Set of any settings.
+func set[T any](c *T, assignment string) error {
 	key, value, ok := strings.Cut(assignment, "=")
 	if !ok {
 		return fmt.Errorf("setting %q: give key=value", assignment)
@@ -112,11 +118,11 @@ func (c *Config) Set(assignment string) error {
 	if err != nil {
 		return fmt.Errorf("setting %q: %w", assignment, err)
 	}
-	return c.Merge(fmt.Appendf(nil, "{%s: %s}", name, strings.TrimSpace(value)))
+	return merge(c, fmt.Appendf(nil, "{%s: %s}", name, strings.TrimSpace(value)))
 }
 
-// Merge takes over the settings of a JSON object; an unknown key or a value of another type is an error and changes nothing.
-func (c *Config) Merge(object []byte) error {
+// merge is Merge of any settings.
+func merge[T any](c *T, object []byte) error {
 	merged := *c
 	dec := json.NewDecoder(bytes.NewReader(object))
 	dec.DisallowUnknownFields()

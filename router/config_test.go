@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -22,6 +23,22 @@ func TestConfigSet(t *testing.T) {
 		if err := c.Set(s); err == nil || c != want {
 			t.Errorf("%q was taken (%v)", s, err)
 		}
+	}
+}
+
+// Settings of offline learning are its own and those that it shares.
+func TestOfflineConfigSet(t *testing.T) {
+	c := DefaultOffline()
+	if err := errors.Join(c.Set("max_weight=0.5"), c.Merge([]byte(`{"seed": 7}`))); err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultOffline()
+	want.MaxWeight, want.Seed = 0.5, 7
+	if c != want {
+		t.Errorf("settings %+v, want %+v", c, want)
+	}
+	if err := c.Set("max_wait=1"); err == nil || c != want {
+		t.Errorf("an unknown setting was taken (%v)", err)
 	}
 }
 

@@ -29,6 +29,12 @@ func DefaultOffline() OfflineConfig {
 	return OfflineConfig{Config: c, MaxWeight: 1}
 }
 
+// Set changes a setting, as Config.Set does, max_weight among them.
+func (c *OfflineConfig) Set(assignment string) error { return set(c, assignment) }
+
+// Merge takes over the settings of a JSON object, as Config.Merge does, max_weight among them.
+func (c *OfflineConfig) Merge(object []byte) error { return merge(c, object) }
+
 // startEntropy weighs the entropy at the start, when the returns are measured by their deviation; it falls geometrically to
 // entropy_coef. An exact gradient climbs so fast that without this the policy is sure of one assignment for all, where the
 // gradient vanishes, before it has learned to tell questions apart.

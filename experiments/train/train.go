@@ -155,6 +155,8 @@ func (t *training) prepare(ctx context.Context) error {
 	case t.Method != Offline && t.Method != PPO && t.Method != Paper:
 		_, err := Settings(t.Method)
 		return err
+	case t.Method != Offline && t.Config.MaxWeight != 0:
+		return fmt.Errorf("max_weight is a setting of the method %s, not of %s", Offline, t.Method)
 	case t.Test == nil && t.NoTest == "":
 		return errors.New("there is neither Test nor NoTest")
 	case len(t.Trackers) > 0 && t.Warn == nil:
