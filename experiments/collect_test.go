@@ -171,7 +171,7 @@ func TestReplayAsksWhatIsMissing(t *testing.T) {
 	}
 	first := play()
 	counts := replay.Counts()
-	if counts.Substituted != 0 || counts.Traced < 12 || counts.Live == 0 {
+	if counts.Predicted != 0 || counts.Traced < 12 || counts.Live == 0 {
 		t.Errorf("counts %+v", counts)
 	}
 	calls := server.Count()

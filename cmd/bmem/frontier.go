@@ -28,7 +28,7 @@ func newFrontierCmd() *cobra.Command {
 		Long: `Compare routers with uniform, random and static tiers, a cue-word rule and the oracle, by cost and score.
 
 Static assignments are chosen on validation, for each λ the one best for all questions; everything is reported on test.
-Without --live, outcomes that are not traced are those of the nearest traced combination, and the table says how many.
+Without --live, outcomes that are not traced are predicted by an outcome model of those that are, and the table says how many.
 With --live=test the models are asked for these, and static assignments are still chosen from the validation traces; with
 --live also those are searched for by asking, which takes long.`,
 		Example: `  bmem frontier --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --training runs/NAME

@@ -121,7 +121,7 @@ the curve by which bmem.WithMaxCost chooses λ.`,
 				return err
 			}
 			if share := counts.Share(); share > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %.0f %% of the outcomes are those of another traced combination of the question\n", 100*share)
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %.0f %% of the outcomes are predicted from other traced combinations by an outcome model\n", 100*share)
 			}
 			return writeRouterInfo(cmd.OutOrStdout(), r)
 		},

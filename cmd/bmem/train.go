@@ -157,7 +157,7 @@ serves every λ with one router, paper plays them as BudgetMem's published code,
 lambda_max=….
 
 Trace files come from 'bmem traces collect'. What PPO wants to know and a file does not hold is asked of the models with
---live; without it the nearest traced combination of the question serves, and the report says how often. After training,
+--live; without it an outcome model of the traces predicts it, and the report says how often. After training,
 the best router on validation and the last one are evaluated on the test traces, or on the test split with --live.
 
 Everything is kept in the folder of the run, and a training that was stopped, by whatever, goes on when the same command

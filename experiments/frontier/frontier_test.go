@@ -169,7 +169,7 @@ func TestStaticSearch(t *testing.T) {
 		}
 		var returns []float64
 		for _, e := range r.Entries {
-			if e.Counts.Substituted != 0 {
+			if e.Counts.Predicted != 0 {
 				t.Errorf("%s: %+v", e.Name, e.Counts)
 			}
 			if e.Name != staticName {

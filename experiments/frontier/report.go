@@ -28,7 +28,7 @@ func (r *Result) Heading() []string {
 	}
 	for _, e := range r.Entries {
 		if share := e.Counts.Share(); share > 0 {
-			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are those of another traced combination of the question", 100*share, e.Name))
+			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are predicted from other traced combinations by an outcome model", 100*share, e.Name))
 		}
 	}
 	return lines
@@ -43,7 +43,7 @@ const Note = "Returns are α·score + λ·efficiency, means over the questions; 
 func (r *Result) Tables() []chart.Table {
 	points := [][]string{{"policy", "λ", "score", "95 %", "$/question", "return", "vs best static", "95 %"}}
 	curves := [][]string{{"family", "seeds", "hypervolume", "area", "95 %", "vs best static", "questions", "and seeds", "APGR", "95 %", "CPT(50 %)"}}
-	returns := [][]string{{"family", "mean return over λ", "vs best static", "questions", "and seeds", "traced", "live", "substituted"}}
+	returns := [][]string{{"family", "mean return over λ", "vs best static", "questions", "and seeds", "traced", "live", "predicted"}}
 	for _, e := range r.Entries {
 		for _, p := range e.Points {
 			row := []string{p.Name, "", fmt.Sprintf("%.4f", p.Score.Mean), bracket([2]float64{p.Score.Low, p.Score.High}, "%.3f"), dollars(p.Dollars), "", "", ""}
@@ -62,7 +62,7 @@ func (r *Result) Tables() []chart.Table {
 		curves = append(curves, append([]string{e.Name, strconv.Itoa(e.Seeds), fmt.Sprintf("%.4f", e.Curve.Hypervolume), fmt.Sprintf("%.4f", e.Curve.Area),
 			bracket(e.CurveIntervals["area"], "%.4f")}, append(e.AreaVersus.cells(), number(e.Curve.APGR, "%.3f"), apgr, number(e.Curve.CPT50, "%.3f"))...))
 		returns = append(returns, append([]string{e.Name, fmt.Sprintf("%.4f", e.MeanReturn)}, append(e.ReturnVersus.cells(),
-			strconv.Itoa(e.Counts.Traced), strconv.Itoa(e.Counts.Live), strconv.Itoa(e.Counts.Substituted))...))
+			strconv.Itoa(e.Counts.Traced), strconv.Itoa(e.Counts.Live), strconv.Itoa(e.Counts.Predicted))...))
 	}
 	return []chart.Table{
 		{Title: "families: what is trained for, and where the outcomes come from", Rows: returns},

@@ -21,13 +21,16 @@ type Live interface {
 }
 
 // Replay is a router.Environment over traces: it plays questions from a file as far as they are traced. What is not traced
-// is asked live, if there is a system to ask, and is then part of the traces; else the nearest traced combination of the
-// question serves: of those with the longest equal beginning the one with the most equal modules, the first of equals.
-// Such episodes are counted as substituted.
+// is asked live, if there is a system to ask, and is then part of the traces; else what it would have brought is predicted
+// by an outcome model of the traces (see router.Predictor), and modules look at what they did in the nearest traced
+// combination of the question: of those with the longest equal beginning the one with the most equal modules, the first of
+// equals. Such episodes are counted as predicted.
 type Replay struct {
 	file *File
 	live Live
 	ids  []string
+	// predictor fits the model that predicts what is not traced, once; only where nothing is asked, so that the traces stay as they are.
+	predictor func() (*router.Predictor, error)
 
 	mu      sync.Mutex
 	of      map[string][]int // the file's traces by question
@@ -37,28 +40,28 @@ type Replay struct {
 
 // Counts says how a Replay's episodes came about.
 type Counts struct {
-	// Traced episodes were found in the traces, Live ones were asked, Substituted ones took the nearest traced combination.
-	Traced      int `json:"traced"`
-	Live        int `json:"live"`
-	Substituted int `json:"substituted"`
+	// Traced episodes were found in the traces, Live ones were asked, the outcomes of Predicted ones by a model.
+	Traced    int `json:"traced"`
+	Live      int `json:"live"`
+	Predicted int `json:"predicted"`
 }
 
-// Share is the share of substituted episodes, 0 if there were none at all.
+// Share is the share of predicted episodes, 0 if there were none at all.
 func (c Counts) Share() float64 {
-	if all := c.Traced + c.Live + c.Substituted; all > 0 {
-		return float64(c.Substituted) / float64(all)
+	if all := c.Traced + c.Live + c.Predicted; all > 0 {
+		return float64(c.Predicted) / float64(all)
 	}
 	return 0
 }
 
 // Sub returns what was counted since before.
 func (c Counts) Sub(before Counts) Counts {
-	return Counts{c.Traced - before.Traced, c.Live - before.Live, c.Substituted - before.Substituted}
+	return Counts{c.Traced - before.Traced, c.Live - before.Live, c.Predicted - before.Predicted}
 }
 
 // Add returns the sum.
 func (c Counts) Add(o Counts) Counts {
-	return Counts{c.Traced + o.Traced, c.Live + o.Live, c.Substituted + o.Substituted}
+	return Counts{c.Traced + o.Traced, c.Live + o.Live, c.Predicted + o.Predicted}
 }
 
 // NewReplay replays a file's traces. live may be nil; if not, it must know the file's questions, and its own are played where
@@ -76,6 +79,7 @@ func NewReplay(f *File, live Live) (*Replay, error) {
 			}
 		}
 	}
+	r.predictor = sync.OnceValues(func() (*router.Predictor, error) { return router.NewPredictor(r.file.Shape(), r.file.Logged()) })
 	if len(r.ids) == 0 {
 		return nil, fmt.Errorf("replay traces of %s %s: there are no questions", f.Dataset, f.Split)
 	}
@@ -118,12 +122,14 @@ func (r *Replay) Play(ctx context.Context, i int, p router.Policy) (router.Outco
 	return t.Outcome(), err
 }
 
-// Ask plays question i and returns the trace that served, and what was asked for.
+// Ask plays question i and returns the trace that served, with the outcome that is predicted where it is of other choices, and
+// what was asked for.
 func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, asked []int, err error) {
 	id := r.ids[i]
 	r.mu.Lock()
 	var known []Trace
-	for _, n := range r.of[id] {
+	rows := slices.Clone(r.of[id])
+	for _, n := range rows {
 		known = append(known, r.file.Traces[n])
 	}
 	r.mu.Unlock()
@@ -151,12 +157,22 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, aske
 	if !exact && r.live != nil {
 		return r.ask(ctx, id, p, asked)
 	}
+	if !exact {
+		model, err := r.predictor()
+		if err != nil {
+			return Trace{}, asked, fmt.Errorf("replay traces of %s %s: %w", r.file.Dataset, r.file.Split, err)
+		}
+		at := slices.IndexFunc(known, func(k Trace) bool { return slices.Equal(k.Choices, t.Choices) })
+		o := model.Predict(rows[at], asked)
+		t.Score, t.AnswerDollars = o.Score, min(t.AnswerDollars, o.Dollars)
+		t.ModulesDollars = o.Dollars - t.AnswerDollars
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if exact {
 		r.played.Traced++
 	} else {
-		r.played.Substituted++
+		r.played.Predicted++
 	}
 	return t, asked, nil
 }

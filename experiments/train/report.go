@@ -78,15 +78,15 @@ func (s *Summary) Heading() []string {
 	for _, seed := range s.Seeds {
 		for _, e := range seed.Test {
 			for _, p := range e.Points {
-				most = max(most, p.Substituted)
+				most = max(most, p.Predicted)
 			}
 		}
 		for _, p := range seed.Epochs[len(seed.Epochs)-1].Points {
-			most = max(most, p.Substituted)
+			most = max(most, p.Predicted)
 		}
 	}
 	if most > 0 {
-		lines = append(lines, fmt.Sprintf("warning: up to %.0f %% of the outcomes at a λ are those of another traced combination of the question", 100*most))
+		lines = append(lines, fmt.Sprintf("warning: up to %.0f %% of the outcomes at a λ are predicted from other traced combinations by an outcome model", 100*most))
 	}
 	return lines
 }

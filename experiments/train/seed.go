@@ -33,8 +33,8 @@ type Point struct {
 	Return float64 `json:"return"`
 	// Shares[m][t] is the share of the questions that asked for tier t in module m.
 	Shares [][]float64 `json:"shares"`
-	// Substituted is the share of outcomes that are those of another combination.
-	Substituted float64 `json:"substituted,omitempty"`
+	// Predicted is the share of outcomes that were not traced and are predicted by an outcome model.
+	Predicted float64 `json:"predicted,omitempty"`
 }
 
 // offlineStep is a line of metrics.jsonl in offline learning.
@@ -308,7 +308,7 @@ func (s *seeding) evaluate(ctx context.Context, split string, r *portable.Router
 		if err != nil {
 			return nil, 0, fmt.Errorf("evaluate on %s: %w", split, err)
 		}
-		pt := Point{Lambda: lambda, XY: played.Mean(), Return: played.Return(s.reward, lambda), Shares: played.Shares(env.Header().Space), Substituted: played.Counts.Share()}
+		pt := Point{Lambda: lambda, XY: played.Mean(), Return: played.Return(s.reward, lambda), Shares: played.Shares(env.Header().Space), Predicted: played.Counts.Share()}
 		points = append(points, pt)
 		value += pt.Return / float64(len(s.Lambdas))
 	}

@@ -19,7 +19,7 @@ import (
 //	losses/*      the fields of router.Metrics about the update: policy_loss, value_loss, entropy, approx_kl, …
 //	route/MODULE/TIER
 //	              the share of the questions that had the tier, in training
-//	validation/*  at the last step of an epoch, means over the λs: value, score, dollars, substituted, route/MODULE/TIER;
+//	validation/*  at the last step of an epoch, means over the λs: value, score, dollars, predicted, route/MODULE/TIER;
 //	              and lambda-X/score, /dollars and /return for each λ
 //
 // The summary has validation/best/value, validation/last/value, validation/best/epoch and, with test questions, the names of
@@ -107,7 +107,7 @@ func addEvaluation(v map[string]float64, prefix string, space router.Space, valu
 	for _, p := range points {
 		v[prefix+"score"] += p.Score / n
 		v[prefix+"dollars"] += p.Dollars / n
-		v[prefix+"substituted"] += p.Substituted / n
+		v[prefix+"predicted"] += p.Predicted / n
 		addShares(v, prefix, space, p.Shares, 1/n)
 		at := prefix + "lambda-" + strconv.FormatFloat(p.Lambda, 'g', 6, 64) + "/"
 		v[at+"score"], v[at+"dollars"], v[at+"return"] = p.Score, p.Dollars, p.Return

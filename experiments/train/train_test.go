@@ -136,7 +136,7 @@ func TestEveryMethodWritesItsFiles(t *testing.T) {
 				t.Errorf("told of progress %d times", len(seen))
 			}
 			var b bytes.Buffer
-			if err := s.WriteTable(&b); err != nil || !strings.Contains(b.String(), "best on test") || !strings.Contains(b.String(), "another traced combination") {
+			if err := s.WriteTable(&b); err != nil || !strings.Contains(b.String(), "best on test") || !strings.Contains(b.String(), "predicted from other traced combinations") {
 				t.Errorf("%v\n%s", err, &b)
 			}
 			// Done is done: the same call changes nothing, another one is refused.
