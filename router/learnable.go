@@ -48,35 +48,27 @@ const learnableFolds = 5
 func Learnable(ctx context.Context, shape Shape, logged []Logged, labels []string, reward *Reward, lambdas []float64, seed uint64,
 	progress func(done, of int)) ([]HeldOut, error) {
 	fail := func(err error) ([]HeldOut, error) { return nil, fmt.Errorf("see what can be learned: %w", err) }
-	shape, err := shape.withDefaults()
+	shape, err := shapeOf(shape, logged)
 	if err != nil {
-		return fail(err)
-	}
-	if err := checkLogged(shape, logged); err != nil {
 		return fail(err)
 	}
 	v := &validation{shape: shape, logged: logged, questions: byQuestion(logged)}
 	if len(v.questions) < 2*learnableFolds {
 		return fail(fmt.Errorf("%d questions; at least %d are needed, to hold out a fifth", len(v.questions), 2*learnableFolds))
 	}
-	for _, l := range logged {
-		v.scores = append(v.scores, reward.Scale()*l.Outcome.Score)
-		v.efficiencies = append(v.efficiencies, reward.Efficiency(l.Outcome.Dollars))
-	}
+	v.scores, v.efficiencies = reward.parts(logged)
 	order := rand.New(rand.NewPCG(seed, 5)).Perm(len(v.questions))
 	embeddings := grams(shape, logged)
-	views := []struct {
+	type view struct {
 		View
 		gram []*mat.SymDense
-	}{{NoView, embeddings}, {EmbeddingView, embeddings}}
+	}
+	views := []view{{NoView, embeddings}, {EmbeddingView, embeddings}}
 	if len(labels) > 0 {
 		if len(labels) != len(logged) {
 			return fail(fmt.Errorf("%d labels for %d episodes", len(labels), len(logged)))
 		}
-		views = append(views, struct {
-			View
-			gram []*mat.SymDense
-		}{LabelView, slices.Repeat([]*mat.SymDense{labelGram(labels)}, shape.states())})
+		views = append(views, view{LabelView, slices.Repeat([]*mat.SymDense{labelGram(labels)}, shape.states())})
 	}
 
 	out := make([]HeldOut, len(views))

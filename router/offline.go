@@ -55,7 +55,7 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 	fail := func(err error) (*Network, *Reward, error) {
 		return nil, nil, fmt.Errorf("learn a router from traces: %w", err)
 	}
-	shape, err := shape.withDefaults()
+	shape, err := shapeOf(shape, logged)
 	if err != nil {
 		return fail(err)
 	}
@@ -67,9 +67,6 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 	}
 	if !(cfg.MaxWeight >= 0) {
 		return fail(fmt.Errorf("max_weight is %v, must not be negative", cfg.MaxWeight))
-	}
-	if err := checkLogged(shape, logged); err != nil {
-		return fail(err)
 	}
 	t, err := newTable(shape, logged, rewardOf(logged, cfg.Align), cfg)
 	if err != nil {

@@ -29,11 +29,8 @@ func NewPredictor(shape Shape, logged []Logged) (*Predictor, error) {
 
 func newPredictor(shape Shape, logged []Logged, most int) (*Predictor, error) {
 	fail := func(err error) (*Predictor, error) { return nil, fmt.Errorf("predict outcomes from traces: %w", err) }
-	shape, err := shape.withDefaults()
+	shape, err := shapeOf(shape, logged)
 	if err != nil {
-		return fail(err)
-	}
-	if err := checkLogged(shape, logged); err != nil {
 		return fail(err)
 	}
 	p := &Predictor{expert: make([]int, len(logged)), place: make([]int, len(logged))}

@@ -23,6 +23,15 @@ type Logged struct {
 	Propensity float64
 }
 
+// shapeOf returns the shape with its defaults, and refuses traces that are not of it.
+func shapeOf(shape Shape, logged []Logged) (Shape, error) {
+	shape, err := shape.withDefaults()
+	if err != nil {
+		return shape, err
+	}
+	return shape, checkLogged(shape, logged)
+}
+
 func checkLogged(shape Shape, logged []Logged) error {
 	if len(logged) == 0 {
 		return errors.New("there are no traces")
@@ -59,6 +68,15 @@ func rewardOf(logged []Logged, align bool) *Reward {
 	return r
 }
 
+// parts returns α·score and the efficiency of each trace, of which λ makes its return.
+func (r *Reward) parts(logged []Logged) (scores, efficiencies []float64) {
+	for _, l := range logged {
+		scores = append(scores, r.Scale()*l.Outcome.Score)
+		efficiencies = append(efficiencies, r.Efficiency(l.Outcome.Dollars))
+	}
+	return scores, efficiencies
+}
+
 // table holds what every combination of tiers is held to bring in the place of each traced episode.
 type table struct {
 	shape        Shape
@@ -78,10 +96,7 @@ func newTable(shape Shape, logged []Logged, reward *Reward, cfg OfflineConfig) (
 	if t.combinations, err = shape.Modules.Combinations(); err != nil {
 		return nil, err
 	}
-	scores, efficiencies := make([]float64, len(logged)), make([]float64, len(logged))
-	for i, l := range logged {
-		scores[i], efficiencies[i] = t.reward.Scale()*l.Outcome.Score, t.reward.Efficiency(l.Outcome.Dollars)
-	}
+	scores, efficiencies := reward.parts(logged)
 	if t.unit = max(std(scores), std(efficiencies)); t.unit == 0 {
 		t.unit = 1
 	}
@@ -127,11 +142,8 @@ func EstimateCombinations(shape Shape, logged []Logged, reward *Reward) (*Estima
 	fail := func(err error) (*Estimates, error) {
 		return nil, fmt.Errorf("estimate combinations from traces: %w", err)
 	}
-	shape, err := shape.withDefaults()
+	shape, err := shapeOf(shape, logged)
 	if err != nil {
-		return fail(err)
-	}
-	if err := checkLogged(shape, logged); err != nil {
 		return fail(err)
 	}
 	cfg := DefaultOffline()

@@ -142,18 +142,14 @@ func newTracesMergeCmd() *cobra.Command {
 		Short: "Put trace files of one system and split together",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var files []*traces.File
-			for _, path := range args[1:] {
-				f, err := traces.ReadFile(path)
-				if err != nil {
-					return err
+			files, err := readTraces(args[1:])
+			if err != nil {
+				return err
+			}
+			for i, f := range files {
+				if diff := traces.Difference(files[0].Header, f.Header); diff != "" {
+					return fmt.Errorf("%s and %s cannot be merged: %s", args[1], args[1+i], diff)
 				}
-				if len(files) > 0 {
-					if diff := traces.Difference(files[0].Header, f.Header); diff != "" {
-						return fmt.Errorf("%s and %s cannot be merged: %s", args[1], path, diff)
-					}
-				}
-				files = append(files, f)
 			}
 			merged, err := traces.Merge(files...)
 			if err != nil {
@@ -165,6 +161,18 @@ func newTracesMergeCmd() *cobra.Command {
 			return writeTracesInfo(cmd.OutOrStdout(), args[0], merged)
 		},
 	}
+}
+
+func readTraces(paths []string) ([]*traces.File, error) {
+	var files []*traces.File
+	for _, path := range paths {
+		f, err := traces.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
 }
 
 func newTracesSelectCmd() *cobra.Command {
@@ -242,13 +250,9 @@ Give the traces of training and validation; those of test are for what is report
 		Example: `  bmem traces learnable traces/hotpotqa-implementation/train.jsonl.gz traces/hotpotqa-implementation/validation.jsonl.gz`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var files []*traces.File
-			for _, path := range args {
-				f, err := traces.ReadFile(path)
-				if err != nil {
-					return err
-				}
-				files = append(files, f)
+			files, err := readTraces(args)
+			if err != nil {
+				return err
 			}
 			bar := display.ProgressTo(cmd.ErrOrStderr(), "fits")
 			r, err := frontier.SeeLearnable(cmd.Context(), files, seed, func(done, of int) { bar.Set(done, of, "") })

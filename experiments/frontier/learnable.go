@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -74,12 +75,9 @@ func SeeLearnable(ctx context.Context, files []*traces.File, seed int64, progres
 	}
 	best := router.HeldOut{View: hindsight}
 	for _, lambda := range r.Lambdas {
-		of := make([]float64, r.Questions)
-		first := make([]bool, r.Questions)
+		of := slices.Repeat([]float64{math.Inf(-1)}, r.Questions)
 		for _, l := range logged {
-			if v := reward.Return(l.Outcome, lambda); !first[l.Question] || v > of[l.Question] {
-				of[l.Question], first[l.Question] = v, true
-			}
+			of[l.Question] = max(of[l.Question], reward.Return(l.Outcome, lambda))
 		}
 		best.Returns = append(best.Returns, of)
 	}
@@ -130,7 +128,7 @@ func (r *Learnable) WriteTable(w io.Writer) error {
 			continue
 		}
 		row = []string{seen[v.View]}
-		for _, g := range append(v.Gains[len(v.Gains)-1:], v.Gains[:len(v.Gains)-1]...) {
+		for _, g := range slices.Concat(v.Gains[len(v.Gains)-1:], v.Gains[:len(v.Gains)-1]) {
 			row = append(row, fmt.Sprintf("%+.4f", g.Mean), bracket([2]float64{g.Low, g.High}, "%+.3f"))
 		}
 		gains = append(gains, row)

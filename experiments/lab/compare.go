@@ -202,6 +202,7 @@ func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
 	if err != nil {
 		return nil, err
 	}
+	covered := replay.Covered()
 	var out []chart.Family
 	for _, tier := range t.Test.Space.Uniform() {
 		p, err := router.Parse(tier, t.Test.Space, seed)
@@ -209,7 +210,7 @@ func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
 			return nil, err
 		}
 		choices, _ := router.Blind(p, t.Test.Space, "") // uniform policies look at nothing
-		if !slices.ContainsFunc(replay.Covered(), func(c []int) bool { return slices.Equal(c, choices) }) {
+		if !slices.ContainsFunc(covered, func(c []int) bool { return slices.Equal(c, choices) }) {
 			continue
 		}
 		point, err := t.point(ctx, p)

@@ -136,15 +136,15 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, aske
 	for m, module := range r.file.Space {
 		// The embedding that a module looks at depends on what was chosen before the first module that looks at it.
 		before := slices.Index(r.file.States, r.file.States[m])
-		state, exact := nearest(known, asked[:before])
+		at, exact := nearest(known, asked[:before])
 		if !exact && r.live != nil {
 			return r.ask(ctx, id, p, asked)
 		}
 		if len(known) == 0 {
 			return t, asked, fmt.Errorf("%w: question %s is not traced", router.ErrFailed, id)
 		}
-		choice, err := p.Decide(ctx, router.State{Question: id, Module: m, Query: state.Query,
-			Memory: func(context.Context) ([]float32, error) { return state.Memory[r.file.States[m]], nil }})
+		choice, err := p.Decide(ctx, router.State{Question: id, Module: m, Query: known[at].Query,
+			Memory: func(context.Context) ([]float32, error) { return known[at].Memory[r.file.States[m]], nil }})
 		if err != nil {
 			return t, asked, err
 		}
@@ -153,16 +153,16 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, aske
 		}
 		asked = append(asked, choice)
 	}
-	t, exact := nearest(known, asked)
+	at, exact := nearest(known, asked)
 	if !exact && r.live != nil {
 		return r.ask(ctx, id, p, asked)
 	}
+	t = known[at]
 	if !exact {
 		model, err := r.predictor()
 		if err != nil {
 			return Trace{}, asked, fmt.Errorf("replay traces of %s %s: %w", r.file.Dataset, r.file.Split, err)
 		}
-		at := slices.IndexFunc(known, func(k Trace) bool { return slices.Equal(k.Choices, t.Choices) })
 		o := model.Predict(rows[at], asked)
 		t.Score, t.AnswerDollars = o.Score, min(t.AnswerDollars, o.Dollars)
 		t.ModulesDollars = o.Dollars - t.AnswerDollars
@@ -177,10 +177,10 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, aske
 	return t, asked, nil
 }
 
-// nearest returns the trace whose choices begin like a policy's so far, and whether they are all equal.
-func nearest(known []Trace, choices []int) (best Trace, exact bool) {
+// nearest returns the place of the trace whose choices begin like a policy's so far, and whether they are all equal.
+func nearest(known []Trace, choices []int) (best int, exact bool) {
 	bestPrefix, bestEqual := -1, -1
-	for _, t := range known {
+	for i, t := range known {
 		prefix, equal := 0, 0
 		for m, c := range choices {
 			if t.Choices[m] == c {
@@ -191,7 +191,7 @@ func nearest(known []Trace, choices []int) (best Trace, exact bool) {
 			}
 		}
 		if prefix > bestPrefix || prefix == bestPrefix && equal > bestEqual {
-			best, bestPrefix, bestEqual = t, prefix, equal
+			best, bestPrefix, bestEqual = i, prefix, equal
 		}
 	}
 	return best, bestPrefix == len(choices)
