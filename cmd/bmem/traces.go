@@ -177,21 +177,22 @@ func readTraces(paths []string) ([]*traces.File, error) {
 
 func newTracesSelectCmd() *cobra.Command {
 	var names, categories []string
-	var out string
+	var without, out string
 	cmd := &cobra.Command{
 		Use:   "select FILE",
-		Short: "Write a part of a trace file: fewer tiers, some categories of questions",
-		Long: `Write a part of a trace file, for ablations: what a system with fewer tiers would have brought, or the questions of
-some categories.
+		Short: "Write a part of a trace file: fewer tiers, some of the questions",
+		Long: `Write a part of a trace file, for ablations: what a system with fewer tiers would have brought, the questions of
+some categories, or those that another file does not have.
 
 With --tiers, what is left are the combinations that need no other tiers, and a router that is trained on them knows no
 others. Of random:6 combinations of three tiers, some one in eight needs two of them alone.`,
 		Example: `  bmem traces select traces/locomo-implementation/train.jsonl.gz --tiers low,high --out two/train.jsonl.gz
-  bmem traces select test.jsonl.gz --category temporal --out temporal.jsonl.gz`,
+  bmem traces select test.jsonl.gz --category temporal --out temporal.jsonl.gz
+  bmem traces select test200.jsonl.gz --without test60.jsonl.gz --out new.jsonl.gz`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(names)+len(categories) == 0 {
-				return errors.New("say what to keep: --tiers, --category, or both")
+			if len(names)+len(categories)+len(without) == 0 {
+				return errors.New("say what to keep: --tiers, --category or --without")
 			}
 			f, err := traces.ReadFile(args[0])
 			if err != nil {
@@ -208,6 +209,19 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 					}
 				}
 				f = f.Where(func(t traces.Trace) bool { return slices.Contains(categories, t.Category) })
+			}
+			if without != "" {
+				other, err := traces.ReadFile(without)
+				if err != nil {
+					return fmt.Errorf("--without: %w", err)
+				}
+				asked := map[string]bool{}
+				for _, t := range other.Traces {
+					asked[t.ID] = true
+				}
+				if f = f.Where(func(t traces.Trace) bool { return !asked[t.ID] }); len(f.Traces) == 0 {
+					return fmt.Errorf("--without: %s has every question of %s", without, args[0])
+				}
 			}
 			if len(names) > 0 {
 				if f, err = f.Only(names...); err != nil {
@@ -226,6 +240,7 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 	flags := cmd.Flags()
 	flags.StringSliceVar(&names, "tiers", nil, "keep the combinations of these `tiers` alone, joined by commas")
 	flags.StringSliceVar(&categories, "category", nil, "keep the questions of these `categories`, joined by commas")
+	flags.StringVar(&without, "without", "", "leave out the questions that this trace `file` has")
 	flags.StringVar(&out, "out", "", "the `file` to write")
 	if err := cmd.MarkFlagRequired("out"); err != nil {
 		panic(err) // a flag of another name

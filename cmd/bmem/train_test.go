@@ -39,6 +39,10 @@ func TestTrainCompareCalibrate(t *testing.T) {
 	if err := (tracestest.Task{Split: "train", Questions: 12, Seed: 1}).File(3).WriteFile(few); err != nil {
 		t.Fatal(err)
 	}
+	must("144, 12 to 12 a question", "traces", "select", file["train"], "--without", few, "--out", filepath.Join(dir, "new.gz"))
+	if _, err := runVerb(t, "", "traces", "select", few, "--without", file["train"], "--out", filepath.Join(dir, "none.gz")); err == nil || !strings.Contains(err.Error(), "has every question") {
+		t.Errorf("select --without the file with every question: %v", err)
+	}
 	must("embeddings, as routers do", "traces", "learnable", few)
 	trained := []string{"train", "--traces", file["train"], "--validation-traces", file["validation"], "--test-traces", file["test"], "--backend", "go",
 		"--runs", dir, "--name", "one", "--seeds", "1", "--set", "epochs=2", "--set", "batch=8", "--set", "minibatch=8"}
