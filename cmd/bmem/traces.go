@@ -215,11 +215,8 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 				if err != nil {
 					return fmt.Errorf("--without: %w", err)
 				}
-				asked := map[string]bool{}
-				for _, t := range other.Traces {
-					asked[t.ID] = true
-				}
-				if f = f.Where(func(t traces.Trace) bool { return !asked[t.ID] }); len(f.Traces) == 0 {
+				asked := other.IDs()
+				if f = f.Where(func(t traces.Trace) bool { return !slices.Contains(asked, t.ID) }); len(f.Traces) == 0 {
 					return fmt.Errorf("--without: %s has every question of %s", without, args[0])
 				}
 			}
