@@ -24,3 +24,20 @@ func (a adamStep) eights(w, g, first, second []float32) int {
 	archsimd.ClearAVXUpperBits() // or all that follows would wait for the upper halves of the registers
 	return n
 }
+
+// eightSquares adds the squares of the first numbers to lanes, eight at a time, and returns how many it did. It rounds as
+// squares does.
+func eightSquares(x []float32, lanes *[8]float32) int {
+	if !archsimd.X86.AVX2() {
+		return 0
+	}
+	n := len(x) &^ 7
+	sum := archsimd.LoadFloat32x8(lanes)
+	for ; len(x) >= 8; x = x[8:] {
+		v := archsimd.LoadFloat32x8Slice(x)
+		sum = sum.Add(v.Mul(v))
+	}
+	sum.Store(lanes)
+	archsimd.ClearAVXUpperBits()
+	return n
+}

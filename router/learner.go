@@ -27,8 +27,9 @@ type weight struct {
 	first, second []float32
 }
 
-// newLearner makes a learner; loss builds the loss in a graph from a step's inputs, and numbers to report.
-func newLearner(net *Network, cfg Config, loss func(p pass, in []*Node) (loss *Node, report []*Node)) (*learner, error) {
+// newLearner makes a learner. loss builds the loss, and numbers to report, from logits [modules, B, tiers] and values [B] of B
+// questions and from a step's inputs that follow query [B, dim], memory [states, B, dim] and λ [B, 1].
+func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*Node) (loss *Node, report []*Node)) (*learner, error) {
 	l := &learner{limit: cfg.MaxGradNorm, epsilon: cfg.AdamEpsilon}
 	for v := range net.store.IterVariables() {
 		n := v.Shape().Size()
@@ -37,21 +38,11 @@ func newLearner(net *Network, cfg Config, loss func(p pass, in []*Node) (loss *N
 	var err error
 	l.exec, err = model.NewExec(net.be, net.store, func(_ *model.Scope, in []*Node) []*Node {
 		p := net.pass(in[0].Graph())
-		loss, report := loss(p, in)
-		grads := p.gradients(loss)
-		return append([]*Node{Stack(append(report, jointNorm(grads)), 0)}, grads...)
+		logits, values := p.forward(in[0], in[1], in[2])
+		loss, report := loss(logits, values, in[3:])
+		return append([]*Node{Stack(report, 0)}, p.gradients(loss, logits, values)...)
 	})
 	return l, err
-}
-
-// jointNorm is the norm of gradients taken together.
-func jointNorm(grads []*Node) *Node {
-	squares := make([]*Node, len(grads))
-	for i, g := range grads {
-		flat := Reshape(g, 1, g.Shape().Size())
-		squares[i] = Reshape(DotGeneral(flat, []int{1}, nil, flat, []int{1}, nil)) // quicker than a sum of squares in pure Go
-	}
-	return Sqrt(ReduceAllSum(Stack(squares, 0)))
 }
 
 // step takes a gradient step at a learning rate. It returns what is reported, and last the gradients' joint norm, before it was
@@ -67,16 +58,26 @@ func (l *learner) step(inputs []*tensors.Tensor, rate float64) ([]float32, error
 	}
 	report, err := tensors.CopyFlatData[float32](out[0])
 	if err == nil {
-		if norm := float64(report[len(report)-1]); norm < 1e30 {
-			err = l.adam(out[1:], norm, rate)
-		} else { // also if it is no number
-			err = fmt.Errorf("the gradient's norm is %v; lower the learning rate", norm)
+		var norm float64
+		if norm, err = l.change(out[1:], rate); err == nil {
+			report = append(report, float32(norm))
 		}
 	}
-	if freed := free(out); err == nil {
-		err = freed
+	return report, errors.Join(err, free(out))
+}
+
+// change changes the weights by their gradients, whose joint norm it returns.
+func (l *learner) change(grads []*tensors.Tensor, rate float64) (norm float64, err error) {
+	var sum float64
+	for i, w := range l.weights {
+		if err := tensors.ConstFlatData(grads[i], func(grad []float32) { sum += sumOfSquares(grad) }); err != nil {
+			return 0, fmt.Errorf("%s: %w", w.Name(), err)
+		}
 	}
-	return report, err
+	if norm = math.Sqrt(sum); !(norm < 1e30) { // also if it is no number
+		return 0, fmt.Errorf("the gradient's norm is %v; lower the learning rate", norm)
+	}
+	return norm, l.adam(grads, norm, rate)
 }
 
 // Adam's decay of the running means.
@@ -86,8 +87,8 @@ const beta1, beta2 = 0.9, 0.999
 //
 //	m ← β₁m + (1−β₁)·c·g    v ← β₂v + (1−β₂)·(c·g)²    w ← w − rate · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
 //
-// It is not part of the graph, as there each of a dozen operations would go through all weights, and moments would be handed
-// to the backend and back in every step. On a CPU the weights and gradients are used where the backend has them.
+// Like the norm it is not part of the graph, as there each of a dozen operations would go through all weights, and moments
+// would be handed to the backend and back in every step. On a CPU weights and gradients are used where the backend has them.
 func (l *learner) adam(grads []*tensors.Tensor, norm, rate float64) error {
 	l.steps++
 	a := adamStep{
@@ -130,15 +131,47 @@ func (a adamStep) apply(w, g, first, second []float32) {
 	}
 }
 
-// inParallel runs f on parts of 0 … n−1, side by side where they are long. Parts end at multiples of 8, so that whatever f does
-// with eight numbers at a time does not depend on how many parts there are.
+// sumOfSquares sums up blocks side by side, whose number depends on the length alone, so that the sum is the same on any machine.
+func sumOfSquares(x []float32) float64 {
+	blocks := make([]float64, (len(x)+squaresBlock-1)/squaresBlock)
+	inParallel(len(x), func(from, to int) {
+		for ; from < to; from += squaresBlock {
+			blocks[from/squaresBlock] = squares(x[from:min(from+squaresBlock, to)])
+		}
+	})
+	var sum float64
+	for _, b := range blocks {
+		sum += b
+	}
+	return sum
+}
+
+// squaresBlock is how many squares are summed up in float32.
+const squaresBlock = 1 << 12
+
+// squares returns the sum of the squares, of every eighth number first.
+func squares(x []float32) float64 {
+	var lanes [8]float32
+	n := eightSquares(x, &lanes)
+	for i, v := range x[n:] {
+		lanes[i%8] += v * v
+	}
+	var sum float64
+	for _, l := range lanes {
+		sum += float64(l)
+	}
+	return sum
+}
+
+// inParallel runs f on parts of 0 … n−1, side by side where they are long. Parts end at multiples of squaresBlock, so that
+// what f does with eight numbers or a block at a time does not depend on how many parts there are.
 func inParallel(n int, f func(from, to int)) {
 	parts := max(1, min(runtime.GOMAXPROCS(0), n>>14))
 	end := func(part int) int {
 		if part == parts {
 			return n
 		}
-		return n * part / parts &^ 7
+		return n * part / parts &^ (squaresBlock - 1)
 	}
 	var wg sync.WaitGroup
 	for part := range parts {

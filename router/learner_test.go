@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// Every number is in one part, whether there are several parts or one, and parts begin at multiples of eight.
+// Every number is in one part, whether there are several parts or one, and parts begin where a block does.
 func TestParts(t *testing.T) {
 	for _, n := range []int{0, 1, 7, 64, 1<<14 - 1, 1 << 15, 1<<15 + 5, 5<<14 + 11} {
 		seen := make([]int32, n)
 		inParallel(n, func(from, to int) {
-			if from%8 != 0 {
+			if from%squaresBlock != 0 {
 				t.Errorf("%d numbers: a part begins at %d", n, from)
 			}
 			for i := from; i < to; i++ {
@@ -26,7 +26,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// Weights do not depend on whether they are changed eight at a time or one by one.
+// Neither weights nor the norm depend on whether they are computed eight at a time or one by one.
 func TestAdamAnyWidth(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	const n = 43
@@ -41,6 +41,19 @@ func TestAdamAnyWidth(t *testing.T) {
 		a.apply(one[0][i:i+1], g[i:i+1], one[1][i:i+1], one[2][i:i+1])
 	}
 	a.apply(w, g, first, second)
+	if n, lanes := eightSquares(g, &[8]float32{}), squares(g); n > 0 {
+		var one [8]float32
+		for i, x := range g {
+			one[i%8] += x * x
+		}
+		sum := 0.0
+		for _, l := range one {
+			sum += float64(l)
+		}
+		if sum != lanes {
+			t.Errorf("the squares' sum is %v together, %v alone", lanes, sum)
+		}
+	}
 	for k, all := range [][]float32{w, first, second} {
 		for i, x := range all {
 			if math.Float32bits(x) != math.Float32bits(one[k][i]) {

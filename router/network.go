@@ -177,13 +177,11 @@ func (p pass) hidden(query, memory, lambda *Node, modules int) *Node {
 	asked := p.bias(Add(p.product("query", query), p.product("lambda", lambda)), "state_bias")
 	found := Reshape(p.product("memory", Reshape(memory, states*batch, s.Dim)), states, batch, h)
 	state := Add(found, BroadcastToDims(InsertAxes(asked, 0), states, batch, h))
-	state = Reshape(p.product("first_state", Reshape(state, states*batch, h)), states, batch, h)
+	state = p.product("first_state", Reshape(state, states*batch, h))
+	seen := Reshape(MatMul(p.looks(modules, states), Reshape(state, states, batch*h)), modules, batch, h)
 	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
-	parts := make([]*Node, modules)
-	for m, i := range s.States[:modules] {
-		parts[m] = Add(Reshape(Slice(state, AxisElem(i)), batch, h), Slice(module, AxisElem(m)))
-	}
-	return relu(p.linear("second", relu(Concatenate(parts, 0))))
+	first := Add(seen, InsertAxes(Slice(module, AxisRange(0, modules)), 1))
+	return relu(p.linear("second", relu(Reshape(first, modules*batch, h))))
 }
 
 // forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:

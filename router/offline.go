@@ -86,9 +86,9 @@ func LearnOffline(ctx context.Context, be compute.Backend, shape Shape, logged [
 // train fits the network to the table.
 func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, after func(int, *Network, float64) error) error {
 	members := t.members()
-	learner, err := newLearner(net, cfg.Config, func(p pass, in []*Node) (loss *Node, report []*Node) {
-		value, entropy := t.objective(p, members, in)
-		return Neg(Add(value, Mul(entropy, in[5]))), []*Node{value}
+	learner, err := newLearner(net, cfg.Config, func(logits, _ *Node, in []*Node) (loss *Node, report []*Node) {
+		value, entropy := t.objective(logits, members, in[0], in[1])
+		return Neg(Add(value, Mul(entropy, in[2]))), []*Node{value}
 	})
 	if err != nil {
 		return err
@@ -137,16 +137,14 @@ func (t *table) members() *tensors.Tensor {
 	return tensors.FromFlatDataAndDimensions(flat, len(t.shape.Modules)*width, all)
 }
 
-// objective returns the expected return of the network's policy, by its inputs query, memory, lambda, returns [B, A] and
-// weights [B], and its joint entropy.
-func (t *table) objective(pass pass, members *tensors.Tensor, in []*Node) (value, entropy *Node) {
-	logits, _ := pass.forward(in[0], in[1], in[2])
-	all := LogSoftmax(logits, -1) // [modules, B, tiers]
-	batch := in[0].Shape().Dimensions[0]
-	flat := Reshape(TransposeAllDims(all, 1, 0, 2), batch, len(t.shape.Modules)*t.shape.tiers())
-	chance := Exp(MatMul(flat, Const(all.Graph(), members))) // [B, A]
-	value = ReduceAllSum(Mul(ReduceSum(Mul(chance, in[3]), -1), in[4]))
-	entropy = ReduceAllSum(Mul(Neg(ReduceSum(Mul(Exp(all), all), 0, 2)), in[4]))
+// objective returns the expected return of the policy that logits [modules, B, tiers] stand for, and its joint entropy, by
+// returns [B, A] and weights [B].
+func (t *table) objective(logits *Node, members *tensors.Tensor, returns, weights *Node) (value, entropy *Node) {
+	all, chances := logSoftmax(logits) // [modules, B, tiers]
+	flat := Reshape(TransposeAllDims(all, 1, 0, 2), weights.Shape().Size(), len(t.shape.Modules)*t.shape.tiers())
+	joint := Exp(MatMul(flat, Const(all.Graph(), members))) // [B, A]
+	value = ReduceAllSum(Mul(ReduceSum(Mul(joint, returns), -1), weights))
+	entropy = ReduceAllSum(Mul(Neg(ReduceSum(Mul(chances, all), 0, 2)), weights))
 	return value, entropy
 }
 

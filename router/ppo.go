@@ -46,11 +46,10 @@ func newPPO(net *Network, cfg Config) (*ppo, error) {
 }
 
 // loss builds the loss of a minibatch, in the order of its fields, and what an update reports except for the gradient.
-func (p *ppo) loss(pass pass, in []*Node) (loss *Node, report []*Node) {
-	query, memory, lambda, choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], in[8]
+func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node) {
+	choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5]
 	average := func(x *Node) *Node { return ReduceAllSum(Mul(x, weights)) }
-	logits, value := pass.forward(query, memory, lambda)
-	all := LogSoftmax(logits, -1)                                                        // [modules, B, tiers]
+	all, chances := logSoftmax(logits)                                                   // [modules, B, tiers]
 	chosen := Mul(all, OneHot(choices, p.net.shape.tiers(), all.DType()))                // [modules, B, tiers]
 	logRatio := ClipScalar(Sub(ReduceSum(chosen, 0, 2), old), -maxLogRatio, maxLogRatio) // [B]
 	ratio := Exp(logRatio)
@@ -64,7 +63,7 @@ func (p *ppo) loss(pass pass, in []*Node) (loss *Node, report []*Node) {
 	}
 	valueLoss := average(squared)
 
-	entropies := Neg(ReduceSum(Mul(Exp(all), all), 0, 2)) // [B] joint
+	entropies := Neg(ReduceSum(Mul(chances, all), 0, 2)) // [B] joint
 	entropy := average(entropies)
 	if p.cfg.MeanEntropy {
 		entropy = DivScalar(entropy, float64(len(p.net.shape.Modules)))

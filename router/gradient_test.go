@@ -1,0 +1,77 @@
+package router
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
+
+	"github.com/budgetmem/budgetmem/internal/backend"
+)
+
+// The backward pass as it is written out gives what GoMLX's own gradients are, at the widths that routers have.
+func TestGradientsEqualGoMLX(t *testing.T) {
+	const rows = 32
+	shape := five(384)
+	rng := rand.New(rand.NewPCG(1, 7))
+	fill := func(dims ...int) *tensors.Tensor {
+		flat := make([]float32, shape.Dim*3*rows)
+		for i := range flat {
+			flat[i] = float32(rng.NormFloat64()) / 8
+		}
+		n := 1
+		for _, d := range dims {
+			n *= d
+		}
+		return tensors.FromFlatDataAndDimensions(flat[:n], dims...)
+	}
+	for _, spec := range []string{"go", "xla:cpu"} {
+		be, err := backend.Open(spec, nil)
+		if err != nil && spec != "go" {
+			t.Log(err) // pure Go is everywhere
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer be.Finalize()
+		net, err := NewNetwork(be, shape, Init{Seed: 3, ActorGain: 1, CriticGain: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer net.Close()
+		exec, err := model.NewExec(net.be, net.store, func(_ *model.Scope, in []*Node) []*Node {
+			p := net.pass(in[0].Graph())
+			logits, values := p.forward(in[0], in[1], in[2])
+			loss := Add(ReduceAllSum(Square(Softmax(logits, -1))), ReduceAllSum(Square(values)))
+			var weights []*Node
+			for v := range net.store.IterVariables() {
+				weights = append(weights, v.NodeValue(p.g))
+			}
+			return append(p.gradients(loss, logits, values), Gradient(loss, weights...)...)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer exec.Finalize()
+		out, err := callOnce(exec, fill(rows, shape.Dim), fill(3, rows, shape.Dim), fill(rows, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := 0
+		for v := range net.store.IterVariables() {
+			ours, theirs := out[i], out[i+net.store.NumVariables()]
+			largest, apart := 0.0, 0.0
+			for k, x := range theirs {
+				largest, apart = max(largest, math.Abs(float64(x))), max(apart, math.Abs(float64(x-ours[k])))
+			}
+			if !(apart <= 1e-5*largest) || largest == 0 {
+				t.Errorf("%s: gradients by %s, of up to %.2g, differ by %.2g", spec, v.Name(), largest, apart)
+			}
+			i++
+		}
+	}
+}
