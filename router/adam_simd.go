@@ -41,3 +41,16 @@ func eightSquares(x []float32, lanes *[8]float32) int {
 	archsimd.ClearAVXUpperBits()
 	return n
 }
+
+// addEights does add's work for the first numbers and returns how many it did.
+func addEights(x, y []float32) int {
+	if !archsimd.X86.AVX2() {
+		return 0
+	}
+	n := len(x) &^ 7
+	for ; len(x) >= 8; x, y = x[8:], y[8:] {
+		archsimd.LoadFloat32x8Slice(x).Add(archsimd.LoadFloat32x8Slice(y)).StoreSlice(x)
+	}
+	archsimd.ClearAVXUpperBits()
+	return n
+}

@@ -1,6 +1,9 @@
 package router
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // batch holds the episodes of one update.
 type batch struct {
@@ -50,8 +53,8 @@ func (b batch) rows(places []int) minibatch {
 }
 
 // minibatch lays out the episodes at the given places, at least 2, filled up to size, with their advantages normalised
-// among themselves.
-func (b batch) minibatch(places []int, size int) minibatch {
+// among themselves, in so many equal parts.
+func (b batch) minibatch(places []int, size, parts int) []minibatch {
 	advantages := make([]float64, len(places))
 	for i, p := range places {
 		advantages[i] = b.returns[p] - float64(b.values[p])
@@ -59,16 +62,18 @@ func (b batch) minibatch(places []int, size int) minibatch {
 	// The sample's deviation and the small constant are those of PyTorch implementations, which results are compared with.
 	centre := mean(advantages)
 	spread := std(advantages)*math.Sqrt(float64(len(places))/float64(len(places)-1)) + 1e-8
-	filled := append(make([]int, 0, size), places...)
-	for len(filled) < size {
-		filled = append(filled, places[0])
+	rows := partRows(size, parts)
+	filled := slices.Concat(places, slices.Repeat(places[:1], rows*parts-len(places)))
+	all := make([]minibatch, parts)
+	for i := range all {
+		all[i] = b.rows(filled[i*rows : (i+1)*rows])
 	}
-	m := b.rows(filled)
 	for i, a := range advantages {
-		m.advantage[i] = float32((a - centre) / spread)
-		m.weights[i] = 1 / float32(len(places))
+		m := all[i/rows]
+		m.advantage[i%rows] = float32((a - centre) / spread)
+		m.weights[i%rows] = 1 / float32(len(places))
 	}
-	return m
+	return all
 }
 
 // describe fills in what the metrics say of the batch before the update.

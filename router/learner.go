@@ -5,16 +5,21 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 
+	"github.com/gomlx/compute/gobackend"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
+	"golang.org/x/sync/errgroup"
 )
 
 // learner takes gradient steps: it computes a loss and its gradients on GoMLX and changes the weights by Adam.
 type learner struct {
 	exec    *model.Exec
+	parts   int      // of a minibatch, whose gradients are computed side by side and summed up
+	ready   bool     // the graph is compiled
 	weights []weight // in the order of the store
 	limit   float64  // of the gradients' joint norm
 	epsilon float64
@@ -30,7 +35,10 @@ type weight struct {
 // newLearner makes a learner. loss builds the loss, and numbers to report, from logits [modules, B, tiers] and values [B] of B
 // questions and from a step's inputs that follow query [B, dim], memory [states, B, dim] and λ [B, 1].
 func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*Node) (loss *Node, report []*Node)) (*learner, error) {
-	l := &learner{limit: cfg.MaxGradNorm, epsilon: cfg.AdamEpsilon}
+	l := &learner{limit: cfg.MaxGradNorm, epsilon: cfg.AdamEpsilon, parts: 1}
+	if net.be.String() == gobackend.BackendName {
+		l.parts = goParts
+	}
 	for v := range net.store.IterVariables() {
 		n := v.Shape().Size()
 		l.weights = append(l.weights, weight{v, make([]float32, n), make([]float32, n)})
@@ -45,25 +53,71 @@ func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*
 	return l, err
 }
 
-// step takes a gradient step at a learning rate. It returns what is reported, and last the gradients' joint norm, before it was
-// bounded.
-func (l *learner) step(inputs []*tensors.Tensor, rate float64) ([]float32, error) {
-	args := make([]any, len(inputs))
-	for i, t := range inputs {
-		args[i] = t
+// goParts is how many parts there are in pure Go, where most operations use one core. It does not depend on the machine, so
+// that the gradients do not.
+const goParts = 2
+
+// partRows is how many rows each of the parts of a minibatch has.
+func partRows(size, parts int) int { return (size + parts - 1) / parts }
+
+// step takes a gradient step on the inputs of a minibatch's parts, all of one shape, at a learning rate. It returns what is
+// reported of each part, and the gradients' joint norm, before it was bounded.
+func (l *learner) step(parts [][]*tensors.Tensor, rate float64) (reports [][]float32, norm float64, err error) {
+	out, reports := make([][]*tensors.Tensor, len(parts)), make([][]float32, len(parts))
+	defer func() { err = errors.Join(err, free(slices.Concat(out...))) }()
+	var group errgroup.Group
+	if !l.ready {
+		group.SetLimit(1) // one compiles for all
 	}
-	out, err := l.exec.Call(args...)
-	if err != nil {
-		return nil, err
+	for i, inputs := range parts {
+		group.Go(func() (err error) {
+			args := make([]any, len(inputs))
+			for k, t := range inputs {
+				args[k] = t
+			}
+			if out[i], err = l.exec.Call(args...); err != nil {
+				return err
+			}
+			reports[i], err = tensors.CopyFlatData[float32](out[i][0])
+			return err
+		})
 	}
-	report, err := tensors.CopyFlatData[float32](out[0])
-	if err == nil {
-		var norm float64
-		if norm, err = l.change(out[1:], rate); err == nil {
-			report = append(report, float32(norm))
+	if err := group.Wait(); err != nil {
+		return nil, 0, err
+	}
+	l.ready = true
+	grads := out[0][1:]
+	for _, more := range out[1:] {
+		if err := l.sum(grads, more[1:]); err != nil {
+			return nil, 0, err
 		}
 	}
-	return report, errors.Join(err, free(out))
+	norm, err = l.change(grads, rate)
+	return reports, norm, err
+}
+
+// sum adds more gradients to gradients.
+func (l *learner) sum(grads, more []*tensors.Tensor) error {
+	for i, w := range l.weights {
+		var inner error
+		err := tensors.MutableFlatData(grads[i], func(sum []float32) {
+			inner = tensors.ConstFlatData(more[i], func(grad []float32) {
+				inParallel(len(sum), func(from, to int) { add(sum[from:to], grad[from:to]) })
+			})
+		})
+		if err = errors.Join(err, inner); err != nil {
+			return fmt.Errorf("%s: %w", w.Name(), err)
+		}
+	}
+	return nil
+}
+
+// add adds y to x.
+func add(x, y []float32) {
+	y = y[:len(x)]
+	for i := addEights(x, y); i < len(x); i++ {
+		x[i] += y[i]
+	}
 }
 
 // change changes the weights by their gradients, whose joint norm it returns.

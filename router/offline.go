@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -109,12 +110,17 @@ func (t *table) train(ctx context.Context, net *Network, cfg OfflineConfig, afte
 			}
 			entropy := startEntropy * math.Pow(max(cfg.EntropyCoef, 1e-3)/startEntropy, done)
 			rows := order[b*cfg.Batch : min((b+1)*cfg.Batch, n)]
-			inputs := append(t.inputs(rows, cfg, rng), tensors.FromScalar(float32(entropy)))
-			report, err := learner.step(inputs, r)
-			if err = errors.Join(err, free(inputs)); err != nil {
+			parts := t.inputs(rows, cfg, rng, learner.parts)
+			for i := range parts {
+				parts[i] = append(parts[i], tensors.FromScalar(float32(entropy)))
+			}
+			reports, _, err := learner.step(parts, r)
+			if err = errors.Join(err, free(slices.Concat(parts...))); err != nil {
 				return fmt.Errorf("epoch %d: %w", epoch, err)
 			}
-			sum += float64(report[0]) * t.unit * float64(len(rows)) / float64(n)
+			for _, report := range reports {
+				sum += float64(report[0]) * t.unit * float64(len(rows)) / float64(n)
+			}
 		}
 		if after != nil {
 			if err := after(epoch, net, sum); err != nil {
@@ -148,16 +154,27 @@ func (t *table) objective(logits *Node, members *tensors.Tensor, returns, weight
 	return value, entropy
 }
 
-// inputs lays out the rows, filled up to a batch with the first of them at weight 0, each with a λ of its own.
-func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand) []*tensors.Tensor {
-	n, dim, all := cfg.Batch, t.shape.Dim, len(t.combinations)
+// inputs lays out the rows, filled up to a batch with the first of them at weight 0, each with a λ of its own, in so many equal
+// parts.
+func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand, parts int) [][]*tensors.Tensor {
+	size := partRows(cfg.Batch, parts)
+	filled := slices.Concat(rows, slices.Repeat(rows[:1], size*parts-len(rows)))
+	all := make([][]*tensors.Tensor, parts)
+	for i := range all {
+		weighted := min(max(len(rows)-i*size, 0), size)
+		all[i] = t.part(filled[i*size:(i+1)*size], weighted, 1/float32(len(rows)), cfg, rng)
+	}
+	return all
+}
+
+// part lays out rows of which the first so many have a weight.
+func (t *table) part(rows []int, weighted int, weight float32, cfg OfflineConfig, rng *rand.Rand) []*tensors.Tensor {
+	n, dim, all := len(rows), t.shape.Dim, len(t.combinations)
 	query, memory := make([]float32, n*dim), make([]float32, t.shape.states()*n*dim)
 	lambda, returns, weights := make([]float32, n), make([]float32, n*all), make([]float32, n)
-	for i := range n {
-		row := rows[0]
-		if i < len(rows) {
-			row = rows[i]
-			weights[i] = 1 / float32(len(rows))
+	for i, row := range rows {
+		if i < weighted {
+			weights[i] = weight
 		}
 		l := cfg.lambda(rng)
 		copy(query[i*dim:], t.logged[row].Query)

@@ -16,7 +16,7 @@ type ppo struct {
 	learner *learner
 }
 
-// minibatch is what a gradient is taken of: B rows, of which those with weight 0 are there to fill up.
+// minibatch is what a gradient is taken of, or a part of it: B rows, of which those with weight 0 are there to fill up.
 type minibatch struct {
 	query     []float32 // [B, dim]
 	memory    []float32 // [states, B, dim]
@@ -26,7 +26,7 @@ type minibatch struct {
 	advantage []float32 // [B] normalised
 	returns   []float32 // [B]
 	values    []float32 // [B] before the update
-	weights   []float32 // [B] with sum 1
+	weights   []float32 // [B] with sum 1, over all parts
 }
 
 // update is what one gradient step reports.
@@ -90,12 +90,25 @@ func (b minibatch) tensors(s Shape) []*tensors.Tensor {
 	}
 }
 
-// step takes one gradient step on a minibatch's tensors.
-func (p *ppo) step(minibatch []*tensors.Tensor, rate float64) (update, error) {
-	r, err := p.learner.step(minibatch, rate)
+// tensorsOf returns the tensors of a minibatch's parts.
+func tensorsOf(parts []minibatch, s Shape) [][]*tensors.Tensor {
+	all := make([][]*tensors.Tensor, len(parts))
+	for i, part := range parts {
+		all[i] = part.tensors(s)
+	}
+	return all
+}
+
+// step takes one gradient step on the tensors of a minibatch's parts.
+func (p *ppo) step(parts [][]*tensors.Tensor, rate float64) (update, error) {
+	reports, norm, err := p.learner.step(parts, rate)
 	if err != nil {
 		return update{}, fmt.Errorf("update the router: %w", err)
 	}
-	return update{policyLoss: float64(r[0]), valueLoss: float64(r[1]), entropy: float64(r[2]), kl: float64(r[3]),
-		clipFraction: float64(r[4]), ratioError: float64(r[5]), gradNorm: float64(r[6])}, nil
+	u := update{gradNorm: norm}
+	for _, r := range reports {
+		u.add(update{policyLoss: float64(r[0]), valueLoss: float64(r[1]), entropy: float64(r[2]), kl: float64(r[3]), clipFraction: float64(r[4])})
+		u.ratioError = max(u.ratioError, float64(r[5]))
+	}
+	return u, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/tensors"
@@ -118,9 +119,9 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 				}
 			}
 			for i, step := range c.Steps {
-				minibatch := b.minibatch(step.Places, c.Minibatch).tensors(net.shape)
+				minibatch := tensorsOf(b.minibatch(step.Places, c.Minibatch, p.learner.parts), net.shape)
 				u, err := p.step(minibatch, cfg.LearningRate)
-				if err := free(minibatch); err != nil {
+				if err := free(slices.Concat(minibatch...)); err != nil {
 					t.Fatal(err)
 				}
 				if err != nil {

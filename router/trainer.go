@@ -202,8 +202,8 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 // update goes through a batch of at least two episodes several times.
 func (t *Trainer) update(b batch, m *Metrics) (err error) {
 	var places []int // of the minibatch's episodes
-	var minibatch []*tensors.Tensor
-	defer func() { err = errors.Join(err, free(minibatch)) }()
+	var minibatch [][]*tensors.Tensor
+	defer func() { err = errors.Join(err, free(slices.Concat(minibatch...))) }()
 	seed := seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(t.at.Batch))
 	var sum update
 	steps := 0
@@ -215,10 +215,10 @@ func (t *Trainer) update(b batch, m *Metrics) (err error) {
 			// In order, so that the minibatch that is the whole batch moves to the network once for all passes.
 			slices.Sort(next)
 			if !slices.Equal(places, next) {
-				if err := free(minibatch); err != nil {
+				if err := free(slices.Concat(minibatch...)); err != nil {
 					return fmt.Errorf("update the router: %w", err)
 				}
-				places, minibatch = next, b.minibatch(next, t.cfg.Minibatch).tensors(b.shape)
+				places, minibatch = next, tensorsOf(b.minibatch(next, t.cfg.Minibatch, t.ppo.learner.parts), b.shape)
 			}
 			u, err := t.ppo.step(minibatch, m.LearningRate)
 			if err != nil {
