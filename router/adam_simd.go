@@ -25,9 +25,9 @@ func (a adamStep) eights(w, g, first, second []float32) int {
 	return n
 }
 
-// eightSquares adds the squares of the first numbers to lanes, eight at a time, and returns how many it did. It rounds as
+// squareEights adds the squares of the first numbers to lanes, eight at a time, and returns how many it did. It rounds as
 // squares does.
-func eightSquares(x []float32, lanes *[8]float32) int {
+func squareEights(x []float32, lanes *[8]float32) int {
 	if !archsimd.X86.AVX2() {
 		return 0
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/core/tensors"
 )
 
 // pass builds the network in a graph, forward and then backward.
@@ -16,11 +15,12 @@ type pass struct {
 	*Network
 	g      *Graph
 	inputs map[string]*Node // what a layer's matrix multiplies [n, in], by its name
+	turned map[string]*Node // transposes of them [in, n] that are known
 	grads  map[string]*Node // by the weights' names
 }
 
 func (n *Network) pass(g *Graph) pass {
-	return pass{n, g, map[string]*Node{}, map[string]*Node{}}
+	return pass{n, g, map[string]*Node{}, map[string]*Node{}, map[string]*Node{}}
 }
 
 // weight returns the weights of a name.
@@ -57,9 +57,13 @@ func (p pass) backProduct(name string, dy *Node) (w *Node) {
 	x := p.inputs[name]
 	if dy.Shape().Dimensions[1] < narrow {
 		p.grads[name] = Transpose(MatMul(Transpose(dy, 0, 1), x), 0, 1)
-	} else {
-		p.grads[name] = MatMul(Transpose(x, 0, 1), dy)
+		return p.weight(name)
 	}
+	turned, ok := p.turned[name]
+	if !ok {
+		turned = Transpose(x, 0, 1)
+	}
+	p.grads[name] = MatMul(turned, dy)
 	return p.weight(name)
 }
 
@@ -122,27 +126,25 @@ func (p pass) backHeads(logits, values *Node) {
 // backHidden goes back from the gradient [modules·B, hidden] by what hidden returned, before relu.
 func (p pass) backHidden(d *Node, batch int) {
 	modules, states, h := len(p.shape.Modules), p.shape.states(), p.shape.Hidden
-	d = backRelu(p.inputs["second"], p.back("second", d))
-	module := ReduceSum(Reshape(d, modules, batch, h), 1)
+	d = Reshape(backRelu(p.inputs["second"], p.back("second", d)), modules, batch, h)
+	module := ReduceSum(d, 1)
 	p.backBias("first_bias", module)
 	p.grads["modules"] = p.back("describe", backInput(module, p.backProduct("first_module", module)))
-	state := MatMul(Transpose(p.looks(modules, states), 0, 1), Reshape(d, modules, batch*h))
-	state = Reshape(state, states*batch, h)
+	seen := make([]*Node, states) // by what modules saw of each state, summed up
+	for m, i := range p.shape.States {
+		if by := Slice(d, AxisElem(m)); seen[i] == nil {
+			seen[i] = by
+		} else {
+			seen[i] = Add(seen[i], by)
+		}
+	}
+	state := Reshape(Concatenate(seen, 0), states*batch, h)
 	state = backInput(state, p.backProduct("first_state", state))
 	p.backProduct("memory", state)
 	asked := ReduceSum(Reshape(state, states, batch, h), 0)
 	p.backProduct("query", asked)
 	p.backProduct("lambda", asked)
 	p.backBias("state_bias", asked)
-}
-
-// looks is a matrix [modules, states] with a 1 where a module looks at a state.
-func (p pass) looks(modules, states int) *Node {
-	flat := make([]float32, modules*states)
-	for m, state := range p.shape.States[:modules] {
-		flat[m*states+state] = 1
-	}
-	return Const(p.g, tensors.FromFlatDataAndDimensions(flat, modules, states))
 }
 
 // logSoftmax returns the logarithms of the chances that logits [..., k] stand for, and the chances.

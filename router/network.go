@@ -177,10 +177,13 @@ func (p pass) hidden(query, memory, lambda *Node, modules int) *Node {
 	asked := p.bias(Add(p.product("query", query), p.product("lambda", lambda)), "state_bias")
 	found := Reshape(p.product("memory", Reshape(memory, states*batch, s.Dim)), states, batch, h)
 	state := Add(found, BroadcastToDims(InsertAxes(asked, 0), states, batch, h))
-	state = p.product("first_state", Reshape(state, states*batch, h))
-	seen := Reshape(MatMul(p.looks(modules, states), Reshape(state, states, batch*h)), modules, batch, h)
+	state = Reshape(p.product("first_state", Reshape(state, states*batch, h)), states, batch, h)
+	seen := make([]*Node, modules)
+	for m, i := range s.States[:modules] {
+		seen[m] = Slice(state, AxisElem(i))
+	}
 	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
-	first := Add(seen, InsertAxes(Slice(module, AxisRange(0, modules)), 1))
+	first := Add(Concatenate(seen, 0), InsertAxes(Slice(module, AxisRange(0, modules)), 1))
 	return relu(p.linear("second", relu(Reshape(first, modules*batch, h))))
 }
 

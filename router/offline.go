@@ -186,9 +186,6 @@ func (t *table) part(rows []int, weighted int, weight float32, cfg OfflineConfig
 			returns[i*all+c] = (t.score[row][c] + float32(l)*t.efficiency[row][c]) / float32(t.unit)
 		}
 	}
-	return []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(query, n, dim), tensors.FromFlatDataAndDimensions(memory, t.shape.states(), n, dim),
-		tensors.FromFlatDataAndDimensions(lambda, n, 1), tensors.FromFlatDataAndDimensions(returns, n, all),
-		tensors.FromFlatDataAndDimensions(weights, n),
-	}
+	return append(questions(t.shape, query, memory, lambda), tensors.FromFlatDataAndDimensions(returns, n, all),
+		tensors.FromFlatDataAndDimensions(weights, n))
 }

@@ -45,7 +45,8 @@ func newPPO(net *Network, cfg Config) (*ppo, error) {
 	return p, err
 }
 
-// loss builds the loss of a minibatch, in the order of its fields, and what an update reports except for the gradient.
+// loss builds the loss of a minibatch, from its fields after those of the questions, in their order, and what an update reports
+// except for the gradient.
 func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node) {
 	choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5]
 	average := func(x *Node) *Node { return ReduceAllSum(Mul(x, weights)) }
@@ -81,13 +82,8 @@ func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node)
 func (b minibatch) tensors(s Shape) []*tensors.Tensor {
 	n := len(b.lambda)
 	vec := func(v []float32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, n) }
-	return []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(b.query, n, s.Dim),
-		tensors.FromFlatDataAndDimensions(b.memory, s.states(), n, s.Dim),
-		tensors.FromFlatDataAndDimensions(b.lambda, n, 1),
-		tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
-		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights),
-	}
+	return append(questions(s, b.query, b.memory, b.lambda), tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
+		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights))
 }
 
 // tensorsOf returns the tensors of a minibatch's parts.

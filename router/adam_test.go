@@ -6,21 +6,31 @@ import (
 	"testing"
 )
 
-// Every number is in one part, whether there are several parts or one, and parts begin where a block does.
-func TestParts(t *testing.T) {
-	for _, n := range []int{0, 1, 7, 64, 1<<14 - 1, 1 << 15, 1<<15 + 5, 5<<14 + 11} {
-		seen := make([]int32, n)
-		inParallel(n, func(from, to int) {
-			if from%squaresBlock != 0 {
-				t.Errorf("%d numbers: a part begins at %d", n, from)
-			}
-			for i := from; i < to; i++ {
-				seen[i]++
-			}
-		})
-		for i, times := range seen {
-			if times != 1 {
-				t.Fatalf("%d numbers: number %d is in %d parts", n, i, times)
+// Every number of every weight is in one block, and blocks begin where eight numbers do.
+func TestBlocks(t *testing.T) {
+	net, err := NewNetwork(open(t), five(300), Init{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer net.Close()
+	a := newAdam(net, Default(), 1)
+	times := make([][]int32, len(a.weights))
+	for i, w := range a.weights {
+		times[i] = make([]int32, w.Shape().Size())
+	}
+	inParallel(len(a.blocks), func(i int) {
+		b := a.blocks[i]
+		if b.from%8 != 0 {
+			t.Errorf("%+v", b)
+		}
+		for k := b.from; k < b.to; k++ {
+			times[b.weight][k]++
+		}
+	})
+	for i, w := range a.weights {
+		for k, n := range times[i] {
+			if n != 1 {
+				t.Fatalf("%s: number %d is in %d blocks", w.Name(), k, n)
 			}
 		}
 	}
@@ -41,7 +51,7 @@ func TestAdamAnyWidth(t *testing.T) {
 		a.apply(one[0][i:i+1], g[i:i+1], one[1][i:i+1], one[2][i:i+1])
 	}
 	a.apply(w, g, first, second)
-	if n, lanes := eightSquares(g, &[8]float32{}), squares(g); n > 0 {
+	if n, lanes := squareEights(g, &[8]float32{}), squares(g); n > 0 {
 		var one [8]float32
 		for i, x := range g {
 			one[i%8] += x * x
