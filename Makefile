@@ -59,9 +59,9 @@ TRACED    := --validation-traces $(RUN)/validation.jsonl.gz --test-traces $(RUN)
 
 run: setup ## train a router on real LoCoMo questions with local models, and show what it and each policy earned and cost
 	@mkdir -p $(RUN) && rm -f $(RUN)/*.jsonl.gz
-	$(COLLECT) --split train --questions 6 --design random:3 --out $(RUN)/train.jsonl.gz
-	$(COLLECT) --split validation --questions 4 --design uniform --out $(RUN)/validation.jsonl.gz
-	$(COLLECT) --split test --questions 6 --design uniform --out $(RUN)/test.jsonl.gz
+	$(COLLECT) --split train --questions 5 --design random:3 --out $(RUN)/train.jsonl.gz
+	$(COLLECT) --split validation --questions 3 --design uniform --out $(RUN)/validation.jsonl.gz
+	$(COLLECT) --split test --questions 5 --design uniform --out $(RUN)/test.jsonl.gz
 	$(BMEM) train --traces $(RUN)/train.jsonl.gz $(TRACED) --seeds 3 --name locomo-router
 	$(BMEM) frontier --training runs/locomo-router $(TRACED) --html $(RUN)/frontier.html
 
@@ -88,6 +88,7 @@ test-docker: ## what a build of the image runs, anew in a folder of its own, the
 
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
+	$(GO) test -race $(NOCHECKPTR) -run 'PyTorch|Blocks' ./router
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed ./datasets
 	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
