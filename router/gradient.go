@@ -147,7 +147,7 @@ func (p pass) backHidden(d *Node, batch int) {
 	p.backBias("state_bias", asked)
 }
 
-// logSoftmax returns the logarithms of the chances that logits [..., k] stand for, and the chances.
+// logSoftmax returns the logarithms of the chances that logits [..., k] stand for, and the chances, by one exponential.
 func logSoftmax(logits *Node) (logChances, chances *Node) {
 	shifted := Sub(logits, StopGradient(ReduceAndKeep(logits, ReduceMax, -1)))
 	exp := Exp(shifted)

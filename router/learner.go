@@ -38,15 +38,16 @@ func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*
 	return l, err
 }
 
-// goParts is how many parts there are in pure Go, where most operations use one core. It does not depend on the machine, so
-// that the gradients do not.
+// goParts is how many parts there are in pure Go, where most operations use one core; XLA spreads each over all of them. It
+// does not depend on the machine, so that the gradients do not.
 const goParts = 2
 
 // partRows is how many rows each of the parts of a minibatch has.
 func partRows(size, parts int) int { return (size + parts - 1) / parts }
 
 // questions returns the first inputs of a step, of B questions: query [B, dim], memory [states, B, dim], λ [B, 1], and what
-// gradients multiply, query [dim, B] and memory [dim, states·B]. To transpose them in the graph takes 5 % of a step.
+// gradients multiply, query [dim, B] and memory [dim, states·B]: PPO takes several steps on the same ones, so that they are
+// transposed here once.
 func questions(s Shape, query, memory, lambda []float32) []*tensors.Tensor {
 	n := len(lambda)
 	turned := func(x []float32) *tensors.Tensor {
