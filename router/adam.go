@@ -28,6 +28,7 @@ type adam struct {
 // weight is a network's weight with the running means of its gradient and of the gradient's square.
 type weight struct {
 	*model.Variable
+	group, offset int // where its gradient is, see grouped
 	first, second []float32
 	sum           []float32 // of the gradients of several parts; nil if there is one
 }
@@ -44,6 +45,10 @@ func newAdam(net *Network, cfg Config, parts int) adam {
 	for v := range net.store.IterVariables() {
 		n := v.Shape().Size()
 		w := weight{Variable: v, first: make([]float32, n), second: make([]float32, n)}
+		w.group = slices.IndexFunc(grouped, func(names []string) bool { return slices.Contains(names, v.Name()) })
+		for _, name := range grouped[w.group][:slices.Index(grouped[w.group], v.Name())] {
+			w.offset += net.store.GetVariable(root + name).Shape().Size()
+		}
 		if parts > 1 {
 			w.sum = make([]float32, n)
 		}
@@ -55,7 +60,7 @@ func newAdam(net *Network, cfg Config, parts int) adam {
 	return a
 }
 
-// change changes the weights by the sum of the parts' gradients, in the order of the weights, and returns its norm.
+// change changes the weights by the sum of the parts' gradients, as they are grouped, and returns its norm.
 func (a *adam) change(parts [][]*tensors.Tensor, rate float64) (norm float64, err error) {
 	n := len(a.weights)
 	all := make([]*tensors.Tensor, n)
@@ -65,7 +70,7 @@ func (a *adam) change(parts [][]*tensors.Tensor, rate float64) (norm float64, er
 		}
 	}
 	opened := openFlat(append(all, slices.Concat(parts...)...), n, nil, func(flat [][]float32) {
-		norm, err = a.descend(flat[:n], slices.Collect(slices.Chunk(flat[n:], n)), rate)
+		norm, err = a.descend(flat[:n], slices.Collect(slices.Chunk(flat[n:], len(grouped))), rate)
 	})
 	return norm, errors.Join(opened, err)
 }
@@ -110,27 +115,33 @@ func (a *adam) descend(weights [][]float32, parts [][][]float32, rate float64) (
 	}
 	inParallel(len(a.blocks), func(i int) {
 		b := a.blocks[i]
-		w, grad := a.weights[b.weight], parts[0][b.weight]
+		w := a.weights[b.weight]
+		grad := w.of(b, parts[0])
 		if w.sum != nil {
-			grad = w.sum
+			grad = w.sum[b.from:b.to]
 		}
-		s.apply(weights[b.weight][b.from:b.to], grad[b.from:b.to], w.first[b.from:b.to], w.second[b.from:b.to])
+		s.apply(weights[b.weight][b.from:b.to], grad, w.first[b.from:b.to], w.second[b.from:b.to])
 	})
 	return norm, nil
 }
 
 // gradient returns a block of the gradient, for which it sums up what several parts have.
 func (a *adam) gradient(b block, parts [][][]float32) []float32 {
-	sum := a.weights[b.weight].sum
-	if sum == nil {
-		return parts[0][b.weight][b.from:b.to]
+	w := a.weights[b.weight]
+	if w.sum == nil {
+		return w.of(b, parts[0])
 	}
-	sum = sum[b.from:b.to]
-	copy(sum, parts[0][b.weight][b.from:b.to])
+	sum := w.sum[b.from:b.to]
+	copy(sum, w.of(b, parts[0]))
 	for _, part := range parts[1:] {
-		add(sum, part[b.weight][b.from:b.to])
+		add(sum, w.of(b, part))
 	}
 	return sum
+}
+
+// of returns a block of the weight's gradient out of those that are grouped.
+func (w weight) of(b block, grads [][]float32) []float32 {
+	return grads[w.group][w.offset+b.from : w.offset+b.to]
 }
 
 // adamStep holds what is the same for all weights of a step.

@@ -15,13 +15,10 @@ type pass struct {
 	*Network
 	g      *Graph
 	inputs map[string]*Node // what a layer's matrix multiplies [n, in], by its name
-	turned map[string]*Node // transposes of them [in, n] that are known
-	grads  map[string]*Node // by the weights' names
+	grads  map[string]*Node // by the first name of a group
 }
 
-func (n *Network) pass(g *Graph) pass {
-	return pass{n, g, map[string]*Node{}, map[string]*Node{}, map[string]*Node{}}
-}
+func (n *Network) pass(g *Graph) pass { return pass{n, g, map[string]*Node{}, map[string]*Node{}} }
 
 // weight returns the weights of a name.
 func (p pass) weight(name string) *Node { return p.store.GetVariable(root + name).NodeValue(p.g) }
@@ -52,33 +49,38 @@ func relu(x *Node) *Node { return MaxScalar(x, 0) }
 // pure Go a choice by the sign, which is as good as random, takes several times as long.
 func backRelu(y, dy *Node) *Node { return Mul(dy, MinScalar(MulScalar(y, math.MaxFloat32), 1)) }
 
+// grouped lists the weights whose gradients are one product and lie one after the other: those of x·W + b are [x 1]ᵀ·∂y. The
+// bias comes for nothing then, and XLA's product of a transpose is slower on a CPU than that of a matrix which is one already.
+var grouped = [][]string{
+	{"query", "lambda", "state_bias"}, {"memory"}, {"first_state"}, {"modules"}, {"describe", "describe_bias"},
+	{"first_module", "first_bias"}, {"second", "second_bias"}, {"actor", "actor_bias"}, {"critic", "critic_bias"},
+	{"logits", "logits_bias"}, {"value", "value_bias"},
+}
+
 // backProduct notes the gradient xᵀ·∂y by the matrix of a name and returns the matrix.
 func (p pass) backProduct(name string, dy *Node) (w *Node) {
-	x := p.inputs[name]
+	return p.backWeights(name, dy, Transpose(p.inputs[name], 0, 1))
+}
+
+// backLinear notes the gradients by the matrix and the bias of a name and returns the matrix.
+func (p pass) backLinear(name string, dy *Node) (w *Node) {
+	x := Transpose(p.inputs[name], 0, 1)
+	ones := Ones(p.g, shapes.Make(x.DType(), 1, x.Shape().Dimensions[1]))
+	return p.backWeights(name, dy, Concatenate([]*Node{x, ones}, 0))
+}
+
+// backWeights notes the gradients by a matrix and what is grouped with it as x·∂y, with x [in, n].
+func (p pass) backWeights(name string, dy, x *Node) (w *Node) {
 	if dy.Shape().Dimensions[1] < narrow {
-		p.grads[name] = Transpose(MatMul(Transpose(dy, 0, 1), x), 0, 1)
-		return p.weight(name)
+		p.grads[name] = Transpose(DotGeneral(Transpose(dy, 0, 1), []int{1}, nil, x, []int{1}, nil), 0, 1)
+	} else {
+		p.grads[name] = MatMul(x, dy)
 	}
-	turned, ok := p.turned[name]
-	if !ok {
-		turned = Transpose(x, 0, 1)
-	}
-	p.grads[name] = MatMul(turned, dy)
 	return p.weight(name)
 }
 
-// backBias notes the gradient by the bias of a name. It is a product of ones with ∂y, which in pure Go is quicker than a sum
-// over the rows.
-func (p pass) backBias(name string, dy *Node) {
-	ones := Ones(p.g, shapes.Make(dy.DType(), 1, dy.Shape().Dimensions[0]))
-	p.grads[name] = Reshape(MatMul(ones, dy), dy.Shape().Dimensions[1])
-}
-
 // back notes the gradients by the weights of linear and returns that by its x.
-func (p pass) back(name string, dy *Node) *Node {
-	p.backBias(name+"_bias", dy)
-	return backInput(dy, p.backProduct(name, dy))
-}
+func (p pass) back(name string, dy *Node) *Node { return backInput(dy, p.backLinear(name, dy)) }
 
 // backInput computes ∂y·Wᵀ, the gradient by x of y = x·W.
 func backInput(dy, w *Node) *Node {
@@ -98,21 +100,25 @@ func backInput(dy, w *Node) *Node {
 // latter costs a change of the processor's state, some 0.1 µs), so that what is smaller is transposed.
 const large = 1 << 22
 
-// gradients returns the gradients of a loss by all weights, in the order of the store: logits [modules, B, tiers] and values
-// [B] are what forward returned.
-func (p pass) gradients(loss, logits, values *Node) []*Node {
+// gradients returns the gradients of a loss by all weights, as they are grouped: logits [modules, B, tiers] and values [B] are
+// what forward returned. query is [q λ 1] transposed, [dim+2, B], memory [dim, states·B].
+func (p pass) gradients(loss, logits, values, query, memory *Node) []*Node {
 	d := Gradient(loss, logits, values)
 	modules, batch, tiers := logits.Shape().Dimensions[0], logits.Shape().Dimensions[1], logits.Shape().Dimensions[2]
-	p.backHeads(Reshape(d[0], modules*batch, tiers), Reshape(d[1], batch, 1))
-	var grads []*Node
-	for v := range p.store.IterVariables() {
-		grads = append(grads, p.grads[v.Name()])
+	hidden := p.backHeads(Reshape(d[0], modules*batch, tiers), Reshape(d[1], batch, 1))
+	state := p.backHidden(hidden, batch)
+	p.backWeights("memory", state, memory)
+	p.backWeights("query", ReduceSum(Reshape(state, p.shape.states(), batch, p.shape.Hidden), 0), query)
+	grads := make([]*Node, len(grouped))
+	for i, names := range grouped {
+		grads[i] = p.grads[names[0]]
 	}
 	return grads
 }
 
-// backHeads goes back from the gradients by the logits [modules·B, tiers] and the values [B, 1].
-func (p pass) backHeads(logits, values *Node) {
+// backHeads goes back from the gradients by the logits [modules·B, tiers] and the values [B, 1] to that by what hidden returned
+// [modules·B, hidden], before relu.
+func (p pass) backHeads(logits, values *Node) *Node {
 	last := p.inputs["actor"]
 	byActor := p.back("actor", backRelu(p.inputs["logits"], p.back("logits", logits)))
 	byCritic := p.back("critic", backRelu(p.inputs["value"], p.back("value", values)))
@@ -120,16 +126,15 @@ func (p pass) backHeads(logits, values *Node) {
 	if rest > 0 {
 		byCritic = Concatenate([]*Node{byCritic, Zeros(p.g, shapes.Make(byCritic.DType(), rest, p.shape.Hidden))}, 0)
 	}
-	p.backHidden(backRelu(last, Add(byActor, byCritic)), values.Shape().Dimensions[0])
+	return backRelu(last, Add(byActor, byCritic))
 }
 
-// backHidden goes back from the gradient [modules·B, hidden] by what hidden returned, before relu.
-func (p pass) backHidden(d *Node, batch int) {
+// backHidden goes back from there to the gradient by the states [states·B, hidden].
+func (p pass) backHidden(d *Node, batch int) *Node {
 	modules, states, h := len(p.shape.Modules), p.shape.states(), p.shape.Hidden
 	d = Reshape(backRelu(p.inputs["second"], p.back("second", d)), modules, batch, h)
 	module := ReduceSum(d, 1)
-	p.backBias("first_bias", module)
-	p.grads["modules"] = p.back("describe", backInput(module, p.backProduct("first_module", module)))
+	p.grads["modules"] = p.back("describe", p.back("first_module", module))
 	seen := make([]*Node, states) // by what modules saw of each state, summed up
 	for m, i := range p.shape.States {
 		if by := Slice(d, AxisElem(m)); seen[i] == nil {
@@ -139,12 +144,7 @@ func (p pass) backHidden(d *Node, batch int) {
 		}
 	}
 	state := Reshape(Concatenate(seen, 0), states*batch, h)
-	state = backInput(state, p.backProduct("first_state", state))
-	p.backProduct("memory", state)
-	asked := ReduceSum(Reshape(state, states, batch, h), 0)
-	p.backProduct("query", asked)
-	p.backProduct("lambda", asked)
-	p.backBias("state_bias", asked)
+	return backInput(state, p.backProduct("first_state", state))
 }
 
 // logSoftmax returns the logarithms of the chances that logits [..., k] stand for, and the chances, by one exponential.

@@ -30,10 +30,9 @@ func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*
 	var err error
 	l.exec, err = model.NewExec(net.be, net.store, func(_ *model.Scope, in []*Node) []*Node {
 		p := net.pass(in[0].Graph())
-		p.turned["query"], p.turned["memory"] = in[3], in[4]
 		logits, values := p.forward(in[0], in[1], in[2])
 		loss, report := loss(logits, values, in[5:])
-		return append([]*Node{Stack(report, 0)}, p.gradients(loss, logits, values)...)
+		return append([]*Node{Stack(report, 0)}, p.gradients(loss, logits, values, in[3], in[4])...)
 	})
 	return l, err
 }
@@ -46,24 +45,29 @@ const goParts = 2
 func partRows(size, parts int) int { return (size + parts - 1) / parts }
 
 // questions returns the first inputs of a step, of B questions: query [B, dim], memory [states, B, dim], λ [B, 1], and what
-// gradients multiply, query [dim, B] and memory [dim, states·B]: PPO takes several steps on the same ones, so that they are
-// transposed here once.
+// gradients multiply: [query λ 1] transposed, [dim+2, B], and memory, [dim, states·B]. PPO takes several steps on the same ones, so
+// that they are transposed here once.
 func questions(s Shape, query, memory, lambda []float32) []*tensors.Tensor {
 	n := len(lambda)
-	turned := func(x []float32) *tensors.Tensor {
-		rows := len(x) / s.Dim
-		out := make([]float32, len(x))
-		for r := range rows {
-			for i, v := range x[r*s.Dim : (r+1)*s.Dim] {
-				out[i*rows+r] = v
-			}
-		}
-		return tensors.FromFlatDataAndDimensions(out, s.Dim, rows)
-	}
+	ones := slices.Repeat([]float32{1}, n)
 	return []*tensors.Tensor{
 		tensors.FromFlatDataAndDimensions(query, n, s.Dim), tensors.FromFlatDataAndDimensions(memory, s.states(), n, s.Dim),
-		tensors.FromFlatDataAndDimensions(lambda, n, 1), turned(query), turned(memory),
+		tensors.FromFlatDataAndDimensions(lambda, n, 1),
+		tensors.FromFlatDataAndDimensions(slices.Concat(transposed(query, s.Dim), lambda, ones), s.Dim+2, n),
+		tensors.FromFlatDataAndDimensions(transposed(memory, s.Dim), s.Dim, s.states()*n),
 	}
+}
+
+// transposed returns the transpose of a matrix with so many columns.
+func transposed(x []float32, columns int) []float32 {
+	rows := len(x) / columns
+	out := make([]float32, len(x))
+	for r := range rows {
+		for c, v := range x[r*columns : (r+1)*columns] {
+			out[c*rows+r] = v
+		}
+	}
+	return out
 }
 
 // step takes a gradient step on the inputs of a minibatch's parts, all of one shape, at a learning rate. It returns what is
