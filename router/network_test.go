@@ -20,6 +20,19 @@ func open(t testing.TB) *backend.Backend {
 	return be
 }
 
+// engines returns the backends that are here, pure Go and XLA on the CPU.
+func engines(t testing.TB) []*backend.Backend {
+	t.Helper()
+	all := []*backend.Backend{open(t)}
+	be, err := backend.Open("xla:cpu", nil)
+	if err != nil {
+		t.Log(err)
+		return all
+	}
+	t.Cleanup(be.Finalize)
+	return append(all, be)
+}
+
 // five is a shape like the memory's: five modules on three states, one of them with fewer tiers.
 func five(dim int) Shape {
 	low := []string{"low", "mid", "high"}
@@ -43,13 +56,7 @@ func vector(rng *rand.Rand, n int) []float32 {
 }
 
 func TestPortableAgreesWithGoMLX(t *testing.T) {
-	for _, spec := range []string{"go", "xla:cpu"} {
-		be, err := backend.Open(spec, nil)
-		if err != nil {
-			t.Log(err) // pure Go is everywhere
-			continue
-		}
-		t.Cleanup(be.Finalize)
+	for _, be := range engines(t) {
 		for _, dim := range []int{24, 384} {
 			// The gain makes tiers differ far more than a fresh router's do.
 			n, err := NewNetwork(be, five(dim), Init{Seed: 3, ActorGain: 5, CriticGain: 1})
@@ -65,9 +72,9 @@ func TestPortableAgreesWithGoMLX(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%s, dim %d: log-probabilities differ by %.2g at most", spec, dim, worst)
+			t.Logf("%s, dim %d: log-probabilities differ by %.2g at most", be.Kind, dim, worst)
 			if worst > 1e-5 {
-				t.Errorf("%s, dim %d: log-probabilities differ by %.2g", spec, dim, worst)
+				t.Errorf("%s, dim %d: log-probabilities differ by %.2g", be.Kind, dim, worst)
 			}
 			other, err := NewNetwork(be, five(dim), Init{Seed: 4, ActorGain: 5, CriticGain: 1})
 			if err != nil {
@@ -75,7 +82,7 @@ func TestPortableAgreesWithGoMLX(t *testing.T) {
 			}
 			defer other.Close()
 			if worst, err := other.Agreement(r); err != nil || worst < 0.1 {
-				t.Errorf("%s, dim %d: another network's differ by %.2g only (%v)", spec, dim, worst, err)
+				t.Errorf("%s, dim %d: another network's differ by %.2g only (%v)", be.Kind, dim, worst, err)
 			}
 		}
 	}

@@ -52,17 +52,8 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 	if err := json.Unmarshal(file, &ref); err != nil {
 		t.Fatal(err)
 	}
-	for _, spec := range []string{"go", "xla:cpu"} {
-		be, err := backend.Open(spec, nil)
-		if err != nil && spec != "go" {
-			t.Log(err) // pure Go is everywhere
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(be.Finalize)
-		t.Run(spec, func(t *testing.T) { compareWithPyTorch(t, be, ref) })
+	for _, be := range engines(t) {
+		t.Run(string(be.Kind), func(t *testing.T) { compareWithPyTorch(t, be, ref) })
 	}
 }
 
