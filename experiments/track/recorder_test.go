@@ -152,30 +152,34 @@ func (n named) String() string { return "other" }
 func TestFailingTracker(t *testing.T) {
 	down := errors.New("server down")
 	for name, tt := range map[string]struct {
-		fault    func(n int, call string) error
-		warnings []string // in the first start; the second finds the tracker in good health
+		fault    func(n, ends int, call string) error // after so many calls, of them ends
+		warnings []string                             // in the first start; the second finds the tracker in good health
 	}{
-		"at first": {func(n int, _ string) error {
+		"at first": {func(n, _ int, _ string) error {
 			if n < 2 {
 				return down
 			}
 			return nil
 		}, []string{"server down", "back again"}},
-		"at the end": {func(n int, call string) error {
-			if call == "end" && n < 4 {
+		"at the end": {func(_, ends int, call string) error {
+			if call == "end" && ends < 2 {
 				return down
 			}
 			return nil
 		}, []string{"server down", "back again"}},
-		"always":    {func(int, string) error { return down }, []string{"server down"}},
-		"never end": {func(_ int, call string) error { return map[string]error{"end": down}[call] }, []string{"server down"}},
-		"refused":   {func(int, string) error { return Permanent{errors.New("who are you?")} }, []string{"who are you?"}},
+		"always":    {func(int, int, string) error { return down }, []string{"server down"}},
+		"never end": {func(_, _ int, call string) error { return map[string]error{"end": down}[call] }, []string{"server down"}},
+		"refused":   {func(int, int, string) error { return Permanent{errors.New("who are you?")} }, []string{"who are you?"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, m, calls := t.TempDir(), newMemory(), 0
+			dir, m, calls, ends := t.TempDir(), newMemory(), 0, 0
 			m.fault = func(call string) error {
+				before := ends
+				if call == "end" {
+					ends++
+				}
 				calls++
-				return tt.fault(calls-1, call)
+				return tt.fault(calls-1, before, call)
 			}
 			w := start(dir, 10, finished, m)
 			if len(w) != len(tt.warnings) {
