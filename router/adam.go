@@ -98,8 +98,11 @@ const beta1, beta2 = 0.9, 0.999
 //
 //	m ← β₁m + (1−β₁)·c·g    v ← β₂v + (1−β₂)·(c·g)²    w ← w − rate · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
 func (a *adam) descend(weights [][]float32, parts [][][]float32, rate float64) (norm float64, err error) {
-	squared := make([]float64, len(a.blocks))
-	inParallel(len(a.blocks), func(i int) { squared[i] = squares(a.gradient(a.blocks[i], parts)) })
+	grads, squared := make([][]float32, len(a.blocks)), make([]float64, len(a.blocks))
+	inParallel(len(a.blocks), func(i int) {
+		grads[i] = a.gradient(a.blocks[i], parts)
+		squared[i] = squares(grads[i])
+	})
 	for _, s := range squared {
 		norm += s
 	}
@@ -116,11 +119,7 @@ func (a *adam) descend(weights [][]float32, parts [][][]float32, rate float64) (
 	inParallel(len(a.blocks), func(i int) {
 		b := a.blocks[i]
 		w := a.weights[b.weight]
-		grad := w.of(b, parts[0])
-		if w.sum != nil {
-			grad = w.sum[b.from:b.to]
-		}
-		s.apply(weights[b.weight][b.from:b.to], grad, w.first[b.from:b.to], w.second[b.from:b.to])
+		s.apply(weights[b.weight][b.from:b.to], grads[i], w.first[b.from:b.to], w.second[b.from:b.to])
 	})
 	return norm, nil
 }

@@ -1,9 +1,6 @@
 package router
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // batch holds the episodes of one update.
 type batch struct {
@@ -62,12 +59,11 @@ func (b batch) minibatch(places []int, size, parts int) []minibatch {
 	// The sample's deviation and the small constant are those of PyTorch implementations, which results are compared with.
 	centre := mean(advantages)
 	spread := std(advantages)*math.Sqrt(float64(len(places))/float64(len(places)-1)) + 1e-8
-	rows := partRows(size, parts)
-	filled := slices.Concat(places, slices.Repeat(places[:1], rows*parts-len(places)))
 	all := make([]minibatch, parts)
-	for i := range all {
-		all[i] = b.rows(filled[i*rows : (i+1)*rows])
+	for i, rows := range inParts(places, size, parts) {
+		all[i] = b.rows(rows)
 	}
+	rows := len(all[0].weights)
 	for i, a := range advantages {
 		m := all[i/rows]
 		m.advantage[i%rows] = float32((a - centre) / spread)

@@ -41,8 +41,12 @@ func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*
 // does not depend on the machine, so that the gradients do not.
 const goParts = 2
 
-// partRows is how many rows each of the parts of a minibatch has.
-func partRows(size, parts int) int { return (size + parts - 1) / parts }
+// inParts splits rows, filled up to a size with the first of them, into so many equal parts.
+func inParts(rows []int, size, parts int) [][]int {
+	each := (size + parts - 1) / parts
+	filled := slices.Concat(rows, slices.Repeat(rows[:1], each*parts-len(rows)))
+	return slices.Collect(slices.Chunk(filled, each))
+}
 
 // questions returns the first inputs of a step, of B questions: query [B, dim], memory [states, B, dim], λ [B, 1], and what
 // gradients multiply: [query λ 1] transposed, [dim+2, B], and memory, [dim, states·B]. PPO takes several steps on the same ones, so

@@ -157,12 +157,10 @@ func (t *table) objective(logits *Node, members *tensors.Tensor, returns, weight
 // inputs lays out the rows, filled up to a batch with the first of them at weight 0, each with a λ of its own, in so many equal
 // parts.
 func (t *table) inputs(rows []int, cfg OfflineConfig, rng *rand.Rand, parts int) [][]*tensors.Tensor {
-	size := partRows(cfg.Batch, parts)
-	filled := slices.Concat(rows, slices.Repeat(rows[:1], size*parts-len(rows)))
 	all := make([][]*tensors.Tensor, parts)
-	for i := range all {
-		weighted := min(max(len(rows)-i*size, 0), size)
-		all[i] = t.part(filled[i*size:(i+1)*size], weighted, 1/float32(len(rows)), cfg, rng)
+	for i, part := range inParts(rows, cfg.Batch, parts) {
+		weighted := len(rows) - i*len(part) // the rest, if any, fills up
+		all[i] = t.part(part, weighted, 1/float32(len(rows)), cfg, rng)
 	}
 	return all
 }
