@@ -36,6 +36,23 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// Every function is called once with every number, after all calls of the one before it.
+func TestInParallelBlocks(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 1000} {
+		first, second := make([]int, n), make([]int, n) // not atomic: the race detector is to see what is missing
+		inParallel(n, func(i int) {
+			first[i]++
+		}, func(i int) {
+			second[i] += first[n-1-i]
+		})
+		for i := range n {
+			if first[i] != 1 || second[i] != 1 {
+				t.Fatalf("of %d, number %d: %d calls of the first function, %d after one of the second", n, i, first[i], second[i])
+			}
+		}
+	}
+}
+
 // Neither weights nor the norm depend on whether they are computed eight at a time or one by one.
 func TestAdamAnyWidth(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))

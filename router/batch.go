@@ -7,11 +7,6 @@ type batch struct {
 	shape    Shape
 	episodes []episode
 	returns  []float64 // [n]
-	values   []float32 // [n] before the update
-}
-
-func newBatch(shape Shape, episodes []episode, returns []float64) batch {
-	return batch{shape, episodes, returns, make([]float32, len(episodes))}
 }
 
 // upTo lists 0 … n−1 and goes on with 0 up to a length, so that every batch has one size and GoMLX compiles one graph.
@@ -44,7 +39,7 @@ func (b batch) rows(places []int) minibatch {
 			joint += e.logProb[module]
 		}
 		m.logProbs[row] = float32(joint)
-		m.returns[row], m.values[row] = float32(b.returns[place]), b.values[place]
+		m.returns[row], m.values[row] = float32(b.returns[place]), e.value
 	}
 	return m
 }
@@ -54,7 +49,7 @@ func (b batch) rows(places []int) minibatch {
 func (b batch) minibatch(places []int, size, parts int) []minibatch {
 	advantages := make([]float64, len(places))
 	for i, p := range places {
-		advantages[i] = b.returns[p] - float64(b.values[p])
+		advantages[i] = b.returns[p] - float64(b.episodes[p].value)
 	}
 	// The sample's deviation and the small constant are those of PyTorch implementations, which results are compared with.
 	centre := mean(advantages)
@@ -87,7 +82,7 @@ func (b batch) describe(m *Metrics) {
 		for module, choice := range e.choices {
 			m.Shares[module][choice] += 1 / n
 		}
-		missed[i] = b.returns[i] - float64(b.values[i])
+		missed[i] = b.returns[i] - float64(e.value)
 	}
 	m.Return = mean(b.returns)
 	if s := std(b.returns); s > 0 {

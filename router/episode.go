@@ -92,6 +92,7 @@ type episode struct {
 	choices []int     // one a module
 	logProb []float64 // one a module, of the choice
 	outcome Outcome
+	value   float32 // what the critic expected it to return
 }
 
 // explorer is the policy that plays an episode: it draws tiers by the router's chances and notes what it saw.

@@ -88,7 +88,7 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 			n := len(c.Batch.Lambda)
 			episodes := make([]episode, n)
 			for i := range episodes {
-				e := episode{query: floats32(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], logProb: make([]float64, len(c.Tiers))}
+				e := episode{query: floats32(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], value: float32(c.Batch.Values[i]), logProb: make([]float64, len(c.Tiers))}
 				for state := range shape.states() {
 					e.memory = append(e.memory, floats32(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
 				}
@@ -98,8 +98,7 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 				e.logProb[0] = c.Batch.LogProbs[i] // the joint one; the sum over modules counts
 				episodes[i] = e
 			}
-			b := newBatch(net.shape, episodes, c.Batch.Returns)
-			copy(b.values, floats32(c.Batch.Values))
+			b := batch{net.shape, episodes, c.Batch.Returns}
 
 			worst := 0.0
 			compare := func(what string, got, want float64) {

@@ -170,11 +170,35 @@ func (t *Trainer) collect(ctx context.Context) (episodes []episode, failed int, 
 	if len(episodes) == 0 {
 		return nil, 0, fmt.Errorf("all %d episodes failed, the first: %w", len(questions), results.Failures[0])
 	}
-	return episodes, results.Failed(), nil
+	return episodes, results.Failed(), t.value(episodes)
+}
+
+// value fills in what the critic expects of episodes, before they change it.
+func (t *Trainer) value(episodes []episode) error {
+	all := batch{t.net.shape, episodes, make([]float64, len(episodes))}.rows(upTo(t.cfg.Batch, len(episodes)))
+	values, err := t.net.values(all.query, all.memory[:len(all.query)], all.lambda)
+	if err != nil {
+		return err
+	}
+	for i := range episodes {
+		episodes[i].value = values[i]
+	}
+	return nil
 }
 
 // learn turns outcomes into returns and updates the network.
 func (t *Trainer) learn(episodes []episode, m *Metrics) error {
+	b := t.batch(episodes)
+	b.describe(m)
+	m.Scale = t.reward.Scale()
+	if len(episodes) < 2 {
+		return nil // one advantage alone cannot be normalised
+	}
+	return t.update(b, m)
+}
+
+// batch turns outcomes into returns.
+func (t *Trainer) batch(episodes []episode) batch {
 	outcomes := make([]Outcome, len(episodes))
 	for i, e := range episodes {
 		outcomes[i] = e.outcome
@@ -184,19 +208,7 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 	for i, e := range episodes {
 		returns[i] = t.reward.Return(e.outcome, e.lambda)
 	}
-	b := newBatch(t.net.shape, episodes, returns)
-	full := b.rows(upTo(t.cfg.Batch, len(episodes)))
-	values, err := t.net.values(full.query, full.memory[:len(full.query)], full.lambda)
-	if err != nil {
-		return err
-	}
-	copy(b.values, values)
-	b.describe(m)
-	m.Scale = t.reward.Scale()
-	if len(episodes) < 2 {
-		return nil // one advantage alone cannot be normalised
-	}
-	return t.update(b, m)
+	return batch{t.net.shape, episodes, returns}
 }
 
 // update goes through a batch of at least two episodes several times.

@@ -3,8 +3,8 @@
 
 Ours and PyTorch's run in turns, one right after the other, each warm and for about a second; printed are the medians over
 the rounds, and of the ratios of the pairs, which other programs on the machine disturb the least, with their range. Decisions
-use one thread each, updates all cores. An update is what follows once a batch was played: the values of its questions and
-four passes. PyTorch does it as one would write it down; we project what several rows have in common once.
+use one thread each, updates all cores. An update is what follows once a batch was played, and its questions were valued: four
+passes. PyTorch does it as one would write it down; we project what several rows have in common once.
 Usage: bench_router.py [ROUNDS], from the repository's root, as `make bench-router` runs it. Needs PyTorch.
 """
 import os, pathlib, re, statistics, subprocess, sys, tempfile, time
@@ -61,8 +61,6 @@ def five_decisions():
 
 
 def one_update():
-    with torch.no_grad():
-        net.critic(net.encode(batch["query"], batch["memories"][0], batch["lambda"][:, None], modules[0].expand(BATCH)))
     for _ in range(PASSES):
         ref.update(net, optimizer, batch, torch.randperm(BATCH), cfg)
 
