@@ -99,39 +99,29 @@ const beta1, beta2 = 0.9, 0.999
 //	m ← β₁m + (1−β₁)·c·g    v ← β₂v + (1−β₂)·(c·g)²    w ← w − rate · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
 func (a *adam) descend(weights [][]float32, parts [][][]float32, rate float64) (norm float64, err error) {
 	grads, squared := make([][]float32, len(a.blocks)), make([]float64, len(a.blocks))
-	begin := sync.OnceValues(func() (adamStep, error) {
-		for _, s := range squared {
-			norm += s
-		}
-		norm = math.Sqrt(norm)
-		return a.next(norm, rate)
-	})
 	inParallel(len(a.blocks), func(i int) {
 		grads[i] = a.gradient(a.blocks[i], parts)
 		squared[i] = squares(grads[i])
-	}, func(i int) {
-		b := a.blocks[i]
-		w := a.weights[b.weight]
-		if s, err := begin(); err == nil {
-			s.apply(weights[b.weight][b.from:b.to], grads[i], w.first[b.from:b.to], w.second[b.from:b.to])
-		}
 	})
-	_, err = begin()
-	return norm, err
-}
-
-// next begins the next step with gradients of a norm.
-func (a *adam) next(norm, rate float64) (s adamStep, err error) {
-	if !(norm < 1e30) { // also if it is no number
-		return s, fmt.Errorf("the gradient's norm is %v; lower the learning rate", norm)
+	for _, s := range squared {
+		norm += s
+	}
+	if norm = math.Sqrt(norm); !(norm < 1e30) { // also if it is no number
+		return 0, fmt.Errorf("the gradient's norm is %v; lower the learning rate", norm)
 	}
 	a.steps++
-	return adamStep{
+	s := adamStep{
 		scale:   float32(min(a.limit/(norm+1e-6), 1)),
 		rate:    float32(rate / (1 - math.Pow(beta1, float64(a.steps)))),
 		debias:  float32(1 / math.Sqrt(1-math.Pow(beta2, float64(a.steps)))),
 		epsilon: float32(a.epsilon),
-	}, nil
+	}
+	inParallel(len(a.blocks), func(i int) {
+		b := a.blocks[i]
+		w := a.weights[b.weight]
+		s.apply(weights[b.weight][b.from:b.to], grads[i], w.first[b.from:b.to], w.second[b.from:b.to])
+	})
+	return norm, nil
 }
 
 // gradient returns a block of the gradient, for which it sums up what several parts have.
@@ -189,23 +179,18 @@ func squares(x []float32) float64 {
 	return sum
 }
 
-// inParallel calls functions with 0 … n−1 on all cores, each once the one before it has been called with all of them.
-func inParallel(n int, functions ...func(i int)) {
-	progress := make([]struct{ begun, ended atomic.Int64 }, len(functions))
+// inParallel calls f with 0 … n−1 on all cores.
+func inParallel(n int, f func(i int)) {
+	var next atomic.Int64
 	work := func() {
-		for k, f := range functions {
-			p := &progress[k]
-			for i := int(p.begun.Add(1)) - 1; i < n; i = int(p.begun.Add(1)) - 1 {
-				f(i)
-				p.ended.Add(1)
-			}
-			for int(p.ended.Load()) < n { // for as long as a call takes
-				runtime.Gosched()
-			}
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			f(i)
 		}
 	}
+	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), n) - 1 {
-		go work() // one that starts late finds nothing left to do
+		wg.Go(work)
 	}
 	work()
+	wg.Wait()
 }

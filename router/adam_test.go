@@ -36,13 +36,14 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// Every function is called once with every number, after all calls of the one before it.
+// The function is called once with every number, and all calls are over when inParallel is.
 func TestInParallelBlocks(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 1000} {
 		first, second := make([]int, n), make([]int, n) // not atomic: the race detector is to see what is missing
 		inParallel(n, func(i int) {
 			first[i]++
-		}, func(i int) {
+		})
+		inParallel(n, func(i int) {
 			second[i] += first[n-1-i]
 		})
 		for i := range n {

@@ -64,15 +64,11 @@ func questions(s Shape, query, memory, lambda []float32) []*tensors.Tensor {
 
 // transposed returns the transpose of a matrix with so many columns.
 func transposed(x []float32, columns int) []float32 {
-	const tile = 16 // columns at once, whose rows of the transpose stay in the cache
 	rows := len(x) / columns
 	out := make([]float32, len(x))
-	for from := 0; from < columns; from += tile {
-		to := min(from+tile, columns)
-		for r := range rows {
-			for c, v := range x[r*columns+from : r*columns+to] {
-				out[(from+c)*rows+r] = v
-			}
+	for r := range rows {
+		for c, v := range x[r*columns : (r+1)*columns] {
+			out[c*rows+r] = v
 		}
 	}
 	return out
