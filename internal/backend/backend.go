@@ -154,7 +154,7 @@ func openPlugin(p Plugin, options, why string) (*Backend, error) {
 	if options != "" {
 		config += "," + options
 	}
-	b, err := openXLA(config)
+	b, err := openXLA(config, p.Kind)
 	if err != nil {
 		return nil, fmt.Errorf("open XLA plugin %s: %w", p.Path, err)
 	}

@@ -176,6 +176,9 @@ func TestBackendsAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer be.Finalize()
+			if n := be.NumDevices(); be.Kind != CUDA && n != 1 {
+				t.Errorf("%d devices, where there is one processor's memory: XLA has a thread for each", n)
+			}
 			exec, err := graph.NewExec(be, func(x, y *graph.Node) *graph.Node { return graph.MatMul(x, y) })
 			if err != nil {
 				t.Fatal(err)

@@ -7,15 +7,14 @@ package backend
 #include <sys/sysinfo.h>
 
 // Large freed blocks go back to the system, and arenas are as many as threads that use them: those that XLA computes on (one a
-// processor, but four at least), the one that calls it, and the main one, which has its own. XLA allocates the intermediate
-// results of every call, of many sizes and from several threads, which with fewer arenas share their locks. Left to itself,
-// glibc has eight arenas a processor and keeps what each once held: for mixed prompts of a model of half a billion parameters
-// that made the peak 7.2 GB instead of 5.4 GB with one arena a processor; with the number here the peak is the same as with
-// that. Go allocates elsewhere. It has to be said before there are threads, since each gets an arena by its first call.
+// processor), the one that calls it, and the main one, which has its own. XLA allocates the intermediate results of every call,
+// of many sizes and from several threads, which with fewer arenas share their locks. Left to itself, glibc has eight arenas a
+// processor and keeps what each once held: for mixed prompts of a model of half a billion parameters that made the peak 7.2 GB
+// instead of 5.4 GB with one arena a processor; with up to three a processor the peak was the same as with that. Go allocates
+// elsewhere. It has to be said before there are threads, since each gets an arena by its first call.
 __attribute__((constructor)) static void give_back_freed_memory(void) {
 #ifdef __GLIBC__
-	int threads = get_nprocs();
-	mallopt(M_ARENA_MAX, (threads < 4 ? 4 : threads) + 2);
+	mallopt(M_ARENA_MAX, get_nprocs() + 2);
 	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	mallopt(M_TRIM_THRESHOLD, 1 << 20);
 #endif

@@ -10,6 +10,6 @@ import (
 
 const hasXLA = false
 
-func openXLA(string) (compute.Backend, error) {
+func openXLA(string, Kind) (compute.Backend, error) {
 	return nil, errors.New("this binary was built without cgo, which XLA needs; use the backend \"go\" or build with CGO_ENABLED=1")
 }
