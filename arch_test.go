@@ -25,7 +25,7 @@ var rooms = map[string][]string{
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal"},
 	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/llm", "tiers/llm/openai", "internal"},
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
-	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/shared", "tiers/llm", "tiers/llm/openai"},
+	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/registry", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "internal"},
@@ -37,11 +37,11 @@ var rooms = map[string][]string{
 	"internal/safetensors": {},
 	"internal/tools":       nil, // programs of their own, which nothing imports
 	"kernel":               {"internal"},
-	"kernel/kernelspec":    {"kernel", "serve/shared", "internal"},
+	"kernel/kernelspec":    {"kernel", "serve/registry", "internal"},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
 	"router/portable":      {"internal/safetensors"},
-	"serve":                {"bmem/embed", "serve/shared", "tiers/llm", "tiers/llm/local", "internal"},
-	"serve/shared":         {"internal"},
+	"serve":                {"bmem/embed", "serve/registry", "tiers/llm", "tiers/llm/local", "internal"},
+	"serve/registry":       {"internal"},
 	"tiers":                {"bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
 	"tiers/llm":            {"internal"},
 	"tiers/llm/local":      {"tiers/llm", "internal"},
@@ -102,7 +102,7 @@ func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 
 // What programs and notebooks import brings no XLA along; only what runs models or trains routers does.
 func TestNoXLAWithoutAnEngine(t *testing.T) {
-	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments", "./experiments/frontier", "./experiments/lab", "./experiments/traces", "./kernel/..."} {
+	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments", "./experiments/frontier", "./experiments/lab", "./experiments/episodes", "./kernel/..."} {
 		for _, p := range list(t, "-deps", path) {
 			if strings.HasPrefix(p.ImportPath, "github.com/gomlx/go-xla") {
 				t.Errorf("%s depends on %s", path, p.ImportPath)

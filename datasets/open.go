@@ -13,7 +13,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/internal/suggest"
 )
 
 // DataEnv names the environment variable that points to the folder of data files too large to ship.
@@ -82,7 +82,7 @@ func Open(name string, opts Options) (Dataset, error) {
 func openDataset(name string, opts Options) (*dataset, error) {
 	at := slices.IndexFunc(specs, func(s spec) bool { return s.name == name })
 	if at < 0 {
-		return nil, fmt.Errorf("data set %q: %w; did you mean %q?", name, ErrUnknown, nearest.Name(name, Names()))
+		return nil, fmt.Errorf("data set %q: %w; did you mean %q?", name, ErrUnknown, suggest.Name(name, Names()))
 	}
 	d := &dataset{spec: specs[at], opts: opts, loaded: map[Split]*part{}, splitOf: map[string]Split{}}
 	if err := d.open(); err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -58,13 +58,13 @@ func Design(spec string, space router.Space) ([]string, error) {
 
 // Collect is a Run that records states, without ceilings, and the traces of its questions as far as they are answered; these
 // come also with the error of a run that was stopped. Failed questions leave no trace. What Traced holds comes first.
-func Collect(ctx context.Context, c Config) (Summary, *traces.File, error) {
+func Collect(ctx context.Context, c Config) (Summary, *episodes.File, error) {
 	c.RecordStates, c.NoCeiling = true, true
 	r, s, err := execute(ctx, c)
 	if r == nil {
 		return s, nil, err
 	}
-	f := &traces.File{Header: r.traceHeader()}
+	f := &episodes.File{Header: r.traceHeader()}
 	for _, q := range r.questions {
 		for _, p := range r.policies {
 			rec, ok := r.done[key{p.name, q.ID}]
@@ -78,28 +78,28 @@ func Collect(ctx context.Context, c Config) (Summary, *traces.File, error) {
 			f.Traces = append(f.Traces, t)
 		}
 	}
-	files := []*traces.File{f}
+	files := []*episodes.File{f}
 	if c.Traced != nil {
-		files = []*traces.File{c.Traced, f}
+		files = []*episodes.File{c.Traced, f}
 	}
-	f, merr := traces.Merge(files...) // two policies may have chosen the same tiers
+	f, merr := episodes.Merge(files...) // two policies may have chosen the same tiers
 	return s, f, errors.Join(err, merr)
 }
 
 // traceHeader says what the run's traces are of.
-func (r *run) traceHeader() traces.Header {
+func (r *run) traceHeader() episodes.Header {
 	system := fields(r.settings())
 	// These stand in fields of their own, or choose questions and combinations only.
 	for _, name := range []string{"dataset", "data_hash", "split", "metric", "embedder", "seed"} {
 		delete(system, name)
 	}
-	return traces.Header{Format: traces.Format, Version: traces.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
+	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
 		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: Commit()}
 }
 
 // traceOf turns a record into a trace.
-func traceOf(space router.Space, rec Record, metric string) (traces.Trace, error) {
-	t := traces.Trace{ID: rec.ID, Category: rec.Category, Question: rec.Question, Served: rec.Served, Score: rec.Scores[metric],
+func traceOf(space router.Space, rec Record, metric string) (episodes.Trace, error) {
+	t := episodes.Trace{ID: rec.ID, Category: rec.Category, Question: rec.Question, Served: rec.Served, Score: rec.Scores[metric],
 		ModulesDollars: rec.Cost.ModulesDollars, AnswerDollars: rec.Cost.AnswerDollars, In: rec.Cost.In, Out: rec.Cost.Out, MS: rec.MS,
 		Query: rec.States.Query, Memory: rec.States.Memory}
 	var err error
@@ -135,24 +135,24 @@ func NewLive(ctx context.Context, c Config) (*Live, error) {
 }
 
 // Header says what traces of the system are of.
-func (l *Live) Header() traces.Header { return l.run.traceHeader() }
+func (l *Live) Header() episodes.Header { return l.run.traceHeader() }
 
-// IDs implements traces.Live.
+// IDs implements episodes.Live.
 func (l *Live) IDs() []string { return l.ids }
 
-// Ask implements traces.Live. A question that the system fails on is a failed episode; that the spend limit is reached, or ctx
+// Ask implements episodes.Live. A question that the system fails on is a failed episode; that the spend limit is reached, or ctx
 // is at its end, ends the training.
-func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (traces.Trace, error) {
+func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (episodes.Trace, error) {
 	q, ok := l.of[id]
 	if !ok {
-		return traces.Trace{}, fmt.Errorf("question %s is not among those that can be asked", id)
+		return episodes.Trace{}, fmt.Errorf("question %s is not among those that can be asked", id)
 	}
 	rec, err := l.run.attempt(ctx, job{policy{p.Name(), p}, q})
 	if err != nil {
 		if stops(ctx.Err(), err) {
-			return traces.Trace{}, err
+			return episodes.Trace{}, err
 		}
-		return traces.Trace{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
+		return episodes.Trace{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
 	}
 	return traceOf(l.run.Memory.Space(), rec, l.run.metric)
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
 // collect makes a trace file of the tiny data set.
-func collect(t *testing.T, m *bmem.Memory, dir, design string) (Config, *traces.File) {
+func collect(t *testing.T, m *bmem.Memory, dir, design string) (Config, *episodes.File) {
 	t.Helper()
 	c := config(dir, m)
 	var err error
@@ -52,11 +52,11 @@ func TestCollect(t *testing.T) {
 	if err := f.WriteFile(path); err != nil {
 		t.Fatal(err)
 	}
-	back, err := traces.ReadFile(path)
+	back, err := episodes.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := traces.Difference(f.Header, back.Header); diff != "" || fmt.Sprint(f.Traces) != fmt.Sprint(back.Traces) {
+	if diff := episodes.Difference(f.Header, back.Header); diff != "" || fmt.Sprint(f.Traces) != fmt.Sprint(back.Traces) {
 		t.Errorf("the file read again differs: %s", diff)
 	}
 
@@ -76,7 +76,7 @@ func TestCollect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := traces.Difference(live.Header(), f.Header); diff != "" {
+	if diff := episodes.Difference(live.Header(), f.Header); diff != "" {
 		t.Errorf("the live system is said to differ from the traced one: %s", diff)
 	}
 	for _, tr := range f.Traces {
@@ -137,7 +137,7 @@ func TestReplayAsksWhatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replay, err := traces.NewReplay(f, live)
+	replay, err := episodes.NewReplay(f, live)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestReplayAsksWhatIsMissing(t *testing.T) {
 		}
 		policies = append(policies, p)
 	}
-	play := func() (out []traces.Trace) {
+	play := func() (out []episodes.Trace) {
 		for _, p := range policies {
 			for i, id := range replay.IDs() {
 				got, _, err := replay.Ask(context.Background(), i, p)
@@ -189,7 +189,7 @@ func TestReplayAsksWhatIsMissing(t *testing.T) {
 	if err := grown.Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := traces.Parse("grown", &b); err != nil {
+	if _, err := episodes.Parse("grown", &b); err != nil {
 		t.Error(err)
 	}
 }

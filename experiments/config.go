@@ -31,7 +31,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/judge"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 )
 
@@ -64,7 +64,7 @@ type Config struct {
 	RecordStates bool
 	// Traced, if not nil, holds traces of an earlier run of the same system, of which nothing else may be left: what they tell
 	// is not asked again. Collect returns them too.
-	Traced *traces.File
+	Traced *episodes.File
 	// NoCeiling leaves out the answers from the gold evidence.
 	NoCeiling bool
 	// TopK, KeepK and Retrieval are passed on to Ask; zero values mean bmem's defaults.

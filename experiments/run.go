@@ -15,7 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/score"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -91,7 +91,7 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, err
 	}
 	if c.Traced != nil {
-		if diff := traces.Difference(c.Traced.Header, r.traceHeader()); diff != "" {
+		if diff := episodes.Difference(c.Traced.Header, r.traceHeader()); diff != "" {
 			return nil, fmt.Errorf("the traces to go on from are of something else, collect into another file: %s", diff)
 		}
 		r.traced = c.Traced.Holds()

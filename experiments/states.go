@@ -5,16 +5,16 @@ import (
 	"sync"
 
 	"github.com/budgetmem/budgetmem/bmem"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 )
 
 // States are what a question's decisions could look at.
 type States struct {
 	// Query is the question's embedding [dim].
-	Query traces.Vector `json:"query"`
+	Query episodes.Vector `json:"query"`
 	// Memory has one embedding [dim] a state of bmem.States, empty where there was nothing to embed.
-	Memory []traces.Vector `json:"memory"`
+	Memory []episodes.Vector `json:"memory"`
 }
 
 // observer is a policy that notes what a router would look at, and decides as another policy does.
@@ -28,7 +28,7 @@ type observer struct {
 
 func newObserver(p router.Policy) *observer {
 	states := bmem.States()
-	return &observer{Policy: p, states: states, seen: States{Memory: make([]traces.Vector, len(states))}}
+	return &observer{Policy: p, states: states, seen: States{Memory: make([]episodes.Vector, len(states))}}
 }
 
 // Decide implements router.Policy.

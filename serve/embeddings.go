@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/budgetmem/budgetmem/internal/floats"
+	"github.com/budgetmem/budgetmem/internal/f32"
 )
 
 // maxTexts is how many texts a request may bring.
@@ -60,7 +60,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	for i, v := range vectors {
 		item := embedding{Object: "embedding", Index: i, Embedding: v}
 		if req.EncodingFormat == "base64" {
-			item.Embedding = base64.StdEncoding.EncodeToString(floats.Bytes(v))
+			item.Embedding = base64.StdEncoding.EncodeToString(f32.Bytes(v))
 		}
 		answer.Data = append(answer.Data, item)
 		answer.Usage.PromptTokens += e.Count(texts[i])

@@ -21,12 +21,12 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/serve/shared"
+	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // EnvToken names the environment variable with the bearer token that clients must send.
-const EnvToken = shared.EnvToken
+const EnvToken = registry.EnvToken
 
 // DefaultAddr is where bmem serve listens and bmem doctor looks for it.
 const DefaultAddr = "127.0.0.1:8177"

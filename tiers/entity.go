@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // The entity module returns `Subject - relation - Object (context)`.
@@ -24,7 +24,7 @@ func (entityRules) method() string { return "names by capitalisation@2" }
 func (entityRules) extract(c chunk.Chunk, others map[string]string) []string {
 	var facts []string
 	for _, t := range c.Turns {
-		names := lingua.Names(t.Text)
+		names := text.Names(t.Text)
 		subject := t.Speaker
 		if subject == "" && len(names) > 0 { // a document: what its sentences name first
 			subject, names = names[0], names[1:]
@@ -48,7 +48,7 @@ func nameOf(name, person string) bool {
 	return name != "" && strings.HasPrefix(strings.ToLower(person), strings.ToLower(name))
 }
 
-type entityGrammar struct{ tagger *lingua.Tagger }
+type entityGrammar struct{ tagger *text.Tagger }
 
 func (entityGrammar) method() string { return "clauses by part of speech@2" }
 
@@ -77,11 +77,11 @@ func spoken(text string) (said, shown string) {
 }
 
 // setting is what pronouns of a turn stand for. The session of a turn that nobody speaks is the document it is from.
-func setting(t chunk.Turn, others map[string]string) lingua.Setting {
+func setting(t chunk.Turn, others map[string]string) text.Setting {
 	if t.Speaker == "" {
-		return lingua.Setting{Title: t.Session}
+		return text.Setting{Title: t.Session}
 	}
-	return lingua.Setting{Speaker: t.Speaker, Listener: others[t.Speaker]}
+	return text.Setting{Speaker: t.Speaker, Listener: others[t.Speaker]}
 }
 
 func triple(subject, relation, object, context string) string {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"sort"
 
-	"github.com/budgetmem/budgetmem/tiers/lingua"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // The filter keeps at most TopK of the retrieved chunks.
@@ -67,7 +67,7 @@ func evidenceChances(in Input) ([]float64, bool) {
 func keywordShares(in Input) []float64 {
 	var asked []string
 	seen := map[string]bool{}
-	for _, w := range lingua.ContentWords(in.Query) {
+	for _, w := range text.ContentWords(in.Query) {
 		if !seen[w] {
 			seen[w] = true
 			asked = append(asked, w)
@@ -76,10 +76,10 @@ func keywordShares(in Input) []float64 {
 	shares := make([]float64, len(in.Items))
 	for i, it := range in.Items {
 		words := map[string]bool{}
-		for _, w := range lingua.Words(it.Text()) {
+		for _, w := range text.Words(it.Text()) {
 			words[w] = true
 		}
-		shares[i] = lingua.Overlap(asked, words)
+		shares[i] = text.Overlap(asked, words)
 	}
 	return shares
 }

@@ -5,10 +5,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// wordsRE finds words as lingua.Words does, with their capitals.
+// wordsRE finds words as text.Words does, with their capitals.
 var wordsRE = regexp.MustCompile(`[\p{L}\p{N}]+`)
 
 // numberingRE finds the numbers of passages and lines in a memory block, which nobody said.
@@ -24,10 +24,10 @@ var numberingRE = regexp.MustCompile(`(?m)^(?:Passage \d+|\[\d+\])`)
 // A word with a capital is held for a name. That a sentence begins with one tells nothing, but is checked all the same if
 // strict: facts about somebody begin with the name.
 func grounded(facts []string, memory, question string, strict bool) (kept []string, dropped int) {
-	asked, said := lingua.Stems(question), lingua.Stems(numberingRE.ReplaceAllString(memory, ""))
+	asked, said := text.Stems(question), text.Stems(numberingRE.ReplaceAllString(memory, ""))
 	known := func(stem string) bool { return said[stem] || asked[stem] }
 	for _, fact := range facts {
-		stems := lingua.Stems(fact)
+		stems := text.Stems(fact)
 		found, new := 0, 0
 		for s := range stems {
 			if known(s) {
@@ -43,7 +43,7 @@ func grounded(facts []string, memory, question string, strict bool) (kept []stri
 			if named := unicode.IsDigit(first) || unicode.IsUpper(first) && (strict || i > 0); !named {
 				continue
 			}
-			for s := range lingua.Stems(word) { // none for a stopword
+			for s := range text.Stems(word) { // none for a stopword
 				ok = ok && known(s)
 			}
 		}
@@ -56,12 +56,12 @@ func grounded(facts []string, memory, question string, strict bool) (kept []stri
 
 // undated reports that a fact is no temporal one: that no date is in it, or nothing else is.
 func undated(fact string) bool {
-	dates := lingua.FindDates(fact)
+	dates := text.FindDates(fact)
 	rest := []byte(fact)
 	for _, d := range dates {
 		for i := d.Start; i < d.End; i++ {
 			rest[i] = ' '
 		}
 	}
-	return len(dates) == 0 || len(lingua.Stems(string(rest))) == 0
+	return len(dates) == 0 || len(text.Stems(string(rest))) == 0
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/tiers/lingua"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // The names of the tiers on the shipped axes.
@@ -82,7 +82,7 @@ func (o Options) withDefaults() Options {
 // kit is what a tier works with: what the tiers of one set share, and what it alone is asked with.
 type kit struct {
 	Deps
-	tagger *lingua.Tagger
+	tagger *text.Tagger
 	style  string // of prompts
 	// served names in a Step the method that served in place of the tier's own.
 	served func(method string) string
@@ -96,7 +96,7 @@ func newKit(deps Deps) *kit {
 	if deps.CountTokens == nil {
 		deps.CountTokens = estimateTokens
 	}
-	return &kit{Deps: deps, tagger: &lingua.Tagger{}}
+	return &kit{Deps: deps, tagger: &text.Tagger{}}
 }
 
 // estimateTokens takes four characters for a token, which is near the truth for English.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // memoryBlock renders chunks for a prompt. Every module's prompt begins with it, so that those of one question, which
@@ -24,7 +24,7 @@ func memoryBlock(items []Item) string {
 			b.WriteString(" (" + oneLine(p) + ")")
 		}
 		b.WriteString(":\n")
-		said, _ := lingua.ParseTime(it.Time)
+		said, _ := text.ParseTime(it.Time)
 		for _, t := range it.Turns {
 			line++
 			b.WriteString("[" + strconv.Itoa(line) + "] " + oneLine(withDates(t.String(), said)) + "\n")
@@ -38,8 +38,8 @@ func memoryBlock(items []Item) string {
 // what happened when is plain, and two filters that keep the same chunks, each in an order of its own, lead to the same prompt.
 func asSaid(items []Item) []Item {
 	return slices.SortedStableFunc(slices.Values(items), func(a, b Item) int {
-		at, _ := lingua.ParseTime(a.Time)
-		bt, _ := lingua.ParseTime(b.Time)
+		at, _ := text.ParseTime(a.Time)
+		bt, _ := text.ParseTime(b.Time)
 		return cmp.Or(at.Compare(bt), cmp.Compare(a.Session, b.Session), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
 }

@@ -6,8 +6,8 @@ import (
 	"math"
 	"slices"
 
-	"github.com/budgetmem/budgetmem/tiers/lingua"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // rankTurns sets the score of each line and returns the lines best first. The score is the retriever's opinion of the turn
@@ -26,7 +26,7 @@ func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in
 	asked := oneLine(in.Query)
 	reqs := make([]llm.ScoreRequest, len(lines))
 	for i, l := range lines {
-		said, _ := lingua.ParseTime(l.time)
+		said, _ := text.ParseTime(l.time)
 		turn := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
 		text, err := prompt("rank", promptData{Memory: oneLine(turn)})
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // extractor is a method that finds facts in one chunk without knowing the question, so that its result can be kept.
@@ -78,12 +78,12 @@ const weakest = 0.3
 // share much less than the best one are left out.
 func relevant(query string, facts []string, limit int) []string {
 	facts = distinct(facts)
-	asked := slices.Sorted(maps.Keys(lingua.Stems(query))) // in a fixed order: sums must not vary from run to run
+	asked := slices.Sorted(maps.Keys(text.Stems(query))) // in a fixed order: sums must not vary from run to run
 	stems := make([]map[string]bool, len(facts))
 	count := map[string]int{}
 	for i, f := range facts {
 		statement, _, _ := strings.Cut(f, " (") // what follows is context: dates, speakers, neighbours
-		stems[i] = lingua.Stems(statement)
+		stems[i] = text.Stems(statement)
 		for s := range stems[i] {
 			count[s]++
 		}
@@ -131,8 +131,8 @@ func distinct(list []string) []string {
 
 // day writes when a session took place as answers want it ("8 May 2023"), or as its source does if that holds no date.
 func day(time string) string {
-	if t, ok := lingua.ParseTime(time); ok {
-		return lingua.Day(t)
+	if t, ok := text.ParseTime(time); ok {
+		return text.Day(t)
 	}
 	return time
 }

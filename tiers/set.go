@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/internal/nearest"
 	"github.com/budgetmem/budgetmem/internal/strictyaml"
+	"github.com/budgetmem/budgetmem/internal/suggest"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -143,7 +143,7 @@ func (t TierSpec) check(m Module) error {
 }
 
 func unknown(what, name string, known []string) error {
-	return fmt.Errorf("unknown %s %q; did you mean %q? There are %s", what, name, nearest.Name(name, known), strings.Join(known, ", "))
+	return fmt.Errorf("unknown %s %q; did you mean %q? There are %s", what, name, suggest.Name(name, known), strings.Join(known, ", "))
 }
 
 // Models lists the roles of models that the set needs beside the default one, in alphabetical order.

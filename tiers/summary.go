@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/tiers/lingua"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // The summary module returns one text: what is known, with dates and speakers. It does not answer.
@@ -74,7 +74,7 @@ func (k *kit) summaryHeadings(ctx context.Context, in Input, step *Step) (Output
 // guidance is the line that says how to use the notes.
 func guidance(items []Item) string {
 	for _, it := range items {
-		if _, ok := lingua.ParseTime(it.Time); ok {
+		if _, ok := text.ParseTime(it.Time); ok {
 			return "Notes from memory. Dates in brackets say when a thing was said; what happened \"yesterday\" happened a day earlier."
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // The temporal module returns strings that each state one dated fact.
@@ -24,8 +24,8 @@ func (temporalRules) method() string { return "date expressions@1" }
 func (temporalRules) extract(c chunk.Chunk, _ map[string]string) []string {
 	var facts []string
 	for _, t := range c.Turns {
-		for _, s := range lingua.Sentences(t.Text) {
-			for _, e := range lingua.FindDates(s) {
+		for _, s := range text.Sentences(t.Text) {
+			for _, e := range text.FindDates(s) {
 				fact := e.Text + ": " + chunk.Turn{Speaker: t.Speaker, Text: s}.String()
 				if d := day(c.Time); d != "" {
 					fact += " (" + d + ")"
@@ -37,27 +37,27 @@ func (temporalRules) extract(c chunk.Chunk, _ map[string]string) []string {
 	return distinct(facts)
 }
 
-type temporalGrammar struct{ tagger *lingua.Tagger }
+type temporalGrammar struct{ tagger *text.Tagger }
 
 func (temporalGrammar) method() string { return "resolved date expressions@3" }
 
 func (e temporalGrammar) extract(c chunk.Chunk, others map[string]string) []string {
-	said, _ := lingua.ParseTime(c.Time)
+	said, _ := text.ParseTime(c.Time)
 	var facts []string
 	for _, t := range c.Turns {
 		words, _ := spoken(t.Text)
-		for _, s := range lingua.Sentences(words) {
+		for _, s := range text.Sentences(words) {
 			if strings.HasSuffix(s, "?") { // asks, states nothing
 				continue
 			}
-			for _, d := range lingua.FindDates(s) {
+			for _, d := range text.FindDates(s) {
 				when := d.Resolve(said)
 				if when == "" {
 					continue
 				}
 				fact := e.event(s, d, t, others) + ": " + when
 				if !said.IsZero() && !strings.EqualFold(when, d.Text) {
-					fact += " (said on " + lingua.Day(said) + ": " + strings.ToLower(d.Text) + ")"
+					fact += " (said on " + text.Day(said) + ": " + strings.ToLower(d.Text) + ")"
 				}
 				facts = append(facts, fact)
 			}
@@ -68,7 +68,7 @@ func (e temporalGrammar) extract(c chunk.Chunk, others map[string]string) []stri
 
 // event says what happened at a date expression: the clause that holds it, pronouns resolved, else the whole sentence.
 // A relative expression is taken out first.
-func (e temporalGrammar) event(sentence string, d lingua.DateExpr, t chunk.Turn, others map[string]string) string {
+func (e temporalGrammar) event(sentence string, d text.DateExpr, t chunk.Turn, others map[string]string) string {
 	bare := sentence
 	if d.Resolve(time.Time{}) == "" {
 		bare = strings.TrimSpace(sentence[:d.Start]) + " " + strings.TrimSpace(sentence[d.End:])
@@ -85,19 +85,19 @@ func (e temporalGrammar) event(sentence string, d lingua.DateExpr, t chunk.Turn,
 }
 
 // nearestClause returns the clause that shares most words with the few around the expression.
-func nearestClause(clauses []lingua.Clause, sentence string, d lingua.DateExpr) (lingua.Clause, bool) {
+func nearestClause(clauses []text.Clause, sentence string, d text.DateExpr) (text.Clause, bool) {
 	around := map[string]bool{}
-	before, after := lingua.Words(sentence[:d.Start]), lingua.Words(sentence[d.End:])
+	before, after := text.Words(sentence[:d.Start]), text.Words(sentence[d.End:])
 	for _, w := range before[max(0, len(before)-4):] {
 		around[w] = true
 	}
 	for _, w := range after[:min(4, len(after))] {
 		around[w] = true
 	}
-	best, most := lingua.Clause{}, 0
+	best, most := text.Clause{}, 0
 	for _, c := range clauses {
 		n := 0
-		for _, w := range lingua.Words(c.Relation + " " + c.Object) {
+		for _, w := range text.Words(c.Relation + " " + c.Object) {
 			if around[w] {
 				n++
 			}

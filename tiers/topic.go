@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // The topic module returns strings that name a theme and how it connects or shifts.
@@ -25,7 +25,7 @@ const wordsPerChunk = 4
 func (topicRules) extract(c chunk.Chunk, _ map[string]string) []string {
 	count, order := map[string]int{}, []string{}
 	for _, t := range c.Turns {
-		for _, w := range lingua.ContentWords(t.Text) {
+		for _, w := range text.ContentWords(t.Text) {
 			if len(w) > 3 {
 				if count[w] == 0 {
 					order = append(order, w)
@@ -51,7 +51,7 @@ func place(c chunk.Chunk) string {
 	return c.Session
 }
 
-type topicGrammar struct{ tagger *lingua.Tagger }
+type topicGrammar struct{ tagger *text.Tagger }
 
 func (topicGrammar) method() string { return "key phrases@2" }
 
@@ -93,7 +93,7 @@ func (topicGrammar) arrange(found [][]string, items []Item) []string {
 	themes, order := map[string][]mention{}, []string{}
 	heads := make([][]string, len(items))
 	for i, lines := range found {
-		when, _ := lingua.ParseTime(items[i].Time)
+		when, _ := text.ParseTime(items[i].Time)
 		for _, line := range lines {
 			phrase, speaker, _ := strings.Cut(line, "\t")
 			key := headKey(phrase)
@@ -113,11 +113,11 @@ func (topicGrammar) arrange(found [][]string, items []Item) []string {
 
 // headKey is the stem of a phrase's last word: "pottery class" and "art class" meet in "class", "my painting" in "paint".
 func headKey(phrase string) string {
-	words := lingua.Words(phrase)
+	words := text.Words(phrase)
 	if len(words) == 0 {
 		return phrase
 	}
-	return lingua.Stem(words[len(words)-1])
+	return text.Stem(words[len(words)-1])
 }
 
 func theme(ms []mention, heads [][]string) string {

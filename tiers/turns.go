@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/tiers/lingua"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // line is one turn of the kept chunks.
@@ -57,11 +57,11 @@ func (k *kit) turnsByRetrieval(ctx context.Context, in Input) ([]line, error) {
 }
 
 func (k *kit) scoreTurns(ctx context.Context, in Input, lines []line) error {
-	asked := lingua.Stems(in.Query)
+	asked := text.Stems(in.Query)
 	texts := make([]string, len(lines))
 	for i, l := range lines {
 		texts[i] = l.turn.String()
-		said, n := lingua.Stems(texts[i]), 0
+		said, n := text.Stems(texts[i]), 0
 		for s := range asked {
 			if said[s] {
 				n++
@@ -93,17 +93,17 @@ func bestFirst(lines []line) []line {
 
 // shorten cuts turns longer than the tokens to their sentences nearest to the question, in their order, gaps marked.
 func shorten(lines []line, query string, count func(string) int, tokens int) []line {
-	asked := lingua.Stems(query)
+	asked := text.Stems(query)
 	out := append([]line(nil), lines...)
 	for i, l := range out {
 		if count(l.turn.Text) <= tokens {
 			continue
 		}
-		sentences := lingua.Sentences(l.turn.Text)
+		sentences := text.Sentences(l.turn.Text)
 		shared, order := make([]int, len(sentences)), make([]int, len(sentences))
 		for j, s := range sentences {
 			order[j] = j
-			for stem := range lingua.Stems(s) {
+			for stem := range text.Stems(s) {
 				if asked[stem] {
 					shared[j]++
 				}
@@ -174,26 +174,26 @@ func quote(lines []line) []string {
 	var out []string
 	seen := map[string]bool{}
 	for _, l := range lines {
-		text := l.turn.String()
-		key := l.turn.ID + "\x00" + text
+		said := l.turn.String()
+		key := l.turn.ID + "\x00" + said
 		if seen[key] {
 			continue
 		}
 		seen[key] = true
-		when, known := lingua.ParseTime(l.time)
+		when, known := text.ParseTime(l.time)
 		h := l.turn.Session
 		if known {
-			h = lingua.Day(when)
+			h = text.Day(when)
 		} else if l.time != "" {
 			h = l.time
 		}
 		switch {
-		case text == h: // a document's title as its first sentence
+		case said == h: // a document's title as its first sentence
 			continue
 		case h != "":
 			h = "[" + h + "] "
 		}
-		out = append(out, h+withDates(text, when))
+		out = append(out, h+withDates(said, when))
 	}
 	return out
 }
@@ -216,20 +216,20 @@ func Quote(turns []chunk.Turn) string {
 }
 
 // withDates puts what a relative date expression means behind it: `yesterday (7 May 2023)`.
-func withDates(text string, said time.Time) string {
+func withDates(turn string, said time.Time) string {
 	if said.IsZero() {
-		return text
+		return turn
 	}
 	var b strings.Builder
 	last := 0
-	for _, e := range lingua.FindDates(text) {
+	for _, e := range text.FindDates(turn) {
 		when := e.Resolve(said)
 		if when == "" || e.Vague() || strings.EqualFold(when, e.Text) {
 			continue
 		}
-		b.WriteString(text[last:e.End] + " (" + when + ")")
+		b.WriteString(turn[last:e.End] + " (" + when + ")")
 		last = e.End
 	}
-	b.WriteString(text[last:])
+	b.WriteString(turn[last:])
 	return b.String()
 }

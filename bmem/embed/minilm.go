@@ -15,7 +15,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/budgetmem/budgetmem/internal/freed"
+	"github.com/budgetmem/budgetmem/internal/osmem"
 )
 
 // maxTokens is the longest input of all-MiniLM-L6-v2, [CLS] and [SEP] included: what its authors trained and set it for.
@@ -46,7 +46,7 @@ func WithProgress(done func(done, total int)) Option { return func(m *MiniLM) { 
 // OpenMiniLM loads the model in dir (config.json, tokenizer.json, tokenizer_config.json, model.safetensors) onto a backend.
 // The first text of each length bucket compiles a graph, which takes up to a second on XLA.
 func OpenMiniLM(dir string, be compute.Backend, options ...Option) (*MiniLM, error) {
-	defer freed.GiveBack() // loading leaves much behind
+	defer osmem.GiveBack() // loading leaves much behind
 	m := &MiniLM{ran: map[[2]int]bool{}}
 	for _, o := range options {
 		o(m)
@@ -158,7 +158,7 @@ func (m *MiniLM) run(ctx context.Context, b batch, out [][]float32) error {
 	}
 	if size := [2]int{b.size, b.length}; !m.ran[size] {
 		m.ran[size] = true
-		freed.GiveBack() // compiling leaves much behind
+		osmem.GiveBack() // compiling leaves much behind
 	}
 	flat, err := tensors.CopyFlatData[float32](result)
 	if err = errors.Join(err, result.FinalizeAll()); err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/internal/floats"
+	"github.com/budgetmem/budgetmem/internal/f32"
 )
 
 // embedBatch is how many texts are embedded between two writes: what a kill can lose.
@@ -119,7 +119,7 @@ func (s *Store) embedBatch(ctx context.Context, e embed.Embedder, byKey map[stri
 		}
 		defer insert.Close()
 		for i, k := range batch {
-			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), floats.Bytes(vectors[i])); err != nil {
+			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), f32.Bytes(vectors[i])); err != nil {
 				return err
 			}
 		}
@@ -157,7 +157,7 @@ func (s *Store) readVectors(ctx context.Context, e embed.Embedder, byKey map[str
 			if len(value) != 4*e.Dim() {
 				return errors.Join(fmt.Errorf("%w: vector of %d bytes, want %d", ErrCorrupt, len(value), 4*e.Dim()), rows.Close())
 			}
-			found[string(hash)] = floats.FromBytes(value)
+			found[string(hash)] = f32.FromBytes(value)
 		}
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return classify(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/venv"
 	"github.com/budgetmem/budgetmem/kernel/kernelspec"
 	"github.com/budgetmem/budgetmem/kernel/tools"
-	"github.com/budgetmem/budgetmem/serve/shared"
+	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
 func newKernelCmd() *cobra.Command {
@@ -163,11 +163,11 @@ Ends with status 1 if something is.`,
 // checkServer looks for the server that notebooks share. That none runs is right as long as there are no notebooks.
 func checkServer() kernelspec.Check {
 	c := kernelspec.Check{Name: "server"}
-	if url := os.Getenv(shared.EnvServer); url != "" {
-		c.Found = url + ", by " + shared.EnvServer
+	if url := os.Getenv(registry.EnvServer); url != "" {
+		c.Found = url + ", by " + registry.EnvServer
 		return c
 	}
-	place, err := shared.Default()
+	place, err := registry.Default()
 	if err != nil {
 		c.Problem, c.Do = err.Error(), "set XDG_RUNTIME_DIR to a folder of yours"
 		return c

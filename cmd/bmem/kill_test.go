@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
@@ -142,7 +142,7 @@ func (l liveTraining) results(t *testing.T) map[string]string {
 		}
 	}
 	for _, split := range splits {
-		f, err := traces.ReadFile(filepath.Join(run, "traces."+split+".jsonl.gz"))
+		f, err := episodes.ReadFile(filepath.Join(run, "traces."+split+".jsonl.gz"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve"
-	"github.com/budgetmem/budgetmem/serve/shared"
+	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
@@ -81,7 +81,7 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 	published := func(string) error { return nil }
 	if f.shared {
 		f.addr, f.onDemand = "127.0.0.1:0", true
-		place, err := shared.Default()
+		place, err := registry.Default()
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 			return err // another is there
 		}
 		defer closing(claim, &err)
-		ctx, published = claim.WhileUsed(ctx, shared.Linger), claim.Publish
+		ctx, published = claim.WhileUsed(ctx, registry.Linger), claim.Publish
 	}
 	if f.config.MaxMemory, err = f.memory(); err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
-	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/kernel/display"
 )
 
@@ -61,7 +61,7 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 			}
 			if out == "" {
 				out = filepath.Join(cfg.Dir, "traces.jsonl.gz")
-			} else if cfg.Traced, err = traces.ReadFile(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			} else if cfg.Traced, err = episodes.ReadFile(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("--out: %w", err)
 			}
 			show, end := newRunProgress(cmd.ErrOrStderr())
@@ -97,14 +97,14 @@ func newTracesInfoCmd() *cobra.Command {
 		Short: "Show what a trace file holds, and check it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := traces.ReadFile(args[0])
+			f, err := episodes.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), struct {
-					traces.Header
-					traces.Stats
+					episodes.Header
+					episodes.Stats
 				}{f.Header, f.Stats()})
 			}
 			return writeTracesInfo(cmd.OutOrStdout(), args[0], f)
@@ -114,7 +114,7 @@ func newTracesInfoCmd() *cobra.Command {
 	return cmd
 }
 
-func writeTracesInfo(out io.Writer, path string, f *traces.File) error {
+func writeTracesInfo(out io.Writer, path string, f *episodes.File) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
@@ -147,11 +147,11 @@ func newTracesMergeCmd() *cobra.Command {
 				return err
 			}
 			for i, f := range files {
-				if diff := traces.Difference(files[0].Header, f.Header); diff != "" {
+				if diff := episodes.Difference(files[0].Header, f.Header); diff != "" {
 					return fmt.Errorf("%s and %s cannot be merged: %s", args[1], args[1+i], diff)
 				}
 			}
-			merged, err := traces.Merge(files...)
+			merged, err := episodes.Merge(files...)
 			if err != nil {
 				return err
 			}
@@ -163,10 +163,10 @@ func newTracesMergeCmd() *cobra.Command {
 	}
 }
 
-func readTraces(paths []string) ([]*traces.File, error) {
-	var files []*traces.File
+func readTraces(paths []string) ([]*episodes.File, error) {
+	var files []*episodes.File
 	for _, path := range paths {
-		f, err := traces.ReadFile(path)
+		f, err := episodes.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
@@ -194,7 +194,7 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 			if len(names)+len(categories)+len(without) == 0 {
 				return errors.New("say what to keep: --tiers, --category or --without")
 			}
-			f, err := traces.ReadFile(args[0])
+			f, err := episodes.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
@@ -208,15 +208,15 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 						return fmt.Errorf("--category: %s has no questions of %q; there are %s", args[0], c, strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 					}
 				}
-				f = f.Where(func(t traces.Trace) bool { return slices.Contains(categories, t.Category) })
+				f = f.Where(func(t episodes.Trace) bool { return slices.Contains(categories, t.Category) })
 			}
 			if without != "" {
-				other, err := traces.ReadFile(without)
+				other, err := episodes.ReadFile(without)
 				if err != nil {
 					return fmt.Errorf("--without: %w", err)
 				}
 				asked := other.IDs()
-				if f = f.Where(func(t traces.Trace) bool { return !slices.Contains(asked, t.ID) }); len(f.Traces) == 0 {
+				if f = f.Where(func(t episodes.Trace) bool { return !slices.Contains(asked, t.ID) }); len(f.Traces) == 0 {
 					return fmt.Errorf("--without: %s has every question of %s", without, args[0])
 				}
 			}

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
+	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 )
 
 // trackPython is the Python that `make trackers` installs both trackers for.
@@ -49,7 +49,7 @@ func madeUp(t *testing.T, dir string) []string {
 		"--set", "epochs=3", "--set", "batch=8", "--set", "minibatch=8"}
 	for split, n := range map[string]int{"train": 24, "validation": 8, "test": 8} {
 		path := filepath.Join(dir, split+".gz")
-		if err := (tracestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(path); err != nil {
+		if err := (episodestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(path); err != nil {
 			t.Fatal(err)
 		}
 		args = append(args, map[string]string{"train": "--traces", "validation": "--validation-traces", "test": "--test-traces"}[split], path)

@@ -18,7 +18,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/train"
 	"github.com/budgetmem/budgetmem/internal/backend"
 )
@@ -72,8 +72,8 @@ func (f *replayFlags) given(split string) bool { return *f.files[split] != "" ||
 
 // open reads the files and, if wanted, opens the system behind them; sys is nil without. Splits without a file and without a
 // system are missing from the result.
-func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[string]*traces.Replay, err error) {
-	replays = map[string]*traces.Replay{}
+func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[string]*episodes.Replay, err error) {
+	replays = map[string]*episodes.Replay{}
 	var cfg experiments.Config
 	for _, split := range f.live {
 		if _, used := f.files[split]; !used && split != everySplit {
@@ -102,11 +102,11 @@ func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[s
 }
 
 // replay opens one split.
-func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experiments.Config) (*traces.Replay, error) {
-	file := &traces.File{}
+func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experiments.Config) (*episodes.Replay, error) {
+	file := &episodes.File{}
 	if path != "" {
 		var err error
-		if file, err = traces.ReadSplit(path, split); err != nil {
+		if file, err = episodes.ReadSplit(path, split); err != nil {
 			return nil, err
 		}
 		if cmd.Flags().Changed("dataset") && file.Dataset != f.dataset {
@@ -117,7 +117,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 		}
 	}
 	if !f.asks(split) {
-		return traces.NewReplay(file, nil)
+		return episodes.NewReplay(file, nil)
 	}
 	cfg.Split, cfg.Questions = split, 0
 	if path == "" {
@@ -129,10 +129,10 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 	}
 	if path == "" {
 		file.Header = live.Header()
-	} else if diff := traces.Difference(file.Header, live.Header()); diff != "" {
+	} else if diff := episodes.Difference(file.Header, live.Header()); diff != "" {
 		return nil, fmt.Errorf("%s was collected with another system than the one that --live asks: %s", path, diff)
 	}
-	return traces.NewReplay(file, live)
+	return episodes.NewReplay(file, live)
 }
 
 // trainFlags are the flags of `bmem train`.

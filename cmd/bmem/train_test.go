@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
-	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -17,7 +17,7 @@ func TestTrainCompareCalibrate(t *testing.T) {
 	file := map[string]string{}
 	for split, n := range map[string]int{"train": 24, "validation": 8, "test": 8} {
 		file[split] = filepath.Join(dir, split+".gz")
-		if err := (tracestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(file[split]); err != nil {
+		if err := (episodestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(file[split]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,11 +32,11 @@ func TestTrainCompareCalibrate(t *testing.T) {
 	must("288, 12 to 12 a question", "traces", "info", file["train"])
 	two := filepath.Join(dir, "two", "train.gz") // its folder is made
 	must("40, 1 to 4 a question", "traces", "select", file["train"], "--tiers", "low,high", "--out", two)
-	if f, err := traces.ReadFile(two); err != nil || len(f.Traces) >= 288 || len(f.Space[0].Tiers) != 2 {
+	if f, err := episodes.ReadFile(two); err != nil || len(f.Traces) >= 288 || len(f.Space[0].Tiers) != 2 {
 		t.Errorf("%v; of 288 traces %d need the tiers %v alone", err, len(f.Traces), f.Space[0].Tiers)
 	}
 	few := filepath.Join(dir, "few.gz")
-	if err := (tracestest.Task{Split: "train", Questions: 12, Seed: 1}).File(3).WriteFile(few); err != nil {
+	if err := (episodestest.Task{Split: "train", Questions: 12, Seed: 1}).File(3).WriteFile(few); err != nil {
 		t.Fatal(err)
 	}
 	must("144, 12 to 12 a question", "traces", "select", file["train"], "--without", few, "--out", filepath.Join(dir, "new.gz"))
@@ -81,7 +81,7 @@ func TestTrainCompareCalibrate(t *testing.T) {
 func TestBadTrainingCommands(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "train.gz")
-	if err := (tracestest.Task{Split: "train", Questions: 3, Seed: 1}).File(3).WriteFile(path); err != nil {
+	if err := (episodestest.Task{Split: "train", Questions: 3, Seed: 1}).File(3).WriteFile(path); err != nil {
 		t.Fatal(err)
 	}
 	for want, args := range map[string]string{

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/internal/suggest"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -107,7 +107,7 @@ func Check(name string) error {
 	if slices.Contains(Names(), name) {
 		return nil
 	}
-	return fmt.Errorf("%w %q; did you mean %q? The judges are %s", ErrUnknown, name, nearest.Name(name, Names()), strings.Join(Names(), ", "))
+	return fmt.Errorf("%w %q; did you mean %q? The judges are %s", ErrUnknown, name, suggest.Name(name, Names()), strings.Join(Names(), ", "))
 }
 
 // New returns the judge of that name, which asks client. The error is an ErrUnknown.

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/internal/nearest"
 	"github.com/budgetmem/budgetmem/internal/pytext"
+	"github.com/budgetmem/budgetmem/internal/suggest"
 )
 
 // Item is a prediction with what it is judged by.
@@ -79,7 +79,7 @@ func Lookup(name string) (Metric, error) {
 	i := slices.IndexFunc(metrics, func(m Metric) bool { return m.Name == name })
 	if i < 0 {
 		return Metric{}, fmt.Errorf("%w %q; did you mean %q? The metrics are %s",
-			ErrUnknown, name, nearest.Name(name, Names()), strings.Join(Names(), ", "))
+			ErrUnknown, name, suggest.Name(name, Names()), strings.Join(Names(), ", "))
 	}
 	return metrics[i], nil
 }

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -182,7 +182,7 @@ var howMuch = regexp.MustCompile(`(?i)\bhow (long|many|much)\b`)
 
 // oracle chooses for each question, with its outcomes known, the traced combination that is best at λ. No policy can know
 // them, so it cannot be reached; where few combinations are traced, it is less than the best of all.
-func oracle(f *traces.File, ids []string, reward *router.Reward, lambda float64) router.Policy {
+func oracle(f *episodes.File, ids []string, reward *router.Reward, lambda float64) router.Policy {
 	p := chosen{name: fmt.Sprintf("oracle@%g", lambda), of: map[string][]int{}}
 	best := map[string]float64{}
 	for _, t := range f.Traces {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -12,18 +12,18 @@ import (
 // Calibrate asks a router at n λs, even over its range, and returns the curve by which dollars become a λ: the mean dollars of
 // a question, made to fall as λ grows by isotonic regression (pool adjacent violators, Ayer et al. 1955), and the mean
 // score. A router of one λ has a curve of one point. The counts tell how many outcomes were traced.
-func Calibrate(ctx context.Context, env *traces.Replay, r *portable.Router, n, inFlight int) ([]portable.Point, traces.Counts, error) {
+func Calibrate(ctx context.Context, env *episodes.Replay, r *portable.Router, n, inFlight int) ([]portable.Point, episodes.Counts, error) {
 	info := r.Info()
 	if info.Embedder != env.Header().Embedder {
-		return nil, traces.Counts{}, fmt.Errorf("calibrate a router: it was trained on embeddings of %s, the traces are of %s", info.Embedder, env.Header().Embedder)
+		return nil, episodes.Counts{}, fmt.Errorf("calibrate a router: it was trained on embeddings of %s, the traces are of %s", info.Embedder, env.Header().Embedder)
 	}
 	if n < 2 {
-		return nil, traces.Counts{}, fmt.Errorf("calibrate a router at %d points: at least 2 are needed", n)
+		return nil, episodes.Counts{}, fmt.Errorf("calibrate a router at %d points: at least 2 are needed", n)
 	}
 	if info.Lambda.Min == info.Lambda.Max {
 		n = 1
 	}
-	var counts traces.Counts
+	var counts episodes.Counts
 	points := make([]portable.Point, n)
 	spent := make([]float64, n)
 	for i := range points {

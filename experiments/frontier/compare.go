@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"github.com/budgetmem/budgetmem/experiments"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -20,7 +20,7 @@ import (
 // Options says what is compared.
 type Options struct {
 	// Validation is what static assignments are chosen on, Test what all policies are compared on.
-	Validation, Test *traces.Replay
+	Validation, Test *episodes.Replay
 	// Routers are the trained ones, by family.
 	Routers []Family
 	// Reward measures returns, for all policies alike; nil takes one with alignment that has seen the traces of validation.
@@ -99,7 +99,7 @@ type Entry struct {
 	// MeanReturn is the mean return over the λs.
 	MeanReturn float64 `json:"mean_return"`
 	// Counts says how the outcomes came about.
-	Counts traces.Counts `json:"counts"`
+	Counts episodes.Counts `json:"counts"`
 }
 
 // Difference is one with 95 % bootstrap intervals: over questions with the seeds as they are, and over questions and seeds.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
-	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -110,9 +110,9 @@ func TestFalling(t *testing.T) {
 	}
 }
 
-func replay(t *testing.T, task tracestest.Task, n int, live traces.Live) *traces.Replay {
+func replay(t *testing.T, task episodestest.Task, n int, live episodes.Live) *episodes.Replay {
 	t.Helper()
-	r, err := traces.NewReplay(task.File(n), live)
+	r, err := episodes.NewReplay(task.File(n), live)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,10 +120,10 @@ func replay(t *testing.T, task tracestest.Task, n int, live traces.Live) *traces
 }
 
 // asker is the made-up task, asked live.
-type asker struct{ tracestest.Task }
+type asker struct{ episodestest.Task }
 
 func (a asker) IDs() []string { return a.File(1).IDs() }
-func (a asker) Ask(ctx context.Context, id string, p router.Policy) (traces.Trace, error) {
+func (a asker) Ask(ctx context.Context, id string, p router.Policy) (episodes.Trace, error) {
 	for i := range a.Questions {
 		if a.ID(i) != id {
 			continue
@@ -134,22 +134,22 @@ func (a asker) Ask(ctx context.Context, id string, p router.Policy) (traces.Trac
 			seen := a.Trace(i, choices)
 			if choices[m], err = p.Decide(ctx, router.State{Question: id, Module: m, Query: seen.Query,
 				Memory: func(context.Context) ([]float32, error) { return seen.Memory[a.Header().States[m]], nil }}); err != nil {
-				return traces.Trace{}, err
+				return episodes.Trace{}, err
 			}
 		}
 		return a.Trace(i, choices), nil
 	}
-	return traces.Trace{}, fmt.Errorf("no question %s", id)
+	return episodes.Trace{}, fmt.Errorf("no question %s", id)
 }
 
-var validation, test = tracestest.Task{Split: "validation", Questions: 9, Seed: 1}, tracestest.Task{Split: "test", Questions: 12, Seed: 1}
+var validation, test = episodestest.Task{Split: "validation", Questions: 9, Seed: 1}, episodestest.Task{Split: "test", Questions: 12, Seed: 1}
 
 // With all combinations traced, what is best on validation is found by looking at all of them; live it is found by climbing, and from
 // few traces by an estimate. The task's modules add up, so all three must agree.
 func TestStaticSearch(t *testing.T) {
 	var found [][]float64
 	for i, tt := range []struct {
-		v, e *traces.Replay
+		v, e *episodes.Replay
 		how  string
 	}{
 		{replay(t, validation, 243, nil), replay(t, test, 243, nil), "all 243 combinations, each traced"},
@@ -223,7 +223,7 @@ func TestCompare(t *testing.T) {
 	}
 	other := validation.File(3)
 	other.Dataset = "another"
-	foreign, err := traces.NewReplay(other, nil)
+	foreign, err := episodes.NewReplay(other, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestCompare(t *testing.T) {
 
 // What can be learned is measured on both files together, between seeing nothing and hindsight.
 func TestSeeLearnable(t *testing.T) {
-	r, err := SeeLearnable(context.Background(), []*traces.File{test.File(5), validation.File(5)}, 42, nil)
+	r, err := SeeLearnable(context.Background(), []*episodes.File{test.File(5), validation.File(5)}, 42, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,13 +262,13 @@ func TestSeeLearnable(t *testing.T) {
 	}
 	other := test.File(1)
 	other.Dataset = "another"
-	if _, err := SeeLearnable(context.Background(), []*traces.File{test.File(1), other}, 1, nil); err == nil || !strings.Contains(err.Error(), "dataset is made up and another") {
+	if _, err := SeeLearnable(context.Background(), []*episodes.File{test.File(1), other}, 1, nil); err == nil || !strings.Contains(err.Error(), "dataset is made up and another") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestCueRule(t *testing.T) {
-	p := cueRule(tracestest.Space(), map[string]string{"a": "When did Ann move?", "b": "Why did she feel sad?", "c": "Is it so?", "d": "How long did Who stay?"})
+	p := cueRule(episodestest.Space(), map[string]string{"a": "When did Ann move?", "b": "Why did she feel sad?", "c": "Is it so?", "d": "How long did Who stay?"})
 	for id, want := range map[string][]int{"a": {1, 0, 2, 0, 1}, "b": {1, 0, 0, 2, 1}, "c": {1, 1, 1, 1, 1}, "d": {1, 2, 2, 0, 1}} {
 		for m, tier := range want {
 			if got, err := p.Decide(context.Background(), router.State{Question: id, Module: m}); err != nil || got != tier {

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/experiments"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -44,16 +44,16 @@ var learnableLambdas = []float64{0, 0.1, 0.2, 0.5, 1}
 
 // SeeLearnable measures it on the questions of several files together, such as those of training and validation. They must be of
 // one system. progress, if not nil, is told how many fits are done.
-func SeeLearnable(ctx context.Context, files []*traces.File, seed int64, progress func(done, of int)) (*Learnable, error) {
+func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progress func(done, of int)) (*Learnable, error) {
 	r := &Learnable{Lambdas: learnableLambdas}
-	var one []*traces.File
+	var one []*episodes.File
 	for _, f := range files {
 		r.Splits = append(r.Splits, f.Split)
 		of := *f
 		of.Split = files[0].Split
 		one = append(one, &of)
 	}
-	all, err := traces.Merge(one...)
+	all, err := episodes.Merge(one...)
 	if err != nil {
 		return nil, err
 	}

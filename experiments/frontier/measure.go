@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/budgetmem/budgetmem/experiments"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 )
 
 // measure computes the result from what was played.
@@ -14,7 +14,7 @@ func (c *comparison) measure(how string) (*Result, error) {
 	h := c.Test.Header()
 	v := c.Validation.Header()
 	v.Split = h.Split
-	r := &Result{Dataset: h.Dataset, Validated: traces.Difference(v, h), Split: h.Split, Metric: h.Metric, Of: c.Test.Len(), Seed: c.Seed, Lambdas: c.Lambdas, System: h.System,
+	r := &Result{Dataset: h.Dataset, Validated: episodes.Difference(v, h), Split: h.Split, Metric: h.Metric, Of: c.Test.Len(), Seed: c.Seed, Lambdas: c.Lambdas, System: h.System,
 		Scale: c.Reward.Scale(), StaticSearch: how, Explained: c.explained, Modules: h.Space}
 	for q := range c.Test.Len() {
 		if c.answered(q) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -14,16 +14,16 @@ type Played struct {
 	// Choices holds the tiers asked for, one a module; nil for a failed question, whose outcome says nothing.
 	Choices [][]int
 	// Counts says how many were traced, asked live, or took the place of a combination that is not traced.
-	Counts traces.Counts
+	Counts episodes.Counts
 }
 
 // Play asks every question of a replay once, inFlight at a time.
-func Play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int) (Played, error) {
+func Play(ctx context.Context, env *episodes.Replay, p router.Policy, inFlight int) (Played, error) {
 	return play(ctx, env, p, inFlight, func() {})
 }
 
 // play calls tick after each question, of several at one time.
-func play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int, tick func()) (Played, error) {
+func play(ctx context.Context, env *episodes.Replay, p router.Policy, inFlight int, tick func()) (Played, error) {
 	noted := noting{env, make([][]int, env.Len()), tick}
 	before := env.Counts()
 	r, err := router.Play(ctx, noted, p, max(inFlight, 1))
@@ -35,7 +35,7 @@ func play(ctx context.Context, env *traces.Replay, p router.Policy, inFlight int
 
 // noting is a replay that notes what is asked for.
 type noting struct {
-	*traces.Replay
+	*episodes.Replay
 	choices [][]int
 	tick    func()
 }

@@ -7,9 +7,9 @@ import (
 	"slices"
 
 	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/published"
-	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -18,7 +18,7 @@ import (
 const seed = 42
 
 // Replay replays the test traces.
-func (t *Traces) Replay() (*traces.Replay, error) { return traces.NewReplay(t.Test, nil) }
+func (t *Traces) Replay() (*episodes.Replay, error) { return episodes.NewReplay(t.Test, nil) }
 
 // Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions.
 // What has to be chosen is chosen on validation.
@@ -32,7 +32,7 @@ func (t *Traces) CompareUnaligned(ctx context.Context, routers ...frontier.Famil
 }
 
 func (t *Traces) compare(ctx context.Context, reward *router.Reward, routers []frontier.Family) (*frontier.Result, error) {
-	validation, err := traces.NewReplay(t.Validation, nil)
+	validation, err := episodes.NewReplay(t.Validation, nil)
 	if err != nil {
 		return nil, err
 	}

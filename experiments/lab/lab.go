@@ -26,7 +26,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -52,7 +52,7 @@ func Path(name string) string {
 type Traces struct {
 	// Folder holds the files, each named after its split; "" if the traces are in no files.
 	Folder                  string
-	Train, Validation, Test *traces.File
+	Train, Validation, Test *episodes.File
 }
 
 // Open reads the files train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz of a folder, which is looked for by Path. If there
@@ -67,7 +67,7 @@ func open(folder string, splits []string) (*Traces, error) {
 	t := &Traces{Folder: Path(folder)}
 	files := t.files()
 	for _, split := range splits {
-		f, err := traces.ReadSplit(t.path(split), split)
+		f, err := episodes.ReadSplit(t.path(split), split)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("there are no traces %s; collect them with `bmem traces collect --split %s --out %[1]s`, see traces/README.md: %[3]w", t.path(split), split, err)
 		}
@@ -84,8 +84,8 @@ func (t *Traces) path(split string) string { return filepath.Join(t.Folder, spli
 // splits in the order in which they are used.
 var splits = []string{string(datasets.Train), string(datasets.Validation), experiments.Test}
 
-func (t *Traces) files() map[string]**traces.File {
-	return map[string]**traces.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
+func (t *Traces) files() map[string]**episodes.File {
+	return map[string]**episodes.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
 }
 
 // Save writes the three files into a folder, which becomes the traces' own.
@@ -115,7 +115,7 @@ func (t *Traces) Table() chart.Table {
 }
 
 // Where returns the traces that keep approves of.
-func (t *Traces) Where(keep func(traces.Trace) bool) *Traces {
+func (t *Traces) Where(keep func(episodes.Trace) bool) *Traces {
 	out := &Traces{}
 	for split, file := range out.files() {
 		*file = (*t.files()[split]).Where(keep)

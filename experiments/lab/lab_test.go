@@ -15,9 +15,9 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
-	"github.com/budgetmem/budgetmem/experiments/traces"
-	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
@@ -28,8 +28,8 @@ import (
 // madeUp saves traces of made-up questions and opens them.
 func madeUp(t *testing.T) *Traces {
 	t.Helper()
-	task := func(split string, questions int, seed uint64) *traces.File {
-		return tracestest.Task{Split: split, Questions: questions, Seed: seed}.File(243)
+	task := func(split string, questions int, seed uint64) *episodes.File {
+		return episodestest.Task{Split: split, Questions: questions, Seed: seed}.File(243)
 	}
 	made := &Traces{Train: task("train", 4, 1), Validation: task("validation", 3, 2), Test: task("test", 6, 3)}
 	if err := made.Save(filepath.Join(t.TempDir(), "made-up")); err != nil {
@@ -45,12 +45,12 @@ func madeUp(t *testing.T) *Traces {
 // always is a router whose every decision is the same tier, whatever it sees.
 func always(t *testing.T, tier int) frontier.Family {
 	t.Helper()
-	const dim, hidden, actor, tiers = tracestest.Dim, 2, 2, 3
+	const dim, hidden, actor, tiers = episodestest.Dim, 2, 2, 3
 	w := portable.Weights{Query: make([]float32, dim*hidden), Memory: make([]float32, dim*hidden), Lambda: make([]float32, hidden), Module: make([]float32, 5*hidden),
 		Encoder: make([]float32, hidden*hidden), EncoderBias: make([]float32, hidden), Actor: make([]float32, hidden*actor), ActorBias: make([]float32, actor),
 		Logits: make([]float32, actor*tiers), LogitsBias: make([]float32, tiers)}
 	w.LogitsBias[tier] = 1
-	r, err := portable.New(portable.Info{Dim: dim, Embedder: "made-up@1", Modules: tracestest.Space(), Lambda: portable.Range{Min: 0, Max: 1}}, w)
+	r, err := portable.New(portable.Info{Dim: dim, Embedder: "made-up@1", Modules: episodestest.Space(), Lambda: portable.Range{Min: 0, Max: 1}}, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestOpenTest(t *testing.T) {
 	}
 	// A tier that one question lacks is not told of.
 	first := opened.Test.Traces[0].ID
-	opened.Test.Traces = slices.DeleteFunc(opened.Test.Traces, func(tr traces.Trace) bool {
+	opened.Test.Traces = slices.DeleteFunc(opened.Test.Traces, func(tr episodes.Trace) bool {
 		return tr.ID == first && slices.Equal(tr.Choices, []int{1, 1, 1, 1, 1})
 	})
 	if got, err := opened.Uniform(t.Context()); err != nil || !reflect.DeepEqual(got, []chart.Family{want[0], want[2]}) {
@@ -141,7 +141,7 @@ func TestOnly(t *testing.T) {
 		for m := range old {
 			old[m] *= 2
 		}
-		at := slices.IndexFunc(made.Test.Traces, func(o traces.Trace) bool { return o.ID == tr.ID && slices.Equal(o.Choices, old) })
+		at := slices.IndexFunc(made.Test.Traces, func(o episodes.Trace) bool { return o.ID == tr.ID && slices.Equal(o.Choices, old) })
 		if at < 0 || made.Test.Traces[at].Score != tr.Score {
 			t.Fatalf("%s %v is not the trace %v", tr.ID, tr.Choices, old)
 		}

@@ -10,8 +10,8 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
-	"github.com/budgetmem/budgetmem/experiments/traces"
 	"github.com/budgetmem/budgetmem/experiments/train"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router/portable"
@@ -44,7 +44,7 @@ func (t *Traces) TrainRouters(ctx context.Context, o Training) (*train.Summary, 
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%q %q", o.Method, o.Settings)
 	for _, split := range splits {
-		replay, err := traces.NewReplay(*t.files()[split], nil)
+		replay, err := episodes.NewReplay(*t.files()[split], nil)
 		if err != nil {
 			return nil, err
 		}

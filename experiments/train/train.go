@@ -27,7 +27,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/budgetmem/budgetmem/experiments"
-	"github.com/budgetmem/budgetmem/experiments/traces"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
@@ -68,7 +68,7 @@ type Options struct {
 	// Seeds is how many trainings are done, with seeds that count up.
 	Seeds int
 	// Train and Validation are played; Test may be nil, and NoTest then says why.
-	Train, Validation, Test *traces.Replay
+	Train, Validation, Test *episodes.Replay
 	NoTest                  string
 	// Lambdas are the λs that routers are evaluated at; nil spreads 11 evenly over the range trained for.
 	Lambdas []float64
@@ -108,13 +108,13 @@ type settings struct {
 
 // source describes questions.
 type source struct {
-	traces.Header
+	episodes.Header
 	Traces    string `json:"traces"` // hash of those there are at the start
 	Questions string `json:"questions_hash"`
 	Live      bool   `json:"live"`
 }
 
-func sourceOf(r *traces.Replay) source {
+func sourceOf(r *episodes.Replay) source {
 	return source{Header: r.Header(), Traces: r.Hash(), Questions: hashOf(fmt.Sprintf("%q", r.IDs())), Live: r.CanAsk()}
 }
 
@@ -196,7 +196,7 @@ func (t *training) lock() (err error) {
 // apart checks that no question is used twice, and that all are asked of systems with the same tiers.
 func (t *training) apart() error {
 	of := map[string]string{}
-	for name, r := range map[string]*traces.Replay{"training": t.Train, "validation": t.Validation, "test": t.Test} {
+	for name, r := range map[string]*episodes.Replay{"training": t.Train, "validation": t.Validation, "test": t.Test} {
 		if r == nil {
 			continue
 		}
@@ -280,7 +280,7 @@ func (t *training) measure(ctx context.Context) error {
 // saveTraces keeps what was asked live, now or before a kill.
 func (t *training) saveTraces() error {
 	var errs []error
-	for name, r := range map[string]*traces.Replay{"train": t.Train, "validation": t.Validation, "test": t.Test} {
+	for name, r := range map[string]*episodes.Replay{"train": t.Train, "validation": t.Validation, "test": t.Test} {
 		if r == nil {
 			continue
 		}
@@ -292,15 +292,15 @@ func (t *training) saveTraces() error {
 }
 
 // addTraces adds a file's traces to those at path.
-func addTraces(path string, f *traces.File) error {
-	kept, err := traces.ReadFile(path)
+func addTraces(path string, f *episodes.File) error {
+	kept, err := episodes.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f.WriteFile(path)
 	}
 	if err != nil {
 		return err
 	}
-	all, err := traces.Merge(kept, f)
+	all, err := episodes.Merge(kept, f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

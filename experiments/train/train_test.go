@@ -19,9 +19,9 @@ import (
 
 	"github.com/gomlx/compute"
 
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
-	"github.com/budgetmem/budgetmem/experiments/traces"
-	"github.com/budgetmem/budgetmem/experiments/traces/tracestest"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -47,8 +47,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func replay(task tracestest.Task, n int) *traces.Replay {
-	r, err := traces.NewReplay(task.File(n), nil)
+func replay(task episodestest.Task, n int) *episodes.Replay {
+	r, err := episodes.NewReplay(task.File(n), nil)
 	if err != nil {
 		panic(err) // there are questions
 	}
@@ -66,8 +66,8 @@ func options(be compute.Backend, method, dir string) Options {
 		cfg.LambdaMin, cfg.LambdaMax = 0.3, 0.3
 	}
 	return Options{Dir: dir, Method: method, Config: cfg, Seeds: 2, Backend: be,
-		Train: replay(tracestest.Task{Split: "train", Questions: 24, Seed: 1}, 8), Validation: replay(tracestest.Task{Split: "validation", Questions: 10, Seed: 1}, 20),
-		Test: replay(tracestest.Task{Split: "test", Questions: 10, Seed: 1}, 20)}
+		Train: replay(episodestest.Task{Split: "train", Questions: 24, Seed: 1}, 8), Validation: replay(episodestest.Task{Split: "validation", Questions: 10, Seed: 1}, 20),
+		Test: replay(episodestest.Task{Split: "test", Questions: 10, Seed: 1}, 20)}
 }
 
 func open(t *testing.T) compute.Backend {
@@ -155,8 +155,8 @@ func TestEveryMethodWritesItsFiles(t *testing.T) {
 func TestLearnsFromTraces(t *testing.T) {
 	o := options(open(t), Offline, filepath.Join(t.TempDir(), "x"))
 	o.Seeds, o.Config.Epochs, o.Config.Batch = 1, 40, 64
-	o.Train = replay(tracestest.Task{Split: "train", Questions: 60, Seed: 1}, 6)
-	o.Validation, o.Test = replay(tracestest.Task{Split: "validation", Questions: 20, Seed: 1}, 243), replay(tracestest.Task{Split: "test", Questions: 30, Seed: 1}, 243)
+	o.Train = replay(episodestest.Task{Split: "train", Questions: 60, Seed: 1}, 6)
+	o.Validation, o.Test = replay(episodestest.Task{Split: "validation", Questions: 20, Seed: 1}, 243), replay(episodestest.Task{Split: "test", Questions: 30, Seed: 1}, 243)
 	s, err := Run(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -261,9 +261,9 @@ func TestRefusesQuestionsUsedTwice(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	o.Test, o.NoTest = nil, "no traces"
-	other := tracestest.Task{Split: "validation", Questions: 3, Seed: 2}.File(3)
+	other := episodestest.Task{Split: "validation", Questions: 3, Seed: 2}.File(3)
 	other.Embedder = "other"
-	o.Validation, _ = traces.NewReplay(other, nil)
+	o.Validation, _ = episodes.NewReplay(other, nil)
 	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "embedder other") {
 		t.Errorf("error %v", err)
 	}

@@ -13,8 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/internal/nearest"
 	"github.com/budgetmem/budgetmem/internal/strictyaml"
+	"github.com/budgetmem/budgetmem/internal/suggest"
 )
 
 // EnvDir names the environment variable with the folder that models are kept in. Without it that is budgetmem/models in the
@@ -163,7 +163,7 @@ func (c *Catalogue) Find(name string) (Model, error) {
 			full[short[i]] = m.Name
 		}
 	}
-	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", ErrUnknown, name, full[nearest.Name(name, short)])
+	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", ErrUnknown, name, full[suggest.Name(name, short)])
 }
 
 // file is where f of m lies, or is to lie.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/budgetmem/budgetmem/internal/nearby"
 )
 
 // Env is a Python environment to look into instead of the project's .venv.
@@ -18,7 +16,7 @@ func Folders() []string {
 	if v := os.Getenv(Env); v != "" {
 		return []string{v}
 	}
-	found := nearby.Above(func(dir string) bool {
+	found := Above(func(dir string) bool {
 		info, err := os.Stat(filepath.Join(dir, ".venv"))
 		return err == nil && info.IsDir()
 	})
@@ -42,4 +40,31 @@ func Program(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no %s in a Python environment .venv (looked into %q): run `make setup`, or name one in %s", name, folders, Env)
+}
+
+// Above lists the folders for which has is true: the first one at or above the executable, and the first at or above the
+// working directory; none, one, or both in this order.
+func Above(has func(dir string) bool) []string {
+	var starts, found []string
+	if exe, err := os.Executable(); err == nil {
+		if real, err := filepath.EvalSymlinks(exe); err == nil {
+			exe = real
+		}
+		starts = append(starts, filepath.Dir(exe))
+	}
+	if wd, err := os.Getwd(); err == nil {
+		starts = append(starts, wd)
+	}
+	for _, dir := range starts {
+		for ; ; dir = filepath.Dir(dir) {
+			if has(dir) {
+				found = append(found, dir)
+				break
+			}
+			if dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	return found
 }

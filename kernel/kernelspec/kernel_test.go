@@ -22,13 +22,13 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/internal/venv"
-	"github.com/budgetmem/budgetmem/serve/shared"
+	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
 // front is a front end with a kernel of its own, as `make setup` has installed it.
 type front struct {
 	t     testing.TB
-	place shared.Place // where its server is
+	place registry.Place // where its server is
 	front *os.Process
 	stdin io.WriteCloser
 	out   *json.Decoder
@@ -60,10 +60,10 @@ func start(t testing.TB) *front {
 	t.Setenv(models.EnvDir, catalogue.Dir) // by its path, as the cache folder changes
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
-	t.Setenv(shared.EnvServer, "")
+	t.Setenv(registry.EnvServer, "")
 	t.Setenv("JUPYTER_PATH", strings.Join(Dirs(), string(os.PathListSeparator)))
 	f := &front{t: t}
-	if f.place, err = shared.Default(); err != nil {
+	if f.place, err = registry.Default(); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(python, filepath.Join("testdata", "drive.py"), t.TempDir())
@@ -256,7 +256,7 @@ func TestKernelAsks(t *testing.T) {
 		// GoNB ends at once; gopls a minute after it has lost its last client.
 		eventually(t, fmt.Sprintf("the end of %q", what), 80*time.Second, func() bool { return !alive(child) })
 	}
-	eventually(t, "the end of the server", shared.Linger+20*time.Second, func() bool { return !alive(server.PID) })
+	eventually(t, "the end of the server", registry.Linger+20*time.Second, func() bool { return !alive(server.PID) })
 }
 
 // When the front end is killed, its kernel ends.

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/internal/child"
-	"github.com/budgetmem/budgetmem/serve/shared"
+	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
 // Launch runs the kernel with the connection file that Jupyter gives it, until it ends, and sees to it that the server for its
@@ -82,7 +82,7 @@ func (s Spec) keepServer(ctx context.Context, log io.Writer) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		place, err := shared.Default()
+		place, err := registry.Default()
 		if err == nil {
 			err = place.Keep(ctx, func() *exec.Cmd {
 				cmd := exec.Command(s.Bmem, "serve", "--shared")

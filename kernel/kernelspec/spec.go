@@ -2,7 +2,7 @@
 // starts when Jupyter starts it, and a look at whether all that it needs is there.
 //
 // The kernel is GoNB, which makes a Go program of each cell. It works in a workspace with the sources of this module, so every
-// notebook can import its packages. The models that cells ask run in the server that notebooks share: see serve/shared.
+// notebook can import its packages. The models that cells ask run in the server that notebooks share: see serve/registry.
 package kernelspec
 
 import (

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/internal/nearest"
+	"github.com/budgetmem/budgetmem/internal/suggest"
 )
 
 // The tags of the cell that declares parameters and of the one that overrides them; papermill's.
@@ -184,7 +184,7 @@ func (nb *Notebook) WithParameters(values []string) (*Notebook, error) {
 		case len(names) == 0:
 			return nil, fmt.Errorf("no parameter %q: no cell tagged %s declares any", name, parametersTag)
 		case i < 0:
-			return nil, fmt.Errorf("no parameter %q; did you mean %q? There are: %s", name, nearest.Name(name, names), strings.Join(names, ", "))
+			return nil, fmt.Errorf("no parameter %q; did you mean %q? There are: %s", name, suggest.Name(name, names), strings.Join(names, ", "))
 		}
 		if lines[i], err = declared[i].declare(value); err != nil {
 			return nil, err

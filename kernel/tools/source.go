@@ -11,7 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/internal/nearby"
+	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
 const module = "github.com/budgetmem/budgetmem"
@@ -19,7 +19,7 @@ const module = "github.com/budgetmem/budgetmem"
 // Source returns a folder with the sources of this module: one above the executable or the working folder, or else, for a
 // program that `go install` has built, the module cache's, which is filled if need be.
 func Source(ctx context.Context) (string, error) {
-	if found := nearby.Above(func(dir string) bool { return IsSource(dir) == nil }); len(found) > 0 {
+	if found := venv.Above(func(dir string) bool { return IsSource(dir) == nil }); len(found) > 0 {
 		return found[0], nil
 	}
 	info, ok := debug.ReadBuildInfo()

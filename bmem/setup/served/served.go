@@ -13,7 +13,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/setup"
-	"github.com/budgetmem/budgetmem/serve/shared"
+	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
@@ -80,8 +80,8 @@ func (e *Engine) open(ctx context.Context, name, kind string) (*openai.Client, i
 		return nil, is, fmt.Errorf("open model %s: %w", name, err)
 	}
 	endpoint := openai.Endpoint{BaseURL: url}
-	if os.Getenv(shared.EnvToken) != "" {
-		endpoint.KeyEnv = []string{shared.EnvToken}
+	if os.Getenv(registry.EnvToken) != "" {
+		endpoint.KeyEnv = []string{registry.EnvToken}
 	}
 	client, err := openai.New(openai.Config{Model: name, Endpoints: []openai.Endpoint{endpoint}, Timeout: patience, Exact: true})
 	if err != nil {
@@ -102,7 +102,7 @@ func (e *Engine) open(ctx context.Context, name, kind string) (*openai.Client, i
 
 func (e *Engine) find(ctx context.Context) (string, error) {
 	if e.url == "" {
-		url, err := shared.Find(ctx)
+		url, err := registry.Find(ctx)
 		if err != nil {
 			return "", err
 		}

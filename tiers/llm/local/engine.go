@@ -11,7 +11,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/budgetmem/budgetmem/internal/freed"
+	"github.com/budgetmem/budgetmem/internal/osmem"
 )
 
 // engine runs the decoder's programs on a backend. It belongs to one goroutine, the scheduler's.
@@ -169,7 +169,7 @@ func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, 
 	defer out[1].FinalizeAll()
 	if shape := (Shape{cache.B, S, cache.T}); !e.compiled[shape] {
 		e.compiled[shape] = true
-		freed.GiveBack() // compiling leaves much behind
+		osmem.GiveBack() // compiling leaves much behind
 	}
 	var used error
 	err = tensors.ConstFlatData(out[0], func(hidden []float32) {

@@ -22,7 +22,7 @@ import (
 	"github.com/gomlx/compute/gobackend"
 	"github.com/gomlx/go-huggingface/models/gguf"
 
-	"github.com/budgetmem/budgetmem/internal/freed"
+	"github.com/budgetmem/budgetmem/internal/osmem"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/tokenizer"
 )
@@ -83,7 +83,7 @@ func (e *ContextError) Error() string {
 // Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes
 // about 2.5 GB. The file must stay as it is until Close; it may be renamed.
 func Open(path string, be compute.Backend, opts Options) (*Model, error) {
-	defer freed.GiveBack() // loading leaves much behind
+	defer osmem.GiveBack() // loading leaves much behind
 	m, err := open(path, be, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening language model %s: %w", path, err)

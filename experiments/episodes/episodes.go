@@ -1,0 +1,235 @@
+// Package episodes keeps what combinations of tiers brought for a benchmark's questions, so that routers are trained and
+// compared from a file, in minutes and at no cost, and replays such files.
+//
+// # File
+//
+// A trace file is gzip-compressed JSON, one value a line: first the Header, then vectors and traces in any order, except
+// that a vector stands before the traces that name it. Vectors are numbered from 0 in the order of the file:
+//
+//	{"format":"budgetmem-traces","version":1,"dataset":"locomo",…}
+//	{"vector":"<base64 of little-endian float32s>"}
+//	{"id":"conv-26:12","tiers":["low","mid","low","low","high"],"score":0.5,…,"query":0,"memory":[1,2,3]}
+package episodes
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/budgetmem/budgetmem/internal/f32"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// What a trace file says of itself.
+const (
+	Format = "budgetmem-traces"
+	// Version is the version of the file that this package reads and writes.
+	Version = 1
+)
+
+// Header says what a file's traces are of.
+type Header struct {
+	Format  string `json:"format"`
+	Version int    `json:"version"`
+	// Dataset, DataHash and Split say which questions were asked, Metric how answers were scored.
+	Dataset  string `json:"dataset"`
+	DataHash string `json:"data_hash"`
+	Split    string `json:"split"`
+	Metric   string `json:"metric"`
+	// Space are the decisions, and States[m] numbers the memory embedding that module m's was made on; see router.Shape.
+	Space  router.Space `json:"space"`
+	States []int        `json:"states"`
+	// Embedder is the id of the embedder, Dim the width of its vectors.
+	Embedder string `json:"embedder"`
+	Dim      int    `json:"dim"`
+	// System holds the settings of the system that answered, by name; they are shown, and compared when files are merged.
+	System map[string]any `json:"system,omitempty"`
+	// Commit is the program's version, for people.
+	Commit string `json:"commit,omitempty"`
+}
+
+// Shape is the shape of a router that is trained on the traces, with the default widths.
+func (h Header) Shape() router.Shape {
+	return router.Shape{Dim: h.Dim, Embedder: h.Embedder, Modules: h.Space, States: h.States}
+}
+
+// Trace is what one combination of tiers brought for one question.
+type Trace struct {
+	ID       string `json:"id"`
+	Category string `json:"category"`
+	Question string `json:"question"` // its text
+	// Choices has the tier asked for, an index into the module's tiers, for each module; in a file they are names.
+	Choices []int `json:"-"`
+	// Served has the names of the tiers that served; they differ from the choices where a module fell back.
+	Served []string `json:"served"`
+	Score  float64  `json:"score"`
+	// Dollars of the modules' calls and of the answer's.
+	ModulesDollars float64 `json:"dollars_modules"`
+	AnswerDollars  float64 `json:"dollars_answer"`
+	In             int     `json:"tokens_in"`
+	Out            int     `json:"tokens_out"`
+	MS             float64 `json:"ms"`
+	// Query is the question's embedding [dim], Memory one embedding [dim] a state, empty where nothing was found.
+	Query  Vector   `json:"-"`
+	Memory []Vector `json:"-"`
+}
+
+// Outcome is what the trace earned and cost.
+func (t Trace) Outcome() router.Outcome {
+	return router.Outcome{Score: t.Score, Dollars: t.ModulesDollars + t.AnswerDollars}
+}
+
+// Vector is an embedding; as text it is the base64 of its numbers as little-endian float32.
+type Vector []float32
+
+// MarshalText implements encoding.TextMarshaler.
+func (v Vector) MarshalText() ([]byte, error) {
+	return base64.StdEncoding.AppendEncode(nil, f32.Bytes(v)), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler. Numbers must be finite.
+func (v *Vector) UnmarshalText(text []byte) error {
+	raw, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return fmt.Errorf("a vector is base64 of float32s: %w", err)
+	}
+	if len(raw)%4 != 0 {
+		return fmt.Errorf("a vector of %d bytes is no whole number of float32s", len(raw))
+	}
+	out := f32.FromBytes(raw)
+	for i, x := range out {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("a vector holds %v at position %d", x, i)
+		}
+	}
+	*v = out
+	return nil
+}
+
+// File is a trace file's content.
+type File struct {
+	Header
+	// Traces holds at most one trace a question and combination.
+	Traces []Trace
+}
+
+// IDs lists the questions in the order of their first traces.
+func (f *File) IDs() []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, t := range f.Traces {
+		if !seen[t.ID] {
+			seen[t.ID] = true
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids
+}
+
+// Outcomes lists the outcomes of all traces.
+func (f *File) Outcomes() []router.Outcome {
+	out := make([]router.Outcome, len(f.Traces))
+	for i, t := range f.Traces {
+		out[i] = t.Outcome()
+	}
+	return out
+}
+
+// Reward returns a measure of returns, with reward-scale alignment or without, that has seen all the outcomes.
+func (f *File) Reward(align bool) *router.Reward {
+	r := router.NewReward(align)
+	r.Observe(f.Outcomes()...)
+	return r
+}
+
+// Logged returns the traces as router.LearnOffline takes them.
+func (f *File) Logged() []router.Logged {
+	number := map[string]int{}
+	for i, id := range f.IDs() {
+		number[id] = i
+	}
+	out := make([]router.Logged, len(f.Traces))
+	for i, t := range f.Traces {
+		out[i] = router.Logged{Question: number[t.ID], Query: t.Query, Choices: t.Choices, Outcome: t.Outcome()}
+		for _, m := range t.Memory {
+			out[i].Memory = append(out[i].Memory, m)
+		}
+	}
+	return out
+}
+
+// check finds what would not be a file that Parse takes.
+func (h Header) check() error {
+	if h.Format != Format {
+		return fmt.Errorf("field \"format\" is %q, not %q: this is no trace file", h.Format, Format)
+	}
+	if h.Version != Version {
+		return fmt.Errorf("field \"version\" is %d, this program reads %d", h.Version, Version)
+	}
+	if h.Dim < 1 || len(h.Space) == 0 || len(h.States) != len(h.Space) {
+		return fmt.Errorf("dim is %d, and there are %d states of %d modules", h.Dim, len(h.States), len(h.Space))
+	}
+	for m, module := range h.Space {
+		if module.Name == "" || len(module.Tiers) == 0 {
+			return fmt.Errorf("field \"space\": module %d has no name or no tiers", m)
+		}
+		if next := slices.Max(append([]int{-1}, h.States[:m]...)) + 1; h.States[m] < 0 || h.States[m] > next {
+			return fmt.Errorf("field \"states\": module %s has state %d, at most %d can be next", module.Name, h.States[m], next)
+		}
+	}
+	return nil
+}
+
+// states is how many memory embeddings a trace has.
+func (h Header) states() int { return slices.Max(h.States) + 1 }
+
+func (h Header) checkTrace(t Trace) error {
+	switch {
+	case t.ID == "":
+		return errors.New("field \"id\" is empty")
+	case len(t.Choices) != len(h.Space):
+		return fmt.Errorf("field \"tiers\" has %d tiers for %d modules", len(t.Choices), len(h.Space))
+	case !(t.Score >= 0 && t.Score <= 1):
+		return fmt.Errorf("field \"score\" is %v, not in 0 to 1", t.Score)
+	case !(t.ModulesDollars >= 0 && t.AnswerDollars >= 0) || math.IsInf(t.ModulesDollars+t.AnswerDollars, 0):
+		return fmt.Errorf("dollars %v and %v must be finite and not negative", t.ModulesDollars, t.AnswerDollars)
+	case len(t.Query) != h.Dim:
+		return fmt.Errorf("field \"query\" names a vector of %d numbers, dim is %d", len(t.Query), h.Dim)
+	case len(t.Memory) != h.states():
+		return fmt.Errorf("field \"memory\" names %d vectors, there are %d states", len(t.Memory), h.states())
+	}
+	for m, choice := range t.Choices {
+		if choice < 0 || choice >= len(h.Space[m].Tiers) {
+			return fmt.Errorf("module %s has no tier number %d", h.Space[m].Name, choice)
+		}
+	}
+	for s, v := range t.Memory {
+		if len(v) != 0 && len(v) != h.Dim {
+			return fmt.Errorf("field \"memory\": vector of state %d has %d numbers, dim is %d", s, len(v), h.Dim)
+		}
+	}
+	return nil
+}
+
+// line is a line of a file behind the header: a vector, or a trace with its tiers and vectors.
+type line struct {
+	Vector *Vector `json:"vector,omitempty"`
+	*Trace
+	Tiers  []string `json:"tiers,omitempty"`
+	QueryN *int     `json:"query,omitempty"`
+	// MemoryN holds -1 for an empty vector.
+	MemoryN []int `json:"memory,omitempty"`
+}
+
+// systemOf turns any value's JSON fields into Header.System.
+func systemOf(v any) (map[string]any, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	return out, json.Unmarshal(data, &out)
+}

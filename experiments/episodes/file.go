@@ -1,0 +1,281 @@
+package episodes
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/f32"
+)
+
+// maxBytes bounds what a file may unpack to: some 40 times the largest that is sensible.
+const maxBytes = 4 << 30
+
+// ReadFile reads a trace file. Errors name the file and the line.
+func ReadFile(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read traces: %w", err)
+	}
+	defer f.Close()
+	return Parse(path, f)
+}
+
+// ReadSplit reads a trace file that must hold traces of the given split, and some.
+func ReadSplit(path, split string) (*File, error) {
+	f, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Split != split {
+		return nil, fmt.Errorf("%s holds traces of the %s split, not of %s", path, f.Split, split)
+	}
+	if err := f.Usable(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// Parse reads a trace file's content; name is what errors call it.
+func Parse(name string, r io.Reader) (*File, error) {
+	unpacked, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: not a trace file, which is gzip-compressed: %w", name, err)
+	}
+	p := parser{file: &File{}, seen: map[string]int{}}
+	dec := bufio.NewReader(io.LimitReader(unpacked, maxBytes))
+	for n := 1; ; n++ {
+		text, err := dec.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return nil, fmt.Errorf("%s:%d: %w: the file is damaged or was cut", name, n, err)
+		}
+		if len(text) == 0 {
+			break
+		}
+		if err := p.line(n, text); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+	}
+	if p.file.Format == "" {
+		return nil, fmt.Errorf("%s: the file is empty", name)
+	}
+	return p.file, nil
+}
+
+type parser struct {
+	file    *File
+	vectors []Vector
+	seen    map[string]int // line of a question's combination
+}
+
+func (p *parser) line(n int, text []byte) error {
+	if n == 1 {
+		if err := json.Unmarshal(text, &p.file.Header); err != nil {
+			return fmt.Errorf("not a trace file's header: %w", err)
+		}
+		return p.file.Header.check()
+	}
+	l := line{Trace: &Trace{}}
+	if err := json.Unmarshal(text, &l); err != nil {
+		return fmt.Errorf("not a vector or a trace: %w", err)
+	}
+	if l.Vector != nil {
+		if len(*l.Vector) != p.file.Dim {
+			return fmt.Errorf("field \"vector\" has %d numbers, dim is %d", len(*l.Vector), p.file.Dim)
+		}
+		p.vectors = append(p.vectors, *l.Vector)
+		return nil
+	}
+	t := *l.Trace
+	var err error
+	if t.Choices, err = p.file.Space.Choices(l.Tiers); err != nil {
+		return fmt.Errorf("field \"tiers\": %w", err)
+	}
+	if l.QueryN == nil {
+		return errors.New("field \"query\" is missing")
+	}
+	if t.Query, err = p.vector(*l.QueryN); err != nil {
+		return fmt.Errorf("field \"query\": %w", err)
+	}
+	for _, i := range l.MemoryN {
+		var v Vector
+		if i != -1 {
+			if v, err = p.vector(i); err != nil {
+				return fmt.Errorf("field \"memory\": %w", err)
+			}
+		}
+		t.Memory = append(t.Memory, v)
+	}
+	if err := p.file.checkTrace(t); err != nil {
+		return err
+	}
+	k := t.key()
+	if before, twice := p.seen[k]; twice {
+		return fmt.Errorf("question %s has the tiers %s for the second time, first in line %d", t.ID, strings.Join(l.Tiers, ","), before)
+	}
+	p.seen[k] = n
+	p.file.Traces = append(p.file.Traces, t)
+	return nil
+}
+
+func (p *parser) vector(i int) (Vector, error) {
+	if i < 0 || i >= len(p.vectors) {
+		return nil, fmt.Errorf("there is no vector %d before this line, there are %d", i, len(p.vectors))
+	}
+	return p.vectors[i], nil
+}
+
+// key identifies a question's combination.
+func (t Trace) key() string { return fmt.Sprint(t.ID, t.Choices) }
+
+// Holds returns a function that tells whether the file, as it is now, has a trace of a question with these choices.
+func (f *File) Holds() func(id string, choices []int) bool {
+	keys := map[string]bool{}
+	for _, t := range f.Traces {
+		keys[t.key()] = true
+	}
+	return func(id string, choices []int) bool { return keys[Trace{ID: id, Choices: choices}.key()] }
+}
+
+// names turns indexes of tiers into names.
+func (h Header) names(choices []int) []string {
+	out := make([]string, len(choices))
+	for m, i := range choices {
+		out[m] = h.Space[m].Tiers[i]
+	}
+	return out
+}
+
+// WriteFile replaces the file at path, in whole or not at all. Equal content gives equal bytes.
+func (f *File) WriteFile(path string) error {
+	return atomicfile.Write(path, 0o644, f.Write)
+}
+
+// Write writes the file's content.
+func (f *File) Write(w io.Writer) error {
+	f.Format, f.Version = Format, Version
+	if err := f.Header.check(); err != nil {
+		return fmt.Errorf("write traces: %w", err)
+	}
+	packed, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.writeLines(packed), packed.Close())
+}
+
+// writeLines writes the file's lines, not compressed.
+func (f *File) writeLines(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(f.Header); err != nil {
+		return err
+	}
+	numbers := map[string]int{}
+	number := func(v Vector) (int, error) {
+		if len(v) == 0 {
+			return -1, nil
+		}
+		content := string(f32.Bytes(v))
+		n, ok := numbers[content]
+		if !ok {
+			n = len(numbers)
+			numbers[content] = n
+			return n, enc.Encode(line{Vector: &v})
+		}
+		return n, nil
+	}
+	for _, t := range f.Traces {
+		if err := f.checkTrace(t); err != nil {
+			return fmt.Errorf("write the trace of question %s: %w", t.ID, err)
+		}
+		l := line{Trace: &t, Tiers: f.names(t.Choices)}
+		q, err := number(t.Query)
+		if err != nil {
+			return err
+		}
+		l.QueryN = &q
+		for _, v := range t.Memory {
+			n, err := number(v)
+			if err != nil {
+				return err
+			}
+			l.MemoryN = append(l.MemoryN, n)
+		}
+		if err := enc.Encode(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Merge puts the traces of several files together. They must be of the same questions, asked of the same system: the files'
+// headers may differ in the commit only. Of a question's combination that several have, the first counts.
+func Merge(files ...*File) (*File, error) {
+	if len(files) == 0 {
+		return nil, errors.New("merge traces: name at least one file")
+	}
+	out := &File{Header: files[0].Header}
+	seen := map[string]bool{}
+	for i, f := range files {
+		if diff := Difference(out.Header, f.Header); diff != "" {
+			return nil, fmt.Errorf("merge traces: file %d is of something else than the first: %s", i+1, diff)
+		}
+		for _, t := range f.Traces {
+			if !seen[t.key()] {
+				seen[t.key()] = true
+				out.Traces = append(out.Traces, t)
+			}
+		}
+	}
+	// A question's traces stand together, in the order in which the questions come up.
+	order := map[string]int{}
+	for i, id := range out.IDs() {
+		order[id] = i
+	}
+	slices.SortStableFunc(out.Traces, func(a, b Trace) int { return order[a.ID] - order[b.ID] })
+	return out, nil
+}
+
+// Difference says in which fields two headers differ, "" if in none but the commit.
+func Difference(a, b Header) string {
+	a.Commit, b.Commit = "", ""
+	x, errA := systemOf(a)
+	y, errB := systemOf(b)
+	if err := errors.Join(errA, errB); err != nil {
+		return err.Error()
+	}
+	var diffs []string
+	differences("", x, y, &diffs)
+	slices.Sort(diffs)
+	return strings.Join(diffs, "; ")
+}
+
+func differences(prefix string, a, b map[string]any, out *[]string) {
+	for name := range a {
+		if _, ok := b[name]; !ok {
+			*out = append(*out, fmt.Sprintf("%s%s is %v and not given", prefix, name, a[name]))
+		}
+	}
+	for name, v := range b {
+		was, ok := a[name]
+		inner, isMap := v.(map[string]any)
+		before, wasMap := was.(map[string]any)
+		switch {
+		case isMap && wasMap:
+			differences(prefix+name+".", before, inner, out)
+		case !ok:
+			*out = append(*out, fmt.Sprintf("%s%s is not given and %v", prefix, name, v))
+		case !reflect.DeepEqual(was, v):
+			*out = append(*out, fmt.Sprintf("%s%s is %v and %v", prefix, name, was, v))
+		}
+	}
+}

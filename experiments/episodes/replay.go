@@ -1,0 +1,279 @@
+package episodes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// Live asks a system. It must be safe for concurrent use.
+type Live interface {
+	// IDs lists the questions that can be asked.
+	IDs() []string
+	// Ask asks a question under a policy, which is asked for the tier of every module once.
+	Ask(ctx context.Context, id string, p router.Policy) (Trace, error)
+}
+
+// Replay is a router.Environment over traces: it plays questions from a file as far as they are traced. What is not traced
+// is asked live, if there is a system to ask, and is then part of the traces; else what it would have brought is predicted
+// by an outcome model of the traces (see router.Predictor), and modules look at what they did in the nearest traced
+// combination of the question: of those with the longest equal beginning the one with the most equal modules, the first of
+// equals. Such episodes are counted as predicted.
+type Replay struct {
+	file *File
+	live Live
+	ids  []string
+	// predictor fits the model that predicts what is not traced, once; only where nothing is asked, so that the traces stay as they are.
+	predictor func() (*router.Predictor, error)
+
+	mu      sync.Mutex
+	of      map[string][]int // the file's traces by question
+	played  Counts
+	changed bool
+}
+
+// Counts says how a Replay's episodes came about.
+type Counts struct {
+	// Traced episodes were found in the traces, Live ones were asked, the outcomes of Predicted ones by a model.
+	Traced    int `json:"traced"`
+	Live      int `json:"live"`
+	Predicted int `json:"predicted"`
+}
+
+// Share is the share of predicted episodes, 0 if there were none at all.
+func (c Counts) Share() float64 {
+	if all := c.Traced + c.Live + c.Predicted; all > 0 {
+		return float64(c.Predicted) / float64(all)
+	}
+	return 0
+}
+
+// Sub returns what was counted since before.
+func (c Counts) Sub(before Counts) Counts {
+	return Counts{c.Traced - before.Traced, c.Live - before.Live, c.Predicted - before.Predicted}
+}
+
+// Add returns the sum.
+func (c Counts) Add(o Counts) Counts {
+	return Counts{c.Traced + o.Traced, c.Live + o.Live, c.Predicted + o.Predicted}
+}
+
+// NewReplay replays a file's traces. live may be nil; if not, it must know the file's questions, and its own are played where
+// the file has none.
+func NewReplay(f *File, live Live) (*Replay, error) {
+	r := &Replay{file: &File{Header: f.Header, Traces: slices.Clone(f.Traces)}, live: live, ids: f.IDs(), of: map[string][]int{}}
+	if live != nil {
+		known := live.IDs()
+		if len(r.ids) == 0 {
+			r.ids = known
+		}
+		for _, id := range r.ids {
+			if !slices.Contains(known, id) {
+				return nil, fmt.Errorf("replay traces of %s %s: the live system does not know question %s", f.Dataset, f.Split, id)
+			}
+		}
+	}
+	r.predictor = sync.OnceValues(func() (*router.Predictor, error) { return router.NewPredictor(r.file.Shape(), r.file.Logged()) })
+	if len(r.ids) == 0 {
+		return nil, fmt.Errorf("replay traces of %s %s: there are no questions", f.Dataset, f.Split)
+	}
+	for i, t := range r.file.Traces {
+		r.of[t.ID] = append(r.of[t.ID], i)
+	}
+	return r, nil
+}
+
+// Header says what the traces are of.
+func (r *Replay) Header() Header { return r.file.Header }
+
+// IDs lists the questions in their order.
+func (r *Replay) IDs() []string { return r.ids }
+
+// Len implements router.Environment.
+func (r *Replay) Len() int { return len(r.ids) }
+
+// Counts says how the episodes so far came about.
+func (r *Replay) Counts() Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.played
+}
+
+// Grown returns the traces with those that were asked live, and whether there are such.
+func (r *Replay) Grown() (*File, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f, err := Merge(&File{Header: r.file.Header, Traces: slices.Clone(r.file.Traces)})
+	if err != nil {
+		panic(err) // one file agrees with itself
+	}
+	return f, r.changed
+}
+
+// Play implements router.Environment.
+func (r *Replay) Play(ctx context.Context, i int, p router.Policy) (router.Outcome, error) {
+	t, _, err := r.Ask(ctx, i, p)
+	return t.Outcome(), err
+}
+
+// Ask plays question i and returns the trace that served, with the outcome that is predicted where it is of other choices, and
+// what was asked for.
+func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, asked []int, err error) {
+	id := r.ids[i]
+	r.mu.Lock()
+	var known []Trace
+	rows := slices.Clone(r.of[id])
+	for _, n := range rows {
+		known = append(known, r.file.Traces[n])
+	}
+	r.mu.Unlock()
+	for m, module := range r.file.Space {
+		// The embedding that a module looks at depends on what was chosen before the first module that looks at it.
+		before := slices.Index(r.file.States, r.file.States[m])
+		at, exact := nearest(known, asked[:before])
+		if !exact && r.live != nil {
+			return r.ask(ctx, id, p, asked)
+		}
+		if len(known) == 0 {
+			return t, asked, fmt.Errorf("%w: question %s is not traced", router.ErrFailed, id)
+		}
+		choice, err := p.Decide(ctx, router.State{Question: id, Module: m, Query: known[at].Query,
+			Memory: func(context.Context) ([]float32, error) { return known[at].Memory[r.file.States[m]], nil }})
+		if err != nil {
+			return t, asked, err
+		}
+		if choice < 0 || choice >= len(module.Tiers) {
+			return t, asked, fmt.Errorf("policy %s chose tier %d of the %d of module %s", p.Name(), choice, len(module.Tiers), module.Name)
+		}
+		asked = append(asked, choice)
+	}
+	at, exact := nearest(known, asked)
+	if !exact && r.live != nil {
+		return r.ask(ctx, id, p, asked)
+	}
+	t = known[at]
+	if !exact {
+		model, err := r.predictor()
+		if err != nil {
+			return Trace{}, asked, fmt.Errorf("replay traces of %s %s: %w", r.file.Dataset, r.file.Split, err)
+		}
+		o := model.Predict(rows[at], asked)
+		t.Score, t.AnswerDollars = o.Score, min(t.AnswerDollars, o.Dollars)
+		t.ModulesDollars = o.Dollars - t.AnswerDollars
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if exact {
+		r.played.Traced++
+	} else {
+		r.played.Predicted++
+	}
+	return t, asked, nil
+}
+
+// nearest returns the place of the trace whose choices begin like a policy's so far, and whether they are all equal.
+func nearest(known []Trace, choices []int) (best int, exact bool) {
+	bestPrefix, bestEqual := -1, -1
+	for i, t := range known {
+		prefix, equal := 0, 0
+		for m, c := range choices {
+			if t.Choices[m] == c {
+				equal++
+				if prefix == m {
+					prefix++
+				}
+			}
+		}
+		if prefix > bestPrefix || prefix == bestPrefix && equal > bestEqual {
+			best, bestPrefix, bestEqual = i, prefix, equal
+		}
+	}
+	return best, bestPrefix == len(choices)
+}
+
+// ask asks the system, where the policy goes on from what it has chosen already.
+func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []int) (Trace, []int, error) {
+	t, err := r.live.Ask(ctx, id, resumed{p, chosen})
+	if err != nil {
+		return Trace{}, chosen, err
+	}
+	if err := r.file.checkTrace(t); err != nil {
+		return Trace{}, chosen, fmt.Errorf("question %s, asked live: %w", id, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.played.Live++
+	for _, n := range r.of[id] {
+		if slices.Equal(r.file.Traces[n].Choices, t.Choices) {
+			return t, t.Choices, nil
+		}
+	}
+	r.of[id] = append(r.of[id], len(r.file.Traces))
+	r.file.Traces = append(r.file.Traces, t)
+	r.changed = true
+	return t, t.Choices, nil
+}
+
+// resumed is a policy some of whose decisions are made.
+type resumed struct {
+	router.Policy
+	chosen []int
+}
+
+// Decide implements router.Policy.
+func (p resumed) Decide(ctx context.Context, s router.State) (int, error) {
+	if s.Module < len(p.chosen) {
+		return p.chosen[s.Module], nil
+	}
+	return p.Policy.Decide(ctx, s)
+}
+
+// Covered lists the combinations that are traced for every question of a replay.
+func (r *Replay) Covered() [][]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	times := map[string]int{}
+	var out [][]int
+	for _, t := range r.file.Traces {
+		if !slices.Contains(r.ids, t.ID) {
+			continue
+		}
+		k := fmt.Sprint(t.Choices)
+		if times[k]++; times[k] == len(r.ids) {
+			out = append(out, t.Choices)
+		}
+	}
+	slices.SortFunc(out, slices.Compare)
+	return out
+}
+
+// CanAsk says whether what is not traced can be asked.
+func (r *Replay) CanAsk() bool { return r.live != nil }
+
+// errNoTraces is what an empty file is refused with where traces are needed.
+var errNoTraces = errors.New("the file holds no traces")
+
+// Usable refuses a file that nothing can be learned from or compared on.
+func (f *File) Usable() error {
+	if len(f.Traces) == 0 {
+		return fmt.Errorf("traces of %s %s: %w", f.Dataset, f.Split, errNoTraces)
+	}
+	return nil
+}
+
+// Hash is the SHA-256 of the traces as they are now.
+func (r *Replay) Hash() string {
+	h := sha256.New()
+	f, _ := r.Grown()
+	f.Commit = ""
+	if err := f.writeLines(h); err != nil {
+		return err.Error() // traces that were read or checked can be written
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,53 @@
+package episodes
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Where returns the traces that keep approves of.
+func (f *File) Where(keep func(Trace) bool) *File {
+	out := &File{Header: f.Header}
+	for _, t := range f.Traces {
+		if keep(t) {
+			out.Traces = append(out.Traces, t)
+		}
+	}
+	return out
+}
+
+// Only returns the traces of those combinations that need no other tiers than the named ones, as of a system that has no
+// others. It fails if a name is no module's, or if nothing is left.
+func (f *File) Only(tiers ...string) (*File, error) {
+	var known []string
+	for _, m := range f.Space {
+		for _, name := range m.Tiers {
+			if !slices.Contains(known, name) {
+				known = append(known, name)
+			}
+		}
+	}
+	for _, name := range tiers {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("no module has a tier %q; there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	space := slices.Clone(f.Space)
+	for m := range space {
+		space[m].Tiers = slices.DeleteFunc(slices.Clone(space[m].Tiers), func(name string) bool { return !slices.Contains(tiers, name) })
+	}
+	out := &File{Header: f.Header}
+	out.Space = space
+	for _, t := range f.Traces {
+		// Tiers that are left out have no place in what is left.
+		if choices, err := space.Choices(f.names(t.Choices)); err == nil {
+			t.Choices = choices
+			out.Traces = append(out.Traces, t)
+		}
+	}
+	if err := out.Usable(); err != nil {
+		return nil, fmt.Errorf("with the tiers %s alone: %w", strings.Join(tiers, ", "), err)
+	}
+	return out, nil
+}

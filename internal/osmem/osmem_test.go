@@ -1,0 +1,40 @@
+package osmem
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestGiveBack(t *testing.T) {
+	garbage := make([]byte, 256<<20)
+	for i := range garbage {
+		garbage[i] = 1
+	}
+	with := resident(t)
+	garbage = nil
+	GiveBack()
+	if without := resident(t); with-without < 200<<20 {
+		t.Errorf("%d MiB were resident, %d are after 256 MiB of garbage were given back", with>>20, without>>20)
+	}
+}
+
+// resident is how many bytes of the process are in memory.
+func resident(t *testing.T) int {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if size, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kB, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(size), " kB"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kB << 10
+		}
+	}
+	t.Fatal("no VmRSS in /proc/self/status")
+	return 0
+}
