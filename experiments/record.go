@@ -3,7 +3,6 @@ package experiments
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -178,7 +177,7 @@ func (p *Prediction) score(metric string) error {
 // higher limit the question has to be asked again.
 func outOfBudget(t bmem.Trace) error {
 	for _, m := range t.Modules {
-		if strings.Contains(m.Why, llm.ErrBudget.Error()) {
+		if errors.Is(m.Cause, llm.ErrBudget) {
 			return fmt.Errorf("%s at tier %s: %w", m.Module, m.Asked, llm.ErrBudget)
 		}
 	}

@@ -143,7 +143,7 @@ func (s *Step) stepDown(ctx context.Context, served string, cause error) error {
 	} else if err != nil || configurationFault(cause) {
 		return cause
 	}
-	s.Served, s.Why = served, cause.Error()
+	s.Served, s.Why, s.Cause = served, cause.Error(), cause
 	return nil
 }
 

@@ -69,9 +69,12 @@ type Output struct {
 
 // Step records how a module was served. A tier that could not do what was asked says so here; it is never silent.
 type Step struct {
-	Asked  string    `json:"asked"`           // tier asked for: "low", "mid", "high"
-	Served string    `json:"served"`          // tier that produced the output
-	Why    string    `json:"why,omitempty"`   // cause of a difference between the two
+	Asked  string `json:"asked"`         // tier asked for: "low", "mid", "high"
+	Served string `json:"served"`        // tier that produced the output
+	Why    string `json:"why,omitempty"` // reason of a difference between the two, as text
+	// Cause is the error that made another tier serve, for errors.Is and errors.As; nil if none did. It is not stored: a step
+	// that was read from a file has only Why.
+	Cause  error     `json:"-"`
 	Method string    `json:"method"`          // method that produced the output, such as "rules" or "llm"
 	Model  string    `json:"model,omitempty"` // model that was asked; "" if none was
 	Usage  llm.Usage `json:"usage"`           // model calls made, failed ones included

@@ -191,11 +191,12 @@ func TestFailuresAreBridgedRecordedAndPaid(t *testing.T) {
 	cases := map[string]struct {
 		client llm.Client
 		why    string
+		cause  error
 	}{
-		"call fails":  {failing{err: down}, "on fire"},
-		"prose":       {failing{reply: "I am afraid I cannot."}, "no usable payload"},
-		"empty":       {failing{}, "no usable payload"},
-		"score fails": {failingScorer{failing{err: down}}, "on fire"},
+		"call fails":  {failing{err: down}, "on fire", down},
+		"prose":       {failing{reply: "I am afraid I cannot."}, "no usable payload", errPayload},
+		"empty":       {failing{}, "no usable payload", errPayload},
+		"score fails": {failingScorer{failing{err: down}}, "on fire", down},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -209,6 +210,9 @@ func TestFailuresAreBridgedRecordedAndPaid(t *testing.T) {
 				s := out.Step
 				if s.Asked != High || s.Served != served[m] || !strings.Contains(s.Why, c.why) {
 					t.Errorf("%s: asked %s, served %s, why %q; want served %s because of %q", Module(m), s.Asked, s.Served, s.Why, served[m], c.why)
+				}
+				if !errors.Is(s.Cause, c.cause) {
+					t.Errorf("%s: the cause is %v, want %v", Module(m), s.Cause, c.cause)
 				}
 				if s.Usage.Dollars != 0.01 {
 					t.Errorf("%s: the failed call cost %g dollars, want 0.01", Module(m), s.Usage.Dollars)
