@@ -49,7 +49,7 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 		return nil, err
 	}
 	set, err := o.Tiers(tiers.Deps{
-		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder}, Pool: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
+		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder}, Facts: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())

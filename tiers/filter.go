@@ -24,13 +24,13 @@ const (
 	midThreshold = 0.3
 )
 
-func (k *kit) filterKeywords(_ context.Context, in Input, step *Step) (Output, error) {
+func (tb *toolbox) filterKeywords(_ context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "keyword share"
 	return keep(in, keywordShares(in), func(s float64) bool { return s > 0 }, step), nil
 }
 
-func (k *kit) filterEvidence(_ context.Context, in Input, step *Step) (Output, error) {
-	if scores, ok := evidenceChances(in); ok {
+func (tb *toolbox) filterEvidence(_ context.Context, in Input, step *Step) (Output, error) {
+	if scores, ok := evidenceProbabilities(in); ok {
 		step.Method = "probability of evidence"
 		return keep(in, scores, func(float64) bool { return true }, step), nil
 	}
@@ -46,10 +46,10 @@ func (k *kit) filterEvidence(_ context.Context, in Input, step *Step) (Output, e
 	return keep(in, scores, func(s float64) bool { return s >= midThreshold }, step), nil
 }
 
-// evidenceChances returns, for every item, the probability that at least one of its turns is evidence, the turns taken as
+// evidenceProbabilities returns, for every item, the probability that at least one of its turns is evidence, the turns taken as
 // independent; false if retrieval gave some turn no probability.
-func evidenceChances(in Input) ([]float64, bool) {
-	chances := make([]float64, len(in.Items))
+func evidenceProbabilities(in Input) ([]float64, bool) {
+	probabilities := make([]float64, len(in.Items))
 	for i, it := range in.Items {
 		if len(it.TurnScores) != len(it.Turns) {
 			return nil, false
@@ -58,9 +58,9 @@ func evidenceChances(in Input) ([]float64, bool) {
 		for _, p := range it.TurnScores {
 			none *= 1 - min(max(p, 0), 1)
 		}
-		chances[i] = 1 - none
+		probabilities[i] = 1 - none
 	}
-	return chances, len(chances) > 0
+	return probabilities, len(probabilities) > 0
 }
 
 // keywordShares returns, for every item, the share of the question's distinct content words that occur in it.
@@ -126,7 +126,7 @@ func keep(in Input, scores []float64, pass func(float64) bool, step *Step) Outpu
 // marker returns a model's verdict on every item, in [0,1].
 type marker func(ctx context.Context, in Input, step *Step) ([]float64, error)
 
-func (k *kit) filterAsked(mark marker) work {
+func (tb *toolbox) filterAsked(mark marker) runFunc {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		if len(in.Items) == 0 {
 			step.Method = "nothing to filter"
@@ -136,16 +136,16 @@ func (k *kit) filterAsked(mark marker) work {
 		if err == nil {
 			return keep(in, scores, func(float64) bool { return true }, step), nil
 		}
-		if err := step.stepDown(ctx, k.served(evidenceMethod), err); err != nil {
+		if err := step.stepDown(ctx, tb.served(evidenceMethod), err); err != nil {
 			return Output{}, err
 		}
-		return k.filterEvidence(ctx, in, step)
+		return tb.filterEvidence(ctx, in, step)
 	}
 }
 
-func (k *kit) marksWritten(ctx context.Context, in Input, step *Step) ([]float64, error) {
+func (tb *toolbox) marksWritten(ctx context.Context, in Input, step *Step) ([]float64, error) {
 	step.Method = "llm scores"
-	reply, err := k.generate(ctx, Filter.String(), k.promptFor(in, len(in.Items)), k.Options.ReplyTokens, step)
+	reply, err := tb.generate(ctx, Filter.String(), tb.promptFor(in, len(in.Items)), tb.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +158,10 @@ func (k *kit) marksWritten(ctx context.Context, in Input, step *Step) ([]float64
 	for i, m := range marks {
 		scores[i] = float64(min(max(m, 0), 10)) / 10
 	}
-	if chances, ok := evidenceChances(in); ok {
+	if probabilities, ok := evidenceProbabilities(in); ok {
 		step.Method = "llm scores + probability of evidence"
 		for i, z := range centred(scores) {
-			scores[i] = logistic(logOdds(chances[i]) + verdict*z)
+			scores[i] = logistic(logOdds(probabilities[i]) + verdict*z)
 		}
 	}
 	return scores, nil
@@ -171,17 +171,17 @@ func (k *kit) marksWritten(ctx context.Context, in Input, step *Step) ([]float64
 const probes = 2
 
 // marksByLikelihood ranks the turns of each chunk that retrieval likes best, and rates the chunk as its best turn.
-func (k *kit) marksByLikelihood(ctx context.Context, in Input, step *Step) ([]float64, error) {
-	scorer, ok := llm.AsScorer(k.Client)
+func (tb *toolbox) marksByLikelihood(ctx context.Context, in Input, step *Step) ([]float64, error) {
+	scorer, ok := llm.AsScorer(tb.Client)
 	if !ok {
-		return k.marksWritten(ctx, in, step)
+		return tb.marksWritten(ctx, in, step)
 	}
 	step.Method = "llm likelihood of each chunk's best turns + retrieval score"
-	all, err := k.turnsByRetrieval(ctx, in)
+	all, err := tb.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	var lines []line
+	var lines []turnRef
 	taken := make([]int, len(in.Items))
 	for _, l := range all {
 		if taken[l.item] < probes {
@@ -189,7 +189,7 @@ func (k *kit) marksByLikelihood(ctx context.Context, in Input, step *Step) ([]fl
 			lines = append(lines, l)
 		}
 	}
-	lines, err = k.rankTurns(ctx, scorer, lines, in, step)
+	lines, err = tb.rankTurns(ctx, scorer, lines, in, step)
 	if err != nil {
 		return nil, err
 	}

@@ -12,20 +12,20 @@ import (
 
 // generate asks the model with a template, with room for a payload of that many tokens beside its thinking, and adds what the
 // call used to the step, whether it succeeded or not.
-func (k *kit) generate(ctx context.Context, name string, d promptData, room int, step *Step) (string, error) {
+func (tb *toolbox) generate(ctx context.Context, name string, d promptData, room int, step *Step) (string, error) {
 	text, err := prompt(name, d)
 	if err != nil {
 		return "", err
 	}
-	room += k.thinking()
-	reply, err := k.Client.Chat(ctx, llm.Request{
+	room += tb.thinking()
+	reply, err := tb.Client.Chat(ctx, llm.Request{
 		Messages:  []llm.Message{{Role: llm.User, Content: text}},
 		MaxTokens: room,
 		Stop:      []string{answerEnd},
 	})
 	step.Usage = step.Usage.Add(reply.Usage)
 	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", k.Client.Model(), err)
+		return "", fmt.Errorf("asking %s: %w", tb.Client.Model(), err)
 	}
 	if reply.Finish == "length" {
 		step.note("reply cut at %d tokens", room)
@@ -37,12 +37,12 @@ func (k *kit) generate(ctx context.Context, name string, d promptData, room int,
 }
 
 // thinking is the room for what a reply shows of its thinking, in tokens.
-func (k *kit) thinking() int {
-	switch k.style {
+func (tb *toolbox) thinking() int {
+	switch tb.style {
 	case Steps:
-		return k.Options.ThinkTokens
+		return tb.Options.ThinkTokens
 	case Reflect:
-		return 2 * k.Options.ThinkTokens
+		return 2 * tb.Options.ThinkTokens
 	}
 	return 0
 }
@@ -50,18 +50,18 @@ func (k *kit) thinking() int {
 const answerEnd = "</answer>"
 
 // promptFor is the data of a module's prompt.
-func (k *kit) promptFor(in Input, count int) promptData {
-	return promptData{Memory: memoryBlock(in.Items), Question: oneLine(in.Query), Date: oneLine(in.QueryDate), Count: count, Style: k.style}
+func (tb *toolbox) promptFor(in Input, count int) promptData {
+	return promptData{Memory: memoryBlock(in.Items), Question: oneLine(in.Query), Date: oneLine(in.QueryDate), Count: count, Style: tb.style}
 }
 
 // relationAsked lets a model write a relation module's facts, and keeps those that the memory bears out. A call that fails or a
 // reply that cannot be read gives an empty list, served by "none", with the cause.
-func (k *kit) relationAsked(m Module) work {
+func (tb *toolbox) relationAsked(m Module) runFunc {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = "llm"
 		in.Items = asSaid(in.Items)
-		d := k.promptFor(in, k.Options.MaxFacts)
-		reply, err := k.generate(ctx, m.String(), d, k.Options.ReplyTokens, step)
+		d := tb.promptFor(in, tb.Options.MaxFacts)
+		reply, err := tb.generate(ctx, m.String(), d, tb.Options.ReplyTokens, step)
 		if err == nil {
 			var facts, notes []string
 			facts, notes, err = parseStrings(reply)
@@ -77,7 +77,7 @@ func (k *kit) relationAsked(m Module) work {
 						step.note("%d do not say what happened when", n-len(facts))
 					}
 				}
-				return Output{Facts: facts[:min(len(facts), k.Options.MaxFacts)]}, nil
+				return Output{Facts: facts[:min(len(facts), tb.Options.MaxFacts)]}, nil
 			}
 		}
 		return Output{}, step.stepDown(ctx, None, err)

@@ -15,34 +15,34 @@ const (
 type method struct {
 	// asks says whether it needs a language model.
 	asks bool
-	make func(*kit) work
+	make func(*toolbox) runFunc
 }
 
 // methods lists the ways of each module by their names in tier sets. What each does stands in the module's file.
 var methods = [NumModules]map[string]method{
 	Filter: {
-		"keywords":     {make: func(k *kit) work { return k.filterKeywords }},
-		evidenceMethod: {make: func(k *kit) work { return k.filterEvidence }},
-		"likelihood":   {asks: true, make: func(k *kit) work { return k.filterAsked(k.marksByLikelihood) }},
-		"llm":          {asks: true, make: func(k *kit) work { return k.filterAsked(k.marksWritten) }},
+		"keywords":     {make: func(tb *toolbox) runFunc { return tb.filterKeywords }},
+		evidenceMethod: {make: func(tb *toolbox) runFunc { return tb.filterEvidence }},
+		"likelihood":   {asks: true, make: func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }},
+		"llm":          {asks: true, make: func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }},
 	},
-	Entity:   relationMethods(Entity, entityRules{}, func(k *kit) extractor { return entityGrammar{tagger: k.tagger} }),
-	Temporal: relationMethods(Temporal, temporalRules{}, func(k *kit) extractor { return temporalGrammar{tagger: k.tagger} }),
-	Topic:    relationMethods(Topic, topicRules{}, func(k *kit) extractor { return topicGrammar{tagger: k.tagger} }),
+	Entity:   relationMethods(Entity, entityRules{}, func(tb *toolbox) extractor { return entityGrammar{tagger: tb.tagger} }),
+	Temporal: relationMethods(Temporal, temporalRules{}, func(tb *toolbox) extractor { return temporalGrammar{tagger: tb.tagger} }),
+	Topic:    relationMethods(Topic, topicRules{}, func(tb *toolbox) extractor { return topicGrammar{tagger: tb.tagger} }),
 	Summary: {
-		plainMethod:  {make: func(k *kit) work { return k.summaryPlain }},
-		"headings":   {make: func(k *kit) work { return k.summaryHeadings }},
-		"likelihood": {asks: true, make: func(k *kit) work { return k.summaryQuoted(k.linesByLikelihood) }},
-		"llm":        {asks: true, make: func(k *kit) work { return k.summaryQuoted(k.linesChosen) }},
-		"prose":      {asks: true, make: func(k *kit) work { return k.summaryProse }},
+		plainMethod:  {make: func(tb *toolbox) runFunc { return tb.summaryPlain }},
+		"headings":   {make: func(tb *toolbox) runFunc { return tb.summaryHeadings }},
+		"likelihood": {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }},
+		"llm":        {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }},
+		"prose":      {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryProse }},
 	},
 }
 
-func relationMethods(m Module, rules extractor, grammar func(*kit) extractor) map[string]method {
+func relationMethods(m Module, rules extractor, grammar func(*toolbox) extractor) map[string]method {
 	return map[string]method{
-		"rules":   {make: func(k *kit) work { return k.extracted(rules) }},
-		"grammar": {make: func(k *kit) work { return k.extracted(grammar(k)) }},
-		"llm":     {asks: true, make: func(k *kit) work { return k.relationAsked(m) }},
+		"rules":   {make: func(tb *toolbox) runFunc { return tb.extracted(rules) }},
+		"grammar": {make: func(tb *toolbox) runFunc { return tb.extracted(grammar(tb)) }},
+		"llm":     {asks: true, make: func(tb *toolbox) runFunc { return tb.relationAsked(m) }},
 	}
 }
 

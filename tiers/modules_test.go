@@ -52,9 +52,9 @@ func TestModelsReadInTheOrderOfTime(t *testing.T) {
 				texts[r.Messages[0].Content] = true
 				return "<answer>[2]</answer>", nil
 			}}
-			k := newKit(Deps{Client: client})
-			k.served = func(method string) string { return method }
-			out, err := k.tier(m, High, methods[m]["llm"].make(k)).Run(t.Context(), Input{Query: "Which?", Items: items, TopK: 2})
+			tb := newToolbox(Deps{Client: client})
+			tb.served = func(method string) string { return method }
+			out, err := tb.tier(m, High, methods[m]["llm"].make(tb)).Run(t.Context(), Input{Query: "Which?", Items: items, TopK: 2})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,9 +88,9 @@ func TestMemoryCannotBreakOut(t *testing.T) {
 					text = r.Messages[0].Content
 					return "<answer>[1]</answer>", nil
 				}}
-				k := newKit(Deps{Client: client})
-				k.style, k.served = styleOf(style), func(method string) string { return method }
-				if _, err := k.tier(m, High, methods[m][method].make(k)).Run(t.Context(), in); err != nil {
+				tb := newToolbox(Deps{Client: client})
+				tb.style, tb.served = styleOf(style), func(method string) string { return method }
+				if _, err := tb.tier(m, High, methods[m][method].make(tb)).Run(t.Context(), in); err != nil {
 					t.Fatal(err)
 				}
 				low := strings.ToLower(text)
@@ -108,9 +108,9 @@ func TestMemoryCannotBreakOut(t *testing.T) {
 	}
 }
 
-func TestPoolIsAskedOnce(t *testing.T) {
-	pool := &countingPool{kept: NewMemoryPool()}
-	set, err := Implementation(Deps{Client: &llmtest.Client{}, Pool: pool})
+func TestFactCacheComputesOnce(t *testing.T) {
+	cache := &countingCache{kept: NewFactCache()}
+	set, err := Implementation(Deps{Client: &llmtest.Client{}, Facts: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,18 +124,18 @@ func TestPoolIsAskedOnce(t *testing.T) {
 			}
 		}
 	}
-	if want := 6 * len(in.Items); pool.computed != want {
-		t.Errorf("%d extractions, want one for each of 6 methods and %d chunks", pool.computed, len(in.Items))
+	if want := 6 * len(in.Items); cache.computed != want {
+		t.Errorf("%d extractions, want one for each of 6 methods and %d chunks", cache.computed, len(in.Items))
 	}
 }
 
-type countingPool struct {
-	kept     Pool
+type countingCache struct {
+	kept     FactCache
 	computed int
 }
 
-func (p *countingPool) Pool(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error) {
-	return p.kept.Pool(ctx, method, c, func(ctx context.Context) ([]string, error) {
+func (p *countingCache) Facts(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error) {
+	return p.kept.Facts(ctx, method, c, func(ctx context.Context) ([]string, error) {
 		p.computed++
 		return compute(ctx)
 	})
@@ -199,7 +199,7 @@ func TestSummariesKeepTheirBudget(t *testing.T) {
 
 func TestLongTurnsAreShortened(t *testing.T) {
 	long := "I like tea. " + strings.Repeat("This says nothing of use at all. ", 50) + "My dog is called Rex. Bye."
-	lines := []line{{turn: chunk.Turn{ID: "1", Text: long}}, {turn: chunk.Turn{ID: "2", Text: "short"}}}
+	lines := []turnRef{{turn: chunk.Turn{ID: "1", Text: long}}, {turn: chunk.Turn{ID: "2", Text: "short"}}}
 	got := shorten(lines, "What is the dog called?", estimateTokens, 12)
 	if want := "I like tea. … My dog is called Rex. Bye."; got[0].turn.Text != want || got[1].turn.Text != "short" || lines[0].turn.Text != long {
 		t.Errorf("got %q, %q; want %q and the short turn as it is", got[0].turn.Text, got[1].turn.Text, want)

@@ -14,15 +14,15 @@ import (
 // plus the log-probability, a token, of the question when the model is asked for one that the turn answers. All
 // log-probabilities are asked for in one batch.
 //
-// The retriever's opinion is the log-odds of a line's chance, and then the log-probability, less the mean over the lines, is
-// taken as it is and the chance updated by it; where chances are unknown, both are standardised. Mean reciprocal rank of the
-// best evidence turn among up to 20 on training questions, 46 of LoCoMo and 34 of HotpotQA: 0.70 and 0.88 by chance, 0.67 and 0.81
+// The retriever's opinion is the log-odds of a line's probability, and then the log-probability, less the mean over the lines, is
+// taken as it is and the probability updated by it; where probabilities are unknown, both are standardised. Mean reciprocal rank of the
+// best evidence turn among up to 20 on training questions, 46 of LoCoMo and 34 of HotpotQA: 0.70 and 0.88 by probability, 0.67 and 0.81
 // by likelihood, 0.71 and 0.87 by the sum of both standardised, 0.72 and 0.88 by this sum.
 //
 // The other likelihood to think of, that of Yes against No to "does this hold the answer", ranked far worse with a model of
 // half a billion parameters: mean reciprocal rank of the best evidence turn 0.27 beside 0.64, on seven LoCoMo training
 // questions, 16 turns each.
-func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in Input, step *Step) ([]line, error) {
+func (tb *toolbox) rankTurns(ctx context.Context, scorer llm.Scorer, lines []turnRef, in Input, step *Step) ([]turnRef, error) {
 	asked := oneLine(in.Query)
 	reqs := make([]llm.ScoreRequest, len(lines))
 	for i, l := range lines {
@@ -37,16 +37,16 @@ func (k *kit) rankTurns(ctx context.Context, scorer llm.Scorer, lines []line, in
 	scores, usage, err := scorer.Score(ctx, reqs)
 	step.Usage = step.Usage.Add(usage)
 	if err != nil {
-		return nil, fmt.Errorf("likelihoods by %s: %w", k.Client.Model(), err)
+		return nil, fmt.Errorf("likelihoods by %s: %w", tb.Client.Model(), err)
 	}
 	if len(scores) != len(reqs) {
-		return nil, fmt.Errorf("likelihoods by %s: %d scores for %d requests", k.Client.Model(), len(scores), len(reqs))
+		return nil, fmt.Errorf("likelihoods by %s: %d scores for %d requests", tb.Client.Model(), len(scores), len(reqs))
 	}
 	question := make([]float64, len(lines))
 	for i, l := range lines {
 		question[i] = scores[i].LogProb / float64(max(scores[i].Tokens, 1))
 		if math.IsNaN(question[i]) || math.IsInf(question[i], 0) {
-			return nil, fmt.Errorf("likelihoods by %s: turn %q has score %g", k.Client.Model(), l.turn.ID, question[i])
+			return nil, fmt.Errorf("likelihoods by %s: turn %q has score %g", tb.Client.Model(), l.turn.ID, question[i])
 		}
 	}
 	weigh(lines, question)
@@ -60,8 +60,8 @@ const verdict = 2.0
 
 // weigh adds to the score of each line the evidence that a model gives for it, in log-odds, as far as it differs from line to
 // line.
-func weigh(lines []line, evidence []float64) {
-	if slices.ContainsFunc(lines, func(l line) bool { return l.chance == 0 }) {
+func weigh(lines []turnRef, evidence []float64) {
+	if slices.ContainsFunc(lines, func(l turnRef) bool { return l.probability == 0 }) {
 		found := make([]float64, len(lines))
 		for i, l := range lines {
 			found[i] = l.score
@@ -74,8 +74,8 @@ func weigh(lines []line, evidence []float64) {
 	}
 	for i, z := range centred(evidence) {
 		l := &lines[i]
-		l.score = logOdds(l.chance) + z
-		l.chance = logistic(l.score)
+		l.score = logOdds(l.probability) + z
+		l.probability = logistic(l.score)
 	}
 }
 

@@ -14,10 +14,10 @@ import (
 // Chances that retrieval knows are updated as Bayes' rule has it, so that a near-certain turn stays ahead of one that only
 // sounds like the question.
 func TestWeighUpdatesChances(t *testing.T) {
-	lines := []line{{score: 0.95, chance: 0.95}, {score: 0.02, chance: 0.02}, {score: 0.5, chance: 0.5}}
+	lines := []turnRef{{score: 0.95, probability: 0.95}, {score: 0.02, probability: 0.02}, {score: 0.5, probability: 0.5}}
 	weigh(lines, []float64{-5, -2.5, -4.5}) // mean -4
 	for i, want := range []float64{0.95 / 0.05 * math.Exp(-1), 0.02 / 0.98 * math.Exp(1.5), math.Exp(-0.5)} {
-		if odds := lines[i].chance / (1 - lines[i].chance); math.Abs(odds-want) > 1e-9*want {
+		if odds := lines[i].probability / (1 - lines[i].probability); math.Abs(odds-want) > 1e-9*want {
 			t.Errorf("line %d: odds %g, want %g", i, odds, want)
 		}
 		if got := math.Exp(lines[i].score); math.Abs(got-want) > 1e-9*want {
@@ -27,9 +27,9 @@ func TestWeighUpdatesChances(t *testing.T) {
 }
 
 func TestWeighWithoutChances(t *testing.T) {
-	lines := []line{{score: 1}, {score: 3, chance: 0.3}} // standardised -1 and 1, as the log-probabilities are 1 and -1
+	lines := []turnRef{{score: 1}, {score: 3, probability: 0.3}} // standardised -1 and 1, as the log-probabilities are 1 and -1
 	weigh(lines, []float64{-2, -3})
-	if lines[0].score != 0 || lines[1].score != 0 || lines[0].chance != 0 || lines[1].chance != 0.3 {
+	if lines[0].score != 0 || lines[1].score != 0 || lines[0].probability != 0 || lines[1].probability != 0.3 {
 		t.Errorf("%+v", lines)
 	}
 }
@@ -62,11 +62,11 @@ func TestVerdictsWeighWithRetrieval(t *testing.T) {
 		{"unsure, second passage marked up", "[0, 10]", "b", Filter, items(0.2, 0.2, 0.3)},
 		{"sure of the first, second marked up", "[0, 10]", "a", Filter, items(0.97, 0.1, 0.1)},
 	} {
-		k := newKit(Deps{Client: &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) {
+		tb := newToolbox(Deps{Client: &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) {
 			return "<answer>" + c.reply + "</answer>", nil
 		}}})
-		k.served = func(method string) string { return method }
-		out, err := k.tier(c.module, High, methods[c.module]["llm"].make(k)).Run(t.Context(), Input{Query: "Which?", Items: c.items, TopK: 1})
+		tb.served = func(method string) string { return method }
+		out, err := tb.tier(c.module, High, methods[c.module]["llm"].make(tb)).Run(t.Context(), Input{Query: "Which?", Items: c.items, TopK: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,14 +26,14 @@ type arranger interface {
 	arrange(found [][]string, items []Item) []string
 }
 
-// extracted runs an extractor over the kept chunks, through the pool, and returns the facts nearest to the question.
-func (k *kit) extracted(e extractor) work {
+// extracted runs an extractor over the kept chunks, through the fact cache, and returns the facts nearest to the question.
+func (tb *toolbox) extracted(e extractor) runFunc {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = e.method()
 		found := make([][]string, len(in.Items))
 		for i, it := range in.Items {
 			var err error
-			found[i], err = k.Pool.Pool(ctx, e.method(), it.Chunk, func(context.Context) ([]string, error) {
+			found[i], err = tb.Facts.Facts(ctx, e.method(), it.Chunk, func(context.Context) ([]string, error) {
 				return e.extract(it.Chunk, listeners(it.Chunk)), nil
 			})
 			if err != nil {
@@ -48,7 +48,7 @@ func (k *kit) extracted(e extractor) work {
 				facts = append(facts, f...)
 			}
 		}
-		return Output{Facts: relevant(in.Query, facts, k.Options.MaxFacts)}, nil
+		return Output{Facts: relevant(in.Query, facts, tb.Options.MaxFacts)}, nil
 	}
 }
 

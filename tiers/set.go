@@ -174,18 +174,18 @@ func (s Spec) Build(deps Deps) (Set, error) {
 	if err := s.check(); err != nil {
 		return Set{}, fmt.Errorf("tier set %s: %w", s.Name, err)
 	}
-	base := newKit(deps)
+	base := newToolbox(deps)
 	var set Set
 	for _, m := range Modules() {
 		for _, t := range s.Modules[m.String()] {
-			k := *base
-			k.style, k.served = styleOf(t.Prompt), s.servedBy(m)
+			tb := *base
+			tb.style, tb.served = styleOf(t.Prompt), s.servedBy(m)
 			if methods[m][t.Method].asks {
-				if k.Client = client(deps, t.Model); k.Client == nil {
+				if tb.Client = client(deps, t.Model); tb.Client == nil {
 					return Set{}, fmt.Errorf("tier set %s: module %s, tier %s needs a model in the role %q", s.Name, m, t.Tier, t.Model)
 				}
 			}
-			set[m] = append(set[m], k.tier(m, t.Tier, methods[m][t.Method].make(&k)))
+			set[m] = append(set[m], tb.tier(m, t.Tier, methods[m][t.Method].make(&tb)))
 		}
 	}
 	return set, nil

@@ -22,9 +22,9 @@ import (
 // What decides whether a small model answers well is that the summary holds the right few sentences and little else; that
 // is why the middle ones quote and do not rephrase. If the model fails, the text of plain serves, with the cause.
 
-func (k *kit) summaryPlain(_ context.Context, in Input, step *Step) (Output, error) {
+func (tb *toolbox) summaryPlain(_ context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "concatenation"
-	b := budget{count: k.CountTokens, left: k.Options.LowTokens}
+	b := budget{count: tb.CountTokens, left: tb.Options.LowTokens}
 	for _, it := range in.Items {
 		text := it.Text()
 		if p := place(it.Chunk); p != "" {
@@ -48,22 +48,22 @@ const (
 	midTopics        = 3
 )
 
-func (k *kit) summaryHeadings(ctx context.Context, in Input, step *Step) (Output, error) {
+func (tb *toolbox) summaryHeadings(ctx context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "headings"
-	lines, err := k.turnsByRetrieval(ctx, in)
+	lines, err := tb.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return Output{}, err
 	}
-	b := budget{count: k.CountTokens, left: k.Options.MidTokens / 2}
+	b := budget{count: tb.CountTokens, left: tb.Options.MidTokens / 2}
 	b.add(guidance(in.Items))
 	b.section("Themes", in.Topic, midTopics)
 	b.section("Facts", in.Entity, midEntityFacts)
 	b.section("Dates", in.Temporal, midTemporalFacts)
 	b.report(step)
-	b.left += k.Options.MidTokens - k.Options.MidTokens/2
+	b.left += tb.Options.MidTokens - tb.Options.MidTokens/2
 	b.add("\n# What was said")
-	best := covering(lines, k.Options.Coverage, k.Options.Turns)
-	chosen := fitting(shorten(best, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, b.left)
+	best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
+	chosen := fitting(shorten(best, in.Query, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, b.left)
 	b.lines = append(b.lines, quote(bestLast(chosen))...)
 	if dropped := len(lines) - len(chosen); dropped > 0 {
 		step.note("%d turns left out", dropped)
@@ -82,18 +82,18 @@ func guidance(items []Item) string {
 }
 
 // picker returns the turns that a model finds useful, best first.
-type picker func(ctx context.Context, in Input, step *Step) ([]line, error)
+type picker func(ctx context.Context, in Input, step *Step) ([]turnRef, error)
 
-func (k *kit) summaryQuoted(pick picker) work {
-	return k.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
+func (tb *toolbox) summaryQuoted(pick picker) runFunc {
+	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
 		lines, err := pick(ctx, in, step)
 		if err != nil {
 			return "", err
 		}
-		best := covering(lines, k.Options.Coverage, k.Options.Turns)
-		chosen := fitting(shorten(best, in.Query, k.CountTokens, k.Options.TurnTokens), k.CountTokens, k.Options.HighTokens)
+		best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
+		chosen := fitting(shorten(best, in.Query, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tb.Options.HighTokens)
 		said := quote(bestLast(chosen))
-		b := budget{count: k.CountTokens, left: k.Options.HighTokens - k.CountTokens(strings.Join(said, "\n"))}
+		b := budget{count: tb.CountTokens, left: tb.Options.HighTokens - tb.CountTokens(strings.Join(said, "\n"))}
 		if b.section("Dates", relevant(in.Query, in.Temporal, quotedTemporalFacts), quotedTemporalFacts); len(b.lines) > 0 {
 			b.lines = append(b.lines, "\n# What was said")
 		}
@@ -104,13 +104,13 @@ func (k *kit) summaryQuoted(pick picker) work {
 
 const quotedTemporalFacts = 3
 
-func (k *kit) summaryProse(ctx context.Context, in Input, step *Step) (Output, error) {
-	return k.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
+func (tb *toolbox) summaryProse(ctx context.Context, in Input, step *Step) (Output, error) {
+	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
 		step.Method = "llm text"
 		in.Items = asSaid(in.Items)
-		d := k.promptFor(in, k.Options.HighTokens)
+		d := tb.promptFor(in, tb.Options.HighTokens)
 		d.Entity, d.Temporal, d.Topic = oneLines(in.Entity), oneLines(in.Temporal), oneLines(in.Topic)
-		reply, err := k.generate(ctx, "prose", d, k.Options.HighTokens, step)
+		reply, err := tb.generate(ctx, "prose", d, tb.Options.HighTokens, step)
 		if err != nil {
 			return "", err
 		}
@@ -124,44 +124,44 @@ func (k *kit) summaryProse(ctx context.Context, in Input, step *Step) (Output, e
 }
 
 // summaryAsked is a summary by a model. If it fails, the plain one serves.
-func (k *kit) summaryAsked(write func(context.Context, Input, *Step) (string, error)) work {
+func (tb *toolbox) summaryAsked(write func(context.Context, Input, *Step) (string, error)) runFunc {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		if len(in.Items) == 0 {
-			return k.summaryPlain(ctx, in, step)
+			return tb.summaryPlain(ctx, in, step)
 		}
 		text, err := write(ctx, in, step)
 		if err == nil {
 			return Output{Text: text}, nil
 		}
-		if err := step.stepDown(ctx, k.served(plainMethod), err); err != nil {
+		if err := step.stepDown(ctx, tb.served(plainMethod), err); err != nil {
 			return Output{}, err
 		}
-		return k.summaryPlain(ctx, in, step)
+		return tb.summaryPlain(ctx, in, step)
 	}
 }
 
-func (k *kit) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]line, error) {
-	scorer, ok := llm.AsScorer(k.Client)
+func (tb *toolbox) linesByLikelihood(ctx context.Context, in Input, step *Step) ([]turnRef, error) {
+	scorer, ok := llm.AsScorer(tb.Client)
 	if !ok {
-		return k.linesChosen(ctx, in, step)
+		return tb.linesChosen(ctx, in, step)
 	}
-	step.Method = "llm likelihood + retrieval chance of turns"
-	lines, err := k.turnsByRetrieval(ctx, in)
+	step.Method = "llm likelihood + retrieval probability of turns"
+	lines, err := tb.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	return k.rankTurns(ctx, scorer, lines[:min(len(lines), k.Options.ScoredTurns)], in, step)
+	return tb.rankTurns(ctx, scorer, lines[:min(len(lines), tb.Options.ScoredTurns)], in, step)
 }
 
 // linesChosen ranks the lines by what retrieval found of them and by whether the model writes their number.
-func (k *kit) linesChosen(ctx context.Context, in Input, step *Step) ([]line, error) {
-	step.Method = "llm line numbers + retrieval chance of turns"
+func (tb *toolbox) linesChosen(ctx context.Context, in Input, step *Step) ([]turnRef, error) {
+	step.Method = "llm line numbers + retrieval probability of turns"
 	in.Items = asSaid(in.Items)
-	lines, err := k.turnsByRetrieval(ctx, in)
+	lines, err := tb.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := k.generate(ctx, Summary.String(), k.promptFor(in, k.Options.Turns), k.Options.ReplyTokens, step)
+	reply, err := tb.generate(ctx, Summary.String(), tb.promptFor(in, tb.Options.Turns), tb.Options.ReplyTokens, step)
 	if err != nil {
 		return nil, err
 	}

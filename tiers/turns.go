@@ -12,24 +12,24 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// line is one turn of the kept chunks.
-type line struct {
+// turnRef refers to one turn of the kept chunks.
+type turnRef struct {
 	turn   chunk.Turn
 	item   int // index of its chunk in the input
 	at     int // its place in the chunk
 	number int // its place among all lines, from 1
 	time   string
 	score  float64
-	// chance is the probability that the turn is evidence, in [0,1], and 0 where nobody knows.
-	chance float64
+	// probability is the probability that the turn is evidence, in [0,1], and 0 where nobody knows.
+	probability float64
 }
 
 // allLines lists the turns of the items in order, as memoryBlock numbers them.
-func allLines(items []Item) []line {
-	var out []line
+func allLines(items []Item) []turnRef {
+	var out []turnRef
 	for i, it := range items {
 		for j, t := range it.Turns {
-			out = append(out, line{turn: t, item: i, at: j, number: len(out) + 1, time: it.Time})
+			out = append(out, turnRef{turn: t, item: i, at: j, number: len(out) + 1, time: it.Time})
 		}
 	}
 	return out
@@ -37,26 +37,26 @@ func allLines(items []Item) []line {
 
 // turnsByRetrieval returns all turns, best first by the retriever's score of each turn. If it gave none, they are scored
 // like the filter by evidence scores such chunks: 0.7 · cosine + 0.3 · keyword share, the cosine only with an Embedder.
-func (k *kit) turnsByRetrieval(ctx context.Context, in Input) ([]line, error) {
+func (tb *toolbox) turnsByRetrieval(ctx context.Context, in Input) ([]turnRef, error) {
 	lines := allLines(in.Items)
 	missing := false
 	for i, l := range lines {
 		if scores := in.Items[l.item].TurnScores; l.at < len(scores) {
 			lines[i].score = scores[l.at]
-			lines[i].chance = min(max(scores[l.at], 0), 1)
+			lines[i].probability = min(max(scores[l.at], 0), 1)
 		} else {
 			missing = true
 		}
 	}
 	if missing {
-		if err := k.scoreTurns(ctx, in, lines); err != nil {
+		if err := tb.scoreTurns(ctx, in, lines); err != nil {
 			return nil, err
 		}
 	}
 	return bestFirst(lines), nil
 }
 
-func (k *kit) scoreTurns(ctx context.Context, in Input, lines []line) error {
+func (tb *toolbox) scoreTurns(ctx context.Context, in Input, lines []turnRef) error {
 	asked := text.Stems(in.Query)
 	texts := make([]string, len(lines))
 	for i, l := range lines {
@@ -69,10 +69,10 @@ func (k *kit) scoreTurns(ctx context.Context, in Input, lines []line) error {
 		}
 		lines[i].score = (1 - cosineWeight) * float64(n) / float64(max(len(asked), 1))
 	}
-	if k.Embedder == nil || len(in.QueryVector) == 0 {
+	if tb.Embedder == nil || len(in.QueryVector) == 0 {
 		return nil
 	}
-	vectors, err := k.Embedder.Embed(ctx, texts)
+	vectors, err := tb.Embedder.Embed(ctx, texts)
 	if err != nil {
 		return fmt.Errorf("embedding %d turns: %w", len(texts), err)
 	}
@@ -86,15 +86,15 @@ func (k *kit) scoreTurns(ctx context.Context, in Input, lines []line) error {
 	return nil
 }
 
-func bestFirst(lines []line) []line {
+func bestFirst(lines []turnRef) []turnRef {
 	sort.SliceStable(lines, func(i, j int) bool { return lines[i].score > lines[j].score })
 	return lines
 }
 
 // shorten cuts turns longer than the tokens to their sentences nearest to the question, in their order, gaps marked.
-func shorten(lines []line, query string, count func(string) int, tokens int) []line {
+func shorten(lines []turnRef, query string, count func(string) int, tokens int) []turnRef {
 	asked := text.Stems(query)
-	out := append([]line(nil), lines...)
+	out := append([]turnRef(nil), lines...)
 	for i, l := range out {
 		if count(l.turn.Text) <= tokens {
 			continue
@@ -136,27 +136,27 @@ func gapped(sentences []string, keep []bool) string {
 	return strings.Join(parts, " ")
 }
 
-// covering returns the best lines, as few as hold that share of all lines' chances to be evidence and at most limit, but at
-// least one; the first limit lines where no chances are known. A question whose evidence stands out gets a short
+// covering returns the best lines, as few as hold that share of all lines' probabilities to be evidence and at most limit, but at
+// least one; the first limit lines where no probabilities are known. A question whose evidence stands out gets a short
 // summary, and a small model is not led astray by what is near the matter; one whose evidence is many turns or not to be told
 // from others gets a longer one.
-func covering(lines []line, share float64, limit int) []line {
+func covering(lines []turnRef, share float64, limit int) []turnRef {
 	total, sum := 0.0, 0.0
 	for _, l := range lines {
-		total += l.chance
+		total += l.probability
 	}
 	for i, l := range lines {
 		if i == limit || i > 0 && total > 0 && sum > share*total {
 			return lines[:i]
 		}
-		sum += l.chance
+		sum += l.probability
 	}
 	return lines
 }
 
 // fitting returns the best lines that fit into the tokens, at least one.
-func fitting(lines []line, count func(string) int, tokens int) []line {
-	var out []line
+func fitting(lines []turnRef, count func(string) int, tokens int) []turnRef {
+	var out []turnRef
 	for _, l := range lines {
 		n := count(l.turn.String()) + 1
 		if n > tokens && len(out) > 0 {
@@ -170,7 +170,7 @@ func fitting(lines []line, count func(string) int, tokens int) []line {
 
 // quote writes lines in their order, each behind the date of its session, each turn once and each relative date expression
 // followed by what it means.
-func quote(lines []line) []string {
+func quote(lines []turnRef) []string {
 	var out []string
 	seen := map[string]bool{}
 	for _, l := range lines {
@@ -200,7 +200,7 @@ func quote(lines []line) []string {
 
 // bestLast turns the order round, so that what matters most stands next to the question. A model of half a billion
 // parameters answered 120 LoCoMo validation questions from the same turns with F1 0.405 instead of 0.369 in order of time.
-func bestLast(lines []line) []line {
+func bestLast(lines []turnRef) []turnRef {
 	lines = slices.Clone(lines)
 	slices.Reverse(lines)
 	return lines
@@ -208,9 +208,9 @@ func bestLast(lines []line) []line {
 
 // Quote renders turns the way the summaries do: behind the day they were said on, what relative dates mean behind these.
 func Quote(turns []chunk.Turn) string {
-	lines := make([]line, len(turns))
+	lines := make([]turnRef, len(turns))
 	for i, t := range turns {
-		lines[i] = line{turn: t, at: i, time: t.Time}
+		lines[i] = turnRef{turn: t, at: i, time: t.Time}
 	}
 	return strings.Join(quote(lines), "\n")
 }

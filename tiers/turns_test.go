@@ -10,24 +10,24 @@ import (
 
 func TestCovering(t *testing.T) {
 	for name, c := range map[string]struct {
-		chances []float64
-		share   float64
-		limit   int
-		want    int
+		probabilities []float64
+		share         float64
+		limit         int
+		want          int
 	}{
-		"one stands out":             {[]float64{0.9, 0.1, 0.1, 0.1}, 0.7, 10, 1},
-		"the line that crosses":      {[]float64{0.5, 0.3, 0.2}, 0.7, 10, 2},
-		"all alike":                  {[]float64{0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1}, 0.75, 10, 8},
-		"at most the limit":          {[]float64{0.1, 0.1, 0.1, 0.1}, 1, 2, 2},
-		"everything":                 {[]float64{0.4, 0.1}, 1, 10, 2},
-		"at least one":               {[]float64{0.4, 0.1}, 0.001, 10, 1},
-		"nothing known of chances":   {[]float64{0, 0, 0}, 0.7, 2, 2},
-		"no lines":                   {nil, 0.7, 2, 0},
-		"fewer than the limit known": {[]float64{0, 0}, 0.7, 5, 2},
+		"one stands out":                 {[]float64{0.9, 0.1, 0.1, 0.1}, 0.7, 10, 1},
+		"the line that crosses":          {[]float64{0.5, 0.3, 0.2}, 0.7, 10, 2},
+		"all alike":                      {[]float64{0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1}, 0.75, 10, 8},
+		"at most the limit":              {[]float64{0.1, 0.1, 0.1, 0.1}, 1, 2, 2},
+		"everything":                     {[]float64{0.4, 0.1}, 1, 10, 2},
+		"at least one":                   {[]float64{0.4, 0.1}, 0.001, 10, 1},
+		"nothing known of probabilities": {[]float64{0, 0, 0}, 0.7, 2, 2},
+		"no lines":                       {nil, 0.7, 2, 0},
+		"fewer than the limit known":     {[]float64{0, 0}, 0.7, 5, 2},
 	} {
-		lines := make([]line, len(c.chances))
-		for i, p := range c.chances {
-			lines[i].chance = p
+		lines := make([]turnRef, len(c.probabilities))
+		for i, p := range c.probabilities {
+			lines[i].probability = p
 		}
 		if got := len(covering(lines, c.share, c.limit)); got != c.want {
 			t.Errorf("%s: %d lines, want %d", name, got, c.want)

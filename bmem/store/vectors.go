@@ -177,10 +177,10 @@ func absent(byKey map[string]string, found map[string][]float32) []string {
 	return missing
 }
 
-// Pool returns what the named method extracts from a chunk: the stored list, or that of compute, which is then stored. Two calls at once
+// Facts returns what the named method extracts from a chunk: the stored list, or that of compute, which is then stored. Two calls at once
 // compute once. The key is the method and the chunk's content (session, time, turns), not its memory. method must name everything else
 // that the result depends on, versions included.
-func (s *Store) Pool(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error) {
+func (s *Store) Facts(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error) {
 	facts, err := s.pool(ctx, method, c, compute)
 	if err != nil {
 		return nil, fmt.Errorf("pool %s of chunk %s: %w", method, c.ID, err)

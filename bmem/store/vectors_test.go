@@ -242,19 +242,19 @@ func TestPool(t *testing.T) {
 		{"m1", c, "fact 1"}, {"m1", c, "fact 1"}, {"m1", moved, "fact 1"}, {"m2", c, "fact 2"}, {"m1", changed, "fact 3"}, {"m1", dated, "fact 4"},
 		{"m2", c, "fact 2"},
 	} {
-		got, err := s.Pool(t.Context(), tt.method, tt.c, compute)
+		got, err := s.Facts(t.Context(), tt.method, tt.c, compute)
 		if err != nil || !reflect.DeepEqual(got, []string{tt.want}) {
 			t.Errorf("%s %v: got %q (%v), want %q", tt.method, tt.c, got, err, tt.want)
 		}
 	}
 	broken := errors.New("no model")
-	if _, err := s.Pool(t.Context(), "m3", c, func(context.Context) ([]string, error) { return nil, broken }); !errors.Is(err, broken) {
+	if _, err := s.Facts(t.Context(), "m3", c, func(context.Context) ([]string, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	empty := func(context.Context) ([]string, error) { calls++; return nil, nil }
 	before := calls
 	for range 2 {
-		if got, err := s.Pool(t.Context(), "m3", c, empty); err != nil || len(got) != 0 { // a failure was not stored
+		if got, err := s.Facts(t.Context(), "m3", c, empty); err != nil || len(got) != 0 { // a failure was not stored
 			t.Errorf("got %q (%v)", got, err)
 		}
 	}
@@ -270,7 +270,7 @@ func TestConcurrentPoolsComputeOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			facts, err := s.Pool(t.Context(), "m", chunk.Chunk{Session: "s"}, func(context.Context) ([]string, error) {
+			facts, err := s.Facts(t.Context(), "m", chunk.Chunk{Session: "s"}, func(context.Context) ([]string, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				calls++

@@ -29,8 +29,8 @@ type Deps struct {
 	Models map[string]llm.Client
 	// Embedder gives turns a score of their own when retrieval gave none; nil leaves those to word overlap.
 	Embedder embed.Embedder
-	// Pool keeps what Low and Mid extract from each chunk; nil keeps it in memory.
-	Pool Pool
+	// FactCache keeps what Low and Mid extract from each chunk; nil keeps it in memory.
+	Facts FactCache
 	// CountTokens measures texts against the budgets; nil estimates by characters.
 	CountTokens func(text string) int
 	Options     Options
@@ -43,7 +43,7 @@ type Options struct {
 	// LowTokens, MidTokens and HighTokens bound the summaries, in tokens (defaults 2500, 600, 450).
 	LowTokens, MidTokens, HighTokens int
 	// Turns is the most turns that a summary quotes (default 10). Of these it quotes as few as hold the share Coverage, in
-	// (0,1], of all turns' chances to be evidence (default 0.9).
+	// (0,1], of all turns' probabilities to be evidence (default 0.9).
 	Turns    int
 	Coverage float64
 	// TurnTokens is the longest that one turn is quoted by Mid and High, in tokens; of a longer one the sentences nearest to
@@ -79,8 +79,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// kit is what a tier works with: what the tiers of one set share, and what it alone is asked with.
-type kit struct {
+// toolbox is what a tier works with: what the tiers of one set share, and what it alone is asked with.
+type toolbox struct {
 	Deps
 	tagger *text.Tagger
 	style  string // of prompts
@@ -88,33 +88,33 @@ type kit struct {
 	served func(method string) string
 }
 
-func newKit(deps Deps) *kit {
+func newToolbox(deps Deps) *toolbox {
 	deps.Options = deps.Options.withDefaults()
-	if deps.Pool == nil {
-		deps.Pool = NewMemoryPool()
+	if deps.Facts == nil {
+		deps.Facts = NewFactCache()
 	}
 	if deps.CountTokens == nil {
 		deps.CountTokens = estimateTokens
 	}
-	return &kit{Deps: deps, tagger: &text.Tagger{}}
+	return &toolbox{Deps: deps, tagger: &text.Tagger{}}
 }
 
 // estimateTokens takes four characters for a token, which is near the truth for English.
 func estimateTokens(s string) int { return (len(s) + 3) / 4 }
 
-// work is a module's method. It fills the step's Method, Usage and Notes, and Served and Why if it had to step down.
-type work func(ctx context.Context, in Input, step *Step) (Output, error)
+// runFunc is a module's method. It fills the step's Method, Usage and Notes, and Served and Why if it had to step down.
+type runFunc func(ctx context.Context, in Input, step *Step) (Output, error)
 
 // tier gives a method its name and its Step.
-func (k *kit) tier(m Module, name string, w work) Tier {
-	return &timed{module: m, name: name, client: k.Client, work: w}
+func (tb *toolbox) tier(m Module, name string, run runFunc) Tier {
+	return &timed{module: m, name: name, client: tb.Client, run: run}
 }
 
 type timed struct {
 	module Module
 	name   string
-	client llm.Client // that the work may ask
-	work   work
+	client llm.Client // the one that run may ask
+	run    runFunc
 }
 
 func (t *timed) Name() string { return t.name }
@@ -123,7 +123,7 @@ func (t *timed) Name() string { return t.name }
 func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 	step := Step{Asked: t.name, Served: t.name}
 	start := time.Now()
-	out, err := t.work(ctx, in, &step)
+	out, err := t.run(ctx, in, &step)
 	step.MS = float64(time.Since(start)) / float64(time.Millisecond)
 	if step.Usage.Calls > 0 {
 		step.Model = t.client.Model()
