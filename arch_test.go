@@ -46,6 +46,7 @@ var rooms = map[string][]string{
 	"tiers/llm":            {"internal"},
 	"tiers/llm/local":      {"tiers/llm", "internal"},
 	"tiers/llm/openai":     {"tiers/llm", "internal"},
+	"tune":                 {"bmem", "bmem/chunk", "datasets", "tiers", "tiers/llm", "tiers/llm/local", "internal", "internal/safetensors"},
 }
 
 // pkg is what `go list -json` tells of a package. Tests may import what they like.

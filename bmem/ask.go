@@ -24,29 +24,48 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	}
 	t := &answer.Trace
 	*t = Trace{Memory: a.memory, Question: question, Date: a.date, Policy: a.policy.Name(), Retrieval: string(a.retrieval), TopK: a.topK}
-	meter := &meter{embedder: stored{m.store, m.options.Embedder}}
-	defer func() {
-		t.Embedding, t.WallMS = meter.sum, msSince(start)
-	}()
+	defer func() { t.WallMS = msSince(start) }()
 
 	b, err := m.newBudget(a)
 	if err != nil {
 		return answer, err
 	}
 	ctx = b.within(ctx)
-	hits, query, err := m.retrieve(ctx, a, meter, t)
-	if err != nil {
-		return answer, err
-	}
-	p := pipeline{budget: b, set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
-		Query: question, QueryVector: query, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
-	}}
-	kept, summary, err := p.run(ctx)
+	kept, summary, err := m.summarize(ctx, a, b, t)
 	answer.Evidence = turnIDs(kept)
 	if err != nil {
 		return answer, err
 	}
 	return answer, m.answer(ctx, a, b, summary, &answer)
+}
+
+// Notes returns what Ask would give the answering model to read: the summary module's text. It takes the options of Ask and
+// calls no model but those of the tiers.
+func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (string, error) {
+	a, err := m.ask(question, opts)
+	if err != nil {
+		return "", err
+	}
+	b, err := m.newBudget(a)
+	if err != nil {
+		return "", err
+	}
+	_, summary, err := m.summarize(b.within(ctx), a, b, &Trace{})
+	return summary, err
+}
+
+// summarize retrieves and runs the five modules. It returns the kept chunks and the summary, and fills the trace.
+func (m *Memory) summarize(ctx context.Context, a ask, b *budget, t *Trace) ([]tiers.Item, string, error) {
+	meter := &meter{embedder: stored{m.store, m.options.Embedder}}
+	defer func() { t.Embedding = meter.sum }()
+	hits, query, err := m.retrieve(ctx, a, meter, t)
+	if err != nil {
+		return nil, "", err
+	}
+	p := pipeline{budget: b, set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
+		Query: a.question, QueryVector: query, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
+	}}
+	return p.run(ctx)
 }
 
 // AskFrom answers a question straight from the given turns, quoted as a summary quotes them: no retrieval, no modules. With

@@ -32,6 +32,7 @@ var methods = [NumModules]map[string]method{
 	Summary: {
 		plainMethod:  {make: func(tb *toolbox) runFunc { return tb.summaryPlain }},
 		"headings":   {make: func(tb *toolbox) runFunc { return tb.summaryHeadings }},
+		"quotes":     {make: func(tb *toolbox) runFunc { return tb.summaryQuotes }},
 		"likelihood": {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }},
 		"llm":        {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }},
 		"prose":      {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryProse }},
@@ -50,5 +51,5 @@ func relationMethods(m Module, rules extractor, grammar func(*toolbox) extractor
 //
 //	filter    keywords, evidence, likelihood, llm
 //	entity, temporal, topic    rules, grammar, llm
-//	summary   plain, headings, likelihood, llm, prose
+//	summary   plain, headings, quotes, likelihood, llm, prose
 func Methods(m Module) []string { return slices.Sorted(maps.Keys(methods[m])) }

@@ -55,8 +55,11 @@ const (
 	CapacityAxis       = "capacity"
 )
 
+// QuotesSet is the shipped tier set whose mid notes are quoted turns alone, which models tuned by `bmem tune` read.
+const QuotesSet = "quotes"
+
 // Axes lists the shipped tier sets.
-func Axes() []string { return []string{ImplementationAxis, ReasoningAxis, CapacityAxis} }
+func Axes() []string { return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet} }
 
 //go:embed sets/*.yaml
 var setFiles embed.FS

@@ -14,6 +14,7 @@ import (
 //	plain       the kept chunks as they are, each with its date, then the three lists
 //	headings    under headings, with a line of guidance, within a budget: some facts, then the turns that retrieval finds
 //	            likeliest to be evidence, the likeliest last
+//	quotes      the turns of headings alone, without guidance and lists: what a model tuned to read them needs
 //	likelihood  the most relevant dated facts, then the few turns that a language model's likelihoods find to matter, quoted
 //	            whole with their dates, what matters most last; llm, if it gives none
 //	llm         the same, where what a language model finds is the numbers of lines that it writes
@@ -62,13 +63,27 @@ func (tb *toolbox) summaryHeadings(ctx context.Context, in Input, step *Step) (O
 	b.report(step)
 	b.left += tb.Options.MidTokens - tb.Options.MidTokens/2
 	b.add("\n# What was said")
+	b.lines = append(b.lines, tb.likeliest(lines, in.Query, b.left, step)...)
+	return Output{Text: b.text()}, nil
+}
+
+func (tb *toolbox) summaryQuotes(ctx context.Context, in Input, step *Step) (Output, error) {
+	step.Method = "quotes"
+	lines, err := tb.turnsByRetrieval(ctx, in)
+	if err != nil {
+		return Output{}, err
+	}
+	return Output{Text: strings.Join(tb.likeliest(lines, in.Query, tb.Options.MidTokens, step), "\n")}, nil
+}
+
+// likeliest quotes the best lines within the tokens, the likeliest evidence last.
+func (tb *toolbox) likeliest(lines []turnRef, query string, tokens int, step *Step) []string {
 	best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
-	chosen := fitting(shorten(best, in.Query, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, b.left)
-	b.lines = append(b.lines, quote(bestLast(chosen))...)
+	chosen := fitting(shorten(best, query, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tokens)
 	if dropped := len(lines) - len(chosen); dropped > 0 {
 		step.note("%d turns left out", dropped)
 	}
-	return Output{Text: b.text()}, nil
+	return quote(bestLast(chosen))
 }
 
 // guidance is the line that says how to use the notes.

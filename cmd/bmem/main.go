@@ -32,6 +32,6 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAskCmd(), newDataCmd(), newDoctorCmd(), newEvalCmd(), newFrontierCmd(), newKernelCmd(), newModelsCmd(), newNotebookCmd(), newRouterCmd(), newReportCmd(), newScoreCmd(), newScriptCmd(), newServeCmd(), newStatsCmd(), newTracesCmd(), newTrainCmd())
+	root.AddCommand(newAskCmd(), newDataCmd(), newDoctorCmd(), newEvalCmd(), newFrontierCmd(), newKernelCmd(), newModelsCmd(), newNotebookCmd(), newRouterCmd(), newReportCmd(), newScoreCmd(), newScriptCmd(), newServeCmd(), newStatsCmd(), newTracesCmd(), newTrainCmd(), newTuneCmd())
 	return root
 }

@@ -1,0 +1,246 @@
+package tune
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/internal/suggest"
+	"github.com/budgetmem/budgetmem/tiers"
+)
+
+// The variants of a question's notes.
+const (
+	// Retrieved notes are what the product gives the answering model.
+	Retrieved = "retrieved"
+	// Shuffled notes are the lines of Retrieved in random order.
+	Shuffled = "shuffled"
+	// Distractors are the gold evidence among one to three lines that retrieval found beside it, in random order.
+	Distractors = "distractors"
+	// GoldOnly notes are the gold evidence alone, quoted as the product quotes turns.
+	GoldOnly = "gold"
+)
+
+// Variants lists the variants of notes.
+func Variants() []string { return []string{Retrieved, Shuffled, Distractors, GoldOnly} }
+
+// maxDistractors is how many lines without evidence Distractors adds at most.
+const maxDistractors = 3
+
+// DataConfig says which examples to make.
+type DataConfig struct {
+	Dataset datasets.Dataset
+	// Memory retrieves and writes notes; its tier set should quote turns alone (tiers.QuotesSet).
+	Memory *bmem.Memory
+	// Split is what questions are taken from; the zero value is datasets.Train.
+	Split datasets.Split
+	// Policy are the tiers that write the notes, as router.Parse reads them; "" means mid.
+	Policy string
+	// Variants are made of each question, in this order; nil means Retrieved alone.
+	Variants []string
+	// Unseen keeps retrieved notes that hold none of the gold evidence. Training on them teaches to guess, but a validation
+	// set must have them.
+	Unseen bool
+	// Questions is how many are used, chosen by Seed in the data's natural proportions; 0 means all. Seed also drives the
+	// random variants.
+	Questions int
+	Seed      int64
+	// Ask are options for each question, such as bmem.WithTopK.
+	Ask []bmem.Option
+	// InFlight is how many questions are retrieved at one time; 0 means 4.
+	InFlight int
+	// Progress, if not nil, is called after each question, by one goroutine at a time.
+	Progress func(done, total int)
+}
+
+// Made counts what MakeExamples did.
+type Made struct {
+	Questions  int            `json:"questions"`
+	Examples   map[string]int `json:"examples"`    // by variant
+	NoEvidence int            `json:"no_evidence"` // questions whose data set names no evidence
+	Unseen     int            `json:"unseen"`      // questions whose retrieved notes hold no gold evidence
+}
+
+// MakeExamples makes the examples of a split: for each question all variants side by side, in the order of the split.
+func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
+	made := Made{Examples: map[string]int{}}
+	if len(c.Variants) == 0 {
+		c.Variants = []string{Retrieved}
+	}
+	for _, v := range c.Variants {
+		if !slices.Contains(Variants(), v) {
+			return nil, made, fmt.Errorf("make examples: unknown variant %q; did you mean %q? There are %s", v, suggest.Name(v, Variants()), strings.Join(Variants(), ", "))
+		}
+	}
+	questions, err := c.Dataset.Questions(ctx, cmp.Or(c.Split, datasets.Train))
+	if err != nil {
+		return nil, made, fmt.Errorf("make examples: %w", err)
+	}
+	questions = Sample(questions, c.Questions, c.Seed)
+	turns, err := c.addHistories(ctx, questions)
+	if err != nil {
+		return nil, made, fmt.Errorf("make examples: %w", err)
+	}
+	all := make([][]Example, len(questions))
+	unseen := make([]bool, len(questions))
+	done := make(chan struct{})
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(cmp.Or(c.InFlight, 4))
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		n := 0
+		for range done {
+			if n++; c.Progress != nil {
+				c.Progress(n, len(questions))
+			}
+		}
+	}()
+	for i, q := range questions {
+		if gctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			var err error
+			all[i], unseen[i], err = c.question(gctx, q, turns[q.History])
+			if err != nil {
+				return fmt.Errorf("make examples: question %s: %w", q.ID, err)
+			}
+			done <- struct{}{}
+			return nil
+		})
+	}
+	err = errors.Join(group.Wait(), ctx.Err())
+	close(done)
+	<-counted
+	if err != nil {
+		return nil, made, err
+	}
+	made.Questions = len(questions)
+	for i, q := range questions {
+		if len(q.Evidence) == 0 {
+			made.NoEvidence++
+		} else if unseen[i] {
+			made.Unseen++
+		}
+		for _, e := range all[i] {
+			made.Examples[e.Variant]++
+		}
+	}
+	return slices.Concat(all...), made, nil
+}
+
+// addHistories puts the questions' histories into the memory and returns their turns.
+func (c DataConfig) addHistories(ctx context.Context, questions []datasets.Question) (map[string][]chunk.Turn, error) {
+	turns := map[string][]chunk.Turn{}
+	for _, q := range questions {
+		if _, ok := turns[q.History]; ok {
+			continue
+		}
+		h, err := c.Dataset.History(ctx, q.History)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.Memory.Add(ctx, c.memory(q.History), h.Turns); err != nil {
+			return nil, err
+		}
+		turns[q.History] = h.Turns
+	}
+	return turns, nil
+}
+
+// memory names a history in the memory as runs of experiments do, so that they share what was embedded.
+func (c DataConfig) memory(history string) string {
+	return fmt.Sprintf("%s/%s@%.12s/%d", c.Dataset.Name(), history, c.Dataset.Hash(), c.Memory.ChunkTokens())
+}
+
+// question makes one question's examples. unseen says that its retrieved notes hold no gold evidence.
+func (c DataConfig) question(ctx context.Context, q datasets.Question, history []chunk.Turn) (out []Example, unseen bool, err error) {
+	opts := []bmem.Option{bmem.WithMemory(c.memory(q.History)), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date), bmem.WithTiers(cmp.Or(c.Policy, "mid"))}
+	notes, err := c.Memory.Notes(ctx, q.Text, append(opts, c.Ask...)...)
+	if err != nil {
+		return nil, false, err
+	}
+	gold := goldLines(history, q.Evidence)
+	h := fnv.New64a()
+	h.Write([]byte(q.ID))
+	rng := rand.New(rand.NewPCG(uint64(c.Seed), h.Sum64()))
+	lines := strings.Split(notes, "\n")
+	_, others := splitGold(lines, gold)
+	unseen = len(others) == len(lines)
+	for _, v := range c.Variants {
+		var text []string
+		switch {
+		case (v == Retrieved || v == Shuffled) && (!unseen || c.Unseen || len(gold) == 0):
+			text = slices.Clone(lines)
+		case (v == Distractors || v == GoldOnly) && len(gold) > 0:
+			text = slices.Clone(gold)
+		default:
+			continue
+		}
+		if v == Distractors {
+			rng.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+			text = append(text, others[:min(len(others), 1+rng.IntN(maxDistractors))]...)
+		}
+		if v == Distractors || v == Shuffled {
+			rng.Shuffle(len(text), func(i, j int) { text[i], text[j] = text[j], text[i] })
+		}
+		out = append(out, Example{ID: q.ID, Variant: v, Notes: strings.Join(text, "\n"), Date: q.Date, Question: q.Text,
+			Answer: q.Gold[0], Category: q.Category})
+	}
+	return out, unseen, nil
+}
+
+// goldLines quotes each evidence turn, in the history's order.
+func goldLines(history []chunk.Turn, evidence []string) []string {
+	var out []string
+	for _, t := range history {
+		if slices.Contains(evidence, t.ID) {
+			if line := tiers.Quote([]chunk.Turn{t}); line != "" {
+				out = append(out, line)
+			}
+		}
+	}
+	return out
+}
+
+// sameTurn is how many bytes two quoted lines must share at their start to be of one turn: the notes shorten long turns.
+const sameTurn = 48
+
+// splitGold parts lines of notes into those that quote gold evidence and the others.
+func splitGold(lines, gold []string) (hits, others []string) {
+	for _, l := range lines {
+		if slices.ContainsFunc(gold, func(g string) bool { return l[:min(len(l), sameTurn)] == g[:min(len(g), sameTurn)] }) {
+			hits = append(hits, l)
+		} else {
+			others = append(others, l)
+		}
+	}
+	return hits, others
+}
+
+// Sample returns n of the questions, drawn without regard to their category and so in the data's natural proportions, in
+// their order. The questions of a smaller n with the same seed are among those of a larger. n ≤ 0, or more than there are,
+// takes all.
+func Sample(questions []datasets.Question, n int, seed int64) []datasets.Question {
+	if n <= 0 || n >= len(questions) {
+		return questions
+	}
+	order := rand.New(rand.NewPCG(uint64(seed), 0)).Perm(len(questions))[:n]
+	slices.Sort(order)
+	out := make([]datasets.Question, n)
+	for i, at := range order {
+		out[i] = questions[at]
+	}
+	return out
+}
