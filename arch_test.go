@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"datasets":             {"bmem/chunk", "internal"},
 	"datasets/judge":       {"tiers/llm", "internal"},
 	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "bmem/setup/served", "datasets", "datasets/judge", "kernel", "router", "router/portable", "tiers", "tiers/llm", "internal"},
+	"examples":             {"bmem", "bmem/chunk", "bmem/setup", "bmem/setup/inprocess"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
 	"internal/doctor":      nil, // looks at everything, and only cmd looks at it

@@ -1,0 +1,52 @@
+// Command memory keeps a conversation and asks it a question, with the local models.
+//
+//	go run ./examples/memory                                   the conversation that comes with it
+//	go run ./examples/memory talk.jsonl "Where does Ann live?" one of your own
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	file, question := "examples/conversation.jsonl", "When did Rita sign up for the pottery class?"
+	if len(os.Args) == 3 {
+		file, question = os.Args[1], os.Args[2]
+	}
+	answer, err := ask(ctx, file, question)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "memory:", err)
+		os.Exit(1)
+	}
+	fmt.Println(answer.Text)
+	fmt.Println("evidence:", answer.Evidence)
+	usage := answer.Trace.Usage()
+	fmt.Printf("cost: %d tokens in, %d out, $%.7f\n", usage.In, usage.Out, usage.Dollars)
+}
+
+func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
+	turns, err := bmem.ReadTurnsFile(file)
+	if err != nil {
+		return bmem.Answer{}, err
+	}
+	sys, err := setup.Open(ctx, setup.Spec{Engine: inprocess.New("", nil)})
+	if err != nil {
+		return bmem.Answer{}, err
+	}
+	defer sys.Close()
+	// A memory is embedded once; adding the same turns again costs nothing.
+	name := bmem.ContentName(turns)
+	if err := sys.Memory.Add(ctx, name, turns); err != nil {
+		return bmem.Answer{}, err
+	}
+	return sys.Memory.Ask(ctx, question, bmem.WithMemory(name), bmem.WithTiers("mid"))
+}
