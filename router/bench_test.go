@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // BenchmarkUpdate times 4 passes over a batch of 32 questions.
@@ -14,7 +15,7 @@ func BenchmarkUpdate(b *testing.B) {
 		b.Run(spec, func(b *testing.B) {
 			be, err := backend.Open(spec, nil)
 			if err != nil {
-				b.Skip(err)
+				testenv.Missing(b, err)
 			}
 			defer be.Finalize()
 			env := newClusters(384, 32, 1)

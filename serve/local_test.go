@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
@@ -29,9 +29,7 @@ const (
 // startLocal serves the smallest real models.
 func startLocal(t *testing.T) (*running, *local.Model) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("loads real models")
-	}
+	testenv.Slow(t, "loads real models")
 	file, dir := modelstest.Path(t, smol), modelstest.Path(t, miniLM)
 	be, err := backend.Open("", quiet)
 	if err != nil {
@@ -117,18 +115,9 @@ func TestRealModels(t *testing.T) {
 	}
 }
 
-// The official Python client is content, where it is installed (make check-openai installs it).
+// The official Python client works with the server.
 func TestPythonClient(t *testing.T) {
-	python := ""
-	for _, venv := range []string{".venv", ".venv/bench"} {
-		path := filepath.Join("..", venv, "bin", "python")
-		if _, err := os.Stat(path); err == nil && exec.Command(path, "-c", "import openai").Run() == nil {
-			python = path
-		}
-	}
-	if python == "" {
-		t.Skip("the package openai is not in .venv: make check-openai installs it")
-	}
+	python := testenv.Python(t, "client", "openai", "client")
 	s, _ := startLocal(t)
 	out, err := exec.CommandContext(t.Context(), python, filepath.Join("..", "scripts", "check_openai.py"), "http://"+s.addr+"/v1", smol, miniLM).CombinedOutput()
 	t.Logf("%s", out)

@@ -1,3 +1,5 @@
+//go:build fit
+
 package retrieve
 
 import (

@@ -1,8 +1,9 @@
+//go:build fit
+
 package retrieve
 
 import (
 	"encoding/json"
-	"flag"
 	"math"
 	"slices"
 	"testing"
@@ -12,8 +13,6 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 )
-
-var fit = flag.Bool("fit", false, "fit the weights of hybrid retrieval anew and write weights.json")
 
 // penalty is the weight of the squared standardised weights in the objective, beside a sum over questions. Chosen on training
 // conversations held out in turn; between 0.3 and 10 recall moves by less than 0.01.
@@ -28,14 +27,11 @@ type example struct {
 	evidence []int // turns
 }
 
-// TestFitWeights is the program that made weights.json: go test ./bmem/retrieve -run TestFitWeights -v -fit
+// TestFitWeights is the program that made weights.json: go test ./bmem/retrieve -tags fit -run TestFitWeights -v
 //
 // It fits on the LoCoMo training questions alone, prints the recall of fits that leave out two of the six conversations each on these, and of
 // the final one on the validation questions. Nothing in it is random.
 func TestFitWeights(t *testing.T) {
-	if !*fit {
-		t.Skip("fits weights.json anew, when given -fit")
-	}
 	b := newBench(t)
 	d := dataset(t, "locomo")
 	train, validation := b.examples(t, d, datasets.Train), b.examples(t, d, datasets.Validation)
@@ -70,7 +66,7 @@ func TestFitWeights(t *testing.T) {
 	}
 
 	m.About = map[string]any{
-		"made_by":    "go test ./bmem/retrieve -run TestFitWeights -fit",
+		"made_by":    "go test ./bmem/retrieve -tags fit -run TestFitWeights",
 		"data":       "LoCoMo, training questions with evidence (conversations 0 to 5), " + d.Hash(),
 		"questions":  len(train),
 		"embedder":   b.embedder.ID(),

@@ -2,9 +2,7 @@ package retrieve
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +19,6 @@ import (
 
 // envStore names a store file that keeps the vectors between runs; a temporary one is used if it is not set.
 const envStore = "BUDGETMEM_TEST_STORE"
-
-var tables = flag.String("tables", "", "data set of which TestTables prints recall on training and validation questions")
 
 // bench holds what retrieval is measured with.
 type bench struct {
@@ -215,24 +211,5 @@ func TestRecall(t *testing.T) {
 	}
 	if hybrid, dense := inTop5[Hybrid], inTop5[Dense]; hybrid < 0.88 || hybrid < dense+0.3 {
 		t.Errorf("evidence recall in the top 5 chunks is %.3f, of dense retrieval %.3f; want at least 0.88, and 0.3 more than dense", hybrid, dense)
-	}
-}
-
-// TestTables prints recall by mode and category: go test ./bmem/retrieve -run TestTables -v -tables locomo
-func TestTables(t *testing.T) {
-	if *tables == "" {
-		t.Skip("prints only, when given -tables DATASET")
-	}
-	b := newBench(t)
-	d := dataset(t, *tables)
-	t.Logf("chunks and sessions at %v, turns at %v", chunkDepths, turnDepths)
-	for _, split := range []datasets.Split{datasets.Train, datasets.Validation} {
-		for _, mode := range Modes() {
-			all, byCategory := b.measure(t, d, split, mode)
-			t.Logf("%-10s %-7s %-18s %v", split, mode, "all", all)
-			for _, c := range slices.Sorted(maps.Keys(byCategory)) {
-				t.Logf("%-10s %-7s %-18s %v", split, mode, c, byCategory[c])
-			}
-		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 func TestDoctorWithoutModels(t *testing.T) {
@@ -76,7 +77,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !catalogue.Present(t.Context(), "all-minilm-l6-v2") {
-		t.Skip("no embedder here: run `make setup`")
+		testenv.Missing(t, "no embedder here: run `make setup`")
 	}
 	out, err := runVerb(t, "", "doctor", "--json")
 	if err != nil {

@@ -7,17 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/internal/venv"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
 // testKernel lets Jupyter find the kernel "test", whose cells are Python, and returns an empty folder.
 func testKernel(t *testing.T) string {
 	t.Helper()
-	python, err := venv.Program("python")
-	if err != nil {
-		t.Fatal(err)
-	}
+	python := testenv.Program(t, "python")
 	script, err := filepath.Abs("../../kernel/headless/testdata/kernel.py")
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
@@ -36,9 +37,7 @@ func TestServeRefuses(t *testing.T) {
 
 // A whole server: it says where it is, finishes what is in flight when it is told to stop, and ends well.
 func TestServeStops(t *testing.T) {
-	if testing.Short() {
-		t.Skip("loads real models")
-	}
+	testenv.Slow(t, "loads real models")
 	const model = "smollm2-135m-instruct"
 	modelstest.Path(t, model)
 	ctx, stop := context.WithCancel(t.Context())

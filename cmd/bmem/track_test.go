@@ -18,10 +18,14 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
-// trackPython is the Python that `make trackers` installs both trackers for.
-const trackPython = "../../.venv/track/bin/python"
+// trackers returns the Python that `make trackers` installs both trackers for.
+func trackers(t *testing.T) string {
+	t.Helper()
+	return testenv.Python(t, "track", "wandb", "trackers")
+}
 
 // processEnv makes the test program bmem.
 const processEnv = "BMEM_TEST_PROCESS"
@@ -32,14 +36,6 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
-}
-
-// needTrackers fails a test that cannot be done; `make test` sets up before.
-func needTrackers(t *testing.T) {
-	t.Helper()
-	if _, err := os.Stat(trackPython); err != nil {
-		t.Fatalf("%v: run `make trackers`", err)
-	}
 }
 
 // madeUp writes made-up traces and returns the arguments of a small training on them.
@@ -177,13 +173,13 @@ type offlineRun struct {
 	Exit                     *int
 }
 
-func readOffline(t *testing.T, seedDir string) offlineRun {
+func readOffline(t *testing.T, python, seedDir string) offlineRun {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(seedDir, "wandb", "offline-run-*", "*.wandb"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("offline runs %v, %v: want one", found, err)
 	}
-	cmd := exec.Command(trackPython, "../../scripts/read_wandb.py", found[0])
+	cmd := exec.Command(python, "../../scripts/read_wandb.py", found[0])
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -199,11 +195,11 @@ func readOffline(t *testing.T, seedDir string) offlineRun {
 // An offline run of W&B, read by W&B's own reader, has what the training's files have, and no key; also if
 // the training was killed on its way.
 func TestWandbOffline(t *testing.T) {
-	needTrackers(t)
+	python := trackers(t)
 	const key = "0123456789abcdef0123456789abcdef01234567"
 	t.Setenv("WANDB_API_KEY", key)
 	dir := t.TempDir()
-	args := append(madeUp(t, dir), "--wandb", "offline", "--python", trackPython)
+	args := append(madeUp(t, dir), "--wandb", "offline", "--python", python)
 	killOnTheWay(t, dir, args)
 	ids := map[string]bool{}
 	for range 2 { // the second start finds everything done
@@ -212,7 +208,7 @@ func TestWandbOffline(t *testing.T) {
 		}
 		for _, seed := range []int{42, 43} {
 			folder := filepath.Join(dir, "one", fmt.Sprintf("seed-%d", seed))
-			run := readOffline(t, folder)
+			run := readOffline(t, python, folder)
 			ids[run.ID] = true
 			steps, summary, hash := want(t, dir, seed)
 			compare(t, seed, run.Steps, steps)
@@ -256,11 +252,7 @@ func TestWandbOffline(t *testing.T) {
 // startMLflow starts a real server on a free port, with a store of its own.
 func startMLflow(t *testing.T) string {
 	t.Helper()
-	needTrackers(t)
-	python, err := filepath.Abs(trackPython)
-	if err != nil {
-		t.Fatal(err)
-	}
+	python := trackers(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

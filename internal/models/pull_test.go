@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 func TestPullSources(t *testing.T) {
@@ -251,10 +253,10 @@ func TestHubOffline(t *testing.T) {
 func TestPipDownload(t *testing.T) {
 	python, err := findPython()
 	if err != nil {
-		t.Skip(err)
+		testenv.Missing(t, err)
 	}
 	if err := exec.Command(python, "-m", "pip", "--version").Run(); err != nil {
-		t.Skip("python3 here has no pip")
+		testenv.Missing(t, "python3 here has no pip")
 	}
 	w := newWorld(t)
 	w.handle = forbid

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/budgetmem/budgetmem/internal/venv"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
@@ -72,10 +72,7 @@ func TestGo(t *testing.T) {
 // TestPapermill runs the real papermill, which must override parameters as this package does.
 func TestPapermill(t *testing.T) {
 	withGo(t, kernels(t))
-	papermill, err := venv.Program("papermill")
-	if err != nil {
-		t.Fatal(err)
-	}
+	papermill := testenv.Program(t, "papermill")
 	script, err := os.ReadFile("testdata/cells.go")
 	if err != nil {
 		t.Fatal(err)

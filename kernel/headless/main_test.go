@@ -19,7 +19,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/budgetmem/budgetmem/internal/venv"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
@@ -53,11 +53,7 @@ func TestMain(m *testing.M) {
 // python returns the interpreter that `make setup` makes.
 func python(t *testing.T) string {
 	t.Helper()
-	path, err := venv.Program("python")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return testenv.Program(t, "python")
 }
 
 // kernels returns a folder of kernels, which Jupyter finds for the time of the test: "test" is testdata/kernel.py.

@@ -21,7 +21,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
-	"github.com/budgetmem/budgetmem/internal/venv"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
@@ -46,10 +46,7 @@ type answer struct {
 // start starts a kernel that works in an empty folder, with a server and a cache of its own.
 func start(t testing.TB) *front {
 	t.Helper()
-	python, err := venv.Program("python")
-	if err != nil {
-		t.Fatal(err)
-	}
+	python := testenv.Program(t, "python")
 	if _, _, err := Find(); err != nil {
 		t.Fatalf("%v (or `make setup`)", err)
 	}
@@ -143,9 +140,7 @@ func alive(pid int) bool {
 var ansi = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 func TestKernel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the real kernel")
-	}
+	testenv.Slow(t, "runs the real kernel")
 	f := start(t)
 
 	// No set-up cell, not even an import; any working folder.
@@ -230,9 +225,7 @@ func sourceDir(t *testing.T) string {
 
 // A question through the kernel: the server comes up with it, and goes with the kernel, also if that is killed.
 func TestKernelAsks(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the real kernel with real models")
-	}
+	testenv.Slow(t, "runs the real kernel with real models")
 	modelstest.Path(t, "smollm2-135m-instruct")
 	f := start(t)
 	a := f.run(askCell("When did Rita sign up for the pottery class?"))
@@ -261,9 +254,7 @@ func TestKernelAsks(t *testing.T) {
 
 // When the front end is killed, its kernel ends.
 func TestKernelEndsWithItsFrontEnd(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the real kernel")
-	}
+	testenv.Slow(t, "runs the real kernel")
 	f := start(t)
 	pid := f.ask(map[string]any{"pid": true}).PID
 	if err := f.front.Kill(); err != nil {

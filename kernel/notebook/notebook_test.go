@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/budgetmem/budgetmem/internal/venv"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 func TestReadBackWhatWasWritten(t *testing.T) {
@@ -86,10 +86,7 @@ func sorted(t *testing.T, o Object) string {
 
 // TestPythonAgrees has Python's nbformat validate what is written and write it anew, which must give the same bytes.
 func TestPythonAgrees(t *testing.T) {
-	python, err := venv.Program("python")
-	if err != nil {
-		t.Fatal(err)
-	}
+	python := testenv.Program(t, "python")
 	var files []string
 	for seed := range uint64(400) {
 		data, err := random(rand.New(rand.NewPCG(seed, 2))).Format()

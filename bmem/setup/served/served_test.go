@@ -19,6 +19,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -44,9 +45,7 @@ func (o *opened) Close() error { return nil }
 // open opens the smallest real models in this process.
 func open(t *testing.T) *opened {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("loads real models")
-	}
+	testenv.Slow(t, "loads real models")
 	file, dir := modelstest.Path(t, small), modelstest.Path(t, setup.Embedder)
 	engine := inprocess.New("", quiet)
 	t.Cleanup(func() { engine.Close() })

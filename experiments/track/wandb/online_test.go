@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/experiments/track"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // cloud is as much of W&B's server as its client needs for one run without artifacts.
@@ -112,10 +113,7 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // The real client, online: a training that goes on goes on in the same run, from the step that the server lacks, and a server
 // that turns the client away is told of once.
 func TestOnline(t *testing.T) {
-	const python = "../../../.venv/track/bin/python"
-	if _, err := os.Stat(python); err != nil {
-		t.Fatalf("%v: run `make trackers`", err)
-	}
+	python := testenv.Python(t, "track", "wandb", "trackers")
 	const key = "0123456789abcdef0123456789abcdef01234567"
 	c := &cloud{keys: map[string]bool{}}
 	c.Server = httptest.NewServer(c)

@@ -6,10 +6,11 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // Path returns where a model of the catalogue lies once `make setup` has pulled it: its file, or its folder if it is made
-// of several. The test is skipped if the model is not here, and fails if it is damaged.
+// of several. A missing model ends the test by testenv.Missing, a damaged one fails it.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	catalogue, err := models.Open()
@@ -18,7 +19,7 @@ func Path(t testing.TB, name string) string {
 	}
 	path, err := catalogue.Path(t.Context(), name)
 	if errors.Is(err, models.ErrMissing) {
-		t.Skip(err)
+		testenv.Missing(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

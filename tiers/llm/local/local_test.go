@@ -13,6 +13,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -55,8 +56,8 @@ func openTest(t testing.TB, name string) *Model {
 		}
 		shared.be, shared.models = be, map[string]*Model{}
 	}
-	if shared.be.Kind == backend.Go && testing.Short() {
-		t.Skip("too slow without XLA for a short test")
+	if shared.be.Kind == backend.Go {
+		testenv.Slow(t, "computes a model in pure Go")
 	}
 	m, err := Open(path, shared.be, Options{Name: name, Context: 2048})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -59,7 +60,7 @@ func TestRowsDoNotDependOnBatching(t *testing.T) {
 	for _, name := range []string{smol, qwen} {
 		m := openTest(t, name)
 		if shared.be.Kind != backend.CPU {
-			t.Skip("holds on XLA-CPU")
+			testenv.Missing(t, "holds on XLA-CPU, this is "+shared.be.Why)
 		}
 		ids := m.tok.Encode(story(16), false)[:300]
 		want := rowsOf(t, m.eng, ids, 1, longS, 512, 0)
@@ -87,7 +88,7 @@ func TestDecodeDoesNotDependOnBatching(t *testing.T) {
 	for _, name := range []string{smol, qwen} {
 		m := openTest(t, name)
 		if shared.be.Kind != backend.CPU {
-			t.Skip("holds on XLA-CPU")
+			testenv.Missing(t, "holds on XLA-CPU, this is "+shared.be.Why)
 		}
 		ids := m.tok.Encode(story(1), false)
 		want := rowsOf(t, m.eng, ids, 16, 1, 512, 0)
@@ -103,7 +104,7 @@ func TestDecodeDoesNotDependOnBatching(t *testing.T) {
 func TestResultsDoNotDependOnCompany(t *testing.T) {
 	m := openTest(t, smol)
 	if shared.be.Kind != backend.CPU {
-		t.Skip("holds on XLA-CPU")
+		testenv.Missing(t, "holds on XLA-CPU, this is "+shared.be.Why)
 	}
 	const n = 9
 	chat := func(i int) llm.Request {

@@ -23,6 +23,8 @@ import (
 
 	"github.com/gomlx/go-huggingface/models/gguf"
 	"github.com/ulikunitz/xz"
+
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 var modelNames = []string{"smollm2", "qwen2"}
@@ -141,11 +143,9 @@ func TestEncodeEqualsLlamaCpp(t *testing.T) {
 
 // TestCodePointsEqualLlamaCpp puts every code point of the planes in use next to letters, digits and blanks.
 func TestCodePointsEqualLlamaCpp(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
+	testenv.Slow(t, "takes seconds")
 	if unicode.Version != "15.0.0" {
-		t.Skipf("the fixture holds for the classes of Unicode 15.0.0, this Go has %s", unicode.Version)
+		testenv.Missing(t, "the fixture holds for the classes of Unicode 15.0.0, this Go has "+unicode.Version)
 	}
 	var fixture struct {
 		Block          rune

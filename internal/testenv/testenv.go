@@ -1,0 +1,79 @@
+// Package testenv decides what a test does when this machine lacks something it needs: a model, the XLA plugin, a Python
+// environment. Such a test is skipped on a bare checkout and fails where Env is set, as `make test` does, so that a green run
+// means that every test has run.
+package testenv
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/internal/venv"
+)
+
+// Env makes tests fail for what is missing if it is "all"; empty or unset skips them.
+const Env = "BUDGETMEM_TEST_REQUIRE"
+
+// Required reports whether a missing model, plugin or Python environment fails tests.
+func Required(t testing.TB) bool {
+	t.Helper()
+	switch v := os.Getenv(Env); v {
+	case "":
+		return false
+	case "all":
+		return true
+	default:
+		t.Fatalf("%s=%s: set it to all, or unset it", Env, v)
+		return false
+	}
+}
+
+// Missing ends a test that lacks something: it fails if Required, and is skipped otherwise. What it lacks is an error or a
+// text that also says how to get it.
+func Missing(t testing.TB, what any) {
+	t.Helper()
+	if Required(t) {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+// Partly notes that a test goes on without a part of it, such as one backend of two; it fails if Required.
+func Partly(t testing.TB, what any) {
+	t.Helper()
+	if Required(t) {
+		t.Fatal(what)
+	}
+	t.Log("goes on without a part: ", what)
+}
+
+// Slow skips a test under -short.
+func Slow(t testing.TB, why string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out of a short test: it " + why)
+	}
+}
+
+// Program returns the path of a program of the Python environment that `make setup` makes, such as python or papermill.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := venv.Program(name)
+	if err != nil {
+		Missing(t, err)
+	}
+	return path
+}
+
+// Python returns the interpreter of the environment .venv/name, which can import module. `make target` makes it.
+func Python(t testing.TB, name, module, target string) string {
+	t.Helper()
+	path, err := venv.Program("../" + name + "/bin/python")
+	if err == nil {
+		err = exec.CommandContext(t.Context(), path, "-c", "import "+module).Run()
+	}
+	if err != nil {
+		Missing(t, "no Python package "+module+" in .venv/"+name+": run `make "+target+"`")
+	}
+	return path
+}
