@@ -12,8 +12,8 @@ import (
 // batchTexts is how many texts are embedded at a time.
 const batchTexts = 128
 
-// batcher embeds the texts of many requests together, each request getting its share of every batch. It has a goroutine
-// only while there is something to do.
+// batcher embeds the texts of many requests together; every request gets a share of each batch. Its goroutine runs only
+// while there are texts to embed.
 type batcher struct {
 	embedder embed.Embedder
 
@@ -32,7 +32,7 @@ type job struct {
 	done  chan error // has room for one
 }
 
-// embed returns one vector a text, in order.
+// embed returns one vector [d] for each text, in the same order.
 func (b *batcher) embed(ctx context.Context, texts []string) ([][]float32, error) {
 	j := &job{ctx: ctx, texts: texts, out: make([][]float32, len(texts)), left: len(texts), done: make(chan error, 1)}
 	b.mu.Lock()
@@ -45,7 +45,7 @@ func (b *batcher) embed(ctx context.Context, texts []string) ([][]float32, error
 	select {
 	case err := <-j.done:
 		return j.out, err
-	case <-ctx.Done(): // what is under way of it is thrown away
+	case <-ctx.Done(): // vectors being computed for it are dropped
 		return nil, ctx.Err()
 	}
 }
@@ -84,7 +84,7 @@ func (b *batcher) run() {
 	}
 }
 
-// next takes the texts to embed now; nil when there are none, and then run ends.
+// next takes the texts of the next batch; nil if there are none, which ends run.
 func (b *batcher) next() []share {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,7 +107,7 @@ func (b *batcher) next() []share {
 	return batch
 }
 
-// end tells a job's request that it is done.
+// end reports to a job's request that it is done.
 func (b *batcher) end(j *job, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -6,24 +6,25 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// completion is an answer, or with streaming one of its chunks.
+// completion is an answer, or one chunk of a streamed one.
 type completion struct {
-	ID      string   `json:"id"`
-	Object  string   `json:"object"`
-	Created int64    `json:"created"`
-	Model   string   `json:"model"`
-	System  string   `json:"system_fingerprint"` // the weights
-	Choices []choice `json:"choices"`
-	Usage   *usage   `json:"usage,omitempty"`
+	ID      string     `json:"id"`
+	Object  string     `json:"object"`
+	Created int64      `json:"created"`
+	Model   string     `json:"model"`
+	System  string     `json:"system_fingerprint"` // identifies the weights
+	Choices []choice   `json:"choices"`
+	Usage   *api.Usage `json:"usage,omitempty"`
 }
 
 type choice struct {
 	Index    int      `json:"index"`
-	Message  *message `json:"message,omitempty"` // of an answer
-	Delta    *message `json:"delta,omitempty"`   // of a chunk
+	Message  *message `json:"message,omitempty"` // in a whole answer
+	Delta    *message `json:"delta,omitempty"`   // in a chunk
 	LogProbs *string  `json:"logprobs"`          // null
 	Finish   *string  `json:"finish_reason"`
 }
@@ -33,31 +34,12 @@ type message struct {
 	Content *string `json:"content,omitempty"`
 }
 
-// usage is in tokens.
-type usage struct {
-	PromptTokens     int            `json:"prompt_tokens"`
-	CompletionTokens int            `json:"completion_tokens,omitempty"`
-	TotalTokens      int            `json:"total_tokens"`
-	PromptDetails    *promptDetails `json:"prompt_tokens_details,omitempty"`
+func usageOf(r llm.Response) *api.Usage {
+	return &api.Usage{PromptTokens: r.Usage.In, CompletionTokens: r.Usage.Out, TotalTokens: r.Usage.In + r.Usage.Out, PromptDetails: &api.PromptDetails{CachedTokens: r.Reused}}
 }
 
-type promptDetails struct {
-	CachedTokens int `json:"cached_tokens"`
-}
-
-func usageOf(r llm.Response) *usage {
-	return &usage{PromptTokens: r.Usage.In, CompletionTokens: r.Usage.Out, TotalTokens: r.Usage.In + r.Usage.Out, PromptDetails: &promptDetails{r.Reused}}
-}
-
-func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
-	var body chatRequest
-	if err := s.read(w, r, &body); err != nil {
-		return err
-	}
-	req, err := body.request()
-	if err != nil {
-		return err
-	}
+func (s *Server) chat(w http.ResponseWriter, r *http.Request, body *chatRequest) error {
+	req := body.request()
 	model, release, err := s.chatModel(r.Context(), body.Model)
 	if err != nil {
 		return err
@@ -77,9 +59,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// stream answers with server-sent events: the role, pieces of the reply, why it ended, on request the usage, and [DONE].
-// Nothing is written before the first piece, so that what fails before it is an error with its status; what fails later
-// is an event.
+// stream answers with server-sent events: the role, pieces of the reply, the finish reason, the usage if requested, and
+// [DONE]. Nothing is written before the first piece, so an earlier failure gets its HTTP status; a later one is an event.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, model ChatModel, req llm.Request, c completion, withUsage bool) error {
 	c.Object = "chat.completion.chunk"
 	events := events{w: w, control: http.NewResponseController(w)}
@@ -111,7 +92,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, model ChatModel,
 		}
 		return nil
 	}
-	// From here on only a client that is gone can make a difference, and there is nobody to tell.
+	// The reply is complete. Writing fails only if the client is gone, so errors are dropped.
 	_ = begin()
 	_ = delta(message{}, &resp.Finish)
 	if withUsage {
@@ -148,7 +129,7 @@ func (e *events) write(data string) error {
 		e.w.Header().Set("Cache-Control", "no-store")
 		e.w.WriteHeader(http.StatusOK)
 	}
-	_ = e.control.SetWriteDeadline(time.Now().Add(writeLimit)) // a writer of a test has none
+	_ = e.control.SetWriteDeadline(time.Now().Add(writeLimit)) // the ResponseRecorder of a test has none
 	if _, e.failed = e.w.Write([]byte("data: " + data + "\n\n")); e.failed == nil {
 		e.failed = e.control.Flush()
 	}

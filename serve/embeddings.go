@@ -6,23 +6,21 @@ import (
 	"net/http"
 
 	"github.com/budgetmem/budgetmem/internal/f32"
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
-// maxTexts is how many texts a request may bring.
-const maxTexts = 2048
-
 type embeddingRequest struct {
-	Model          string          `json:"model"`
-	Input          json.RawMessage `json:"input"` // a string or several
-	EncodingFormat string          `json:"encoding_format"`
-	Dimensions     *int            `json:"dimensions"`
+	Model          string     `json:"model"`
+	Input          inputTexts `json:"input"`
+	EncodingFormat string     `json:"encoding_format"`
+	Dimensions     *int       `json:"dimensions"`
 }
 
 type embeddingAnswer struct {
 	Object string      `json:"object"`
 	Data   []embedding `json:"data"`
 	Model  string      `json:"model"`
-	Usage  usage       `json:"usage"`
+	Usage  api.Usage   `json:"usage"`
 }
 
 type embedding struct {
@@ -31,19 +29,14 @@ type embedding struct {
 	Embedding any    `json:"embedding"` // []float32, or a string: the base64 of little-endian float32
 }
 
-func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
-	var req embeddingRequest
-	if err := s.read(w, r, &req); err != nil {
-		return err
-	}
+func (s *Server) checkEmbeddings(req *embeddingRequest) error {
 	e := s.config.Embedder
 	if e == nil {
 		return unknownModel(req.Model, nil)
 	} else if req.Model != e.Name {
 		return unknownModel(req.Model, []string{e.Name})
 	}
-	texts, err := inputTexts(req.Input)
-	if err != nil {
+	if err := req.Input.check(); err != nil {
 		return err
 	}
 	switch {
@@ -52,6 +45,12 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	case req.Dimensions != nil && *req.Dimensions != e.Dim():
 		return badRequest("dimensions", "dimensions %d: vectors of %s have %d", *req.Dimensions, e.Name, e.Dim())
 	}
+	return nil
+}
+
+// embeddings answers with one unit vector [d] float32 for each text.
+func (s *Server) embeddings(w http.ResponseWriter, r *http.Request, req *embeddingRequest) error {
+	e, texts := s.config.Embedder, req.Input
 	vectors, err := s.batcher.embed(r.Context(), texts)
 	if err != nil {
 		return err
@@ -70,21 +69,27 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func inputTexts(input json.RawMessage) ([]string, error) {
-	var texts []string
+// inputTexts is a string or a list of strings.
+type inputTexts []string
+
+func (t *inputTexts) UnmarshalJSON(b []byte) error {
 	var one string
-	if json.Unmarshal(input, &one) == nil {
-		texts = []string{one}
-	} else if json.Unmarshal(input, &texts) != nil {
-		return nil, badRequest("input", "input must be a string or a list of strings; token ids cannot be embedded")
+	if json.Unmarshal(b, &one) == nil {
+		*t = inputTexts{one}
+	} else if json.Unmarshal(b, (*[]string)(t)) != nil {
+		return badRequest("input", "input must be a string or a list of strings; token ids cannot be embedded")
 	}
-	if len(texts) == 0 || len(texts) > maxTexts {
-		return nil, badRequest("input", "input has %d texts; it must have 1 to %d", len(texts), maxTexts)
+	return nil
+}
+
+func (t inputTexts) check() error {
+	if len(t) == 0 || len(t) > api.MaxInputs {
+		return badRequest("input", "input has %d texts; it must have 1 to %d", len(t), api.MaxInputs)
 	}
-	for i, text := range texts {
+	for i, text := range t {
 		if text == "" {
-			return nil, badRequest("input", "text %d of input is empty", i)
+			return badRequest("input", "text %d of input is empty", i)
 		}
 	}
-	return texts, nil
+	return nil
 }

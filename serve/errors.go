@@ -12,13 +12,13 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
-// apiError is an answer that is no success, in the form of OpenAI's API.
+// apiError is an error answer in the form of OpenAI's API.
 type apiError struct {
 	Status  int
 	Message string
 	Param   string // the field of the request that is wrong, "" for none
 	Code    string // a short name for programs, "" for none
-	// RetryAfter is when to ask again, in seconds; 0 for no advice.
+	// RetryAfter is in seconds; 0 for none.
 	RetryAfter int
 }
 
@@ -29,7 +29,7 @@ func badRequest(param, format string, args ...any) error {
 	return &apiError{Status: http.StatusBadRequest, Param: param, Message: fmt.Sprintf(format, args...)}
 }
 
-// asAPIError says in HTTP what went wrong in a model or before it.
+// asAPIError maps an error to an HTTP status and message.
 func asAPIError(err error) *apiError {
 	var api *apiError
 	var tooLong *local.ContextError
@@ -77,14 +77,14 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	s.answer(w, e.Status, e.body())
 }
 
-// answer writes v as JSON. That the client may be gone is no matter.
+// answer writes v as JSON. It fails only if the client is gone, so write errors are dropped.
 func (s *Server) answer(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"error":{"message":"the answer cannot be written as JSON","type":"server_error","param":null,"code":null}}`)
 		s.config.Log.Error("write an answer", "error", err)
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeLimit)) // a writer of a test has none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeLimit)) // the ResponseRecorder of a test has none
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n'))

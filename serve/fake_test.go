@@ -125,6 +125,9 @@ func start(t *testing.T, config Config) *running {
 	return r
 }
 
+// depth is how many requests run or wait.
+func (r *running) depth() int { n, _ := r.queue.counts(); return n }
+
 // client is the official-style Go client for the server.
 func (r *running) client(key string) *goopenai.Client {
 	c := goopenai.DefaultConfig(key)

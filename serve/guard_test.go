@@ -11,6 +11,8 @@ import (
 	"time"
 
 	goopenai "github.com/sashabaranov/go-openai"
+
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 func TestQueueLimit(t *testing.T) {
@@ -24,12 +26,12 @@ func TestQueueLimit(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "a full queue", func() bool { return s.depth.Load() == limit })
+	eventually(t, "a full queue", func() bool { return s.depth() == limit })
 	status, header, body := s.post(t, "/v1/embeddings", `{"model": "fake-embedder", "input": "x"}`)
 	if e := apiErrorOf(t, body); status != 429 || e.Type != "rate_limit_error" || header.Get("Retry-After") == "" {
 		t.Errorf("%d %v %s", status, header, body)
 	}
-	if h, err := Look(t.Context(), s.addr, ""); err != nil || h.Queue.Depth != limit || h.Queue.Refused != 1 {
+	if h, err := api.GetHealth(t.Context(), s.addr, ""); err != nil || h.Queue.Depth != limit || h.Queue.Refused != 1 {
 		t.Errorf("health %+v, %v", h, err)
 	}
 	for range limit {
@@ -59,7 +61,7 @@ func TestClientGoes(t *testing.T) {
 			}
 			failed <- err
 		}()
-		eventually(t, "the request", func() bool { return s.depth.Load() == 1 })
+		eventually(t, "the request", func() bool { return s.depth() == 1 })
 		time.Sleep(20 * time.Millisecond)
 		cancel()
 		if err := <-failed; !errors.Is(err, context.Canceled) {
@@ -73,7 +75,7 @@ func TestClientGoes(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("the generation goes on")
 		}
-		eventually(t, "an empty queue", func() bool { return s.depth.Load() == 0 })
+		eventually(t, "an empty queue", func() bool { return s.depth() == 0 })
 	}
 }
 
@@ -87,7 +89,7 @@ func TestStop(t *testing.T) {
 			got <- fmt.Sprint(status, body)
 		}()
 	}
-	eventually(t, "two requests", func() bool { return s.depth.Load() == 2 })
+	eventually(t, "two requests", func() bool { return s.depth() == 2 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.stop() }()
 	eventually(t, "no more connections", func() bool {
@@ -112,7 +114,7 @@ func TestStop(t *testing.T) {
 func TestGraceIsLimited(t *testing.T) {
 	s := start(t, Config{Grace: 50 * time.Millisecond})
 	go func() { _, _ = s.client("").CreateChatCompletion(context.Background(), say("wait")) }()
-	eventually(t, "the request", func() bool { return s.depth.Load() == 1 })
+	eventually(t, "the request", func() bool { return s.depth() == 1 })
 	s.fails = true
 	if err := s.stop(); err == nil || !strings.Contains(err.Error(), "1 requests were not finished") {
 		t.Errorf("stopping with a request that does not end: %v", err)
@@ -133,13 +135,13 @@ func TestToken(t *testing.T) {
 			t.Errorf("with the key %q: %v", wrong, err)
 		}
 	}
-	if h, err := Look(t.Context(), s.addr, ""); err != nil || h.Status != "ok" || h.Models != nil {
+	if h, err := api.GetHealth(t.Context(), s.addr, ""); err != nil || h.Status != "ok" || h.Models != nil {
 		t.Errorf("health without the token: %+v, %v", h, err)
 	}
-	if _, err := Look(t.Context(), s.addr, "wrong"); err == nil {
+	if _, err := api.GetHealth(t.Context(), s.addr, "wrong"); err == nil {
 		t.Error("health with a wrong token")
 	}
-	if h, err := Look(t.Context(), s.addr, token); err != nil || len(h.Models) != 2 {
+	if h, err := api.GetHealth(t.Context(), s.addr, token); err != nil || len(h.Models) != 2 {
 		t.Errorf("health with the token: %+v, %v", h, err)
 	}
 }
@@ -189,7 +191,7 @@ func TestListenNeedsATokenOffLoopback(t *testing.T) {
 		if (err == nil) != c.ok && !strings.Contains(c.addr, "::1") { // some machines have no IPv6
 			t.Errorf("%s with the token %q: %v", c.addr, c.token, err)
 		}
-		if strings.HasSuffix(c.addr, ":0") && !c.ok && (err == nil || !strings.Contains(err.Error(), EnvToken)) {
+		if strings.HasSuffix(c.addr, ":0") && !c.ok && (err == nil || !strings.Contains(err.Error(), api.EnvToken)) {
 			t.Errorf("%s: %v, want what to do", c.addr, err)
 		}
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
+
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 const (
@@ -99,17 +101,17 @@ func TestRealModels(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all requests", func() bool { return s.depth.Load() == 20 })
+	eventually(t, "all requests", func() bool { return s.depth() == 20 })
 	cancel()
 	wg.Wait()
-	eventually(t, "an empty queue", func() bool { return s.depth.Load() == 0 })
+	eventually(t, "an empty queue", func() bool { return s.depth() == 0 })
 	before := m.Stats().Decoded
 	time.Sleep(300 * time.Millisecond)
 	if n := m.Stats().Decoded - before; n > 20 {
 		t.Errorf("%d tokens generated after all clients had left", n)
 	}
 
-	h, err := Look(t.Context(), s.addr, "")
+	h, err := api.GetHealth(t.Context(), s.addr, "")
 	if err != nil || h.Models[0].Context != 1024 || h.Models[0].Computed == nil || len(h.Models[0].Computed.Shapes) == 0 || h.Models[0].ID != m.ID() {
 		t.Errorf("health %+v, %v", h, err)
 	}

@@ -3,6 +3,7 @@ package serve
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -93,21 +94,11 @@ func (s *stopStrings) UnmarshalJSON(b []byte) error {
 // roles are what messages may have; developer is the newer name of system.
 var roles = map[string]llm.Role{"system": llm.System, "developer": llm.System, "user": llm.User, "assistant": llm.Assistant}
 
-// request is what the model is asked.
-func (r *chatRequest) request() (llm.Request, error) {
-	if err := r.check(); err != nil {
-		return llm.Request{}, err
-	}
-	messages, err := chat(r.Messages)
-	if err != nil {
-		return llm.Request{}, err
-	}
-	out := llm.Request{Messages: messages, Temperature: r.Temperature, JSON: r.ResponseFormat.Type == "json_object"}
-	for _, s := range r.Stop {
-		if s == "" {
-			return out, badRequest("stop", "a stop string is empty")
-		}
-		out.Stop = append(out.Stop, s)
+// request converts a request that was checked.
+func (r *chatRequest) request() llm.Request {
+	out := llm.Request{Messages: make([]llm.Message, len(r.Messages)), Temperature: r.Temperature, JSON: r.ResponseFormat.Type == "json_object", Stop: r.Stop}
+	for i, m := range r.Messages {
+		out.Messages[i] = llm.Message{Role: roles[m.Role], Content: string(m.Content)}
 	}
 	for _, limit := range []*int{r.MaxTokens, r.MaxCompletionTokens} {
 		if limit != nil {
@@ -120,23 +111,33 @@ func (r *chatRequest) request() (llm.Request, error) {
 	case r.Temperature > 0:
 		out.Seed = rand.Int64()
 	}
-	return out, nil
+	return out
 }
 
-// chat is what is said in a request.
-func chat(messages []chatMessage) ([]llm.Message, error) {
+// checkMessages refuses a chat without messages and roles that chat templates do not know.
+func checkMessages(messages []llm.Message) error {
 	if len(messages) == 0 {
-		return nil, badRequest("messages", "messages must have at least one message")
+		return badRequest("messages", "messages must have at least one message")
 	}
-	out := make([]llm.Message, len(messages))
 	for i, m := range messages {
-		role, ok := roles[m.Role]
-		if !ok {
-			return nil, badRequest("messages", "message %d has the role %q; there are system, developer, user and assistant", i, m.Role)
+		if !slices.Contains([]llm.Role{llm.System, llm.User, llm.Assistant}, m.Role) {
+			return badRequest("messages", "message %d has the role %q; there are system, user and assistant", i, m.Role)
 		}
-		out[i] = llm.Message{Role: role, Content: string(m.Content)}
 	}
-	return out, nil
+	return nil
+}
+
+// checkRoles is checkMessages for messages in OpenAI's form.
+func (r *chatRequest) checkRoles() error {
+	if len(r.Messages) == 0 {
+		return badRequest("messages", "messages must have at least one message")
+	}
+	for i, m := range r.Messages {
+		if _, ok := roles[m.Role]; !ok {
+			return badRequest("messages", "message %d has the role %q; there are system, developer, user and assistant", i, m.Role)
+		}
+	}
+	return nil
 }
 
 func (r *chatRequest) check() error {
@@ -167,10 +168,12 @@ func (r *chatRequest) check() error {
 		return badRequest("functions", "functions are not supported")
 	case len(r.Audio) > 0 && string(r.Audio) != "null" || len(r.Modalities) > 1 || len(r.Modalities) == 1 && r.Modalities[0] != "text":
 		return badRequest("modalities", "these models write text only")
+	case slices.Contains(r.Stop, ""):
+		return badRequest("stop", "a stop string is empty")
 	}
 	switch r.ResponseFormat.Type {
 	case "", "text", "json_object":
-		return nil
+		return r.checkRoles()
 	}
 	return badRequest("response_format", "response_format %q: there are text and json_object", r.ResponseFormat.Type)
 }

@@ -1,9 +1,9 @@
 // Package serve puts local models behind an OpenAI-compatible HTTP endpoint: chats, streamed or whole, with JSON mode,
-// embeddings, the list of models, and a look at the server's health. One process then holds weights, compiled programs and
-// prefix caches for all that ask, and batches over all its clients.
+// embeddings, the list of models, and the server's health. One process holds weights, compiled programs and prefix caches
+// for all its clients, and computes their requests in batches.
 //
-// Three endpoints of our own tell programs of this project what the models know beyond that API: /v1/open which weights a
-// name stands for, /v1/score likelihoods, and /v1/tokens the length of a prompt.
+// Three endpoints go beyond OpenAI's API; package api describes them: /v1/open identifies the weights of a model, /v1/score
+// returns likelihoods, and /v1/tokens the length of a prompt.
 package serve
 
 import (
@@ -15,21 +15,16 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/serve/registry"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
-
-// EnvToken names the environment variable with the bearer token that clients must send.
-const EnvToken = registry.EnvToken
-
-// DefaultAddr is where bmem serve listens and bmem doctor looks for it.
-const DefaultAddr = "127.0.0.1:8177"
 
 // The defaults of Config.
 const (
@@ -56,21 +51,24 @@ type Config struct {
 	Chats []ChatModel
 	// Embedder may be nil: then there are no embeddings.
 	Embedder *Embedder
-	// Source has models that are opened when they are first asked for; nil for none. They may take MaxMemory bytes together: where
-	// another would not fit, the one that was idle longest is closed.
+	// Source opens models when they are first requested; nil for none. Together they may take MaxMemory bytes: to make room
+	// for another, the one that was idle longest is closed.
 	Source    Source
 	MaxMemory int64
-	// Backend is what computes, for those who ask for the server's health.
+	// Backend is what computes; /health shows it.
 	Backend string
-	// Token is the bearer token that all requests must carry; "" lets everybody in, which Listen allows on loopback only.
+	// Token is the bearer token that all requests must carry. With "" none is required, which Listen allows on loopback only.
 	Token string
-	// MaxQueue is how many requests may be in work or waiting at one time; one more is refused with 429.
+	// MaxQueue is how many requests may run or wait at one time; one more is refused with 429.
 	MaxQueue int
+	// MaxPerClient is how many of them may come from one address. 0 means half of MaxQueue, without a limit for loopback
+	// addresses, which all programs of this machine share.
+	MaxPerClient int
 	// MaxBody is the largest body of a request in bytes; a larger one is refused with 413.
 	MaxBody int64
-	// Grace is how long requests in flight may take to finish when the server stops.
+	// Grace is how long running requests may take to finish when the server stops.
 	Grace time.Duration
-	// Log is told of every request; nil means slog.Default.
+	// Log gets a line for every request; nil means slog.Default.
 	Log *slog.Logger
 }
 
@@ -78,13 +76,13 @@ type Config struct {
 type Server struct {
 	config  Config
 	chats   map[string]ChatModel
-	names   []string // of all models that are always open, in the order of Config
-	shelf   *shelf   // nil without a Source
-	batcher *batcher // nil without embeddings
+	names   []string    // of all models that are always open, in the order of Config
+	cache   *modelCache // nil without a Source
+	batcher *batcher    // nil without embeddings
 	started time.Time
-	depth   atomic.Int64 // requests in work or waiting
-	served  atomic.Int64 // requests that got an answer of status < 400
-	refused atomic.Int64 // requests over the queue's limit
+	queue   queue
+	readers readers
+	served  atomic.Int64 // requests answered with a status < 400
 }
 
 // New checks config. Its models stay the caller's, to be closed after the server has stopped.
@@ -103,12 +101,14 @@ func New(config Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if c.MaxQueue < 0 || c.MaxBody < 0 || c.Grace < 0 {
-		return nil, fmt.Errorf("serve: queue limit %d, body limit %d, grace %v: must not be negative", c.MaxQueue, c.MaxBody, c.Grace)
+	if c.MaxQueue < 0 || c.MaxPerClient < 0 || c.MaxBody < 0 || c.Grace < 0 {
+		return nil, fmt.Errorf("serve: queue limit %d, limit per client %d, body limit %d, grace %v: must not be negative", c.MaxQueue, c.MaxPerClient, c.MaxBody, c.Grace)
 	}
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, fmt.Errorf("serve: the token ($%s) may hold visible ASCII characters only", EnvToken)
+		return nil, fmt.Errorf("serve: the token ($%s) may hold visible ASCII characters only", api.EnvToken)
 	}
+	s.queue = queue{limit: c.MaxQueue, perClient: c.MaxPerClient, clients: map[netip.Addr]int{}}
+	s.readers.limit = max(64, c.MaxQueue)
 	for _, m := range c.Chats {
 		s.chats[m.Model()] = m
 		s.names = append(s.names, m.Model())
@@ -121,7 +121,7 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("serve: a model is named twice: %s", strings.Join(s.names, ", "))
 	}
 	if c.Source != nil {
-		s.shelf = &shelf{source: c.Source, limit: c.MaxMemory, open: map[string]*shelved{}, changed: make(chan struct{})}
+		s.cache = &modelCache{source: c.Source, limit: c.MaxMemory, open: map[string]*cached{}, changed: make(chan struct{})}
 	} else if len(s.names) == 0 {
 		return nil, errors.New("serve: no model to serve")
 	}
@@ -133,10 +133,10 @@ func (s *Server) Models() []string { return slices.Clone(s.names) }
 
 // Close closes the models that were opened from Config.Source. Serve must have returned.
 func (s *Server) Close() error {
-	if s.shelf == nil {
+	if s.cache == nil {
 		return nil
 	}
-	return s.shelf.close()
+	return s.cache.close()
 }
 
 // Listen listens on addr (host:port; port 0 takes a free one) for a server with the given token. Without one it refuses
@@ -147,7 +147,7 @@ func Listen(addr, token string) (net.Listener, error) {
 		return nil, fmt.Errorf("serve on %s: %w", addr, err)
 	}
 	if !tcp.IP.IsLoopback() && token == "" { // no host at all means every interface
-		return nil, fmt.Errorf("serve on %s: other machines can reach this address, so a bearer token is needed: set %s to a secret (such as the output of `openssl rand -hex 32`), or serve on 127.0.0.1", addr, EnvToken)
+		return nil, fmt.Errorf("serve on %s: other machines can reach this address, so a bearer token is needed: set %s to a secret (such as the output of `openssl rand -hex 32`), or serve on 127.0.0.1", addr, api.EnvToken)
 	}
 	ln, err := net.ListenTCP("tcp", tcp)
 	if err != nil {
@@ -156,8 +156,8 @@ func Listen(addr, token string) (net.Listener, error) {
 	return ln, nil
 }
 
-// Serve answers requests on ln until ctx ends. Then it accepts no more, finishes what is in flight, and returns nil; what
-// is not finished after Config.Grace is broken off, which is an error.
+// Serve answers requests on ln until ctx ends. Then it accepts no more, finishes the running ones, and returns nil. It is an
+// error if some had to be broken off after Config.Grace.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler:           s.Handler(),
@@ -173,30 +173,32 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
-	s.config.Log.Info("stopping", "in_flight", s.depth.Load())
+	running, _ := s.queue.counts()
+	s.config.Log.Info("stopping", "in_flight", running)
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Grace)
 	defer cancel()
 	err := server.Shutdown(limited)
 	<-failed // http.ErrServerClosed
 	if err != nil {
-		left := s.depth.Load()
+		left, _ := s.queue.counts()
 		return errors.Join(fmt.Errorf("stop serving: %d requests were not finished after %v", left, s.config.Grace), server.Close())
 	}
 	return nil
 }
 
-// Handler returns the endpoint for an http.Server of one's own, which has to see to what Listen and Serve see to.
+// Handler returns the endpoint for the caller's own http.Server, which must check addresses and set timeouts as Listen and
+// Serve do.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", s.limited(s.chat))
-	mux.HandleFunc("POST /v1/embeddings", s.limited(s.embeddings))
-	mux.HandleFunc("POST /v1/open", s.limited(s.open))
-	mux.HandleFunc("POST /v1/score", s.limited(s.score))
-	mux.HandleFunc("POST /v1/tokens", s.limited(s.tokens))
+	mux.HandleFunc("POST /v1/chat/completions", queued(s, (*chatRequest).check, s.chat))
+	mux.HandleFunc("POST /v1/embeddings", queued(s, s.checkEmbeddings, s.embeddings))
+	mux.HandleFunc("POST /v1/"+api.PathOpen, queued(s, nil, s.open))
+	mux.HandleFunc("POST /v1/"+api.PathScore, queued(s, checkScore, s.score))
+	mux.HandleFunc("POST /v1/"+api.PathTokens, queued(s, checkTokens, s.tokens))
 	mux.HandleFunc("GET /v1/models", s.listModels)
 	mux.HandleFunc("GET /v1/models/{name}", s.oneModel)
 	mux.HandleFunc("GET /health", s.health)
-	for _, path := range []string{"/v1/chat/completions", "/v1/embeddings", "/v1/open", "/v1/score", "/v1/tokens", "/v1/models", "/health"} {
+	for _, path := range []string{"/v1/chat/completions", "/v1/embeddings", "/v1/" + api.PathOpen, "/v1/" + api.PathScore, "/v1/" + api.PathTokens, "/v1/models", "/health"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, &apiError{Status: http.StatusMethodNotAllowed, Message: r.Method + " is not how " + r.URL.Path + " is asked"})
 		})
@@ -212,8 +214,8 @@ func (s *Server) chatModel(ctx context.Context, name string) (m ChatModel, relea
 	if m, ok := s.chats[name]; ok {
 		return m, func() {}, nil
 	}
-	if s.shelf != nil {
-		return s.shelf.take(ctx, name)
+	if s.cache != nil {
+		return s.cache.take(ctx, name)
 	}
 	return nil, nil, unknownModel(name, slices.Sorted(maps.Keys(s.chats)))
 }

@@ -15,6 +15,8 @@ import (
 	goopenai "github.com/sashabaranov/go-openai"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
+
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 func TestChat(t *testing.T) {
@@ -173,11 +175,11 @@ func TestModels(t *testing.T) {
 		t.Errorf("%+v, %v", m, err)
 	}
 	_, err = s.client("").GetModel(t.Context(), "gpt-4o")
-	var api *goopenai.APIError
-	if !errors.As(err, &api) || api.HTTPStatusCode != 404 || api.Code != "model_not_found" {
+	var refused *goopenai.APIError
+	if !errors.As(err, &refused) || refused.HTTPStatusCode != 404 || refused.Code != "model_not_found" {
 		t.Errorf("%v", err)
 	}
-	h, err := Look(t.Context(), s.addr, "")
+	h, err := api.GetHealth(t.Context(), s.addr, "")
 	if err != nil || h.Status != "ok" || len(h.Models) != 2 || h.Models[0].ID != "fake:1" || h.Models[1].Kind != "embedding" || h.Queue.Limit != DefaultMaxQueue || h.Queue.Served < 2 || h.Memory.GoHeap == 0 {
 		t.Errorf("health %+v, %v", h, err)
 	}
@@ -241,7 +243,7 @@ func TestErrors(t *testing.T) {
 	if _, err := s.client("").CreateChatCompletion(t.Context(), say("fine")); err != nil {
 		t.Errorf("after all these errors: %v", err)
 	}
-	if n := s.depth.Load(); n != 0 {
+	if n := s.depth(); n != 0 {
 		t.Errorf("%d requests are left in the queue", n)
 	}
 }
@@ -271,12 +273,14 @@ func FuzzChatRequest(f *testing.F) {
 		if json.Unmarshal([]byte(s), &r) != nil {
 			return
 		}
-		req, err := r.request()
-		var api *apiError
-		if err != nil && (!errors.As(err, &api) || api.Status != http.StatusBadRequest) {
-			t.Errorf("%s: %v", s, err)
+		if err := r.check(); err != nil {
+			var refused *apiError
+			if !errors.As(err, &refused) || refused.Status != http.StatusBadRequest {
+				t.Errorf("%s: %v", s, err)
+			}
+			return
 		}
-		if err == nil && (len(req.Messages) == 0 || req.Temperature < 0 || req.MaxTokens < 0) {
+		if req := r.request(); len(req.Messages) == 0 || req.Temperature < 0 || req.MaxTokens < 0 {
 			t.Errorf("%s became %+v", s, req)
 		}
 	})

@@ -13,7 +13,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
-	"github.com/budgetmem/budgetmem/serve/registry"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
@@ -51,7 +51,7 @@ func TestAsk(t *testing.T) {
 
 func TestOpenPanics(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	t.Setenv(registry.EnvServer, "")
+	t.Setenv(api.EnvServer, "")
 	t.Setenv(setup.EnvCache, t.TempDir())
 	modelstest.Path(t, setup.Embedder)
 	file := filepath.Join(t.TempDir(), "talk.jsonl")

@@ -15,6 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/venv"
 	"github.com/budgetmem/budgetmem/kernel/kernelspec"
 	"github.com/budgetmem/budgetmem/kernel/tools"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
@@ -163,8 +164,8 @@ Ends with status 1 if something is.`,
 // checkServer looks for the server that notebooks share. That none runs is right as long as there are no notebooks.
 func checkServer() kernelspec.Check {
 	c := kernelspec.Check{Name: "server"}
-	if url := os.Getenv(registry.EnvServer); url != "" {
-		c.Found = url + ", by " + registry.EnvServer
+	if url := os.Getenv(api.EnvServer); url != "" {
+		c.Found = url + ", by " + api.EnvServer
 		return c
 	}
 	place, err := registry.Default()

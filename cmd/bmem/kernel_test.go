@@ -9,7 +9,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/venv"
 	"github.com/budgetmem/budgetmem/kernel/kernelspec"
-	"github.com/budgetmem/budgetmem/serve/registry"
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 // elsewhere has nothing installed.
@@ -25,7 +25,7 @@ func elsewhere(t *testing.T) (dir string) {
 
 func TestKernelDoctorSaysWhatToDo(t *testing.T) {
 	elsewhere(t)
-	t.Setenv(registry.EnvServer, "")
+	t.Setenv(api.EnvServer, "")
 	out, err := runVerb(t, "", "kernel", "doctor", "--json")
 	if err == nil {
 		t.Error("with nothing there: no error")

@@ -20,6 +20,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
@@ -36,26 +37,27 @@ and batches over them.
 With --on-demand every language model that 'bmem models list' shows as here is opened when it is first asked for. Where
 --max-memory would be passed, the one that was idle longest is closed.
 
-Without a token the server listens on loopback only. With one in $` + serve.EnvToken + ` clients send it as their API key,
+Without a token the server listens on loopback only. With one in $` + api.EnvToken + ` clients send it as their API key,
 and other addresses may be served too; put a proxy with TLS before those.
 
 SIGTERM or an interrupt lets it finish what is in flight and end.`,
 		Example: `  bmem serve
   bmem serve --on-demand
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
-  bmem ask --memory talk.jsonl --endpoint http://` + serve.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
+  bmem ask --memory talk.jsonl --endpoint http://` + api.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.addr, "addr", serve.DefaultAddr, "`host:port` to listen on; port 0 takes a free one")
+	flags.StringVar(&f.addr, "addr", api.DefaultAddr, "`host:port` to listen on; port 0 takes a free one")
 	flags.StringArrayVar(&f.names, "model", nil, "language `model`: a name that 'bmem models list' shows, or a GGUF file; may be repeated (default the best that is here, or with --on-demand none)")
 	flags.StringVar(&f.backend, "backend", "", "what computes: "+backend.Specs+" (default $"+backend.Env+", else auto)")
 	flags.BoolVar(&f.onDemand, "on-demand", false, "open other models that are here when they are asked for")
 	flags.StringVar(&f.maxMemory, "max-memory", "", "memory that models opened on demand may take together, such as `8GB` (default half of what is free)")
 	flags.BoolVar(&f.shared, "shared", false, "be the one server that this user's notebooks share, as long as there are any")
 	_ = flags.MarkHidden("shared") // what the notebook kernel starts
-	flags.IntVar(&f.config.MaxQueue, "max-queue", f.config.MaxQueue, "requests in work or waiting at one time; more are refused with 429")
+	flags.IntVar(&f.config.MaxQueue, "max-queue", f.config.MaxQueue, "requests that may run or wait at one time; more are refused with 429")
+	flags.IntVar(&f.config.MaxPerClient, "max-per-client", 0, "of these, how many may come from one address (default half, without a limit on this machine)")
 	flags.Int64Var(&f.config.MaxBody, "max-body", f.config.MaxBody, "bytes that a request may have; larger ones are refused with 413")
 	flags.DurationVar(&f.config.Grace, "grace", f.config.Grace, "how long requests in flight may take to finish at the end")
 	flags.BoolVar(&f.asJSON, "json", false, "write the address and the log as JSON")
@@ -77,20 +79,20 @@ type serveFlags struct {
 func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 	ctx := cmd.Context()
 	f.config.Log = newLog(cmd.ErrOrStderr(), f.asJSON, f.verbose)
-	f.config.Token = os.Getenv(serve.EnvToken)
+	f.config.Token = os.Getenv(api.EnvToken)
 	published := func(string) error { return nil }
 	if f.shared {
 		f.addr, f.onDemand = "127.0.0.1:0", true
-		place, err := registry.Default()
+		r, err := registry.Default()
 		if err != nil {
 			return err
 		}
-		claim, ok, err := place.Claim(ctx)
+		lock, ok, err := r.LockServer(ctx)
 		if err != nil || !ok {
-			return err // another is there
+			return err // another process is the server
 		}
-		defer closing(claim, &err)
-		ctx, published = claim.WhileUsed(ctx, registry.Linger), claim.Publish
+		defer closing(lock, &err)
+		ctx, published = lock.WhileUsed(ctx, registry.Linger), lock.Publish
 	}
 	if f.config.MaxMemory, err = f.memory(); err != nil {
 		return err
@@ -283,14 +285,14 @@ func (c *catalogueSource) open(file models.Located) (*local.Model, error) {
 }
 
 // printServer shows what the server on this machine has computed.
-func printServer(w io.Writer, h serve.Health) {
-	fmt.Fprintf(w, "server\tup at %s, %d requests in work, %s resident\n", serve.DefaultAddr, h.Queue.Depth, humanize.Bytes(h.Memory.Resident))
+func printServer(w io.Writer, h api.Health) {
+	fmt.Fprintf(w, "server\tup at %s, %d requests running or waiting, %s resident\n", api.DefaultAddr, h.Queue.Depth, humanize.Bytes(h.Memory.Resident))
 	for _, m := range h.Models {
 		fmt.Fprintf(w, "\t  %s %s", m.Kind, m.Name)
 		if m.Computed != nil {
 			fmt.Fprint(w, "; compiled for")
 			for _, s := range m.Computed.Shapes {
-				fmt.Fprintf(w, " %d×%d/%d", s.B, s.S, s.T)
+				fmt.Fprintf(w, " %d×%d/%d", s.Sequences, s.Tokens, s.Cache)
 			}
 		}
 		fmt.Fprintln(w)

@@ -14,15 +14,14 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/internal/testenv"
-	"github.com/budgetmem/budgetmem/serve"
-	"github.com/budgetmem/budgetmem/tiers/llm/local"
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 func TestServeRefuses(t *testing.T) {
 	t.Setenv(models.EnvDir, t.TempDir())
-	t.Setenv(serve.EnvToken, "")
+	t.Setenv(api.EnvToken, "")
 	for want, args := range map[string]string{
-		serve.EnvToken:                 "serve --addr 0.0.0.0:0 --model smollm2-135m-instruct",
+		api.EnvToken:                   "serve --addr 0.0.0.0:0 --model smollm2-135m-instruct",
 		"missing port":                 "serve --addr localhost",
 		"bmem models pull smollm2-135": "serve --addr 127.0.0.1:0 --model smollm2-135m-instruct",
 		"smollm2-135m-instruct":        "serve --addr 127.0.0.1:0 --model smollm2",
@@ -95,9 +94,9 @@ func TestServeStops(t *testing.T) {
 
 func TestPrintServer(t *testing.T) {
 	var out bytes.Buffer
-	printServer(&out, serve.Health{Status: "ok", Queue: serve.Queue{Depth: 2}, Memory: serve.Memory{Resident: 3e9}, Models: []serve.Model{
-		{Name: "m", Kind: "chat", Computed: &local.Stats{Shapes: []local.Shape{{B: 1, S: 256, T: 512}, {B: 16, S: 1, T: 1536}}}}, {Name: "e", Kind: "embedding"}}})
-	for _, want := range []string{"2 requests in work, 3.0 GB", "chat m; compiled for 1×256/512 16×1/1536", "embedding e\n"} {
+	printServer(&out, api.Health{Status: "ok", Queue: api.Queue{Depth: 2}, Memory: api.Memory{Resident: 3e9}, Models: []api.Model{
+		{Name: "m", Kind: "chat", Computed: &api.Computed{Shapes: []api.Shape{{Sequences: 1, Tokens: 256, Cache: 512}, {Sequences: 16, Tokens: 1, Cache: 1536}}}}, {Name: "e", Kind: "embedding"}}})
+	for _, want := range []string{"2 requests running or waiting, 3.0 GB", "chat m; compiled for 1×256/512 16×1/1536", "embedding e\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

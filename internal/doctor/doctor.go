@@ -17,7 +17,7 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models"
-	"github.com/budgetmem/budgetmem/serve"
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 // Report is what was found. A zero Memory or Disk number means that this system does not tell.
@@ -33,7 +33,7 @@ type Report struct {
 	ModelsDir  string `json:"models_dir"`
 	Speed      Speed  `json:"speed"`
 	// Server is what runs at serve.DefaultAddr, with the shapes that its models are compiled for; nil if nothing does.
-	Server *serve.Health `json:"server,omitempty"`
+	Server *api.Health `json:"server,omitempty"`
 	// Problems lists what is wrong, the necessary things first.
 	Problems []Problem `json:"problems"`
 }
@@ -198,7 +198,7 @@ func (r *Report) models(ctx context.Context, catalogue *models.Catalogue) error 
 func (r *Report) server(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if h, err := serve.Look(ctx, serve.DefaultAddr, os.Getenv(serve.EnvToken)); err == nil {
+	if h, err := api.GetHealth(ctx, api.DefaultAddr, os.Getenv(api.EnvToken)); err == nil {
 		r.Server = &h
 	}
 }

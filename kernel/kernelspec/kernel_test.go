@@ -22,13 +22,14 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/internal/testenv"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
 // front is a front end with a kernel of its own, as `make setup` has installed it.
 type front struct {
 	t     testing.TB
-	place registry.Place // where its server is
+	place registry.Registry // where its server is
 	front *os.Process
 	stdin io.WriteCloser
 	out   *json.Decoder
@@ -57,7 +58,7 @@ func start(t testing.TB) *front {
 	t.Setenv(models.EnvDir, catalogue.Dir) // by its path, as the cache folder changes
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
-	t.Setenv(registry.EnvServer, "")
+	t.Setenv(api.EnvServer, "")
 	t.Setenv("JUPYTER_PATH", strings.Join(Dirs(), string(os.PathListSeparator)))
 	f := &front{t: t}
 	if f.place, err = registry.Default(); err != nil {

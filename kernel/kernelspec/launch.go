@@ -82,11 +82,11 @@ func (s Spec) keepServer(ctx context.Context, log io.Writer) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		place, err := registry.Default()
+		r, err := registry.Default()
 		if err == nil {
-			err = place.Keep(ctx, func() *exec.Cmd {
+			err = r.Keep(ctx, func() *exec.Cmd {
 				cmd := exec.Command(s.Bmem, "serve", "--shared")
-				cmd.Dir = string(place)
+				cmd.Dir = string(r)
 				return cmd
 			})
 		}

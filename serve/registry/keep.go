@@ -10,26 +10,26 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// maxLog is from how many bytes on a log is begun anew.
+// maxLog is the size in bytes from which the log is replaced.
 const maxLog = 1 << 20
 
-// Keep holds a lease until ctx ends, and sees to it that a server is there: it runs command to start one when there is none,
-// at first and should it die. The command runs on its own and outlives the caller as long as others hold leases. It claims the
-// place, or ends if somebody else did.
-func (p Place) Keep(ctx context.Context, command func() *exec.Cmd) error {
-	lease := p.leases()
-	defer lease.Close()
-	if ok, err := lease.TryRLockContext(ctx, pollEvery); !ok {
-		return fmt.Errorf("lease the server of local models: %w", err)
+// Keep holds a client lock until ctx ends, and runs command whenever there is no server. The command must call LockServer
+// and end if another process is the server. It runs in a session of its own and outlives the caller as long as other
+// processes hold client locks.
+func (r Registry) Keep(ctx context.Context, command func() *exec.Cmd) error {
+	lock := r.clients()
+	defer lock.Close()
+	if ok, err := lock.TryRLockContext(ctx, pollEvery); !ok {
+		return fmt.Errorf("lock the registry of the shared server: %w", err)
 	}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = time.Second, time.Minute
 	for pause := time.Duration(0); ; {
-		if held(p.server()) {
+		if held(r.server()) {
 			wait.Reset()
 			pause = time.Second
 		} else {
-			if err := p.start(command()); err != nil {
+			if err := r.start(command()); err != nil {
 				return err
 			}
 			pause = wait.NextBackOff()
@@ -40,12 +40,12 @@ func (p Place) Keep(ctx context.Context, command func() *exec.Cmd) error {
 	}
 }
 
-// start starts a server of its own session, which no signal to the caller's reaches.
-func (p Place) start(cmd *exec.Cmd) error {
-	if info, err := os.Stat(p.Log()); err == nil && info.Size() > maxLog {
-		_ = os.Remove(p.Log())
+// start starts a server in a session of its own, which signals to the caller's session do not reach.
+func (r Registry) start(cmd *exec.Cmd) error {
+	if info, err := os.Stat(r.Log()); err == nil && info.Size() > maxLog {
+		_ = os.Remove(r.Log())
 	}
-	log, err := os.OpenFile(p.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(r.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start the server of local models: %w", err)
 	}
@@ -55,6 +55,6 @@ func (p Place) start(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the server of local models: %w", err)
 	}
-	go func() { _ = cmd.Wait() }() // what it has to say is in the log
+	go func() { _ = cmd.Wait() }() // its messages are in the log
 	return nil
 }

@@ -1,8 +1,8 @@
-// Package registry is about the one server of local models that a user's notebooks share: where it is, and how long it lives.
+// Package registry finds the one server of local models that a user's notebooks share, and decides how long it lives.
 //
-// In a folder of the user lie three files. The server holds a lock on one of them for as long as it lives, so there are never
-// two; every notebook holds a shared lock, its lease, on another, and the server ends when it finds none; the third says where
-// the server listens. Locks end with the process that holds them, however it ends.
+// It is a folder with three files. The server holds an exclusive lock on server.lock as long as it lives, so there is never
+// a second one. Every notebook holds a shared lock, its client lock, on leases.lock; the server ends when it finds no such
+// lock. server.json says where the server listens. The system releases a process's locks however the process ends.
 package registry
 
 import (
@@ -20,99 +20,87 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 const (
-	// EnvServer names the environment variable with the base URL of a server to use instead of the shared one.
-	EnvServer = "BUDGETMEM_SERVER"
-	// EnvToken names the environment variable with the bearer token that servers want of their clients.
-	EnvToken = "BUDGETMEM_SERVE_TOKEN"
-)
-
-const (
-	// pollEvery is how often locks that others hold are tried.
+	// pollEvery is how often a lock that another process holds is tried.
 	pollEvery = 50 * time.Millisecond
-	// Linger is how long the server waits for another notebook after the last one: a kernel that is restarted finds its
-	// models warm.
+	// Linger is how long the server outlives the last notebook, so that a restarted kernel finds its models warm.
 	Linger = 10 * time.Second
-	// startLimit is how long to wait for a server that is being started.
+	// startLimit is how long Find waits for a server that is being started.
 	startLimit = time.Minute
 )
 
-// ErrNone is returned by Find where no server is and none is being started.
-var ErrNone = errors.New("no server of local models is running; start one with `bmem serve --on-demand`, and set " + EnvServer + " to its address, such as http://127.0.0.1:8177/v1 (the notebook kernel starts one by itself)")
+// ErrNone is returned by Find if no server is running or being started.
+var ErrNone = errors.New("no server of local models is running; start one with `bmem serve --on-demand`, and set " + api.EnvServer + " to its address, such as http://127.0.0.1:8177/v1 (the notebook kernel starts one by itself)")
 
-// Place is the folder where server and notebooks meet.
-type Place string
+// Registry is the folder through which notebooks find the server.
+type Registry string
 
-// Default is the folder of this user: in the folder for things of a session ($XDG_RUNTIME_DIR), else in the cache folder.
-func Default() (Place, error) {
+// Default returns the registry of this user, which lies in $XDG_RUNTIME_DIR or else in the cache folder. It makes the folder
+// if there is none.
+func Default() (Registry, error) {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" {
 		var err error
 		if dir, err = os.UserCacheDir(); err != nil {
-			return "", fmt.Errorf("no folder to meet the server of local models in (set XDG_RUNTIME_DIR): %w", err)
+			return "", fmt.Errorf("no folder for the registry of the shared server (set XDG_RUNTIME_DIR): %w", err)
 		}
 	}
-	p := Place(filepath.Join(dir, "budgetmem", "server"))
-	if err := os.MkdirAll(string(p), 0o700); err != nil {
-		return "", fmt.Errorf("folder to meet the server of local models in: %w", err)
+	r := Registry(filepath.Join(dir, "budgetmem", "server"))
+	if err := os.MkdirAll(string(r), 0o700); err != nil {
+		return "", fmt.Errorf("folder for the registry of the shared server: %w", err)
 	}
-	return p, nil
+	return r, nil
 }
 
-// Log is the file that a server started by Keep writes what it has to say into.
-func (p Place) Log() string { return filepath.Join(string(p), "server.log") }
+// Log is the file that a server started by Keep logs to.
+func (r Registry) Log() string { return filepath.Join(string(r), "server.log") }
 
-func (p Place) address() string      { return filepath.Join(string(p), "server.json") }
-func (p Place) server() *flock.Flock { return flock.New(filepath.Join(string(p), "server.lock")) }
-func (p Place) leases() *flock.Flock { return flock.New(filepath.Join(string(p), "leases.lock")) }
+func (r Registry) address() string       { return filepath.Join(string(r), "server.json") }
+func (r Registry) server() *flock.Flock  { return flock.New(filepath.Join(string(r), "server.lock")) }
+func (r Registry) clients() *flock.Flock { return flock.New(filepath.Join(string(r), "leases.lock")) }
 
-// Address is where the server listens.
-type Address struct {
-	URL string `json:"url"` // base URL, up to and with the version
-	PID int    `json:"pid"`
-}
-
-// Running returns the address of the running server; ok is false if there is none, or none that listens yet.
-func (p Place) Running() (a Address, ok bool) {
-	if !held(p.server()) {
+// Running returns the address of the running server; ok is false if there is none or it does not listen yet.
+func (r Registry) Running() (a api.Address, ok bool) {
+	if !held(r.server()) {
 		return a, false
 	}
-	data, err := os.ReadFile(p.address())
+	data, err := os.ReadFile(r.address())
 	return a, err == nil && json.Unmarshal(data, &a) == nil && a.URL != ""
 }
 
-// held says whether another process has the lock to itself.
+// held reports whether another process has locked the file exclusively.
 func held(lock *flock.Flock) bool {
 	defer lock.Close()
 	free, err := lock.TryRLock()
 	return err == nil && !free
 }
 
-// Find returns the base URL of the server to use: what EnvServer names, or else the shared one's. While notebooks hold leases
+// Find returns the base URL of the server to use: what api.EnvServer names, or else the shared one's. While notebooks hold leases
 // one is being started, and Find waits for it. ErrNone if there is none.
 func Find(ctx context.Context) (string, error) {
-	if u := os.Getenv(EnvServer); u != "" {
+	if u := os.Getenv(api.EnvServer); u != "" {
 		return u, nil
 	}
-	p, err := Default()
+	r, err := Default()
 	if err != nil {
 		return "", err
 	}
-	return p.find(ctx)
+	return r.find(ctx)
 }
 
-func (p Place) find(ctx context.Context) (string, error) {
+func (r Registry) find(ctx context.Context) (string, error) {
 	for deadline := time.Now().Add(startLimit); ; {
-		if a, ok := p.Running(); ok && listens(a.URL) {
+		if a, ok := r.Running(); ok && listens(a.URL) {
 			return a.URL, nil
 		}
-		if !held(p.server()) && !p.leased() {
+		if !held(r.server()) && !r.inUse() {
 			return "", ErrNone
 		}
 		if time.Now().After(deadline) {
-			return "", fmt.Errorf("the server of local models did not come up within %v; its log is %s", startLimit, p.Log())
+			return "", fmt.Errorf("the server of local models did not come up within %v; its log is %s", startLimit, r.Log())
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
 			return "", fmt.Errorf("wait for the server of local models: %w", err)
@@ -120,15 +108,15 @@ func (p Place) find(ctx context.Context) (string, error) {
 	}
 }
 
-// leased says whether any notebook holds a lease.
-func (p Place) leased() bool {
-	lock := p.leases()
+// inUse reports whether any notebook holds a client lock.
+func (r Registry) inUse() bool {
+	lock := r.clients()
 	defer lock.Close()
 	free, err := lock.TryLock()
 	return err == nil && !free
 }
 
-// listens says whether somebody accepts connections at a base URL: not so if the server has just died.
+// listens reports whether a base URL accepts connections. After a crash the registry may still name a server that is gone.
 func listens(base string) bool {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -141,59 +129,59 @@ func listens(base string) bool {
 	return err == nil
 }
 
-// Claim makes the calling process the one server until Close.
-type Claim struct {
-	place  Place
-	lock   *flock.Flock
-	leases *flock.Flock // locked once no notebook is left, so that none comes while the server ends
+// ServerLock makes the calling process the one server until Close.
+type ServerLock struct {
+	registry Registry
+	lock     *flock.Flock
+	clients  *flock.Flock // locked while the server ends, so that no notebook comes in between
 }
 
-// Claim takes the place of the server. ok is false if another process has it.
-func (p Place) Claim(ctx context.Context) (c *Claim, ok bool, err error) {
-	c = &Claim{p, p.server(), p.leases()}
-	// Those who look whether there is a server hold the lock for a moment.
+// LockServer makes the calling process the server. ok is false if another process is.
+func (r Registry) LockServer(ctx context.Context) (l *ServerLock, ok bool, err error) {
+	l = &ServerLock{r, r.server(), r.clients()}
+	// Processes that look for a server hold the lock for a moment.
 	short, cancel := context.WithTimeout(ctx, 20*pollEvery)
 	defer cancel()
-	if ok, err = c.lock.TryLockContext(short, pollEvery/5); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, false, fmt.Errorf("claim the place of the shared server: %w", err)
+	if ok, err = l.lock.TryLockContext(short, pollEvery/5); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return nil, false, fmt.Errorf("lock the registry of the shared server: %w", err)
 	}
 	if !ok {
-		return nil, false, errors.Join(c.lock.Close(), ctx.Err())
+		return nil, false, errors.Join(l.lock.Close(), ctx.Err())
 	}
-	if err := os.Remove(p.address()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, false, errors.Join(fmt.Errorf("remove a former server's address: %w", err), c.lock.Close())
+	if err := os.Remove(r.address()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, false, errors.Join(fmt.Errorf("remove the address of an earlier server: %w", err), l.lock.Close())
 	}
-	return c, true, nil
+	return l, true, nil
 }
 
-// Publish says where the server listens.
-func (c *Claim) Publish(url string) error {
-	data, err := json.Marshal(Address{url, os.Getpid()})
+// Publish records where the server listens.
+func (l *ServerLock) Publish(url string) error {
+	data, err := json.Marshal(api.Address{URL: url, PID: os.Getpid()})
 	if err == nil {
-		err = atomicfile.WriteFile(c.place.address(), data, 0o600)
+		err = atomicfile.WriteFile(l.registry.address(), data, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("say where the shared server is: %w", err)
+		return fmt.Errorf("publish the address of the shared server: %w", err)
 	}
 	return nil
 }
 
-// WhileUsed returns a context that ends when ctx does, or when no notebook has held a lease for linger.
-func (c *Claim) WhileUsed(ctx context.Context, linger time.Duration) context.Context {
+// WhileUsed returns a context that ends with ctx, or when no notebook has held a client lock for linger.
+func (l *ServerLock) WhileUsed(ctx context.Context, linger time.Duration) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		defer cancel()
 		for last := time.Now(); ; {
-			free, err := c.leases.TryLock()
+			free, err := l.clients.TryLock()
 			switch {
 			case err != nil:
-				return // without the file nobody can hold a lease
+				return // without the file nobody can hold a client lock
 			case !free:
 				last = time.Now()
 			case time.Since(last) > linger:
-				return // with the lock, until Close
+				return // holding the lock until Close
 			default:
-				if c.leases.Unlock() != nil {
+				if l.clients.Unlock() != nil {
 					return
 				}
 			}
@@ -205,9 +193,9 @@ func (c *Claim) WhileUsed(ctx context.Context, linger time.Duration) context.Con
 	return ctx
 }
 
-// Close gives the place free.
-func (c *Claim) Close() error {
-	return errors.Join(os.Remove(c.place.address()), c.lock.Close(), c.leases.Close())
+// Close lets another process become the server.
+func (l *ServerLock) Close() error {
+	return errors.Join(os.Remove(l.registry.address()), l.lock.Close(), l.clients.Close())
 }
 
 // sleep waits for d, or returns the context's error.

@@ -11,10 +11,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
 // The test binary plays the server and the notebooks too, so that they can be killed.
-const envRole = "SHARED_TEST_ROLE"
+const envRole = "REGISTRY_TEST_ROLE"
 
 func TestMain(m *testing.M) {
 	var err error
@@ -41,11 +43,11 @@ func as(role string) *exec.Cmd {
 
 func serveOnce() error {
 	ctx := context.Background()
-	p, err := Default()
+	r, err := Default()
 	if err != nil {
 		return err
 	}
-	c, ok, err := p.Claim(ctx)
+	c, ok, err := r.LockServer(ctx)
 	if err != nil || !ok {
 		return err
 	}
@@ -63,11 +65,11 @@ func serveOnce() error {
 }
 
 func keep() error {
-	p, err := Default()
+	r, err := Default()
 	if err != nil {
 		return err
 	}
-	return p.Keep(context.Background(), func() *exec.Cmd { return as("server") })
+	return r.Keep(context.Background(), func() *exec.Cmd { return as("server") })
 }
 
 // notebook starts one, and returns how to kill it.
@@ -96,8 +98,8 @@ func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
 func TestOneServerForAllNotebooks(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	t.Setenv(EnvServer, "")
-	p, err := Default()
+	t.Setenv(api.EnvServer, "")
+	r, err := Default()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,12 +108,12 @@ func TestOneServerForAllNotebooks(t *testing.T) {
 	}
 
 	kills := []func(){notebook(t), notebook(t), notebook(t)}
-	eventually(t, "a lease", p.leased)
+	eventually(t, "a client lock", r.inUse)
 	url, err := Find(t.Context()) // waits for the server
 	if err != nil || !strings.HasPrefix(url, "http://127.0.0.1:") {
 		t.Fatalf("found %q, %v", url, err)
 	}
-	first, ok := p.Running()
+	first, ok := r.Running()
 	if !ok || first.URL != url {
 		t.Fatalf("running %+v, found %s", first, url)
 	}
@@ -119,8 +121,8 @@ func TestOneServerForAllNotebooks(t *testing.T) {
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	var second Address
-	eventually(t, "a second server", func() bool { second, ok = p.Running(); return ok && second.PID != first.PID })
+	var second api.Address
+	eventually(t, "a second server", func() bool { second, ok = r.Running(); return ok && second.PID != first.PID })
 	if url, err := Find(t.Context()); err != nil || url != second.URL {
 		t.Errorf("found %q, %v, want %s", url, err, second.URL)
 	}
@@ -128,7 +130,7 @@ func TestOneServerForAllNotebooks(t *testing.T) {
 	if out, err := as("server").CombinedOutput(); err != nil {
 		t.Errorf("one server more: %v, %s", err, out)
 	}
-	if now, ok := p.Running(); !ok || now != second {
+	if now, ok := r.Running(); !ok || now != second {
 		t.Errorf("running %+v, want %+v", now, second)
 	}
 	// It outlives the notebook that started it, and no longer the last one, however that ends.
@@ -139,8 +141,8 @@ func TestOneServerForAllNotebooks(t *testing.T) {
 		t.Fatal("the server ended before the last notebook")
 	}
 	kills[2]()
-	eventually(t, "the end of the server", func() bool { return !held(p.server()) })
-	if _, err := os.Stat(p.address()); !errors.Is(err, os.ErrNotExist) {
+	eventually(t, "the end of the server", func() bool { return !held(r.server()) })
+	if _, err := os.Stat(r.address()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the address is still there: %v", err)
 	}
 	if _, err := Find(t.Context()); !errors.Is(err, ErrNone) {
@@ -149,7 +151,7 @@ func TestOneServerForAllNotebooks(t *testing.T) {
 }
 
 func TestFindElsewhere(t *testing.T) {
-	t.Setenv(EnvServer, "http://127.0.0.1:1/v1")
+	t.Setenv(api.EnvServer, "http://127.0.0.1:1/v1")
 	if url, err := Find(t.Context()); err != nil || url != "http://127.0.0.1:1/v1" {
 		t.Errorf("%s, %v", url, err)
 	}
@@ -157,16 +159,16 @@ func TestFindElsewhere(t *testing.T) {
 
 func TestFindGivesUp(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	t.Setenv(EnvServer, "")
-	p, err := Default()
+	t.Setenv(api.EnvServer, "")
+	r, err := Default()
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, ok, err := p.Claim(t.Context())
+	lock, ok, err := r.LockServer(t.Context())
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	defer claim.lock.Close()
+	defer lock.lock.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := Find(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -1,6 +1,6 @@
-// Package served has a running `bmem serve` on this machine run the models, so that a program links no engine and a notebook's
-// cell, which is a new program each time, need not load weights. Models have the names of their weights, as in process: caches,
-// memories and traces are the same in both.
+// Package served runs models in a `bmem serve` on this machine, so that a program links no engine, and a notebook's cell,
+// which is a new program each time, does not load weights. Models are identified by their weights, as in process, so caches,
+// memories and traces are the same either way.
 package served
 
 import (
@@ -13,30 +13,31 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
 const (
-	// patience is how long a call may take: it may wait for others, and for a model to be loaded.
+	// patience is how long a call may take, waiting for other calls and for the model to be loaded included.
 	patience = time.Hour
 	// countLimit is how long it may take to count a prompt's tokens.
 	countLimit = time.Minute
 )
 
-// Engine is a setup.Engine. Opening models is for one goroutine at a time.
+// Engine is a setup.Engine. Only one goroutine at a time may open models.
 type Engine struct {
 	url     string
 	backend string
 }
 
-// New returns the engine of the server at a base URL, such as http://127.0.0.1:8177/v1; "" means the one that notebooks share,
-// or the one that BUDGETMEM_SERVER names. The server's token, if it wants one, is read from BUDGETMEM_SERVE_TOKEN. The server
-// is looked for with the first model.
+// New returns the engine of the server at a base URL, such as http://127.0.0.1:8177/v1; "" means the one in BUDGETMEM_SERVER,
+// or else the one that notebooks share. The server's token, if it requires one, is read from BUDGETMEM_SERVE_TOKEN. The
+// server is looked for when the first model is opened.
 func New(url string) *Engine { return &Engine{url: url} }
 
-// Name implements setup.Engine: what the server computes with, such as "xla:cpu".
+// Name implements setup.Engine: the server's backend, such as "xla:cpu".
 func (e *Engine) Name() string { return e.backend }
 
 // Close implements setup.Engine. The server keeps its models open.
@@ -48,47 +49,39 @@ func (e *Engine) Embedder(ctx context.Context, name, dir string) (setup.Encoder,
 	if err != nil {
 		return nil, err
 	}
-	client, is, err := e.open(ctx, name, "embedding")
+	client, is, err := e.open(ctx, name, api.Embedding)
 	if err != nil {
 		return nil, err
 	}
 	return &encoder{tokens, client, is.ID, is.Dim}, nil
 }
 
-// Model implements setup.Engine. The server opens the model by its name, if it can.
+// Model implements setup.Engine. The server opens the model by its name.
 func (e *Engine) Model(ctx context.Context, name, _ string) (llm.Client, error) {
-	client, is, err := e.open(ctx, name, "chat")
+	client, is, err := e.open(ctx, name, api.Chat)
 	if err != nil {
 		return nil, err
 	}
 	return &model{client, is.ID}, nil
 }
 
-// identity is what the server says of a model.
-type identity struct {
-	Kind    string `json:"kind"`
-	ID      string `json:"id"`
-	Dim     int    `json:"dim"`
-	Backend string `json:"backend"`
-}
-
 // open has the server open a model of a kind.
-func (e *Engine) open(ctx context.Context, name, kind string) (*openai.Client, identity, error) {
-	var is identity
+func (e *Engine) open(ctx context.Context, name string, kind api.Kind) (*openai.Client, api.OpenReply, error) {
+	var is api.OpenReply
 	url, err := e.find(ctx)
 	if err != nil {
 		return nil, is, fmt.Errorf("open model %s: %w", name, err)
 	}
 	endpoint := openai.Endpoint{BaseURL: url}
-	if os.Getenv(registry.EnvToken) != "" {
-		endpoint.KeyEnv = []string{registry.EnvToken}
+	if os.Getenv(api.EnvToken) != "" {
+		endpoint.KeyEnv = []string{api.EnvToken}
 	}
 	client, err := openai.New(openai.Config{Model: name, Endpoints: []openai.Endpoint{endpoint}, Timeout: patience, Exact: true})
 	if err != nil {
 		return nil, is, err
 	}
 	_, _, err = llm.Do(ctx, llm.Retry{Attempts: 3}, func(ctx context.Context) (struct{}, llm.Usage, error) {
-		return struct{}{}, llm.Usage{}, client.Call(ctx, "open", map[string]string{"model": name}, &is)
+		return struct{}{}, llm.Usage{}, client.Call(ctx, api.PathOpen, api.OpenRequest{Model: name}, &is)
 	})
 	switch {
 	case err != nil:
@@ -117,24 +110,18 @@ type model struct {
 	id string
 }
 
-// ID names the weights, as in process.
+// ID identifies the weights, as in process.
 func (m *model) ID() string { return m.id }
 
 // Score implements llm.Scorer.
 func (m *model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
 	start := time.Now()
-	var answer struct {
-		Scores []llm.Score `json:"scores"`
-		Usage  struct {
-			In  int `json:"prompt_tokens"`
-			Out int `json:"completion_tokens"`
-		} `json:"usage"`
-	}
-	err := m.Call(ctx, "score", map[string]any{"model": m.Model(), "requests": reqs}, &answer)
+	var answer api.ScoreReply
+	err := m.Call(ctx, api.PathScore, api.ScoreRequest{Model: m.Model(), Requests: reqs}, &answer)
 	if err == nil && len(answer.Scores) != len(reqs) {
 		err = fmt.Errorf("%d scores for %d requests", len(answer.Scores), len(reqs))
 	}
-	usage := llm.Usage{Calls: 1, In: answer.Usage.In, Out: answer.Usage.Out, MS: float64(time.Since(start)) / float64(time.Millisecond)}
+	usage := llm.Usage{Calls: 1, In: answer.Usage.PromptTokens, Out: answer.Usage.CompletionTokens, MS: float64(time.Since(start)) / float64(time.Millisecond)}
 	if err != nil {
 		usage.Failed = 1
 		return nil, usage, fmt.Errorf("scoring with %s: %w", m.Model(), err)
@@ -146,10 +133,8 @@ func (m *model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score
 func (m *model) CountTokens(messages []llm.Message) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), countLimit)
 	defer cancel()
-	var answer struct {
-		Tokens int `json:"tokens"`
-	}
-	if err := m.Call(ctx, "tokens", map[string]any{"model": m.Model(), "messages": messages}, &answer); err != nil {
+	var answer api.TokensReply
+	if err := m.Call(ctx, api.PathTokens, api.TokensRequest{Model: m.Model(), Messages: messages}, &answer); err != nil {
 		return 0, fmt.Errorf("count tokens with %s: %w", m.Model(), err)
 	}
 	return answer.Tokens, nil
@@ -163,7 +148,7 @@ type encoder struct {
 	dim    int
 }
 
-// ID names the weights, as in process.
+// ID identifies the weights, as in process.
 func (e *encoder) ID() string { return e.id }
 
 // Dim is the width of the vectors.

@@ -21,7 +21,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/serve"
-	"github.com/budgetmem/budgetmem/serve/registry"
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -207,7 +207,7 @@ func testSame(t *testing.T, o *opened) {
 
 // Calls that only the models themselves take literally.
 func testExact(t *testing.T, o *opened) {
-	t.Setenv(registry.EnvToken, "a-token")
+	t.Setenv(api.EnvToken, "a-token")
 	url, _ := start(t, o, "a-token")
 	ctx, through := t.Context(), New(url)
 	model, err := through.Model(ctx, small, "")
@@ -263,7 +263,7 @@ func testMissing(t *testing.T, o *opened) {
 		t.Errorf("an embedder to chat with: %v", err)
 	}
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	t.Setenv(registry.EnvServer, "")
+	t.Setenv(api.EnvServer, "")
 	if _, err := New("").Model(t.Context(), small, ""); err == nil || !strings.Contains(err.Error(), "bmem serve --on-demand") {
 		t.Errorf("no server: %v", err)
 	}

@@ -10,26 +10,28 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/budgetmem/budgetmem/serve/api"
 )
 
-// drawer is a source of models named by their size, such as "4", of which "7" is broken.
-type drawer struct {
+// fakeSource is a source of models named by their size, such as "4", of which "7" is broken.
+type fakeSource struct {
 	mu     sync.Mutex
 	opened []string
 	closed []string
 	gate   chan struct{} // if not nil, every Open takes a value from it
 }
 
-func (d *drawer) Names(context.Context) []string { return []string{"2", "4", "7"} }
+func (d *fakeSource) Names(context.Context) []string { return []string{"2", "4", "7"} }
 
-func (d *drawer) Size(_ context.Context, name string) (size int64, err error) {
+func (d *fakeSource) Size(_ context.Context, name string) (size int64, err error) {
 	if _, err = fmt.Sscan(name, &size); err != nil {
 		err = fmt.Errorf("no such model: %q", name)
 	}
 	return size, err
 }
 
-func (d *drawer) Open(_ context.Context, name string) (ClosableModel, error) {
+func (d *fakeSource) Open(_ context.Context, name string) (ClosableModel, error) {
 	if d.gate != nil {
 		<-d.gate
 	}
@@ -39,37 +41,37 @@ func (d *drawer) Open(_ context.Context, name string) (ClosableModel, error) {
 	if name == "7" {
 		return nil, errors.New("broken file")
 	}
-	return &drawn{newFake(), name, d}, nil
+	return &openedFake{newFake(), name, d}, nil
 }
 
-func (d *drawer) seen() (opened, closed []string) {
+func (d *fakeSource) seen() (opened, closed []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.opened), slices.Clone(d.closed)
 }
 
-type drawn struct {
+type openedFake struct {
 	*fake
 	name   string
-	drawer *drawer
+	source *fakeSource
 }
 
-func (m *drawn) Model() string { return m.name }
-func (m *drawn) ID() string    { return "drawn:" + m.name }
-func (m *drawn) Close() error {
-	m.drawer.mu.Lock()
-	defer m.drawer.mu.Unlock()
-	m.drawer.closed = append(m.drawer.closed, m.name)
+func (m *openedFake) Model() string { return m.name }
+func (m *openedFake) ID() string    { return "opened:" + m.name }
+func (m *openedFake) Close() error {
+	m.source.mu.Lock()
+	defer m.source.mu.Unlock()
+	m.source.closed = append(m.source.closed, m.name)
 	return nil
 }
 
-func newShelf(d *drawer, limit int64) *shelf {
-	return &shelf{source: d, limit: limit, open: map[string]*shelved{}, changed: make(chan struct{})}
+func newCache(d *fakeSource, limit int64) *modelCache {
+	return &modelCache{source: d, limit: limit, open: map[string]*cached{}, changed: make(chan struct{})}
 }
 
-func TestShelfClosesWhatWasIdleLongest(t *testing.T) {
-	d := &drawer{}
-	s := newShelf(d, 10)
+func TestModelCacheClosesWhatWasIdleLongest(t *testing.T) {
+	d := &fakeSource{}
+	s := newCache(d, 10)
 	use := func(name string) {
 		t.Helper()
 		m, release, err := s.take(t.Context(), name)
@@ -108,9 +110,9 @@ func TestShelfClosesWhatWasIdleLongest(t *testing.T) {
 }
 
 // A model in use is not closed: who needs its room waits, or goes away.
-func TestShelfWaitsForRoom(t *testing.T) {
-	d := &drawer{}
-	s := newShelf(d, 10)
+func TestModelCacheWaitsForRoom(t *testing.T) {
+	d := &fakeSource{}
+	s := newCache(d, 10)
 	_, release, err := s.take(t.Context(), "6")
 	if err != nil {
 		t.Fatal(err)
@@ -137,9 +139,9 @@ func TestShelfWaitsForRoom(t *testing.T) {
 }
 
 // Many ask for a model at one time, one of them gives up: it is opened once.
-func TestShelfOpensOnce(t *testing.T) {
-	d := &drawer{gate: make(chan struct{})}
-	s := newShelf(d, 0)
+func TestModelCacheOpensOnce(t *testing.T) {
+	d := &fakeSource{gate: make(chan struct{})}
+	s := newCache(d, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { time.Sleep(2 * time.Millisecond); cancel() }()
 	if _, _, err := s.take(ctx, "4"); !errors.Is(err, context.Canceled) {
@@ -166,9 +168,9 @@ func TestShelfOpensOnce(t *testing.T) {
 }
 
 func TestOnDemandOverHTTP(t *testing.T) {
-	d := &drawer{}
+	d := &fakeSource{}
 	s := start(t, Config{Source: d, MaxMemory: 5, Backend: "go"})
-	if status, _, body := s.post(t, "/v1/open", `{"model": "4"}`); status != 200 || !strings.Contains(body, `"name":"4","kind":"chat","id":"drawn:4"`) {
+	if status, _, body := s.post(t, "/v1/open", `{"model": "4"}`); status != 200 || !strings.Contains(body, `"name":"4","kind":"chat","id":"opened:4"`) {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, _, body := s.post(t, "/v1/chat/completions", `{"model": "2", "messages": [{"role": "user", "content": "hi"}]}`); status != 200 || !strings.Contains(body, `"content":"hi"`) {
@@ -182,8 +184,8 @@ func TestOnDemandOverHTTP(t *testing.T) {
 			t.Errorf("%s: %d %s", body, status, answer)
 		}
 	}
-	h, err := Look(t.Context(), s.addr, "")
-	if err != nil || len(h.Models) != 3 || h.Models[1].ID != "drawn:2" || h.Backend != "go" {
+	h, err := api.GetHealth(t.Context(), s.addr, "")
+	if err != nil || len(h.Models) != 3 || h.Models[1].ID != "opened:2" || h.Backend != "go" {
 		t.Errorf("health %+v, %v", h, err)
 	}
 	list, err := s.client("").ListModels(t.Context())

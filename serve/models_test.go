@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// knowing is a fake that can do what local models can.
-type knowing struct{ *fake }
+// scoring is a fake that can do what local models can.
+type scoring struct{ *fake }
 
-func (knowing) Score(_ context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
+func (scoring) Score(_ context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
 	scores := make([]llm.Score, len(reqs))
 	for i, r := range reqs {
 		scores[i] = llm.Score{LogProb: -float64(len(r.Continuation)) / 3, Tokens: len(r.Messages)}
@@ -20,17 +21,14 @@ func (knowing) Score(_ context.Context, reqs []llm.ScoreRequest) ([]llm.Score, l
 	return scores, llm.Usage{Calls: 1, In: 12}, nil
 }
 
-func (knowing) CountTokens(messages []llm.Message) (int, error) { return len(messages[0].Content), nil }
+func (scoring) CountTokens(messages []llm.Message) (int, error) { return len(messages[0].Content), nil }
 
 func TestOwnEndpoints(t *testing.T) {
-	s := start(t, Config{Chats: []ChatModel{knowing{newFake()}}})
+	s := start(t, Config{Chats: []ChatModel{scoring{newFake()}}})
 	status, _, body := s.post(t, "/v1/score", `{"model": "fake", "requests": [
 		{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}], "continuation": "x"},
 		{"messages": [{"role": "user", "content": "b"}], "continuation": "four"}]}`)
-	var got struct {
-		Scores []llm.Score
-		Usage  usage
-	}
+	var got api.ScoreReply
 	if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 || len(got.Scores) != 2 || got.Scores[0] != (llm.Score{LogProb: -1 / 3.0, Tokens: 2}) || got.Usage.PromptTokens != 12 {
 		t.Errorf("%d %s: %v", status, body, err)
 	}
