@@ -12,7 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
-// Model is a language model with prices, spend limit, retries, cache and statistics around it.
+// Model is a language model with prices, spend limit, retries and cache around it.
 type Model struct {
 	llm.Client
 	Price llm.Price
@@ -82,7 +82,7 @@ func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 	if m.Price, err = prices.Price(base.Model()); err != nil {
 		return Model{}, err
 	}
-	m.Client, err = llm.Stack(base, llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache, Stats: sys.Stats})
+	m.Client, err = llm.Stack(base, llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache})
 	if err != nil {
 		return Model{}, err
 	}

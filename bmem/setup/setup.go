@@ -70,10 +70,9 @@ type Spec struct {
 // System is a memory with everything that it works with.
 type System struct {
 	Memory *bmem.Memory
-	// Client is the answering model with prices, limit, retries, cache and statistics around it.
+	// Client is the answering model with prices, limit, retries and cache around it.
 	Client llm.Client
 	Price  llm.Price
-	Stats  *llm.Stats
 	// Tiers is the tier set, and Roles are the models that it names.
 	Tiers tiers.Spec
 	Roles map[string]Model
@@ -102,7 +101,7 @@ func Open(ctx context.Context, s Spec) (*System, error) {
 	if s.Engine == nil {
 		return nil, errors.New("set up a memory: Spec.Engine is nil; give it one, such as inprocess.New")
 	}
-	sys := &System{Stats: &llm.Stats{}, spec: s, opened: map[whereabouts]Model{}, Roles: map[string]Model{}}
+	sys := &System{spec: s, opened: map[whereabouts]Model{}, Roles: map[string]Model{}}
 	sys.closers.Add(s.Engine.Close)
 	if err := sys.open(ctx); err != nil {
 		return nil, errors.Join(err, sys.Close())

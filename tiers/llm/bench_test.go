@@ -25,7 +25,7 @@ func BenchmarkStack(b *testing.B) {
 				}
 				defer ledger.Close()
 			}
-			c := stack(b, &llmtest.Client{}, llm.StackOptions{Ledger: ledger, Stats: &llm.Stats{}, Cache: openCache(b, filepath.Join(dir, "c.db"))})
+			c := stack(b, &llmtest.Client{}, llm.StackOptions{Ledger: ledger, Cache: openCache(b, filepath.Join(dir, "c.db"))})
 			mustChat(b, c, ask("0"))
 			var n atomic.Int64
 			b.SetParallelism(32)

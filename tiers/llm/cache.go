@@ -20,10 +20,10 @@ var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * tim
 		created TEXT NOT NULL     -- RFC 3339
 	) WITHOUT ROWID`}
 
-// Cache keeps replies and scores in a SQLite file, each stored, and safe against a power cut, before it is used: what
-// was paid for once is never asked again, and a killed run goes on where it was. The key is the sha256 of the client's
-// ID, the messages and all settings. Several processes may use one file; if two ask the same at one time both may pay,
-// but both get the reply that was stored first. Safe for concurrent use.
+// Cache keeps replies and scores in a SQLite file. Each is stored, and safe against a power cut, before it is used: what
+// was paid for once is never asked again, and a killed run continues where it was. The key is the sha256 of the client's
+// ID, the messages and all settings. Several processes may use one file; if two ask the same at the same time both may
+// pay, but both get the reply that was stored first. Safe for concurrent use.
 type Cache struct {
 	db      *sql.DB
 	path    string
@@ -35,6 +35,7 @@ type Cache struct {
 type entry struct {
 	Text   string  `json:"text,omitempty"`
 	Finish string  `json:"finish,omitempty"`
+	Cut    int     `json:"cut,omitempty"`    // the reply's limit, if that ended it inside its reasoning
 	Scores []Score `json:"scores,omitempty"` // of one request
 	Usage  Usage   `json:"usage"`
 
@@ -63,94 +64,136 @@ func (c *Cache) Len(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// Wrap returns client with its replies kept in c. A reply from the cache has the usage of the call that made it, tokens,
-// dollars and milliseconds, but Cached is 1 and Paid 0. Callers who ask the same at one time share one call, and only
-// the first of them is told that it paid. Failed calls are not kept. Of a batch of scores each is asked for and kept on
-// its own, side by side.
-func (c *Cache) Wrap(client Client) Client { return asClient(&cached{inner{client}, c}) }
-
-type cached struct {
-	inner
-	cache *Cache
-}
-
-func (c *cached) Chat(ctx context.Context, req Request) (Response, error) {
-	req.MaxTokens = req.ReplyLimit() // unset and set to the default is the same request
-	key, err := cacheKey("chat", c.ID(), req)
-	if err != nil {
-		return Response{}, err
+// layer keeps the replies of a client. A reply from the cache has the usage of the call that made it, tokens, dollars and
+// milliseconds, but Cached is 1 and Paid 0. Callers who ask the same at the same time share one call, and only the first
+// of them is charged for it. Failed calls are not kept, except those cut inside their reasoning, which were paid for and
+// would end the same way. Each score of a batch is asked for and kept by itself: batches overlap, as when two modules rate
+// some of the same turns.
+func (c *Cache) layer(client Client) Middleware {
+	return func(next Handler) Handler {
+		k := &keeper{cache: c, ids: append([]string{client.ID()}, formerIDs(client)...), model: client.Model(), next: next}
+		return func(ctx context.Context, call Call) (Reply, error) {
+			if call.Chat != nil {
+				return k.chat(ctx, call)
+			}
+			return k.scores(ctx, call)
+		}
 	}
-	e, err := c.cache.get(ctx, key, c.ID(), func(ctx context.Context) (entry, error) {
-		resp, err := c.Client.Chat(ctx, req)
-		return entry{Text: resp.Text, Finish: resp.Finish, Usage: resp.Usage}, err
-	})
-	return Response{Text: e.Text, Finish: e.Finish, Usage: e.Usage}, err
 }
 
-// score keeps each request on its own: batches overlap, as when two modules rate some of the same turns.
-func (c *cached) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([]Score, Usage, error) {
-	scores, usages, errs := make([]Score, len(reqs)), make([]Usage, len(reqs)), make([]error, len(reqs))
+// formerIDs are IDs under which earlier versions kept the replies of the same client.
+func formerIDs(c Client) []string {
+	if f, ok := c.(interface{ FormerIDs() []string }); ok {
+		return f.FormerIDs()
+	}
+	return nil
+}
+
+// keeper keeps one client's replies.
+type keeper struct {
+	cache *Cache
+	ids   []string // the client's, then former ones
+	model string
+	next  Handler
+}
+
+func (k *keeper) chat(ctx context.Context, call Call) (Reply, error) {
+	req := *call.Chat
+	req.MaxTokens = req.ReplyLimit() // unset and set to the default is the same request
+	e, err := k.get(ctx, "chat", req, func(ctx context.Context) (entry, error) {
+		reply, err := k.next(ctx, call)
+		e := entry{Text: reply.Text, Finish: reply.Finish, Usage: reply.Usage}
+		if errors.Is(err, ErrReasoning) {
+			e.Cut = req.MaxTokens
+			return e, nil
+		}
+		return e, err
+	})
+	reply := Reply{Response: Response{Text: e.Text, Finish: e.Finish, Usage: e.Usage}}
+	if err == nil && e.Cut > 0 {
+		err = fmt.Errorf("chat with %s: %w", k.model, reasoningError(k.model, e.Cut))
+	}
+	return reply, err
+}
+
+func (k *keeper) scores(ctx context.Context, call Call) (Reply, error) {
+	reqs := call.Score
+	replies, errs := make([]Reply, len(reqs)), make([]error, len(reqs))
 	var all sync.WaitGroup
 	for i := range reqs {
-		all.Go(func() { scores[i], usages[i], errs[i] = c.scoreOne(ctx, next, reqs[i:i+1]) })
+		all.Go(func() { replies[i], errs[i] = k.score(ctx, Call{Score: reqs[i : i+1], charge: call.charge}) })
 	}
 	all.Wait()
-	var total Usage
-	for _, u := range usages {
-		ms := max(total.MS, u.MS) // they run side by side
-		total = total.Add(u)
-		total.MS = ms
+	out := Reply{Scores: make([]Score, 0, len(reqs))}
+	for _, r := range replies {
+		ms := max(out.Usage.MS, r.Usage.MS) // they run side by side
+		out.Usage = out.Usage.Add(r.Usage)
+		out.Usage.MS = ms
+		out.Scores = append(out.Scores, r.Scores...)
 	}
 	for _, err := range errs {
 		if err != nil {
-			return nil, total, err
+			return Reply{Response: Response{Usage: out.Usage}}, err
 		}
 	}
-	return scores, total, nil
+	return out, nil
 }
 
-func (c *cached) scoreOne(ctx context.Context, next Scorer, req []ScoreRequest) (Score, Usage, error) {
-	key, err := cacheKey("score", c.ID(), req)
-	if err != nil {
-		return Score{}, Usage{}, err
-	}
-	e, err := c.cache.get(ctx, key, c.ID(), func(ctx context.Context) (entry, error) {
-		scores, usage, err := next.Score(ctx, req)
-		return entry{Scores: scores, Usage: usage}, err
+// score asks for a single score.
+func (k *keeper) score(ctx context.Context, call Call) (Reply, error) {
+	e, err := k.get(ctx, "score", call.Score, func(ctx context.Context) (entry, error) {
+		reply, err := k.next(ctx, call)
+		return entry{Scores: reply.Scores, Usage: reply.Usage}, err
 	})
+	reply := Reply{Response: Response{Usage: e.Usage}, Scores: e.Scores}
 	if err == nil && len(e.Scores) != 1 {
-		err = fmt.Errorf("score with %s: %d scores for a request", c.Model(), len(e.Scores))
+		err = fmt.Errorf("score with %s: %d scores for a request", k.model, len(e.Scores))
 	}
-	if err != nil {
-		return Score{}, e.Usage, err
-	}
-	return e.Scores[0], e.Usage, nil
+	return reply, err
 }
 
-// cacheKey hashes what a reply depends on.
-func cacheKey(kind, client string, request any) ([sha256.Size]byte, error) {
+// get returns the entry of a request, from the file, from a call in flight, or by making one.
+func (k *keeper) get(ctx context.Context, kind string, request any, call func(context.Context) (entry, error)) (entry, error) {
+	keys := make([]cacheKey, len(k.ids))
+	for i, id := range k.ids {
+		key, err := newCacheKey(kind, id, request)
+		if err != nil {
+			return entry{}, err
+		}
+		keys[i] = key
+	}
+	return k.cache.get(ctx, keys, k.ids[0], call)
+}
+
+// cacheKey is the hash of everything that a reply depends on.
+type cacheKey [sha256.Size]byte
+
+func newCacheKey(kind, client string, request any) (cacheKey, error) {
 	b, err := json.Marshal([]any{"v1", kind, client, request})
 	if err != nil { // a temperature that is no finite number
-		return [sha256.Size]byte{}, &Error{Kind: ErrBadRequest, Unsent: true, Err: err}
+		return cacheKey{}, &Error{Kind: ErrBadRequest, Unsent: true, Err: err}
 	}
 	return sha256.Sum256(b), nil
 }
 
-// get returns the entry under key, from the file, from a call in flight, or by making one.
-func (c *Cache) get(ctx context.Context, key [sha256.Size]byte, client string, call func(context.Context) (entry, error)) (entry, error) {
+// get returns the entry under the first of keys that has one in the file, or that of a call in flight, or makes a call
+// and stores its reply under the first key.
+func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call func(context.Context) (entry, error)) (entry, error) {
 	if err := ctx.Err(); err != nil {
 		return entry{}, err
 	}
-	e, joined, err := c.flights.do(ctx, string(key[:]), func(ctx context.Context) (entry, error) {
+	e, joined, err := c.flights.do(ctx, string(keys[0][:]), func(ctx context.Context) (entry, error) {
 		// Only here, where this process has the key to itself: a look before might miss what a flight just stored.
-		e, found, err := c.load(ctx, key)
-		if err != nil || found {
+		for _, key := range keys {
+			if e, found, err := c.load(ctx, key); err != nil || found {
+				return e, err
+			}
+		}
+		e, err := call(ctx)
+		if err != nil {
 			return e, err
 		}
-		if e, err = call(ctx); err != nil {
-			return e, err
-		}
-		return c.store(context.WithoutCancel(ctx), key, client, e)
+		return c.store(context.WithoutCancel(ctx), keys[0], client, e)
 	})
 	if err != nil {
 		if joined {
@@ -166,7 +209,7 @@ func (c *Cache) get(ctx context.Context, key [sha256.Size]byte, client string, c
 	return e, nil
 }
 
-func (c *Cache) load(ctx context.Context, key [sha256.Size]byte) (entry, bool, error) {
+func (c *Cache) load(ctx context.Context, key cacheKey) (entry, bool, error) {
 	var text string
 	err := c.db.QueryRowContext(ctx, "SELECT reply FROM replies WHERE key = ?", key[:]).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -178,12 +221,18 @@ func (c *Cache) load(ctx context.Context, key [sha256.Size]byte) (entry, bool, e
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
 		return entry{}, false, c.fail("read from", fmt.Errorf("entry %s is damaged: %w", hex.EncodeToString(key[:]), err))
 	}
+	// Earlier versions stored replies with their reasoning. One that was cut inside it was no answer.
+	text, inside := StripReasoning(e.Text)
+	if inside {
+		return entry{}, false, nil
+	}
+	e.Text = text
 	return e, true, nil
 }
 
 // store writes e, and returns it, or what another process stored under the key before. If the write fails, the reply is
 // not used, but its usage is returned: it was paid for.
-func (c *Cache) store(ctx context.Context, key [sha256.Size]byte, client string, e entry) (entry, error) {
+func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry) (entry, error) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		return entry{Usage: e.Usage}, c.fail("write to", err)

@@ -46,7 +46,7 @@ func TestCacheKey(t *testing.T) {
 	cache := openCache(t, cachePath(t))
 	base := llm.Request{Messages: []llm.Message{{Role: llm.User, Content: "q"}}, MaxTokens: llm.DefaultMaxTokens}
 	model := &llmtest.Client{}
-	c := cache.Wrap(model)
+	c := stack(t, model, llm.StackOptions{Cache: cache, Retry: once})
 	mustChat(t, c, base)
 	same := base
 	same.MaxTokens = 0 // the default, spelled otherwise
@@ -69,7 +69,7 @@ func TestCacheKey(t *testing.T) {
 			t.Errorf("another %s got the same reply", name)
 		}
 	}
-	if u := mustChat(t, cache.Wrap(&llmtest.Client{Name: "other"}), base).Usage; u.Cached != 0 {
+	if u := mustChat(t, stack(t, &llmtest.Client{Name: "other"}, llm.StackOptions{Cache: cache, Retry: once}), base).Usage; u.Cached != 0 {
 		t.Error("another model got the same reply")
 	}
 	bad := base
@@ -86,7 +86,7 @@ func TestFailuresAreNotKept(t *testing.T) {
 		}
 		return "yes", nil
 	}}
-	c := openCache(t, cachePath(t)).Wrap(model)
+	c := stack(t, model, llm.StackOptions{Cache: openCache(t, cachePath(t)), Retry: once})
 	if resp, err := c.Chat(t.Context(), ask("q")); err == nil || resp.Usage.Failed != 1 {
 		t.Fatalf("%+v %v", resp, err)
 	}
@@ -133,7 +133,7 @@ func TestLeavingASharedCall(t *testing.T) {
 			return "", ctx.Err()
 		}
 	}}
-	c := openCache(t, cachePath(t)).Wrap(model)
+	c := stack(t, model, llm.StackOptions{Cache: openCache(t, cachePath(t)), Retry: once})
 	ctx, cancel := context.WithCancel(t.Context())
 	left, stayed := make(chan error), make(chan error)
 	go func() { _, err := c.Chat(ctx, ask("q")); left <- err }()
@@ -167,14 +167,14 @@ func TestLeavingASharedCall(t *testing.T) {
 func TestReplyIsStoredBeforeItIsUsed(t *testing.T) {
 	path := cachePath(t)
 	cache := openCache(t, path)
-	mustChat(t, cache.Wrap(&llmtest.Client{}), ask("q"))
+	mustChat(t, stack(t, &llmtest.Client{}, llm.StackOptions{Cache: cache, Retry: once}), ask("q"))
 	other := openCache(t, path) // what another process sees, the first still open
 	if n, err := other.Len(t.Context()); n != 1 || err != nil {
 		t.Fatalf("%d entries, %v", n, err)
 	}
 	cache.Close()
 	model := &llmtest.Client{}
-	resp, err := cache.Wrap(model).Chat(t.Context(), ask("new"))
+	resp, err := stack(t, model, llm.StackOptions{Cache: cache, Retry: once}).Chat(t.Context(), ask("new"))
 	wantErr(t, err, llm.ErrCache)
 	if resp.Text != "" || model.Calls() != 0 {
 		t.Errorf("got %q from a cache that cannot store", resp.Text)
@@ -188,10 +188,10 @@ func TestTwoProcessesOnOneFile(t *testing.T) {
 	replies := [2][20]string{}
 	var wg sync.WaitGroup
 	for i, cache := range caches {
-		c := cache.Wrap(&llmtest.Client{Reply: func(_ context.Context, r llm.Request) (string, error) {
+		c := stack(t, &llmtest.Client{Reply: func(_ context.Context, r llm.Request) (string, error) {
 			time.Sleep(time.Millisecond)
 			return fmt.Sprint("by process ", i), nil
-		}})
+		}}, llm.StackOptions{Cache: cache, Retry: once})
 		for q := range replies[i] {
 			wg.Go(func() { replies[i][q] = mustChat(t, c, ask(fmt.Sprint(q))).Text })
 		}
@@ -243,7 +243,7 @@ func TestDamagedEntry(t *testing.T) {
 	cache := openCache(t, path)
 	model := &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) { return strings.Repeat("x", 3000), nil }}
 	for i := range 30 {
-		mustChat(t, cache.Wrap(model), ask(fmt.Sprint(i)))
+		mustChat(t, stack(t, model, llm.StackOptions{Cache: cache, Retry: once}), ask(fmt.Sprint(i)))
 	}
 	cache.Close() // the last to close moves the log into the file
 	data, err := os.ReadFile(path)
@@ -257,7 +257,7 @@ func TestDamagedEntry(t *testing.T) {
 	broken, err := llm.OpenCache(path)
 	if err == nil {
 		defer broken.Close()
-		_, err = broken.Wrap(model).Chat(t.Context(), ask("3"))
+		_, err = stack(t, model, llm.StackOptions{Cache: broken}).Chat(t.Context(), ask("3"))
 	}
 	wantErr(t, err, llm.ErrCache)
 	if !strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), path) || model.Calls() != 30 {

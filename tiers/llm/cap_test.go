@@ -27,8 +27,11 @@ func TestCapCountsEveryAttempt(t *testing.T) {
 	cut := func() (Response, error) { return Response{}, &Error{Kind: ErrUnavailable, Status: 200} }
 	req := Request{Messages: []Message{{Role: "user", Content: "hello"}}, MaxTokens: 50}
 	prices := Prices{}.Set(map[string]Price{"m": {In: 1, Out: 2}})
-	price, _ := prices.Price("m")
-	bound := price.Bound(&script{}, req).Dollars
+	priced, err := Stack(&script{}, StackOptions{Prices: prices})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := priced.(Bounder).Bound(req).Dollars
 	for name, tt := range map[string]struct {
 		limit  float64
 		steps  []func() (Response, error)

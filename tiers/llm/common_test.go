@@ -22,6 +22,9 @@ func testPrices() llm.Prices {
 // quick is a retry loop that does not make tests wait.
 var quick = llm.Retry{Attempts: 12, Base: 2 * time.Millisecond, MaxInterval: 20 * time.Millisecond}
 
+// once is a retry loop that does not retry.
+var once = llm.Retry{Attempts: 1}
+
 func startServer(t testing.TB, c llmtest.Config) *llmtest.Server {
 	t.Helper()
 	s := llmtest.New(c)
@@ -41,7 +44,7 @@ func endpoint(t testing.TB, url string, timeout time.Duration) *openai.Client {
 
 func stack(t testing.TB, base llm.Client, o llm.StackOptions) llm.Client {
 	t.Helper()
-	o.Prices = testPrices()
+	o.Prices = testPrices().AllowUnpriced(base.Model())
 	c, err := llm.Stack(base, o)
 	if err != nil {
 		t.Fatal(err)

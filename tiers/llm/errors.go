@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Why a call failed, for errors.Is. Calls that fail with the first three may succeed later and are retried.
+// Why a call failed, for errors.Is. Retryable says which of these may succeed later.
 var (
 	// ErrRateLimited: the endpoint wants fewer calls (429).
 	ErrRateLimited = errors.New("rate limited")
@@ -16,6 +16,8 @@ var (
 	ErrUnavailable = errors.New("endpoint unavailable")
 	// ErrEmpty: a reply with no text in it.
 	ErrEmpty = errors.New("empty reply")
+	// ErrReasoning: a reply that was cut inside its reasoning, so that it holds no answer.
+	ErrReasoning = errors.New("reply cut inside its reasoning")
 
 	// ErrAuth: the key is missing, wrong or not allowed to do this (401, 403).
 	ErrAuth = errors.New("not authorised")
@@ -43,7 +45,7 @@ type Error struct {
 	RetryAfter time.Duration
 	// Unsent: the call never left this process.
 	Unsent bool
-	// Final: sending the same again is of no use, whatever the Kind.
+	// Final: sending the same again does not help, whatever the Kind.
 	Final bool
 	// Err is the cause below, if any.
 	Err error

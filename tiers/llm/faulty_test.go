@@ -61,10 +61,20 @@ func TestFaultyEndpointLosesNothing(t *testing.T) {
 	const n = 400
 	s := startServer(t, llmtest.Config{Reply: reply, Script: llmtest.Mixed(4, 0.3), Latency: 20 * time.Millisecond})
 	ledger := newLedger(t, 1)
-	stats := &llm.Stats{}
+	var mu sync.Mutex
+	var total llm.Usage
+	count := func(next llm.Handler) llm.Handler {
+		return func(ctx context.Context, call llm.Call) (llm.Reply, error) {
+			reply, err := next(ctx, call)
+			mu.Lock()
+			defer mu.Unlock()
+			total = total.Add(reply.Usage)
+			return reply, err
+		}
+	}
 	base := &watched{Client: endpoint(t, s.URL(), time.Second)}
 	c := stack(t, base, llm.StackOptions{
-		Ledger: ledger, Stats: stats, Retry: quick, Cache: openCache(t, cachePath(t))})
+		Ledger: ledger, Around: []llm.Middleware{count}, Retry: quick, Cache: openCache(t, cachePath(t))})
 	inFlight(n, 64, func(i int) {
 		req := question(i)
 		resp, err := c.Chat(context.Background(), req)
@@ -106,8 +116,8 @@ func TestFaultyEndpointLosesNothing(t *testing.T) {
 	if got := bill(s); float64(got)/1e12 > b.Spent+b.Uncertain+1e-12 || b.Reserved != 0 || b.Overruns != 0 {
 		t.Errorf("the server bills $%v, the ledger knows of %+v", float64(got)/1e12, b)
 	}
-	if u := stats.Total(); u.Calls != n || u.Failed != 0 || u.Retries != s.Count()-n {
-		t.Errorf("statistics %+v, want %d calls with %d retries", u, n, s.Count()-n)
+	if u := total; u.Calls != n || u.Failed != 0 || u.Retries != s.Count()-n {
+		t.Errorf("usage %+v, want %d calls with %d retries", u, n, s.Count()-n)
 	}
 }
 

@@ -66,7 +66,7 @@ func (l *Ledger) Close() error {
 	return l.journal.db.Close()
 }
 
-func (j *journal) reserve(model string, need pico) (int64, error) {
+func (j *journal) reserve(model string, need picodollars) (int64, error) {
 	if j == nil {
 		return 0, nil
 	}
@@ -85,7 +85,7 @@ func (j *journal) reserve(model string, need pico) (int64, error) {
 	return row, nil
 }
 
-func (j *journal) settle(row int64, cost pico, sure bool) error {
+func (j *journal) settle(row int64, cost picodollars, sure bool) error {
 	if j == nil {
 		return nil
 	}

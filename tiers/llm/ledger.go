@@ -7,52 +7,33 @@ import (
 	"sync"
 )
 
-// pico counts money in 1e-12 dollars. Whole numbers add up without drift, so that a limit can hold exactly; any price
-// with up to six decimals per million tokens is exact in them.
-type pico int64
-
-const perDollar = 1e12
-
-// picoUp rounds up, for what is spent; it saturates.
-func picoUp(dollars float64) pico {
-	// The tiny slack keeps the float noise of an exact amount from adding a unit.
-	v := math.Ceil(dollars*perDollar*(1-1e-15) - 1e-6)
-	return pico(min(max(v, 0), math.MaxInt64/4))
-}
-
-// picoDown rounds down, for limits; it saturates, so that an infinite limit is no limit.
-func picoDown(dollars float64) pico {
-	return pico(min(math.Floor(dollars*perDollar*(1+1e-15)+1e-6), math.MaxInt64/4))
-}
-
-func (p pico) dollars() float64 { return float64(p) / perDollar }
-
-// Ledger holds a spend limit that is never passed, however many calls run at one time: a call first reserves the most
-// it can cost and afterwards settles for what it did cost. A call that could pass the limit is not made, and fails with
-// a BudgetError; one that would fit if calls in flight turned out cheap waits for these.
+// Ledger holds a spend limit that is never passed, however many calls run at the same time: a call first reserves the
+// most it can cost and afterwards settles for what it did cost. A call that could pass the limit is not made and fails
+// with a BudgetError; one that fits as soon as calls in flight turn out cheap waits for these.
 //
 // What a failed call cost is often not known: a reply that was cut or came too late may be billed. Such a call is settled
-// at the most it could cost, and the sum of these is shown apart, as Uncertain.
+// at the most it could cost, and the sum of these is shown separately, as Uncertain.
 //
-// The limit rests on the endpoint keeping to MaxTokens and on Price.Bound; an endpoint that bills more than either
-// is shown by Overruns.
+// The limit rests on the endpoint keeping to MaxTokens and on Bound. Overruns counts the calls whose endpoint reported
+// something else; they are settled at their bound.
 type Ledger struct {
 	mu       sync.Mutex
-	limit    pico
-	spent    pico
-	unsure   pico
-	reserved pico
+	limit    picodollars
+	spent    picodollars
+	unsure   picodollars
+	reserved picodollars
 	overruns int
 	changed  chan struct{} // closed and replaced whenever a reservation is settled
 	journal  *journal      // nil: in memory only
 }
 
-// NewLedger is a ledger in memory. The limit is in dollars; +Inf only counts, 0 lets nothing through that costs anything.
+// NewLedger returns a ledger in memory. The limit is in dollars: +Inf only counts, 0 refuses every call that costs
+// anything. A negative limit or NaN is an error.
 func NewLedger(limit float64) (*Ledger, error) {
 	if !(limit >= 0) {
 		return nil, fmt.Errorf("a spend limit must be 0 dollars or more, not %v", limit)
 	}
-	return &Ledger{limit: picoDown(limit), changed: make(chan struct{})}, nil
+	return &Ledger{limit: roundDown(limit), changed: make(chan struct{})}, nil
 }
 
 // Balance is the state of a Ledger, in dollars.
@@ -61,7 +42,7 @@ type Balance struct {
 	Spent     float64 `json:"spent"`     // known cost of settled calls
 	Uncertain float64 `json:"uncertain"` // most that failed calls of unknown cost can have cost
 	Reserved  float64 `json:"reserved"`  // most that the calls in flight can cost
-	Overruns  int     `json:"overruns"`  // calls that cost more than their bound
+	Overruns  int     `json:"overruns"`  // calls whose reported usage was impossible or beyond their bound
 }
 
 // Left is what new calls can reserve, in dollars.
@@ -83,8 +64,8 @@ type BudgetError struct {
 	Model   string
 	Balance Balance
 	Need    Bound // what the call could have cost
-	// FitsReply is the most reply tokens that could be afforded with this prompt; negative if the prompt alone is too
-	// much.
+	// FitsReply is the longest reply, in tokens, that could be afforded with this prompt; negative if the prompt alone
+	// is too expensive.
 	FitsReply int
 }
 
@@ -105,16 +86,16 @@ func (e *BudgetError) Unwrap() error { return ErrBudget }
 // reservation is money set aside for one call. Exactly one settle ends it.
 type reservation struct {
 	ledger *Ledger
-	need   pico
+	need   picodollars
 	row    int64 // in the journal
 }
 
-// reserve sets need aside, waiting while calls in flight may yet free enough. It returns ErrBudget, bare, if need does
+// reserve sets need aside, waiting while calls in flight may still free enough. It returns ErrBudget itself if need does
 // not fit.
-func (l *Ledger) reserve(ctx context.Context, model string, need pico) (*reservation, error) {
+func (l *Ledger) reserve(ctx context.Context, model string, need picodollars) (*reservation, error) {
 	for {
 		l.mu.Lock()
-		free := l.limit - l.spent - l.unsure
+		free := l.limit - l.spent.plus(l.unsure)
 		if need > free {
 			l.mu.Unlock()
 			return nil, ErrBudget
@@ -141,96 +122,91 @@ func (l *Ledger) reserve(ctx context.Context, model string, need pico) (*reserva
 }
 
 // settle replaces the reservation by what the call cost; sure is false if that is only a bound.
-func (r *reservation) settle(cost pico, sure bool) error {
+func (r *reservation) settle(cost picodollars, sure bool) error {
 	l := r.ledger
 	l.mu.Lock()
 	if sure {
-		l.spent += cost
+		l.spent = l.spent.plus(cost)
 	} else {
-		l.unsure += cost
+		l.unsure = l.unsure.plus(cost)
 	}
 	if cost > r.need {
 		l.overruns++
 	}
 	l.release(r.need)
 	l.mu.Unlock()
-	// Should this not come to pass, the file holds the most that the call can have cost.
+	// If this fails, the file still holds the most that the call can have cost.
 	return l.journal.settle(r.row, cost, sure)
 }
 
-// release frees a reservation and wakes those who wait. The caller holds mu.
-func (l *Ledger) release(need pico) {
+// overran notes a call whose endpoint reported impossible token counts.
+func (l *Ledger) overran() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.overruns++
+}
+
+// release frees a reservation and wakes the calls that wait. The caller holds mu.
+func (l *Ledger) release(need picodollars) {
 	l.reserved -= need
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// Wrap returns c with every call held to the limit. It reads what a call cost from its usage, so c must fill in dollars
-// (Prices.Wrap); prices must know c's model. Place it inside a Retry: each attempt is a call.
-func (l *Ledger) Wrap(c Client, prices Prices) (Client, error) {
-	price, err := prices.Price(c.Model())
-	if err != nil {
-		return nil, err
+// spend is the layer that makes each attempt within the limit of l, which may be nil, and of the call's Cap. It reads what
+// an attempt cost from its usage.
+func (m meter) spend(l *Ledger) Middleware {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, call Call) (Reply, error) {
+			bound := sync.OnceValue(func() Bound { return m.bound(call) })
+			return call.charge.attempt(ctx, bound, func() (Reply, error) {
+				if l == nil {
+					return next(ctx, call)
+				}
+				return m.within(ctx, l, bound(), func() (Reply, error) { return next(ctx, call) })
+			})
+		}
 	}
-	return asClient(&limited{inner{c}, l, price}), nil
-}
-
-type limited struct {
-	inner
-	ledger *Ledger
-	price  Price
-}
-
-func (c *limited) Chat(ctx context.Context, req Request) (resp Response, err error) {
-	err = c.within(ctx, c.price.Bound(c.Client, req), func() (Usage, error) {
-		resp, err = c.Client.Chat(ctx, req)
-		return resp.Usage, err
-	})
-	return resp, err
-}
-
-func (c *limited) score(ctx context.Context, next Scorer, reqs []ScoreRequest) (scores []Score, u Usage, err error) {
-	err = c.within(ctx, c.price.scoreBound(c.Client, reqs), func() (Usage, error) {
-		scores, u, err = next.Score(ctx, reqs)
-		return u, err
-	})
-	return scores, u, err
 }
 
 // within reserves the bound, makes the call and settles.
-func (c *limited) within(ctx context.Context, bound Bound, call func() (Usage, error)) (err error) {
-	need := picoUp(bound.Dollars)
-	held, err := c.ledger.reserve(ctx, c.Model(), need)
+func (m meter) within(ctx context.Context, l *Ledger, bound Bound, call func() (Reply, error)) (reply Reply, err error) {
+	need := roundUp(bound.Dollars)
+	held, err := l.reserve(ctx, m.model, need)
 	if err == ErrBudget {
-		return c.refusal(bound)
+		return Reply{}, m.refusal(l, bound)
 	} else if err != nil {
-		return err
+		return Reply{}, err
 	}
 	cost, sure := need, false // what stays if the call panics
 	defer func() {
 		if serr := held.settle(cost, sure); serr != nil && err == nil {
 			err = serr
 		}
+		if reply.Usage.Corrected > 0 {
+			l.overran()
+		}
 	}()
-	usage, err := call()
+	reply, err = call()
 	switch {
-	case err == nil || usage.Paid > 0:
-		cost, sure = picoUp(usage.Paid), true
+	case err == nil || reply.Usage.Paid > 0:
+		cost, sure = roundUp(reply.Usage.Paid), true
 	case !mayBeBilled(err):
 		cost, sure = 0, true
 	}
-	return err
+	return reply, err
 }
 
-func (c *limited) refusal(bound Bound) error {
-	b := c.ledger.Balance()
-	free := b.Limit - b.Spent - b.Uncertain - c.price.Dollars(bound.In, 0)
+// refusal is the error for a call that does not fit into a limit.
+func (m meter) refusal(l *Ledger, bound Bound) error {
+	b := l.Balance()
+	free := b.Limit - b.Spent - b.Uncertain - m.rates.Dollars(bound.In, 0)
 	fits := bound.Out
 	switch {
 	case free < 0:
 		fits = -1
-	case c.price.Out > 0:
-		fits = min(fits, int(free/c.price.Out*1e6))
+	case m.rates.Out > 0:
+		fits = min(fits, int(min(free/m.rates.Out*1e6, math.MaxInt32)))
 	}
-	return &BudgetError{Model: c.Model(), Balance: b, Need: bound, FitsReply: fits}
+	return &BudgetError{Model: m.model, Balance: b, Need: bound, FitsReply: fits}
 }

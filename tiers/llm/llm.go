@@ -1,5 +1,21 @@
-// Package llm is how tiers and answers reach a language model: one Client interface, and around it usage, prices,
-// a response cache, one retry loop and a spend limit, each a Client that wraps another.
+// Package llm is how tiers and answers reach a language model: one Client interface, and around it prices, a response
+// cache, retries, spend limits and the removal of reasoning.
+//
+// # Clients
+//
+// Package local runs a model in this process, package openai asks an endpoint, package llmtest plays one in tests.
+// Stack puts the layers around any of them; each layer is a Middleware, and StackOptions.Around adds more.
+//
+// # Money
+//
+// Prices are dollars per million tokens. A Ledger limits what a program spends, over several runs if it has a file; a Cap
+// limits what the calls of one context spend. Both reserve the most that a call can cost (Bound) before it is made. Token
+// counts that an endpoint cannot have meant are replaced by bounds and counted in Usage.Corrected.
+//
+// # Errors
+//
+// Calls fail with an *Error, which matches one of the Err values, or with a BudgetError. Retryable says whether the same
+// call may succeed later.
 package llm
 
 import "context"
@@ -31,8 +47,8 @@ type Request struct {
 	Stop []string `json:"stop,omitempty"`
 	// Seed makes sampling repeatable where the model supports it.
 	Seed int64 `json:"seed,omitempty"`
-	// JSON asks for a reply that is one JSON object. A local model then writes nothing else, unless the reply ends by its
-	// length; an endpoint does what it does for the response format json_object.
+	// JSON asks for a reply that is one JSON object. A local model then writes nothing else, though its limit may cut the
+	// object; an endpoint is asked for the response format json_object.
 	JSON bool `json:"json,omitempty"`
 }
 
@@ -58,19 +74,24 @@ type Usage struct {
 	MS      float64 `json:"ms"`                // wall time in milliseconds; of the original call for a cached reply
 	Retries int     `json:"retries,omitempty"` // attempts after the first
 	Failed  int     `json:"failed,omitempty"`  // calls that gave no reply
+
+	// Corrected is the number of attempts whose endpoint reported impossible token counts: below 0, beyond the call's
+	// Bound, or below what the texts must have. In and Out then hold the bound that was passed.
+	Corrected int `json:"corrected,omitempty"`
 }
 
-// Add returns the sum of two usages.
+// Add returns the sum of two usages. Token counts stop at the largest int instead of wrapping.
 func (u Usage) Add(v Usage) Usage {
 	u.Calls += v.Calls
 	u.Cached += v.Cached
-	u.In += v.In
-	u.Out += v.Out
+	u.In = addCounts(u.In, v.In)
+	u.Out = addCounts(u.Out, v.Out)
 	u.Dollars += v.Dollars
 	u.Paid += v.Paid
 	u.MS += v.MS
 	u.Retries += v.Retries
 	u.Failed += v.Failed
+	u.Corrected += v.Corrected
 	return u
 }
 
@@ -80,8 +101,8 @@ type Response struct {
 	// Finish is why the reply ended: "stop" or "length".
 	Finish string `json:"finish"`
 	Usage  Usage  `json:"usage"`
-	// Reused is how many prompt tokens needed no computing because earlier prompts began alike; 0 where the model does not
-	// tell. It depends on what ran before, so it is not kept with the reply.
+	// Reused is how many prompt tokens were not computed because an earlier prompt began with the same ones; 0 where that
+	// is not known. It depends on what ran before, so it is not cached.
 	Reused int `json:"-"`
 }
 
@@ -89,16 +110,17 @@ type Response struct {
 type Client interface {
 	// Model is the name that prices and reports know the model by.
 	Model() string
-	// ID identifies model and weights (and endpoint family) in cache keys: two clients with one ID give the same reply to the same request.
+	// ID identifies the model in the keys of the response cache: its name, family, weights and parameters. Two clients
+	// with the same ID give the same reply to the same request.
 	ID() string
 	// Chat returns the reply. On error the returned Response still carries the Usage of what was consumed.
 	Chat(ctx context.Context, req Request) (Response, error)
 }
 
-// Streamer is an optional capability of a Client: a reply as it comes.
+// Streamer is an optional capability of a Client: a reply piece by piece.
 type Streamer interface {
-	// Stream is Chat, and calls emit with each piece of the reply, whole characters, as soon as it is certain. The pieces
-	// together are Response.Text. An error of emit ends the reply and is returned.
+	// Stream is Chat that also calls emit with each piece of the reply, in whole characters, as soon as it is certain.
+	// The pieces together are Response.Text. An error of emit ends the reply and is returned.
 	Stream(ctx context.Context, req Request, emit func(piece string) error) (Response, error)
 }
 
@@ -120,8 +142,8 @@ type Scorer interface {
 	Score(ctx context.Context, reqs []ScoreRequest) ([]Score, Usage, error)
 }
 
-// AsScorer returns c's Scorer. Every wrapper of this package has a Score method exactly when the client it wraps has
-// one, so scores too are cached, counted and paid for; no wrapper is looked through.
+// AsScorer returns c's Scorer. A Stack has a Score method exactly when the client inside has one, so that scores are
+// cached, limited and paid for like chats.
 func AsScorer(c Client) (Scorer, bool) {
 	s, ok := c.(Scorer)
 	return s, ok
@@ -133,8 +155,8 @@ type TokenCounter interface {
 	CountTokens(messages []Message) (int, error)
 }
 
-// AsTokenCounter returns the TokenCounter of c or of the first client with one among those it wraps. Counting does not
-// depend on the wrappers, so these are looked through, unlike for AsScorer.
+// AsTokenCounter returns the TokenCounter of c, or of the first client with one among those it wraps. Counting does not
+// depend on the layers around a client, so these are looked through, unlike for AsScorer.
 func AsTokenCounter(c Client) (TokenCounter, bool) {
 	for c != nil {
 		if t, ok := c.(TokenCounter); ok {

@@ -1,7 +1,6 @@
 package llm
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -139,87 +138,3 @@ func (p Prices) Price(model string) (Price, error) {
 
 // Models lists the names and aliases in the table, in lower case, sorted.
 func (p Prices) Models() []string { return slices.Sorted(maps.Keys(p.byName)) }
-
-// Wrap returns c with the dollars of every call filled in from its tokens. The error is an ErrUnpriced.
-func (p Prices) Wrap(c Client) (Client, error) {
-	price, err := p.Price(c.Model())
-	if err != nil {
-		return nil, err
-	}
-	return asClient(&priced{inner{c}, price}), nil
-}
-
-type priced struct {
-	inner
-	price Price
-}
-
-func (p *priced) Chat(ctx context.Context, req Request) (Response, error) {
-	resp, err := p.Client.Chat(ctx, req)
-	resp.Usage = p.fill(resp.Usage)
-	return resp, err
-}
-
-func (p *priced) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([]Score, Usage, error) {
-	scores, usage, err := next.Score(ctx, reqs)
-	return scores, p.fill(usage), err
-}
-
-func (p *priced) fill(u Usage) Usage {
-	u.Dollars = p.price.Dollars(u.In, u.Out)
-	if u.Cached == 0 {
-		u.Paid = u.Dollars
-	}
-	return u
-}
-
-// Bound is the most that a call can consume.
-type Bound struct {
-	In      int     // prompt tokens; counted if the client is a TokenCounter, else at most this many
-	Out     int     // reply tokens
-	Dollars float64 // at the model's price
-}
-
-// Tokens that a chat template may add: the marks around each message, and a system prompt of its own.
-const (
-	tokensPerMessage  = 16
-	tokensPerTemplate = 256
-)
-
-// UpperBound is a number of tokens that no model's prompt made of the messages exceeds: as many as the messages have
-// bytes, which tokenizers that fall back on bytes cannot exceed, plus an allowance for the chat template. It is about
-// four times too many for English text, but never too few.
-func UpperBound(messages []Message) int {
-	n := tokensPerTemplate
-	for _, m := range messages {
-		n += len(m.Content) + tokensPerMessage
-	}
-	return n
-}
-
-// Bound returns the most that a chat with c can cost: the prompt counted if c is a TokenCounter, else by UpperBound.
-func (p Price) Bound(c Client, req Request) Bound {
-	b := Bound{In: promptBound(c, req.Messages), Out: req.ReplyLimit()}
-	b.Dollars = p.Dollars(b.In, b.Out)
-	return b
-}
-
-// scoreBound is the same for scores: prompts with their continuations, all read and nothing written. An
-// implementation may bill a continuation as written, so the dearer of the two prices is taken.
-func (p Price) scoreBound(c Client, reqs []ScoreRequest) Bound {
-	var b Bound
-	for _, r := range reqs {
-		b.In += promptBound(c, r.Messages) + len(r.Continuation) + tokensPerMessage
-	}
-	b.Dollars = max(p.Dollars(b.In, 0), p.Dollars(0, b.In))
-	return b
-}
-
-func promptBound(c Client, messages []Message) int {
-	if t, ok := AsTokenCounter(c); ok {
-		if n, err := t.CountTokens(messages); err == nil {
-			return n
-		}
-	}
-	return UpperBound(messages)
-}

@@ -95,13 +95,16 @@ func TestUnpricedModelIsAnErrorUnlessAllowed(t *testing.T) {
 }
 
 func TestBoundCountsTokensIfTheClientCan(t *testing.T) {
-	exact := testPrice.Bound(&llmtest.Client{}, ask("three short words"))
+	bound := func(c llm.Client) llm.Bound {
+		return stack(t, c, llm.StackOptions{}).(llm.Bounder).Bound(ask("three short words"))
+	}
+	exact := bound(&llmtest.Client{})
 	if exact.In != 3 || exact.Out != 16 || math.Abs(exact.Dollars-(3*1+16*4)/1e6) > 1e-18 {
 		t.Errorf("bound of a client that counts is %+v", exact)
 	}
-	blind := testPrice.Bound(endpoint(t, "http://localhost:1/v1", 0), ask("three short words"))
-	if blind.In < len("three short words") || blind.In != llm.UpperBound(ask("three short words").Messages) {
-		t.Errorf("bound of a client that cannot count is %+v, want at least a token a byte", blind)
+	estimate := bound(endpoint(t, "http://localhost:1/v1", 0))
+	if estimate.In < len("three short words") || estimate.In != llm.UpperBound(ask("three short words").Messages) {
+		t.Errorf("bound of a client that cannot count is %+v, want at least a token a byte", estimate)
 	}
 }
 
@@ -123,9 +126,9 @@ func FuzzParsePrices(f *testing.F) {
 	})
 }
 
-func ExamplePrices_Wrap() {
+func ExampleStack() {
 	model := &llmtest.Client{Name: "llama-3.3-70b"}
-	c, err := llm.DefaultPrices().Wrap(model)
+	c, err := llm.Stack(model, llm.StackOptions{Prices: llm.DefaultPrices()})
 	if err != nil {
 		fmt.Println(err)
 		return

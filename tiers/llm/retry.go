@@ -40,35 +40,33 @@ func (r Retry) withDefaults() Retry {
 	return r
 }
 
-// Wrap returns c with every call retried. The usage of a call then covers all its attempts: tokens and dollars of failed
-// ones where these are known, and the wall time with the waits.
-func (r Retry) Wrap(c Client) Client { return asClient(&retrying{inner{c}, r}) }
-
-type retrying struct {
-	inner
-	retry Retry
+// layer retries calls to a model. The usage of a call then covers all its attempts: tokens and dollars of failed ones
+// where these are known, and the wall time with the waits.
+func (r Retry) layer(model string) Middleware {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, call Call) (Reply, error) {
+			reply, usage, err := Do(ctx, r, func(ctx context.Context) (Reply, Usage, error) {
+				reply, err := next(ctx, call)
+				return reply, reply.Usage, err
+			})
+			reply.Usage = usage
+			if err != nil {
+				return reply, fmt.Errorf("%s with %s: %w", call.verb(), model, err)
+			}
+			return reply, nil
+		}
+	}
 }
 
-func (r *retrying) Chat(ctx context.Context, req Request) (Response, error) {
-	resp, usage, err := Do(ctx, r.retry, func(ctx context.Context) (Response, Usage, error) {
-		resp, err := r.Client.Chat(ctx, req)
-		return resp, resp.Usage, err
-	})
-	resp.Usage = usage
-	if err != nil {
-		return resp, fmt.Errorf("chat with %s: %w", r.Model(), err)
+// verb names the kind of a call in errors.
+func (c Call) verb() string {
+	switch {
+	case c.Chat != nil:
+		return "chat"
+	case c.Embed != nil:
+		return "embed"
 	}
-	return resp, nil
-}
-
-func (r *retrying) score(ctx context.Context, next Scorer, reqs []ScoreRequest) ([]Score, Usage, error) {
-	scores, usage, err := Do(ctx, r.retry, func(ctx context.Context) ([]Score, Usage, error) {
-		return next.Score(ctx, reqs)
-	})
-	if err != nil {
-		return nil, usage, fmt.Errorf("score with %s: %w", r.Model(), err)
-	}
-	return scores, usage, nil
+	return "score"
 }
 
 // Do runs op until it succeeds, fails for good, or the attempts or the context's time run out. The Usage is that of all

@@ -159,7 +159,7 @@ func FuzzParseRetryAfter(f *testing.F) {
 	})
 }
 
-func ExampleRetry_Wrap() {
+func ExampleRetry() {
 	failures := 2
 	model := &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) {
 		if failures--; failures >= 0 {
@@ -167,7 +167,12 @@ func ExampleRetry_Wrap() {
 		}
 		return "Paris", nil
 	}}
-	resp, err := llm.Retry{Base: time.Millisecond}.Wrap(model).Chat(context.Background(), llm.Request{
+	c, err := llm.Stack(model, llm.StackOptions{Prices: llm.DefaultPrices().AllowUnpriced("test-model"), Retry: llm.Retry{Base: time.Millisecond}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp, err := c.Chat(context.Background(), llm.Request{
 		Messages: []llm.Message{{Role: llm.User, Content: "What is the capital of France?"}},
 	})
 	fmt.Println(resp.Text, resp.Usage.Retries, err)

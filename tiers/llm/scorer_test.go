@@ -1,6 +1,7 @@
 package llm_test
 
 import (
+	"context"
 	"math"
 	"testing"
 
@@ -8,36 +9,21 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
-// A wrapper can score exactly when what it wraps can.
-func TestWrappersScoreOnlyIfTheModelDoes(t *testing.T) {
-	wrap := map[string]func(llm.Client) (llm.Client, error){
-		"prices": testPrices().Wrap,
-		"ledger": func(c llm.Client) (llm.Client, error) { return newLedger(t, 1).Wrap(c, testPrices()) },
-		"retry":  func(c llm.Client) (llm.Client, error) { return quick.Wrap(c), nil },
-		"cache":  func(c llm.Client) (llm.Client, error) { return openCache(t, cachePath(t)).Wrap(c), nil },
-		"stats":  func(c llm.Client) (llm.Client, error) { return new(llm.Stats).Wrap(c), nil },
-		"stack": func(c llm.Client) (llm.Client, error) {
-			return llm.Stack(c, llm.StackOptions{Prices: testPrices(), Ledger: newLedger(t, 1), Cache: openCache(t, cachePath(t)), Stats: &llm.Stats{}})
-		},
-	}
-	for name, w := range wrap {
-		for _, tt := range []struct {
-			model llm.Client
-			want  bool
-		}{{&llmtest.Client{}, false}, {&llmtest.Scorer{}, true}} {
-			c, err := w(tt.model)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, got := llm.AsScorer(c); got != tt.want {
-				t.Errorf("%s of %T: can score: %v", name, tt.model, got)
-			}
-			if _, ok := llm.AsTokenCounter(c); !ok {
-				t.Errorf("%s of %T hides the token counter", name, tt.model)
-			}
-			if c.Model() != "test-model" || c.ID() != "test-model" {
-				t.Errorf("%s changes the name to %s, %s", name, c.Model(), c.ID())
-			}
+// A stack can score exactly when what it wraps can.
+func TestStackScoresOnlyIfTheModelDoes(t *testing.T) {
+	for _, tt := range []struct {
+		model llm.Client
+		want  bool
+	}{{&llmtest.Client{}, false}, {&llmtest.Scorer{}, true}} {
+		c := stack(t, tt.model, llm.StackOptions{Ledger: newLedger(t, 1), Cache: openCache(t, cachePath(t))})
+		if _, got := llm.AsScorer(c); got != tt.want {
+			t.Errorf("stack of %T: can score: %v", tt.model, got)
+		}
+		if _, ok := llm.AsTokenCounter(c); !ok {
+			t.Errorf("stack of %T hides the token counter", tt.model)
+		}
+		if c.Model() != "test-model" || c.ID() != "test-model" || !llm.Capped(c) || llm.Capped(tt.model) {
+			t.Errorf("stack changes the name to %s, %s, or does not keep to a cap", c.Model(), c.ID())
 		}
 	}
 }
@@ -48,10 +34,17 @@ func TestScoresThroughTheStack(t *testing.T) {
 	model := &llmtest.Scorer{Rate: func(r llm.ScoreRequest) llm.Score {
 		return llm.Score{LogProb: -float64(len(r.Continuation)) / 3, Tokens: len(r.Continuation)}
 	}}
-	stats := &llm.Stats{}
+	var total llm.Usage
+	count := func(next llm.Handler) llm.Handler {
+		return func(ctx context.Context, call llm.Call) (llm.Reply, error) {
+			reply, err := next(ctx, call)
+			total = total.Add(reply.Usage)
+			return reply, err
+		}
+	}
 	ledger := newLedger(t, 1)
 	cache := openCache(t, path)
-	c := stack(t, model, llm.StackOptions{Cache: cache, Ledger: ledger, Stats: stats})
+	c := stack(t, model, llm.StackOptions{Cache: cache, Ledger: ledger, Around: []llm.Middleware{count}})
 	s, _ := llm.AsScorer(c)
 	reqs := []llm.ScoreRequest{{Messages: ask("a b").Messages, Continuation: "yes"}, {Messages: ask("a b").Messages, Continuation: "no way"}}
 	first, u, err := s.Score(t.Context(), reqs)
@@ -64,7 +57,7 @@ func TestScoresThroughTheStack(t *testing.T) {
 	}
 	cache.Close()
 
-	c = stack(t, model, llm.StackOptions{Cache: openCache(t, path), Ledger: ledger, Stats: stats})
+	c = stack(t, model, llm.StackOptions{Cache: openCache(t, path), Ledger: ledger, Around: []llm.Middleware{count}})
 	s, _ = llm.AsScorer(c)
 	again, v, err := s.Score(t.Context(), reqs)
 	if err != nil || len(again) != 2 || again[0] != first[0] || again[1] != first[1] {
@@ -81,9 +74,8 @@ func TestScoresThroughTheStack(t *testing.T) {
 	if want := testPrice.Dollars(2+1, 0); math.Abs(w.Paid-want) > 1e-15 {
 		t.Errorf("one of two known: paid $%v, want $%v", w.Paid, want)
 	}
-	total := stats.Snapshot()[0]
-	if total.Calls != 6 || total.Cached != 3 || total.P50 <= 0 {
-		t.Errorf("statistics %+v", total)
+	if total.Calls != 6 || total.Cached != 3 {
+		t.Errorf("a layer around the stack sees %+v", total)
 	}
 
 	poor := stack(t, model, llm.StackOptions{Ledger: newLedger(t, 1e-6)})

@@ -41,6 +41,16 @@ func at(s *llmtest.Server, keys ...string) Config {
 
 var quick = llm.Retry{Attempts: 6, Base: time.Millisecond, MaxInterval: 10 * time.Millisecond}
 
+// retried puts a stack with a retry loop around a client.
+func retried(t testing.TB, r llm.Retry, c *Client) llm.Client {
+	t.Helper()
+	out, err := llm.Stack(c, llm.StackOptions{Prices: llm.Prices{}.AllowUnpriced(c.Model()), Retry: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 var hello = llm.Request{Messages: []llm.Message{{Role: llm.System, Content: "be kind"}, {Role: llm.User, Content: "hello there"}}}
 
 func TestChatOnTheWire(t *testing.T) {
@@ -101,7 +111,7 @@ func TestReplyCutByItsLimit(t *testing.T) {
 func TestNothingWrittenWithinTheLimit(t *testing.T) {
 	s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200,
 		Body: `{"choices":[{"message":{"content":""},"finish_reason":"length"}],"usage":{"prompt_tokens":4,"completion_tokens":512}}`})})
-	resp, err := quick.Wrap(client(t, at(s))).Chat(t.Context(), hello)
+	resp, err := retried(t, quick, client(t, at(s))).Chat(t.Context(), hello)
 	if !errors.Is(err, llm.ErrEmpty) || s.Count() != 1 || resp.Usage.Out != 512 {
 		t.Errorf("%d calls, %+v, %v", s.Count(), resp.Usage, err)
 	}
@@ -115,7 +125,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	var e *llm.Error
-	_, err = quick.Wrap(c).Chat(t.Context(), hello)
+	_, err = retried(t, quick, c).Chat(t.Context(), hello)
 	if !errors.Is(err, llm.ErrBadRequest) || !errors.As(err, &e) || !e.Unsent || s.Count() != 0 {
 		t.Errorf("%d calls, %v", s.Count(), err)
 	}
@@ -158,7 +168,7 @@ func TestAllKeysRefused(t *testing.T) {
 	s := start(t, llmtest.Config{Keys: []string{"another"}})
 	c := client(t, at(s, "KEY_X", "KEY_Y"))
 	for range 3 {
-		if _, err := quick.Wrap(c).Chat(t.Context(), hello); !errors.Is(err, llm.ErrAuth) {
+		if _, err := retried(t, quick, c).Chat(t.Context(), hello); !errors.Is(err, llm.ErrAuth) {
 			t.Fatal(err)
 		}
 	}
@@ -171,7 +181,7 @@ func TestAllKeysRefused(t *testing.T) {
 func TestLimitedEndpointIsLeftAlone(t *testing.T) {
 	limited := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 429, RetryAfter: "60"})})
 	free := start(t, llmtest.Config{})
-	c := quick.Wrap(client(t, Config{Endpoints: []Endpoint{{BaseURL: limited.URL()}, {BaseURL: free.URL()}}}))
+	c := retried(t, quick, client(t, Config{Endpoints: []Endpoint{{BaseURL: limited.URL()}, {BaseURL: free.URL()}}}))
 	begin := time.Now()
 	for range 10 {
 		if _, err := c.Chat(t.Context(), hello); err != nil {
@@ -199,7 +209,7 @@ func TestFailingEndpointIsLeftAloneForAWhile(t *testing.T) {
 	base := client(t, cfg)
 	clock := time.Now()
 	base.turns.now = func() time.Time { return clock }
-	c := quick.Wrap(base)
+	c := retried(t, quick, base)
 	calls := func(n int) {
 		for range n {
 			if _, err := c.Chat(t.Context(), hello); err != nil {
@@ -224,7 +234,7 @@ func TestFailingEndpointIsLeftAloneForAWhile(t *testing.T) {
 // With one endpoint only, a limit makes every caller wait, and waiting is no attempt.
 func TestLimitStopsAllCallers(t *testing.T) {
 	s := start(t, llmtest.Config{Script: llmtest.Sequence(llmtest.Fault{Kind: llmtest.Status, Status: 429, RetryAfter: "0.4"})})
-	c := llm.Retry{Attempts: 2, Base: time.Millisecond}.Wrap(client(t, at(s)))
+	c := retried(t, llm.Retry{Attempts: 2, Base: time.Millisecond}, client(t, at(s)))
 	if _, err := c.Chat(t.Context(), hello); err != nil { // meets the limit and waits for it
 		t.Fatal(err)
 	}
@@ -233,7 +243,7 @@ func TestLimitStopsAllCallers(t *testing.T) {
 	if _, err := base.Chat(t.Context(), hello); !errors.Is(err, llm.ErrRateLimited) {
 		t.Fatal(err)
 	}
-	c = llm.Retry{Attempts: 1, Base: time.Millisecond}.Wrap(base)
+	c = retried(t, llm.Retry{Attempts: 1, Base: time.Millisecond}, base)
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {

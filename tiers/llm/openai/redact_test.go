@@ -57,7 +57,11 @@ func TestKeysStayIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := cache.Wrap(client(t, at(s, "SECRET_KEY"))).Chat(t.Context(), hello)
+		stack, err := llm.Stack(client(t, at(s, "SECRET_KEY")), llm.StackOptions{Prices: llm.Prices{}.AllowUnpriced("test-model"), Cache: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := stack.Chat(t.Context(), hello)
 		if err != nil || resp.Text != "you sent [key]" {
 			t.Errorf("%q %v", resp.Text, err)
 		}

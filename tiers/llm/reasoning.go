@@ -1,0 +1,205 @@
+package llm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// moreRoom is how many tokens a model gets on top of a reply's limit after it used that up on reasoning.
+const moreRoom = 4096
+
+// reasoning is the layer where reasoning leaves the program: it removes it from replies, and gives a model that used up
+// its reply's limit on reasoning a second try with more room.
+type reasoning struct {
+	model string
+	fixed bool         // the room is set by the user
+	room  atomic.Int64 // tokens for reasoning, on top of a reply's limit
+	// untagged is set once a reply closed a block of reasoning that it had not opened: the prompt opens it, so a cut
+	// reply of this model is reasoning although nothing in it says so.
+	untagged atomic.Bool
+	warn     func()
+}
+
+func newReasoning(model string, s Settings, warn func(string)) *reasoning {
+	r := &reasoning{model: model, fixed: s.ReasoningTokens > 0, warn: func() {}}
+	if warn != nil {
+		r.warn = sync.OnceFunc(func() {
+			warn(fmt.Sprintf("%s used up a reply's limit on reasoning: its replies now get %d tokens more (to choose: --set reasoning_tokens=N; to reason less: --set reasoning_effort=low)", model, moreRoom))
+		})
+	}
+	return r
+}
+
+func (r *reasoning) layer(next Handler) Handler {
+	return func(ctx context.Context, call Call) (Reply, error) {
+		if call.Chat == nil {
+			return next(ctx, call)
+		}
+		room := int(r.room.Load())
+		reply, err := r.try(ctx, next, call, room)
+		if !errors.Is(err, ErrReasoning) || r.fixed || room >= moreRoom {
+			return reply, err
+		}
+		r.warn()
+		again, err := r.try(ctx, next, call, moreRoom)
+		if err == nil {
+			r.room.Store(moreRoom)
+		}
+		again.Usage = secondTry(reply.Usage, again.Usage)
+		return again, err
+	}
+}
+
+// try makes the call with room for reasoning and removes the reasoning from the reply.
+func (r *reasoning) try(ctx context.Context, next Handler, call Call, room int) (Reply, error) {
+	req := *call.Chat
+	if room > 0 {
+		req.MaxTokens = req.ReplyLimit() + room
+	}
+	call.Chat = &req
+	reply, err := next(ctx, call)
+	if err != nil {
+		return reply, err
+	}
+	text, inside := StripReasoning(reply.Text)
+	if !inside && reply.Finish == "length" && r.untagged.Load() && text == reply.Text {
+		inside = true
+	} else if text != reply.Text && closesOnly(reply.Text) {
+		r.untagged.Store(true)
+	}
+	switch {
+	case inside:
+		reply.Text, reply.Usage.Failed = "", reply.Usage.Calls
+		return reply, reasoningError(r.model, req.ReplyLimit())
+	case text == "" && reply.Text != "":
+		reply.Text, reply.Usage.Failed = "", reply.Usage.Calls
+		return reply, &Error{Kind: ErrEmpty, Final: true, Message: r.model + " replied with reasoning and no answer"}
+	}
+	reply.Text = text
+	return reply, nil
+}
+
+// secondTry is the usage of a call whose first try was of no use: one call, with the tokens, dollars and times of both.
+func secondTry(first, second Usage) Usage {
+	u := first.Add(second)
+	u.Calls, u.Failed, u.Retries = second.Calls, second.Failed, first.Retries+second.Retries+1
+	return u
+}
+
+// reasoningError says that a reply ended inside its reasoning.
+func reasoningError(model string, limit int) error {
+	return &Error{Kind: ErrReasoning, Final: true, Message: fmt.Sprintf("%s used up its %d tokens before it came to an answer: allow more with --set reasoning_tokens=N, or ask for less reasoning with --set reasoning_effort=low", model, limit)}
+}
+
+// Marks of reasoning in the replies of open models: the tags of DeepSeek, Qwen, GLM and others, of Seed-OSS, Magistral,
+// Kimi, Cohere's Command and OpenThinker, in this order.
+const (
+	openTag  = `(?i:<(?:think|thinking|thought|reasoning|seed:think)>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>)`
+	closeTag = `(?i:</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>)`
+)
+
+var (
+	openAtLineRE = regexp.MustCompile(`(?m)^[ \t]*` + openTag)
+	openRE       = regexp.MustCompile(openTag)
+	closeRE      = regexp.MustCompile(closeTag)
+	// wrapperRE matches the marks that some of these models put around the answer.
+	wrapperRE = regexp.MustCompile(`<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>|<\|(?:begin|end)_of_box\|>`)
+	// channelRE matches the head of a message in OpenAI's harmony format. Decoders that drop special tokens leave
+	// "assistantfinal" of it.
+	channelRE = regexp.MustCompile(`(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>`)
+	bareRE    = regexp.MustCompile(`^\s*(?:analysis|commentary)(?:[A-Z\s]|$)`)
+	endRE     = regexp.MustCompile(`<\|(?:end|return|call)\|>`)
+)
+
+// StripReasoning returns a reply without the reasoning in it: blocks between tags such as <think> and </think>, also
+// where the opening tag is missing because the prompt holds it, and messages of other channels than "final". inside says
+// that the reply ends within its reasoning, so that there is no answer; text is then "". A reply without reasoning is
+// returned as it is.
+func StripReasoning(reply string) (text string, inside bool) {
+	if !strings.ContainsAny(reply, "<[◁") && !bareRE.MatchString(reply) {
+		return reply, false
+	}
+	if strings.Contains(reply, "<|message|>") || strings.Contains(reply, "<|channel|>") {
+		return stripChannels(reply)
+	}
+	if bareRE.MatchString(reply) {
+		if i := strings.LastIndex(reply, "assistantfinal"); i >= 0 {
+			return strings.TrimSpace(reply[i+len("assistantfinal"):]), false
+		}
+	}
+	return stripTags(reply)
+}
+
+// stripChannels returns the last message of the channel "final".
+func stripChannels(reply string) (string, bool) {
+	heads := channelRE.FindAllStringSubmatchIndex(reply, -1)
+	for i := len(heads) - 1; i >= 0; i-- {
+		if reply[heads[i][2]:heads[i][3]] == "final" {
+			text := reply[heads[i][1]:]
+			if end := endRE.FindStringIndex(text); end != nil {
+				text = text[:end[0]]
+			}
+			return strings.TrimSpace(text), false
+		}
+	}
+	return "", true
+}
+
+// stripTags removes tagged blocks.
+func stripTags(reply string) (string, bool) {
+	text := reply
+	// What closes before anything opens was opened in the prompt.
+	if end := closeRE.FindStringIndex(text); end != nil {
+		if start := openRE.FindStringIndex(text); start == nil || end[0] < start[0] {
+			text = text[end[1]:]
+		}
+	}
+	inside := false
+	for {
+		start := openRE.FindStringIndex(text)
+		if start == nil {
+			break
+		}
+		end := lastOfBlock(text, start[1])
+		if end < 0 {
+			// A tag in the middle of a line that nothing closes is part of the answer.
+			if start = openAtLineRE.FindStringIndex(text); start != nil {
+				text = text[:start[0]]
+				inside = strings.TrimSpace(text) == ""
+			}
+			break
+		}
+		text = text[:start[0]] + text[end:]
+	}
+	if text == reply {
+		return reply, false
+	}
+	return strings.TrimSpace(wrapperRE.ReplaceAllString(text, "")), inside
+}
+
+// lastOfBlock returns where the block of reasoning ends that was opened before from, blocks inside it included; -1 if
+// nothing closes it.
+func lastOfBlock(text string, from int) int {
+	for depth := 1; ; {
+		end := closeRE.FindStringIndex(text[from:])
+		if end == nil {
+			return -1
+		}
+		depth += len(openRE.FindAllStringIndex(text[from:from+end[0]], -1)) - 1
+		from += end[1]
+		if depth <= 0 || closeRE.FindStringIndex(text[from:]) == nil {
+			return from
+		}
+	}
+}
+
+// closesOnly says whether a reply closes a block of reasoning that it did not open.
+func closesOnly(reply string) bool {
+	end, start := closeRE.FindStringIndex(reply), openRE.FindStringIndex(reply)
+	return end != nil && (start == nil || end[0] < start[0])
+}
