@@ -101,7 +101,7 @@ func (m *Memory) answer(ctx context.Context, a ask, b *budget, summary string, a
 	t := &answer.Trace
 	t.Answer.Model = m.options.Client.Model()
 	if b != nil {
-		fitting, note, err := b.fit(ctx, summary)
+		fitting, note, err := b.fit(summary)
 		if err != nil {
 			return &StepError{Step: "answer", Err: err}
 		}

@@ -27,7 +27,8 @@ type fake struct {
 	run  func(ctx context.Context, in tiers.Input) (tiers.Output, error)
 }
 
-func (f fake) Name() string { return f.name }
+func (f fake) Name() string                                            { return f.name }
+func (f fake) WorstCase(context.Context, tiers.Input) (float64, error) { return 0, nil }
 func (f fake) Run(ctx context.Context, in tiers.Input) (tiers.Output, error) {
 	out, err := f.run(ctx, in)
 	out.Step.Asked = f.name

@@ -41,11 +41,11 @@ const answerRoom = 1200
 // budget holds one question to its WithMaxCost. Before each module runs, the worst case of the cheapest way to finish after it
 // is set aside; the module then gets the highest tier, up to the one asked for, whose own worst case fits into the rest.
 type budget struct {
-	max    float64
+	max    float64 // dollars
 	cap    *llm.Cap
 	set    tiers.Set
-	keep   int
-	answer func(ctx context.Context, summary string) // asks for the answer
+	keep   int                                               // chunks that the filter keeps
+	answer func(summary string) (dollars float64, err error) // worst case of the answer call
 }
 
 // newBudget returns the budget of a question, nil without a limit.
@@ -65,8 +65,8 @@ func (m *Memory) newBudget(a ask) (*budget, error) {
 	if err != nil {
 		return nil, fmt.Errorf("WithMaxCost: %w", err)
 	}
-	return &budget{max: *a.maxCost, cap: limit, set: m.set, keep: a.keepK, answer: func(ctx context.Context, summary string) {
-		_, _ = m.answerer(a).Answer(ctx, summary, a.question, a.date) // only probed
+	return &budget{max: *a.maxCost, cap: limit, set: m.set, keep: a.keepK, answer: func(summary string) (float64, error) {
+		return m.answerer(a).WorstCase(summary, a.question, a.date)
 	}}, nil
 }
 
@@ -78,20 +78,20 @@ func (b *budget) within(ctx context.Context) context.Context {
 	return b.cap.Within(ctx)
 }
 
-// worst is the most that a module can cost at a tier. What it does otherwise, such as extraction by rules, it does; the results
-// are kept in the pool as always.
-func (b *budget) worst(ctx context.Context, m tiers.Module, tier int, in tiers.Input) float64 {
-	return llm.WorstCase(ctx, func(ctx context.Context) { _, _ = b.set[m][tier].Run(ctx, in) }).Dollars
-}
-
 // choose returns the highest tier up to the one asked for that fits, and why it is another.
 func (b *budget) choose(ctx context.Context, m tiers.Module, asked int, in tiers.Input) (tier int, why string, err error) {
-	aside := b.finish(ctx, m, in)
+	aside, err := b.finish(ctx, m, in)
+	if err != nil {
+		return 0, "", err
+	}
 	b.cap.SetAside(0)
 	left := b.cap.Left()
 	var worst float64
 	for tier = asked; tier >= 0; tier-- {
-		if worst = b.worst(ctx, m, tier, in); worst+aside <= left {
+		if worst, err = b.set[m][tier].WorstCase(ctx, in); err != nil {
+			return 0, "", err
+		}
+		if worst+aside <= left {
 			b.cap.SetAside(aside)
 			if tier < asked {
 				why = fmt.Sprintf("within $%.6f, of which $%.6f are spent and $%.6f set aside, it may not fit", b.max, b.cap.Spent(), aside)
@@ -108,7 +108,7 @@ func (b *budget) tooLow(need float64) error {
 
 // finish is the worst case of the lowest tiers of all modules after m, and of the answer. What is not known yet is assumed:
 // the longest chunks are kept, and each relation module finds some facts of some length.
-func (b *budget) finish(ctx context.Context, m tiers.Module, in tiers.Input) float64 {
+func (b *budget) finish(ctx context.Context, m tiers.Module, in tiers.Input) (float64, error) {
 	if m == tiers.Filter {
 		in.Items = slices.SortedStableFunc(slices.Values(in.Items), func(x, y tiers.Item) int { return cmp.Compare(length(y), length(x)) })
 		in.Items = in.Items[:min(b.keep, len(in.Items))]
@@ -120,11 +120,18 @@ func (b *budget) finish(ctx context.Context, m tiers.Module, in tiers.Input) flo
 		}
 		in.Entity, in.Temporal, in.Topic = facts, facts, facts
 	}
-	sum := llm.WorstCase(ctx, func(ctx context.Context) { b.answer(ctx, strings.Repeat("note ", answerRoom/5)) }).Dollars
-	for later := m + 1; int(later) < tiers.NumModules; later++ {
-		sum += b.worst(ctx, later, 0, in)
+	sum, err := b.answer(strings.Repeat("note ", answerRoom/5))
+	if err != nil {
+		return 0, err
 	}
-	return sum
+	for later := m + 1; int(later) < tiers.NumModules; later++ {
+		worst, err := b.set[later][0].WorstCase(ctx, in)
+		if err != nil {
+			return 0, err
+		}
+		sum += worst
+	}
+	return sum, nil
 }
 
 func length(it tiers.Item) int {
@@ -136,32 +143,43 @@ func length(it tiers.Item) int {
 }
 
 // fit cuts the summary to what the answer call can afford, and says so.
-func (b *budget) fit(ctx context.Context, summary string) (fitting, note string, err error) {
+func (b *budget) fit(summary string) (fitting, note string, err error) {
 	b.cap.SetAside(0)
 	left := b.cap.Left()
-	cost := func(n int) float64 {
-		for n > 0 && n < len(summary) && !utf8.RuneStart(summary[n]) {
-			n--
-		}
-		fitting = summary[:n]
-		return llm.WorstCase(ctx, func(ctx context.Context) { b.answer(ctx, fitting) }).Dollars
+	all, err := b.answer(summary)
+	if err != nil || all <= left {
+		return summary, "", err
 	}
-	if cost(len(summary)) <= left {
-		return summary, "", nil
+	least, err := b.answer("")
+	if err != nil {
+		return "", "", err
 	}
-	if least := cost(0); least > left {
+	if least > left {
 		return "", "", b.tooLow(least)
 	}
-	low, high := 0, len(summary) // low fits, high does not
+	low, high := 0, len(summary) // low bytes fit, high do not
 	for high-low > 1 {
-		if mid := (low + high) / 2; cost(mid) <= left {
+		mid := (low + high) / 2
+		cost, err := b.answer(prefix(summary, mid))
+		if err != nil {
+			return "", "", err
+		}
+		if cost <= left {
 			low = mid
 		} else {
 			high = mid
 		}
 	}
-	cost(low)
+	fitting = prefix(summary, low)
 	return fitting, fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%.6f", len(summary), len(fitting), b.max), nil
+}
+
+// prefix returns at most the first n bytes of s, whole characters only.
+func prefix(s string, n int) string {
+	for n > 0 && n < len(s) && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // atLambda sets the λ of a learned policy: the one asked for, or the one that the router's curve gives for the cost limit. It

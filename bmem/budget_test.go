@@ -53,21 +53,35 @@ func (b *biller) Chat(_ context.Context, req llm.Request) (llm.Response, error) 
 
 // caller is a tier that makes some calls with prompts of some length, and gives up on errors as real tiers do on what they
 // can do without.
-func caller(name string, c llm.Client, calls, length, reply int) fake {
-	return fake{name, func(ctx context.Context, in tiers.Input) (tiers.Output, error) {
-		out := tiers.Output{Kept: in.Items}
-		for range calls {
-			prompt := in.Query + strings.Repeat("x", length) + strings.Join(append(append(in.Entity, in.Temporal...), in.Topic...), "")
-			resp, err := c.Chat(ctx, llm.Request{Messages: []llm.Message{{Role: "user", Content: prompt}}, MaxTokens: reply})
-			out.Step.Usage = out.Step.Usage.Add(resp.Usage)
-			if errors.Is(err, llm.ErrBudget) {
-				return out, err // a refusal in spite of the worst case would be a fault of the budget
-			}
-			out.Text += resp.Text
-			out.Facts = append(out.Facts, resp.Text)
+type caller struct {
+	name                 string
+	client               llm.Client
+	calls, length, reply int
+}
+
+func (c caller) Name() string { return c.name }
+
+func (c caller) request(in tiers.Input) llm.Request {
+	prompt := in.Query + strings.Repeat("x", c.length) + strings.Join(append(append(in.Entity, in.Temporal...), in.Topic...), "")
+	return llm.Request{Messages: []llm.Message{{Role: "user", Content: prompt}}, MaxTokens: c.reply}
+}
+
+func (c caller) Run(ctx context.Context, in tiers.Input) (tiers.Output, error) {
+	out := tiers.Output{Kept: in.Items, Step: tiers.Step{Asked: c.name, Served: c.name}}
+	for range c.calls {
+		resp, err := c.client.Chat(ctx, c.request(in))
+		out.Step.Usage = out.Step.Usage.Add(resp.Usage)
+		if errors.Is(err, llm.ErrBudget) {
+			return out, err // a refusal in spite of the worst case would be a fault of the budget
 		}
-		return out, nil
-	}}
+		out.Text += resp.Text
+		out.Facts = append(out.Facts, resp.Text)
+	}
+	return out, nil
+}
+
+func (c caller) WorstCase(_ context.Context, in tiers.Input) (float64, error) {
+	return float64(c.calls) * c.client.(llm.Bounder).Bound(c.request(in)).Dollars, nil
 }
 
 // capped opens a memory whose tiers make random calls to a biller, through a stack.
@@ -87,7 +101,7 @@ func cappedMemory(t *testing.T, rng *rand.Rand, b *biller, cache *llm.Cache, low
 					if i > 0 {
 						calls = rng.IntN(4)
 					}
-					set[module] = append(set[module], caller(name, stack, calls, rng.IntN(2000), 1+rng.IntN(300)))
+					set[module] = append(set[module], caller{name, stack, calls, rng.IntN(2000), 1 + rng.IntN(300)})
 				}
 			}
 			return set, nil
@@ -146,7 +160,7 @@ func TestMaxCostIsNeverPassed(t *testing.T) {
 		}
 	}
 	t.Logf("%d answered, %d modules at a lower tier, %d summaries cut; %d refused, %d out of money after failed calls", answered, lowered, cut, refused, retried)
-	if answered < n/10 || refused < n/20 || lowered < n/20 || cut == 0 {
+	if answered < n/10 || refused < n/20 || lowered < n/20 || cut == 0 && !testing.Short() { // cut in one of some 700
 		t.Error("the questions do not cover all cases")
 	}
 }

@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -52,23 +53,37 @@ type Answer struct {
 	Usage llm.Usage `json:"usage"`
 }
 
-// Answer asks the model. On error the Answer carries the usage.
-func (a Answerer) Answer(ctx context.Context, summary, question, date string) (Answer, error) {
-	style := a.Style
-	if style == "" {
-		style = StyleShort
-	}
-	messages, err := chat("answer_"+string(style), promptData{
+func (a Answerer) request(summary, question, date string) (llm.Request, error) {
+	messages, err := chat("answer_"+string(cmp.Or(a.Style, StyleShort)), promptData{
 		Summary: escape(summary), Question: oneLine(question), Date: oneLine(date),
 	})
 	if err != nil {
-		return Answer{}, fmt.Errorf("answer step: %w", err)
+		return llm.Request{}, fmt.Errorf("answer step: %w", err)
 	}
 	limit := a.MaxTokens
 	if limit <= 0 {
 		limit = 40
 	}
-	reply, err := a.Client.Chat(ctx, llm.Request{Messages: messages, MaxTokens: limit})
+	return llm.Request{Messages: messages, MaxTokens: limit}, nil
+}
+
+// WorstCase is the most that Answer can cost, in dollars, its call answered at the first attempt. The error is an
+// llm.ErrUnpriced if the Client was not made by llm.Stack.
+func (a Answerer) WorstCase(summary, question, date string) (dollars float64, err error) {
+	req, err := a.request(summary, question, date)
+	if err != nil {
+		return 0, err
+	}
+	return plan{chat: []llm.Request{req}}.worstCase(a.Client)
+}
+
+// Answer asks the model. On error the Answer carries the usage.
+func (a Answerer) Answer(ctx context.Context, summary, question, date string) (Answer, error) {
+	req, err := a.request(summary, question, date)
+	if err != nil {
+		return Answer{}, err
+	}
+	reply, err := a.Client.Chat(ctx, req)
 	if err != nil {
 		return Answer{Usage: reply.Usage}, fmt.Errorf("answer step: asking %s: %w", a.Client.Model(), err)
 	}

@@ -143,9 +143,14 @@ func (tb *toolbox) filterAsked(mark marker) runFunc {
 	}
 }
 
+func (tb *toolbox) marksRequest(in Input) (llm.Request, error) {
+	return tb.request(Filter.String(), tb.promptFor(in, len(in.Items)), tb.Options.ReplyTokens)
+}
+
 func (tb *toolbox) marksWritten(ctx context.Context, in Input, step *Step) ([]float64, error) {
 	step.Method = "llm scores"
-	reply, err := tb.generate(ctx, Filter.String(), tb.promptFor(in, len(in.Items)), tb.Options.ReplyTokens, step)
+	req, err := tb.marksRequest(in)
+	reply, err := tb.generate(ctx, req, err, step)
 	if err != nil {
 		return nil, err
 	}
@@ -177,6 +182,23 @@ func (tb *toolbox) marksByLikelihood(ctx context.Context, in Input, step *Step) 
 		return tb.marksWritten(ctx, in, step)
 	}
 	step.Method = "llm likelihood of each chunk's best turns + retrieval score"
+	lines, err := tb.probed(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	lines, err = tb.rankTurns(ctx, scorer, lines, in, step)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float64, len(in.Items)) // 0 for a chunk without turns
+	for _, l := range lines {
+		scores[l.item] = max(scores[l.item], logistic(l.score))
+	}
+	return scores, nil
+}
+
+// probed returns the turns that likelihoods are asked for: those of each chunk that retrieval likes best.
+func (tb *toolbox) probed(ctx context.Context, in Input) ([]turnRef, error) {
 	all, err := tb.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
@@ -189,13 +211,10 @@ func (tb *toolbox) marksByLikelihood(ctx context.Context, in Input, step *Step) 
 			lines = append(lines, l)
 		}
 	}
-	lines, err = tb.rankTurns(ctx, scorer, lines, in, step)
-	if err != nil {
-		return nil, err
-	}
-	scores := make([]float64, len(in.Items)) // 0 for a chunk without turns
-	for _, l := range lines {
-		scores[l.item] = max(scores[l.item], logistic(l.score))
-	}
-	return scores, nil
+	return lines, nil
+}
+
+// filterScoring plans marksByLikelihood.
+func (tb *toolbox) filterScoring(ctx context.Context, in Input) (plan, error) {
+	return tb.scoring(ctx, in, tb.probed, tb.marksRequest)
 }

@@ -10,25 +10,28 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// generate asks the model with a template, with room for a payload of that many tokens beside its thinking, and adds what the
-// call used to the step, whether it succeeded or not.
-func (tb *toolbox) generate(ctx context.Context, name string, d promptData, room int, step *Step) (string, error) {
+// request fills a template into a request with room for a payload of that many tokens beside the model's thinking.
+func (tb *toolbox) request(name string, d promptData, room int) (llm.Request, error) {
 	text, err := prompt(name, d)
-	if err != nil {
-		return "", err
-	}
-	room += tb.thinking()
-	reply, err := tb.Client.Chat(ctx, llm.Request{
+	return llm.Request{
 		Messages:  []llm.Message{{Role: llm.User, Content: text}},
-		MaxTokens: room,
+		MaxTokens: room + tb.thinking(),
 		Stop:      []string{answerEnd},
-	})
+	}, err
+}
+
+// generate sends a request, unless writing it failed, and adds what the call used to the step, whether it succeeded or not.
+func (tb *toolbox) generate(ctx context.Context, req llm.Request, failed error, step *Step) (string, error) {
+	if failed != nil {
+		return "", failed
+	}
+	reply, err := tb.Client.Chat(ctx, req)
 	step.Usage = step.Usage.Add(reply.Usage)
 	if err != nil {
 		return "", fmt.Errorf("asking %s: %w", tb.Client.Model(), err)
 	}
 	if reply.Finish == "length" {
-		step.note("reply cut at %d tokens", room)
+		step.note("reply cut at %d tokens", req.MaxTokens)
 	}
 	if reply.Finish == "stop" && strings.Contains(reply.Text, "<answer>") && !strings.Contains(reply.Text, answerEnd) {
 		return reply.Text + answerEnd, nil // the stop string itself is not part of a reply
@@ -54,19 +57,29 @@ func (tb *toolbox) promptFor(in Input, count int) promptData {
 	return promptData{Memory: memoryBlock(in.Items), Question: oneLine(in.Query), Date: oneLine(in.QueryDate), Count: count, Style: tb.style}
 }
 
+// relationPrompt is the data of a relation module's prompt: the chunks in the order in which they were said.
+func (tb *toolbox) relationPrompt(in Input) promptData {
+	in.Items = asSaid(in.Items)
+	return tb.promptFor(in, tb.Options.MaxFacts)
+}
+
+func (tb *toolbox) relationRequest(m Module, in Input) (llm.Request, error) {
+	return tb.request(m.String(), tb.relationPrompt(in), tb.Options.ReplyTokens)
+}
+
 // relationAsked lets a model write a relation module's facts, and keeps those that the memory bears out. A call that fails or a
 // reply that cannot be read gives an empty list, served by "none", with the cause.
 func (tb *toolbox) relationAsked(m Module) runFunc {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = "llm"
-		in.Items = asSaid(in.Items)
-		d := tb.promptFor(in, tb.Options.MaxFacts)
-		reply, err := tb.generate(ctx, m.String(), d, tb.Options.ReplyTokens, step)
+		req, err := tb.relationRequest(m, in)
+		reply, err := tb.generate(ctx, req, err, step)
 		if err == nil {
 			var facts, notes []string
 			facts, notes, err = parseStrings(reply)
 			step.Notes = append(step.Notes, notes...)
 			if err == nil {
+				d := tb.relationPrompt(in)
 				facts, dropped := grounded(facts, d.Memory, d.Question, m != Topic) // a theme begins with a word of its own
 				if dropped > 0 {
 					step.note("%d not in the memory", dropped)

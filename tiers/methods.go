@@ -1,8 +1,11 @@
 package tiers
 
 import (
+	"context"
 	"maps"
 	"slices"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // The methods that step in when a model fails: see servedBy.
@@ -13,9 +16,9 @@ const (
 
 // method is one way of doing a module's work.
 type method struct {
-	// asks says whether it needs a language model.
-	asks bool
 	make func(*toolbox) runFunc
+	// plan names the calls of the language model; nil if the method needs none.
+	plan func(*toolbox) planFunc
 }
 
 // methods lists the ways of each module by their names in tier sets. What each does stands in the module's file.
@@ -23,8 +26,8 @@ var methods = [NumModules]map[string]method{
 	Filter: {
 		"keywords":     {make: func(tb *toolbox) runFunc { return tb.filterKeywords }},
 		evidenceMethod: {make: func(tb *toolbox) runFunc { return tb.filterEvidence }},
-		"likelihood":   {asks: true, make: func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }},
-		"llm":          {asks: true, make: func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }},
+		"likelihood":   {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }, func(tb *toolbox) planFunc { return tb.filterScoring }},
+		"llm":          {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }, func(tb *toolbox) planFunc { return oneCall(tb.marksRequest) }},
 	},
 	Entity:   relationMethods(Entity, entityRules{}, func(tb *toolbox) extractor { return entityGrammar{tagger: tb.tagger} }),
 	Temporal: relationMethods(Temporal, temporalRules{}, func(tb *toolbox) extractor { return temporalGrammar{tagger: tb.tagger} }),
@@ -33,9 +36,9 @@ var methods = [NumModules]map[string]method{
 		plainMethod:  {make: func(tb *toolbox) runFunc { return tb.summaryPlain }},
 		"headings":   {make: func(tb *toolbox) runFunc { return tb.summaryHeadings }},
 		"quotes":     {make: func(tb *toolbox) runFunc { return tb.summaryQuotes }},
-		"likelihood": {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }},
-		"llm":        {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }},
-		"prose":      {asks: true, make: func(tb *toolbox) runFunc { return tb.summaryProse }},
+		"likelihood": {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }, func(tb *toolbox) planFunc { return tb.summaryScoring }},
+		"llm":        {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }, func(tb *toolbox) planFunc { return oneCall(tb.linesRequest) }},
+		"prose":      {func(tb *toolbox) runFunc { return tb.summaryProse }, func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},
 	},
 }
 
@@ -43,8 +46,24 @@ func relationMethods(m Module, rules extractor, grammar func(*toolbox) extractor
 	return map[string]method{
 		"rules":   {make: func(tb *toolbox) runFunc { return tb.extracted(rules) }},
 		"grammar": {make: func(tb *toolbox) runFunc { return tb.extracted(grammar(tb)) }},
-		"llm":     {asks: true, make: func(tb *toolbox) runFunc { return tb.relationAsked(m) }},
+		"llm": {func(tb *toolbox) runFunc { return tb.relationAsked(m) }, func(tb *toolbox) planFunc {
+			return func(_ context.Context, in Input) (plan, error) { return planned(tb.relationRequest(m, in)) }
+		}},
 	}
+}
+
+// oneCall plans a method that writes one request, and none without items.
+func oneCall(request func(Input) (llm.Request, error)) planFunc {
+	return func(_ context.Context, in Input) (plan, error) {
+		if len(in.Items) == 0 {
+			return plan{}, nil
+		}
+		return planned(request(in))
+	}
+}
+
+func planned(req llm.Request, err error) (plan, error) {
+	return plan{chat: []llm.Request{req}}, err
 }
 
 // Methods lists the names of the methods that a module has, in alphabetical order:

@@ -54,7 +54,7 @@ func TestModelsReadInTheOrderOfTime(t *testing.T) {
 			}}
 			tb := newToolbox(Deps{Client: client})
 			tb.served = func(method string) string { return method }
-			out, err := tb.tier(m, High, methods[m]["llm"].make(tb)).Run(t.Context(), Input{Query: "Which?", Items: items, TopK: 2})
+			out, err := tb.tier(m, High, methods[m]["llm"]).Run(t.Context(), Input{Query: "Which?", Items: items, TopK: 2})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,7 +90,7 @@ func TestMemoryCannotBreakOut(t *testing.T) {
 				}}
 				tb := newToolbox(Deps{Client: client})
 				tb.style, tb.served = styleOf(style), func(method string) string { return method }
-				if _, err := tb.tier(m, High, methods[m][method].make(tb)).Run(t.Context(), in); err != nil {
+				if _, err := tb.tier(m, High, methods[m][method]).Run(t.Context(), in); err != nil {
 					t.Fatal(err)
 				}
 				low := strings.ToLower(text)

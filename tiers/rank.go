@@ -23,16 +23,9 @@ import (
 // half a billion parameters: mean reciprocal rank of the best evidence turn 0.27 beside 0.64, on seven LoCoMo training
 // questions, 16 turns each.
 func (tb *toolbox) rankTurns(ctx context.Context, scorer llm.Scorer, lines []turnRef, in Input, step *Step) ([]turnRef, error) {
-	asked := oneLine(in.Query)
-	reqs := make([]llm.ScoreRequest, len(lines))
-	for i, l := range lines {
-		said, _ := text.ParseTime(l.time)
-		turn := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
-		text, err := prompt("rank", promptData{Memory: oneLine(turn)})
-		if err != nil {
-			return nil, err
-		}
-		reqs[i] = llm.ScoreRequest{Messages: []llm.Message{{Role: llm.User, Content: text}}, Continuation: asked}
+	reqs, err := rankRequests(lines, in)
+	if err != nil {
+		return nil, err
 	}
 	scores, usage, err := scorer.Score(ctx, reqs)
 	step.Usage = step.Usage.Add(usage)
@@ -51,6 +44,35 @@ func (tb *toolbox) rankTurns(ctx context.Context, scorer llm.Scorer, lines []tur
 	}
 	weigh(lines, question)
 	return bestFirst(lines), nil
+}
+
+// rankRequests asks for the log-probability of the question behind each line.
+func rankRequests(lines []turnRef, in Input) ([]llm.ScoreRequest, error) {
+	question := oneLine(in.Query)
+	reqs := make([]llm.ScoreRequest, len(lines))
+	for i, l := range lines {
+		said, _ := text.ParseTime(l.time)
+		turn := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
+		text, err := prompt("rank", promptData{Memory: oneLine(turn)})
+		if err != nil {
+			return nil, err
+		}
+		reqs[i] = llm.ScoreRequest{Messages: []llm.Message{{Role: llm.User, Content: text}}, Continuation: question}
+	}
+	return reqs, nil
+}
+
+// scoring plans a method that asks for the likelihoods of some turns, or writes a request if the model gives none.
+func (tb *toolbox) scoring(ctx context.Context, in Input, turns func(context.Context, Input) ([]turnRef, error), otherwise func(Input) (llm.Request, error)) (plan, error) {
+	if _, ok := llm.AsScorer(tb.Client); !ok {
+		return oneCall(otherwise)(ctx, in)
+	}
+	lines, err := turns(ctx, in)
+	if err != nil {
+		return plan{}, err
+	}
+	reqs, err := rankRequests(lines, in)
+	return plan{score: reqs}, err
 }
 
 // verdict is how much a model's written verdict changes the odds that a line or chunk is evidence, as a logarithm: from the worst

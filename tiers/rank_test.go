@@ -66,7 +66,7 @@ func TestVerdictsWeighWithRetrieval(t *testing.T) {
 			return "<answer>" + c.reply + "</answer>", nil
 		}}})
 		tb.served = func(method string) string { return method }
-		out, err := tb.tier(c.module, High, methods[c.module]["llm"].make(tb)).Run(t.Context(), Input{Query: "Which?", Items: c.items, TopK: 1})
+		out, err := tb.tier(c.module, High, methods[c.module]["llm"]).Run(t.Context(), Input{Query: "Which?", Items: c.items, TopK: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

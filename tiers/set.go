@@ -139,7 +139,7 @@ func (t TierSpec) check(m Module) error {
 	if t.Prompt != "" && !slices.Contains(promptStyles, t.Prompt) {
 		return unknown("prompt", t.Prompt, promptStyles)
 	}
-	if !methods[m][t.Method].asks && (t.Prompt != "" || t.Model != "") {
+	if methods[m][t.Method].plan == nil && (t.Prompt != "" || t.Model != "") {
 		return fmt.Errorf("method %q asks no model, so prompt and model have no meaning", t.Method)
 	}
 	return nil
@@ -183,12 +183,12 @@ func (s Spec) Build(deps Deps) (Set, error) {
 		for _, t := range s.Modules[m.String()] {
 			tb := *base
 			tb.style, tb.served = styleOf(t.Prompt), s.servedBy(m)
-			if methods[m][t.Method].asks {
+			if methods[m][t.Method].plan != nil {
 				if tb.Client = client(deps, t.Model); tb.Client == nil {
 					return Set{}, fmt.Errorf("tier set %s: module %s, tier %s needs a model in the role %q", s.Name, m, t.Tier, t.Model)
 				}
 			}
-			set[m] = append(set[m], tb.tier(m, t.Tier, methods[m][t.Method].make(&tb)))
+			set[m] = append(set[m], tb.tier(m, t.Tier, methods[m][t.Method]))
 		}
 	}
 	return set, nil

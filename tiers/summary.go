@@ -122,10 +122,8 @@ const quotedTemporalFacts = 3
 func (tb *toolbox) summaryProse(ctx context.Context, in Input, step *Step) (Output, error) {
 	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
 		step.Method = "llm text"
-		in.Items = asSaid(in.Items)
-		d := tb.promptFor(in, tb.Options.HighTokens)
-		d.Entity, d.Temporal, d.Topic = oneLines(in.Entity), oneLines(in.Temporal), oneLines(in.Topic)
-		reply, err := tb.generate(ctx, "prose", d, tb.Options.HighTokens, step)
+		req, err := tb.proseRequest(in)
+		reply, err := tb.generate(ctx, req, err, step)
 		if err != nil {
 			return "", err
 		}
@@ -136,6 +134,13 @@ func (tb *toolbox) summaryProse(ctx context.Context, in Input, step *Step) (Outp
 		}
 		return text, nil
 	})(ctx, in, step)
+}
+
+func (tb *toolbox) proseRequest(in Input) (llm.Request, error) {
+	in.Items = asSaid(in.Items)
+	d := tb.promptFor(in, tb.Options.HighTokens)
+	d.Entity, d.Temporal, d.Topic = oneLines(in.Entity), oneLines(in.Temporal), oneLines(in.Topic)
+	return tb.request("prose", d, tb.Options.HighTokens)
 }
 
 // summaryAsked is a summary by a model. If it fails, the plain one serves.
@@ -161,22 +166,39 @@ func (tb *toolbox) linesByLikelihood(ctx context.Context, in Input, step *Step) 
 		return tb.linesChosen(ctx, in, step)
 	}
 	step.Method = "llm likelihood + retrieval probability of turns"
-	lines, err := tb.turnsByRetrieval(ctx, in)
+	lines, err := tb.scoredTurns(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	return tb.rankTurns(ctx, scorer, lines[:min(len(lines), tb.Options.ScoredTurns)], in, step)
+	return tb.rankTurns(ctx, scorer, lines, in, step)
+}
+
+// scoredTurns returns the turns that likelihoods are asked for: those that retrieval likes best.
+func (tb *toolbox) scoredTurns(ctx context.Context, in Input) ([]turnRef, error) {
+	lines, err := tb.turnsByRetrieval(ctx, in)
+	return lines[:min(len(lines), tb.Options.ScoredTurns)], err
+}
+
+// summaryScoring plans linesByLikelihood.
+func (tb *toolbox) summaryScoring(ctx context.Context, in Input) (plan, error) {
+	return tb.scoring(ctx, in, tb.scoredTurns, tb.linesRequest)
+}
+
+func (tb *toolbox) linesRequest(in Input) (llm.Request, error) {
+	in.Items = asSaid(in.Items)
+	return tb.request(Summary.String(), tb.promptFor(in, tb.Options.Turns), tb.Options.ReplyTokens)
 }
 
 // linesChosen ranks the lines by what retrieval found of them and by whether the model writes their number.
 func (tb *toolbox) linesChosen(ctx context.Context, in Input, step *Step) ([]turnRef, error) {
 	step.Method = "llm line numbers + retrieval probability of turns"
-	in.Items = asSaid(in.Items)
+	in.Items = asSaid(in.Items) // as the request numbers the lines
 	lines, err := tb.turnsByRetrieval(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := tb.generate(ctx, Summary.String(), tb.promptFor(in, tb.Options.Turns), tb.Options.ReplyTokens, step)
+	req, err := tb.linesRequest(in)
+	reply, err := tb.generate(ctx, req, err, step)
 	if err != nil {
 		return nil, err
 	}

@@ -89,6 +89,9 @@ type Tier interface {
 	// Run does the module's work. An error means that the module produced nothing usable: the question then fails and is
 	// counted; it is not scored 0. Failures that the tier can bridge by a lower tier are bridged and recorded in Step.
 	Run(ctx context.Context, in Input) (Output, error)
+	// WorstCase is the most that Run can cost on this input, in dollars, each of its calls answered at the first attempt. It
+	// asks no language model. The error is an llm.ErrUnpriced if a model that Run would ask was not made by llm.Stack.
+	WorstCase(ctx context.Context, in Input) (dollars float64, err error)
 }
 
 // Set holds the tiers of every module, cheapest first: Set[Filter][0] is the filter's lowest tier.

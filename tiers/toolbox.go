@@ -105,9 +105,41 @@ func estimateTokens(s string) int { return (len(s) + 3) / 4 }
 // runFunc is a module's method. It fills the step's Method, Usage and Notes, and Served and Why if it had to step down.
 type runFunc func(ctx context.Context, in Input, step *Step) (Output, error)
 
+// plan holds the calls that a method makes of its model: one chat each, and one batch of scores if there are any.
+type plan struct {
+	chat  []llm.Request
+	score []llm.ScoreRequest
+}
+
+// worstCase is the most that the calls can cost at c, in dollars.
+func (p plan) worstCase(c llm.Client) (float64, error) {
+	if len(p.chat) == 0 && len(p.score) == 0 {
+		return 0, nil
+	}
+	b, ok := c.(llm.Bounder)
+	if !ok {
+		return 0, fmt.Errorf("the worst case of a call of %s: %w: make the client by llm.Stack", c.Model(), llm.ErrUnpriced)
+	}
+	sum := 0.0
+	for _, req := range p.chat {
+		sum += b.Bound(req).Dollars
+	}
+	if len(p.score) > 0 {
+		sum += b.ScoreBound(p.score).Dollars
+	}
+	return sum, nil
+}
+
+// planFunc plans the calls of a method without making them.
+type planFunc func(ctx context.Context, in Input) (plan, error)
+
 // tier gives a method its name and its Step.
-func (tb *toolbox) tier(m Module, name string, run runFunc) Tier {
-	return &timed{module: m, name: name, client: tb.Client, run: run}
+func (tb *toolbox) tier(m Module, name string, how method) Tier {
+	t := &timed{module: m, name: name, client: tb.Client, run: how.make(tb)}
+	if how.plan != nil {
+		t.plan = how.plan(tb)
+	}
+	return t
 }
 
 type timed struct {
@@ -115,6 +147,7 @@ type timed struct {
 	name   string
 	client llm.Client // the one that run may ask
 	run    runFunc
+	plan   planFunc // nil if run asks no model
 }
 
 func (t *timed) Name() string { return t.name }
@@ -133,6 +166,18 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 		return out, fmt.Errorf("%s module at tier %s: %w", t.module, t.name, err)
 	}
 	return out, nil
+}
+
+// WorstCase implements Tier.
+func (t *timed) WorstCase(ctx context.Context, in Input) (float64, error) {
+	if t.plan == nil {
+		return 0, nil
+	}
+	p, err := t.plan(ctx, in)
+	if err != nil {
+		return 0, fmt.Errorf("%s module at tier %s: worst case: %w", t.module, t.name, err)
+	}
+	return p.worstCase(t.client)
 }
 
 // stepDown records that a lower tier serves, and why. It gives the cause back when there is no point in going on: the

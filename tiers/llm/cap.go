@@ -49,35 +49,9 @@ func (c *Cap) Spent() float64 {
 	return b.Spent + b.Uncertain
 }
 
-type (
-	capKey   struct{}
-	probeKey struct{}
-)
+type capKey struct{}
 
-// probe adds up the bounds of calls that are not made.
-type probe struct {
-	mu  sync.Mutex
-	sum Bound
-}
-
-func (p *probe) add(b Bound) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sum.In += b.In
-	p.sum.Out += b.Out
-	p.sum.Dollars += b.Dollars
-}
-
-// WorstCase runs f with calls that are not made but get an empty reply, and returns the most that these calls could have
-// cost. Calls that f would make only after a reply with text are not seen. Only clients made by Stack keep to it; see
-// Capped. To price a single call use a Bounder.
-func WorstCase(ctx context.Context, f func(context.Context)) Bound {
-	p := &probe{}
-	f(context.WithValue(ctx, probeKey{}, p))
-	return p.sum
-}
-
-// Capped says whether a client's calls are held to a Cap and can be priced by WorstCase: whether Stack made it.
+// Capped says whether a client's calls are held to a Cap: whether Stack made it. Such a client is a Bounder.
 func Capped(c Client) bool {
 	switch c.(type) {
 	case *stacked, scoringStack:
@@ -90,10 +64,6 @@ func Capped(c Client) bool {
 // from the cache. Inside the retries, spend settles for each attempt.
 func (m meter) withinCap(next Handler) Handler {
 	return func(ctx context.Context, call Call) (Reply, error) {
-		if p, ok := ctx.Value(probeKey{}).(*probe); ok {
-			p.add(m.bound(call))
-			return Reply{Scores: make([]Score, len(call.Score))}, nil
-		}
 		limit, ok := ctx.Value(capKey{}).(*Cap)
 		if !ok {
 			return next(ctx, call)

@@ -53,9 +53,6 @@ func TestCapCountsEveryAttempt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b := WorstCase(context.Background(), func(ctx context.Context) { _, _ = c.Chat(ctx, req) }); b.Dollars != bound || s.calls != 0 {
-			t.Errorf("%s: worst case %v after %d calls, want %v", name, b, s.calls, bound)
-		}
 		_, err = c.Chat(limit.Within(context.Background()), req)
 		if errors.Is(err, ErrBudget) != tt.budget || s.calls != len(tt.steps) {
 			t.Errorf("%s: %v after %d calls", name, err, s.calls)
