@@ -14,7 +14,7 @@ BMEM      := bin/bmem
 RUN       := runs/locomo
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./experiments ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
@@ -150,7 +150,7 @@ notebooks: setup ## run all notebooks without a browser, into runs/notebooks; UP
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
-	$(GO) test ./experiments -run - -bench Pipeline -benchtime 1x
+	$(GO) test ./experiments/run -run - -bench Pipeline -benchtime 1x
 
 bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion
 	$(GO) test ./kernel/kernelspec -run - -bench Notebook -benchtime 1x -count 1

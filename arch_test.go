@@ -30,7 +30,20 @@ var rooms = map[string][]string{
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "internal"},
 	"datasets/judge":       {"tiers/llm", "internal"},
-	"experiments":          {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "bmem/setup/served", "datasets", "datasets/judge", "kernel", "router", "router/portable", "tiers", "tiers/llm", "internal"},
+
+	"experiments":          {},
+	"experiments/episodes": {"router", "internal"},
+	"experiments/frontier": {"experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/portable", "internal"},
+	"experiments/lab": {"bmem/setup", "bmem/setup/served", "datasets", "experiments/episodes", "experiments/frontier", "experiments/published",
+		"experiments/report", "experiments/run", "experiments/stats", "experiments/train", "kernel", "router", "router/portable", "tiers", "internal"},
+	"experiments/published":   {"kernel", "internal"},
+	"experiments/report":      {"bmem", "datasets", "experiments/run", "experiments/stats", "kernel", "tiers", "tiers/llm", "internal"},
+	"experiments/run":         {"bmem", "bmem/chunk", "bmem/retrieve", "bmem/setup", "datasets", "datasets/judge", "experiments/episodes", "router", "tiers", "tiers/llm", "internal"},
+	"experiments/run/runtest": nil, // tests
+	"experiments/stats":       {},
+	"experiments/track":       {"internal"},
+	"experiments/train":       {"experiments/episodes", "experiments/frontier", "experiments/report", "experiments/run", "experiments/track", "kernel", "router", "router/portable", "internal"},
+
 	"examples":             {"bmem", "bmem/chunk", "bmem/setup", "bmem/setup/inprocess"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
@@ -105,7 +118,7 @@ func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 
 // What programs and notebooks import brings no XLA along; only what runs models or trains routers does.
 func TestNoXLAWithoutAnEngine(t *testing.T) {
-	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments", "./experiments/frontier", "./experiments/lab", "./experiments/episodes", "./kernel/..."} {
+	for _, path := range []string{"./bmem", "./bmem/quick", "./bmem/setup", "./bmem/setup/served", "./experiments/run", "./experiments/report", "./experiments/frontier", "./experiments/lab", "./experiments/episodes", "./kernel/..."} {
 		for _, p := range list(t, "-deps", path) {
 			if strings.HasPrefix(p.ImportPath, "github.com/gomlx/go-xla") {
 				t.Errorf("%s depends on %s", path, p.ImportPath)

@@ -14,7 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
@@ -51,8 +51,8 @@ func (f *benchFlags) check() error {
 
 // open opens data and system, and makes the folder of the run. A default name begins with prefix. What the flags say is in
 // the configuration, which needs policies still. The caller closes the system.
-func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, experiments.Config, error) {
-	fail := func(err error) (*setup.System, experiments.Config, error) { return nil, experiments.Config{}, err }
+func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run.Config, error) {
+	fail := func(err error) (*setup.System, run.Config, error) { return nil, run.Config{}, err }
 	data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
 	if err != nil {
 		return fail(err)
@@ -84,10 +84,10 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, exp
 			inFlight = 8
 		}
 	}
-	return sys, experiments.Config{
+	return sys, run.Config{
 		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Memory: sys.Memory,
 		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: inFlight,
-		System: experiments.Describe(sys, spec.TierOptions),
+		System: run.Describe(sys, spec.TierOptions),
 	}, nil
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/judge"
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -73,10 +74,14 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	cfg.System.Warnings = sys.Warnings // a judge may have added one
 	show, end := newRunProgress(notes)
 	cfg.Progress = show
-	summary, err := experiments.Run(ctx, cfg)
+	outcome, err := run.Run(ctx, cfg)
 	end()
-	if err != nil && summary.Done == 0 {
+	if outcome == nil {
 		return err
+	}
+	summary, werr := report.Write(outcome)
+	if werr != nil || err != nil && summary.Done == 0 {
+		return errors.Join(err, werr)
 	}
 	// What a stopped run has so far is shown before its error.
 	if f.asJSON {
@@ -147,8 +152,8 @@ func splitPolicies(values []string) []string {
 }
 
 // newRunProgress shows a run on w: as a bar on a terminal, else as a line every few seconds. end ends the line of the bar.
-func newRunProgress(w io.Writer) (show func(experiments.Progress), end func()) {
-	text := func(p experiments.Progress) string {
+func newRunProgress(w io.Writer) (show func(run.Progress), end func()) {
+	text := func(p run.Progress) string {
 		s := fmt.Sprintf("$%.5f", p.Dollars)
 		if p.Failed > 0 {
 			s += fmt.Sprintf(", %d failed", p.Failed)
@@ -156,5 +161,5 @@ func newRunProgress(w io.Writer) (show func(experiments.Progress), end func()) {
 		return s
 	}
 	bar := display.ProgressTo(w, "answers")
-	return func(p experiments.Progress) { bar.Set(p.Done, p.Total, text(p)) }, func() { bar.End(nil) }
+	return func(p run.Progress) { bar.Set(p.Done, p.Total, text(p)) }, func() { bar.End(nil) }
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/run"
 )
 
 func TestSplitPolicies(t *testing.T) {
@@ -92,9 +92,9 @@ func TestPrintAnswer(t *testing.T) {
 func TestRunProgressInPlainLines(t *testing.T) {
 	var b bytes.Buffer
 	show, end := newRunProgress(&b)
-	show(experiments.Progress{Done: 0, Total: 9})
-	show(experiments.Progress{Done: 5, Total: 9, Dollars: 0.1})
-	show(experiments.Progress{Done: 9, Total: 9, Failed: 1, Dollars: 0.25})
+	show(run.Progress{Done: 0, Total: 9})
+	show(run.Progress{Done: 5, Total: 9, Dollars: 0.1})
+	show(run.Progress{Done: 9, Total: 9, Failed: 1, Dollars: 0.25})
 	end()
 	if got, want := b.String(), "0 of 9 answers, $0.00000\n9 of 9 answers, $0.25000, 1 failed\n"; got != want {
 		t.Errorf("printed %q, want %q", got, want)

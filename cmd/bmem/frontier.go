@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -93,7 +93,7 @@ With --live=test the models are asked for these, and static assignments are stil
 			return r.WriteTable(cmd.OutOrStdout())
 		},
 	}
-	f.bindReplay(cmd, string(datasets.Validation), experiments.Test)
+	f.bindReplay(cmd, string(datasets.Validation), run.TestSplit)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&trainings, "training", nil, "`folder` of a training, whose best routers of all seeds are a family; may be repeated")
 	flags.BoolVar(&last, "last", false, "take the trainings' last routers instead of the best")

@@ -7,12 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 )
 
 func newReportCmd() *cobra.Command {
-	var options experiments.CompareOptions
+	var options report.CompareOptions
 	var out, csvFile string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -28,15 +29,15 @@ of --out.`,
   bmem report runs/a runs/b --baseline "a: high" --metric judge-paper --csv table.csv`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
-			var runs []experiments.Stored
+			var runs []run.Results
 			for _, dir := range dirs {
-				r, err := experiments.Load(dir)
+				r, err := run.Load(dir)
 				if err != nil {
 					return err
 				}
 				runs = append(runs, r)
 			}
-			c, err := experiments.Compare(runs, options)
+			c, err := report.Compare(runs, options)
 			if err != nil {
 				return err
 			}

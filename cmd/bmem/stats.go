@@ -3,7 +3,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/run"
 )
 
 func newStatsCmd() *cobra.Command {
@@ -15,14 +16,15 @@ func newStatsCmd() *cobra.Command {
 dollars, retries, failures, fallbacks to a lower tier, and the time of a call. A run that is under way may be looked at.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := experiments.Load(args[0])
+			results, err := run.Load(args[0])
 			if err != nil {
 				return err
 			}
+			calls := report.NewCalls(results)
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), run.Calls())
+				return writeJSON(cmd.OutOrStdout(), calls)
 			}
-			return run.Calls().WriteTable(cmd.OutOrStdout())
+			return calls.WriteTable(cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write the counts as JSON")

@@ -15,9 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
 )
 
@@ -56,7 +57,7 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 				return err
 			}
 			defer closing(sys, &err)
-			if cfg.Policies, err = experiments.Design(design, sys.Memory.Space()); err != nil {
+			if cfg.Policies, err = run.Design(design, sys.Memory.Space()); err != nil {
 				return fmt.Errorf("--design: %w", err)
 			}
 			if out == "" {
@@ -66,19 +67,23 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 			}
 			show, end := newRunProgress(cmd.ErrOrStderr())
 			cfg.Progress = show
-			summary, file, err := experiments.Collect(cmd.Context(), cfg)
+			outcome, file, err := run.Collect(cmd.Context(), cfg)
 			end()
+			if outcome != nil {
+				_, werr := report.Write(outcome)
+				err = errors.Join(err, werr)
+			}
 			if file == nil || len(file.Traces) == 0 {
 				return err
 			}
-			for _, w := range summary.Warnings {
+			for _, w := range outcome.System.Warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
 			if werr := file.WriteFile(out); werr != nil {
 				return errors.Join(err, werr)
 			}
-			if summary.Failed > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%d answers failed and left no trace; the same command asks them again\n", summary.Failed)
+			if outcome.Failed > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d answers failed and left no trace; the same command asks them again\n", outcome.Failed)
 			}
 			return errors.Join(err, writeTracesInfo(cmd.OutOrStdout(), out, file))
 		},

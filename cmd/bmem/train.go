@@ -17,8 +17,8 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/train"
 	"github.com/budgetmem/budgetmem/internal/backend"
 )
@@ -33,7 +33,7 @@ type replayFlags struct {
 	asked map[string]*int
 }
 
-var splits = []string{string(datasets.Train), string(datasets.Validation), experiments.Test}
+var splits = []string{string(datasets.Train), string(datasets.Validation), run.TestSplit}
 
 // bindReplay defines the flags of the given splits. The training split's, or that of an only split, are --traces and
 // --questions; those of others begin with the split's name.
@@ -74,7 +74,7 @@ func (f *replayFlags) given(split string) bool { return *f.files[split] != "" ||
 // system are missing from the result.
 func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[string]*episodes.Replay, err error) {
 	replays = map[string]*episodes.Replay{}
-	var cfg experiments.Config
+	var cfg run.Config
 	for _, split := range f.live {
 		if _, used := f.files[split]; !used && split != everySplit {
 			return nil, nil, fmt.Errorf("--live=%s: there are %s, and %s for all of them", split, strings.Join(slices.Sorted(maps.Keys(f.files)), ", "), everySplit)
@@ -102,7 +102,7 @@ func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[s
 }
 
 // replay opens one split.
-func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experiments.Config) (*episodes.Replay, error) {
+func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Config) (*episodes.Replay, error) {
 	file := &episodes.File{}
 	if path != "" {
 		var err error
@@ -123,7 +123,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg experim
 	if path == "" {
 		cfg.Questions = *f.asked[split]
 	}
-	live, err := experiments.NewLive(cmd.Context(), cfg)
+	live, err := run.NewLive(cmd.Context(), cfg)
 	if err != nil {
 		return nil, err
 	}

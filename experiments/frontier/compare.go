@@ -11,8 +11,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -111,13 +111,13 @@ type Difference struct {
 
 // Point is a policy at a λ; Lambda is nil where the policy knows none.
 type Point struct {
-	Name    string               `json:"name"`
-	Lambda  *float64             `json:"lambda,omitempty"`
-	Score   experiments.Interval `json:"score"`
-	Dollars float64              `json:"dollars"`
-	Return  float64              `json:"return"` // at Lambda
+	Name    string         `json:"name"`
+	Lambda  *float64       `json:"lambda,omitempty"`
+	Score   stats.Interval `json:"score"`
+	Dollars float64        `json:"dollars"`
+	Return  float64        `json:"return"` // at Lambda
 	// Versus is the difference of the return to that of the static assignment of this λ, question by question.
-	Versus *experiments.Interval `json:"return_versus_static,omitempty"`
+	Versus *stats.Interval `json:"return_versus_static,omitempty"`
 	// Shares[m][t] is the share of the questions that asked for tier t in module m.
 	Shares [][]float64 `json:"shares"`
 }

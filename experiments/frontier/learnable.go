@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -32,8 +33,8 @@ type LearnableView struct {
 	View router.View `json:"view"`
 	// Returns are the mean returns, one a λ; Gains the differences to the first view question by question, the last of them that of
 	// the mean over the λs; nil for the first view.
-	Returns []float64              `json:"returns"`
-	Gains   []experiments.Interval `json:"gains,omitempty"`
+	Returns []float64        `json:"returns"`
+	Gains   []stats.Interval `json:"gains,omitempty"`
 }
 
 // hindsight is the view that knows the outcomes, which bounds the others.
@@ -92,9 +93,9 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 				sum += v
 			}
 			view.Returns = append(view.Returns, sum/float64(len(of)))
-			view.Gains = append(view.Gains, experiments.Bootstrap(diffs, seed))
+			view.Gains = append(view.Gains, stats.Bootstrap(diffs, seed))
 		}
-		view.Gains = append(view.Gains, experiments.Bootstrap(mean, seed))
+		view.Gains = append(view.Gains, stats.Bootstrap(mean, seed))
 		if h.View == router.NoView {
 			view.Gains = nil
 		}
@@ -137,7 +138,7 @@ func (r *Learnable) WriteTable(w io.Writer) error {
 		r.Dataset, strings.Join(r.Splits, " and "), r.Questions, r.Traces, r.Scale); err != nil {
 		return err
 	}
-	return experiments.WriteTables(w, []chart.Table{
+	return report.WriteTables(w, []chart.Table{
 		{Title: "return of the chosen one of each question's traced combinations", Rows: returns},
 		{Title: "what that adds to seeing nothing, the same order of combinations for all questions", Rows: gains},
 	})

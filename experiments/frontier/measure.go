@@ -5,8 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 )
 
 // measure computes the result from what was played.
@@ -163,9 +163,9 @@ func (c *comparison) points(e *entry) {
 				}
 			}
 		}
-		pt.Score = experiments.Bootstrap(scores, c.Seed)
+		pt.Score = stats.Bootstrap(scores, c.Seed)
 		if e.lambdas != nil && e != c.static {
-			iv := experiments.Bootstrap(diffs, c.Seed)
+			iv := stats.Bootstrap(diffs, c.Seed)
 			pt.Versus = &iv
 		}
 		e.Points = append(e.Points, pt)
@@ -212,7 +212,7 @@ func (c *comparison) intervals() {
 	for _, e := range c.entries {
 		get := func(name string) [2]float64 {
 			v := series[e][name]
-			return [2]float64{experiments.Quantile(v, 0.025), experiments.Quantile(v, 0.975)}
+			return [2]float64{stats.Quantile(v, 0.025), stats.Quantile(v, 0.975)}
 		}
 		e.CurveIntervals = map[string][2]float64{"hypervolume": get("hypervolume"), "area": get("area")}
 		// Resamples without a gap have no such measure; where these are many, an interval of the rest would mislead.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
@@ -160,7 +160,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 			return err
 		}
 	}
-	if err := experiments.WriteTables(w, r.Tables()); err != nil {
+	if err := report.WriteTables(w, r.Tables()); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(w, "\n"+Note)
@@ -169,7 +169,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 
 // WriteHTML writes a page that needs no other file.
 func (r *Result) WriteHTML(path string) error {
-	return experiments.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Heading(), r.Charts(), r.Tables(), Note)
+	return report.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Heading(), r.Charts(), r.Tables(), Note)
 }
 
 // WriteJSON writes the result into a file.

@@ -13,7 +13,8 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/served"
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
 )
 
@@ -40,7 +41,7 @@ type Source struct {
 	// server that notebooks share, unless there is another Engine.
 	Dataset string
 	Models  setup.Spec
-	// Questions is how many are asked of each split. Design says with which combinations of tiers, see experiments.Design; "" means
+	// Questions is how many are asked of each split. Design says with which combinations of tiers, see run.Design; "" means
 	// few, for minutes on a small machine: two different ones to train on, low and mid to validate, and low, mid and high to test.
 	Questions int
 	Design    string
@@ -93,21 +94,25 @@ func (s Source) collect(ctx context.Context, folder string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, sys.Close()) }()
-	c := experiments.Config{Dataset: data, Questions: s.Questions, Seed: seed, Memory: sys.Memory, System: experiments.Describe(sys, spec.TierOptions)}
+	c := run.Config{Dataset: data, Questions: s.Questions, Seed: seed, Memory: sys.Memory, System: run.Describe(sys, spec.TierOptions)}
 	t := &Traces{Folder: folder}
 	for i, split := range splits {
-		if c.Policies, err = experiments.Design(cmp.Or(s.Design, few[i]), sys.Memory.Space()); err != nil {
+		if c.Policies, err = run.Design(cmp.Or(s.Design, few[i]), sys.Memory.Space()); err != nil {
 			return err
 		}
 		bar := display.Progress(ctx, split+" answers")
 		c.Split, c.Dir = split, filepath.Join(folder, split)
-		c.Progress = func(p experiments.Progress) { bar.Set(p.Done, p.Total, fmt.Sprintf("$%.6f", p.Dollars)) }
+		c.Progress = func(p run.Progress) { bar.Set(p.Done, p.Total, fmt.Sprintf("$%.6f", p.Dollars)) }
 		if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 			return err
 		}
-		summary, file, err := experiments.Collect(ctx, c)
-		if err == nil && summary.Failed > 0 {
-			err = fmt.Errorf("%d of the %s answers failed; what succeeded is kept, so run it again", summary.Failed, split)
+		outcome, file, err := run.Collect(ctx, c)
+		if outcome != nil {
+			_, werr := report.Write(outcome)
+			err = errors.Join(err, werr)
+		}
+		if err == nil && outcome.Failed > 0 {
+			err = fmt.Errorf("%d of the %s answers failed; the others are kept, so run it again", outcome.Failed, split)
 		}
 		bar.End(err)
 		if err != nil {

@@ -6,10 +6,10 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/published"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -238,6 +238,6 @@ func (t *Traces) point(ctx context.Context, p router.Policy) (chart.Point, error
 			scores = append(scores, o.Score)
 		}
 	}
-	score := experiments.Bootstrap(scores, seed)
+	score := stats.Bootstrap(scores, seed)
 	return chart.Point{Name: p.Name(), Dollars: played.Mean().Dollars, Score: score.Mean, Low: score.Low, High: score.High}, nil
 }

@@ -25,8 +25,8 @@ import (
 	"strconv"
 
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -61,7 +61,7 @@ func Open(folder string) (*Traces, error) { return open(folder, splits) }
 
 // OpenTest reads test.jsonl.gz alone, which is all that policies without training need, such as Uniform's. If it is missing, the
 // error wraps fs.ErrNotExist.
-func OpenTest(folder string) (*Traces, error) { return open(folder, []string{experiments.Test}) }
+func OpenTest(folder string) (*Traces, error) { return open(folder, []string{run.TestSplit}) }
 
 func open(folder string, splits []string) (*Traces, error) {
 	t := &Traces{Folder: Path(folder)}
@@ -82,7 +82,7 @@ func open(folder string, splits []string) (*Traces, error) {
 func (t *Traces) path(split string) string { return filepath.Join(t.Folder, split+".jsonl.gz") }
 
 // splits in the order in which they are used.
-var splits = []string{string(datasets.Train), string(datasets.Validation), experiments.Test}
+var splits = []string{string(datasets.Train), string(datasets.Validation), run.TestSplit}
 
 func (t *Traces) files() map[string]**episodes.File {
 	return map[string]**episodes.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
@@ -151,7 +151,7 @@ func Questions(ctx context.Context, dataset string) (chart.Table, error) {
 	head := append([]string{"category"}, splits...)
 	for i, split := range splits {
 		questions, err := data.Questions(ctx, datasets.Split(split))
-		if split == experiments.Test {
+		if split == run.TestSplit {
 			questions, err = data.Test(ctx)
 		}
 		if errors.Is(err, datasets.ErrMissingData) {

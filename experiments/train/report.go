@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
@@ -60,7 +60,7 @@ func (s *Summary) write() error {
 	if err != nil {
 		return err
 	}
-	return experiments.WritePage(s.Report(), "Training of "+filepath.Base(s.Dir), s.Heading(), charts, s.Tables(), note)
+	return report.WritePage(s.Report(), "Training of "+filepath.Base(s.Dir), s.Heading(), charts, s.Tables(), note)
 }
 
 const note = "Return is α·score + λ·efficiency, by one measure for all epochs and seeds. Value is its mean over the λs: the best epoch is the one with the largest on validation."
@@ -208,5 +208,5 @@ func (s *Summary) WriteTable(w io.Writer) error {
 			return err
 		}
 	}
-	return experiments.WriteTables(w, s.Tables())
+	return report.WriteTables(w, s.Tables())
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -36,7 +36,7 @@ func (s *seeding) start() {
 	if err != nil {
 		panic(err) // they have been written to config.json
 	}
-	s.shown = s.trackers.Start(track.Run{Training: filepath.Base(s.Dir), Name: fmt.Sprintf("seed %d", s.seed), Dir: s.dir, Config: config, Commit: experiments.Commit()})
+	s.shown = s.trackers.Start(track.Run{Training: filepath.Base(s.Dir), Name: fmt.Sprintf("seed %d", s.seed), Dir: s.dir, Config: config, Commit: run.Commit()})
 }
 
 // show gives the trackers the steps that are complete and that they have not been given: the last step of an epoch is complete

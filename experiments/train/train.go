@@ -26,8 +26,8 @@ import (
 
 	"github.com/gomlx/compute"
 
-	"github.com/budgetmem/budgetmem/experiments"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
@@ -187,7 +187,7 @@ func (t *training) lock() (err error) {
 	if t.folder, err = os.Open(t.Dir); err != nil {
 		return err
 	}
-	if err := experiments.Lock(t.folder); err != nil {
+	if err := run.Lock(t.folder); err != nil {
 		return fmt.Errorf("it is in use by another process; wait for it, or give this training another name: %w", err)
 	}
 	return nil

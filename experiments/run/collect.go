@@ -1,0 +1,108 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// Design returns the policies of a design for collecting traces: "uniform" asks every question with each tier that all
+// modules have, "random:K" with K combinations, drawn for each question uniformly without replacement, "full" with all
+// combinations. A part may also be a policy as router.Parse takes it; parts are joined by "+": "uniform+random:3".
+func Design(spec string, space router.Space) ([]string, error) {
+	var out []string
+	for _, part := range strings.Split(spec, "+") {
+		name, number, _ := strings.Cut(strings.TrimSpace(part), ":")
+		n := 0
+		switch {
+		case name == "uniform":
+			out = append(out, space.Uniform()...)
+			continue
+		case name == "full":
+			all, err := space.Combinations()
+			if err != nil {
+				return nil, fmt.Errorf("design %q: %w", spec, err)
+			}
+			n = len(all)
+		case name == "random" && number != "":
+			var err error
+			if n, err = strconv.Atoi(number); err != nil || n < 1 {
+				return nil, fmt.Errorf("design %q: %q is not a number of combinations", spec, number)
+			}
+		default:
+			out = append(out, strings.TrimSpace(part))
+			continue
+		}
+		for k := range n {
+			out = append(out, "random:"+strconv.Itoa(k+1))
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("design %q: there is no tier that all modules have", spec)
+	}
+	for _, p := range out {
+		if _, err := router.Parse(p, space, 0); err != nil {
+			return nil, fmt.Errorf("design %q: %w", spec, err)
+		}
+	}
+	return out, nil
+}
+
+// Collect is a Run that records states, without ceilings, and also returns the episodes of the answered questions; these come
+// with the error of a stopped run too. Failed questions leave no episode. The episodes of Config.Traced come first.
+func Collect(ctx context.Context, c Config) (*Outcome, *episodes.File, error) {
+	c.RecordStates, c.NoCeiling = true, true
+	r, o, err := execute(ctx, c)
+	if r == nil {
+		return nil, nil, err
+	}
+	f := &episodes.File{Header: r.header()}
+	for _, q := range r.questions {
+		for _, p := range r.policies {
+			rec, ok := r.done[key{p.name, q.ID}]
+			if !ok || rec.Failed() || rec.States == nil {
+				continue
+			}
+			t, terr := rec.episode(f.Space, r.metric)
+			if terr != nil {
+				return o, nil, errors.Join(terr, err)
+			}
+			f.Traces = append(f.Traces, t)
+		}
+	}
+	files := []*episodes.File{f}
+	if c.Traced != nil {
+		files = []*episodes.File{c.Traced, f}
+	}
+	f, merr := episodes.Merge(files...) // two policies may have chosen the same tiers
+	return o, f, errors.Join(err, merr)
+}
+
+// header describes the run's episodes.
+func (r *run) header() episodes.Header {
+	system := fields(r.settings())
+	// These have fields of their own, or only choose questions and combinations.
+	for _, name := range []string{"dataset", "data_hash", "split", "metric", "embedder", "seed"} {
+		delete(system, name)
+	}
+	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
+		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: Commit()}
+}
+
+// episode is what a router learns from a record.
+func (r Record) episode(space router.Space, metric string) (episodes.Trace, error) {
+	t := episodes.Trace{ID: r.ID, Category: r.Category, Question: r.Question, Served: r.Served, Score: r.Scores[metric],
+		ModulesDollars: r.Cost.ModulesDollars, AnswerDollars: r.Cost.AnswerDollars, In: r.Cost.In, Out: r.Cost.Out, MS: r.MS,
+		Query: r.States.Query, Memory: r.States.Memory}
+	var err error
+	if t.Choices, err = space.Choices(r.Asked); err != nil { // modules are recorded in their order
+		return t, fmt.Errorf("question %s under policy %s: %w", r.ID, r.Policy, err)
+	}
+	return t, nil
+}

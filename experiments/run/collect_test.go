@@ -1,0 +1,220 @@
+package run_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/experiments/run/runtest"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+// collect makes a trace file of the tiny data set.
+func collect(t *testing.T, m *bmem.Memory, dir, design string) (run.Config, *episodes.File) {
+	t.Helper()
+	c := runtest.Config(dir, m)
+	var err error
+	if c.Policies, err = run.Design(design, m.Space()); err != nil {
+		t.Fatal(err)
+	}
+	s, f, err := run.Collect(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Done != 12*len(c.Policies) || s.Failed != 0 {
+		t.Fatalf("%d done, %d failed, of %d", s.Done, s.Failed, 12*len(c.Policies))
+	}
+	return c, f
+}
+
+func TestCollect(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	defer server.Close()
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL()})
+	dir := t.TempDir()
+	c, f := collect(t, m, filepath.Join(dir, "run"), "random:4")
+	if len(f.Traces) != 12*4 || len(f.IDs()) != 12 {
+		t.Fatalf("%d traces of %d questions", len(f.Traces), len(f.IDs()))
+	}
+	for _, tr := range f.Traces {
+		if tr.Score < 0 || tr.Outcome().Dollars <= 0 || tr.In == 0 || tr.Question == "" || len(tr.Memory) != 3 || len(tr.Memory[0]) != f.Dim {
+			t.Fatalf("trace %+v", tr)
+		}
+	}
+
+	path := filepath.Join(dir, "t.gz")
+	if err := f.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	back, err := episodes.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := episodes.Difference(f.Header, back.Header); diff != "" || fmt.Sprint(f.Traces) != fmt.Sprint(back.Traces) {
+		t.Errorf("the file read again differs: %s", diff)
+	}
+
+	// More combinations extend the run: the replies that are there are not asked for again, the traces stay.
+	calls := server.Count()
+	c.Policies, _ = run.Design("random:5", m.Space())
+	_, more, err := run.Collect(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := server.Count() - calls; len(more.Traces) != 60 || n == 0 || n > 12*6 {
+		t.Errorf("%d traces after %d more calls", len(more.Traces), n)
+	}
+
+	// What a router would look at is what the traces hold, and what it brings is what they say, whichever way it is asked.
+	live, err := run.NewLive(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := episodes.Difference(live.Header(), f.Header); diff != "" {
+		t.Errorf("the live system is said to differ from the traced one: %s", diff)
+	}
+	for _, tr := range f.Traces {
+		p, err := router.NewStatic(f.Space, tr.Choices)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := live.Ask(context.Background(), tr.ID, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.MS = tr.MS
+		if fmt.Sprint(got) != fmt.Sprint(tr) {
+			t.Fatalf("asked live:\n%v\ntraced:\n%v", got, tr)
+		}
+	}
+}
+
+// Traces that are there are not collected again, in whatever folder, and come first; those of another system are refused.
+func TestCollectGoesOnFromTraces(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	defer server.Close()
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL()})
+	c, f := collect(t, m, filepath.Join(t.TempDir(), "run"), "low+random:2")
+	f.Commit = "an earlier one"
+	c.Dir, c.Traced = filepath.Join(t.TempDir(), "elsewhere"), f
+	calls := server.Count()
+	s, same, err := run.Collect(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Total != 0 || server.Count() != calls || fmt.Sprint(same.Traces) != fmt.Sprint(f.Traces) {
+		t.Errorf("%d asked again, %d calls, %d of %d traces", s.Total, server.Count()-calls, len(same.Traces), len(f.Traces))
+	}
+
+	c.Policies, _ = run.Design("low+mid", m.Space())
+	_, more, err := run.Collect(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(more.Traces) != len(f.Traces)+12 || fmt.Sprint(more.IDs()) != fmt.Sprint(f.IDs()) {
+		t.Errorf("%d traces with mid, of %d questions", len(more.Traces), len(more.IDs()))
+	}
+
+	c.KeepK++
+	if _, _, err := run.Collect(context.Background(), c); err == nil || !strings.Contains(err.Error(), "keep_k") {
+		t.Errorf("traces of another system: %v", err)
+	}
+}
+
+// A replay with a system behind it brings what the system brings, asks for what is not traced only, and traces that.
+func TestReplayAsksWhatIsMissing(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	defer server.Close()
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL()})
+	c, f := collect(t, m, filepath.Join(t.TempDir(), "run"), "low+random:2")
+	live, err := run.NewLive(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replay, err := episodes.NewReplay(f, live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies := []router.Policy{}
+	for _, spec := range []string{"low", "high", "random", "low,mid,low,high,low"} {
+		p, err := router.Parse(spec, m.Space(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policies = append(policies, p)
+	}
+	play := func() (out []episodes.Trace) {
+		for _, p := range policies {
+			for i, id := range replay.IDs() {
+				got, _, err := replay.Ask(context.Background(), i, p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, err := live.Ask(context.Background(), id, p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got.MS, want.MS = 0, 0
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Fatalf("%s of %s:\n%v\nlive:\n%v", p.Name(), id, got, want)
+				}
+				out = append(out, got)
+			}
+		}
+		return out
+	}
+	first := play()
+	counts := replay.Counts()
+	if counts.Predicted != 0 || counts.Traced < 12 || counts.Live == 0 {
+		t.Errorf("counts %+v", counts)
+	}
+	calls := server.Count()
+	if second := play(); fmt.Sprint(first) != fmt.Sprint(second) {
+		t.Error("the second time, the outcomes differ")
+	}
+	if now := replay.Counts().Sub(counts); now.Live != 0 || now.Traced != 48 || server.Count() != calls {
+		t.Errorf("the second time, counts are %+v after %d calls", now, server.Count()-calls)
+	}
+	grown, changed := replay.Grown()
+	if !changed || len(grown.Traces) != len(f.Traces)+counts.Live {
+		t.Errorf("%d traces after %d live ones on top of %d", len(grown.Traces), counts.Live, len(f.Traces))
+	}
+	var b bytes.Buffer
+	if err := grown.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := episodes.Parse("grown", &b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDesign(t *testing.T) {
+	space := router.Space{{Name: "a", Tiers: []string{"low", "high"}}, {Name: "b", Tiers: []string{"low", "mid", "high"}}}
+	for spec, want := range map[string]string{
+		"uniform":          "low high",
+		"random:2":         "random:1 random:2",
+		"full":             "random:1 random:2 random:3 random:4 random:5 random:6",
+		"uniform+random:1": "low high random:1",
+		"low,mid + random": "low,mid random",
+	} {
+		if got, err := run.Design(spec, space); err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, %v; want %s", spec, got, err, want)
+		}
+	}
+	for spec, want := range map[string]string{"random:7": "1 to 6", "random:x": "not a number", "best": `no tier "best"`, "": "no tier"} {
+		if got, err := run.Design(spec, space); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %q, %v; want an error with %s", spec, got, err, want)
+		}
+	}
+	if got, err := run.Design("uniform", router.Space{{Name: "a", Tiers: []string{"x"}}, {Name: "b", Tiers: []string{"y"}}}); err == nil {
+		t.Errorf("no common tier: %q", slices.Clone(got))
+	}
+}

@@ -1,0 +1,58 @@
+package run
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/router"
+)
+
+// Live asks a system a data set's questions; it implements episodes.Live.
+type Live struct {
+	run       run
+	ids       []string
+	questions map[string]datasets.Question // by id
+}
+
+// NewLive prepares to ask the questions of c. Its policies, folder and judges are not used.
+func NewLive(ctx context.Context, c Config) (*Live, error) {
+	c.RecordStates = true
+	if err := c.checkSystem(); err != nil {
+		return nil, fmt.Errorf("ask live: %w", err)
+	}
+	questions, err := c.choose(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask live: %w", err)
+	}
+	l := &Live{run: run{Config: c, metric: c.Dataset.Metric(), histories: newHistories(c)}, questions: map[string]datasets.Question{}}
+	for _, q := range questions {
+		l.ids = append(l.ids, q.ID)
+		l.questions[q.ID] = q
+	}
+	return l, nil
+}
+
+// Header describes episodes of the system.
+func (l *Live) Header() episodes.Header { return l.run.header() }
+
+// IDs implements episodes.Live.
+func (l *Live) IDs() []string { return l.ids }
+
+// Ask implements episodes.Live. If the system cannot answer, the error wraps router.ErrFailed, and training continues; if the
+// spend limit is reached it wraps llm.ErrBudget, and if ctx has ended ctx's error, without router.ErrFailed.
+func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (episodes.Trace, error) {
+	q, ok := l.questions[id]
+	if !ok {
+		return episodes.Trace{}, fmt.Errorf("question %s is not among those that can be asked", id)
+	}
+	rec, err := l.run.attempt(ctx, job{policy{p.Name(), p}, q})
+	if err != nil {
+		if stops(ctx.Err(), err) {
+			return episodes.Trace{}, err
+		}
+		return episodes.Trace{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
+	}
+	return rec.episode(l.run.Memory.Space(), l.run.metric)
+}
