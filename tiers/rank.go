@@ -10,18 +10,14 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// rankTurns sets the score of each line and returns the lines best first. The score is the retriever's opinion of the turn
-// plus the log-probability, a token, of the question when the model is asked for one that the turn answers. All
-// log-probabilities are asked for in one batch.
+// rankTurns sets the score of each turn and returns the turns best first. The score is the retriever's opinion of the turn
+// plus the log-probability per token of the question, when the model is asked for a question that the turn answers. All
+// log-probabilities are computed in one batch.
 //
-// The retriever's opinion is the log-odds of a line's probability, and then the log-probability, less the mean over the lines, is
-// taken as it is and the probability updated by it; where probabilities are unknown, both are standardised. Mean reciprocal rank of the
-// best evidence turn among up to 20 on training questions, 46 of LoCoMo and 34 of HotpotQA: 0.70 and 0.88 by probability, 0.67 and 0.81
-// by likelihood, 0.71 and 0.87 by the sum of both standardised, 0.72 and 0.88 by this sum.
-//
-// The other likelihood to think of, that of Yes against No to "does this hold the answer", ranked far worse with a model of
-// half a billion parameters: mean reciprocal rank of the best evidence turn 0.27 beside 0.64, on seven LoCoMo training
-// questions, 16 turns each.
+// The retriever's opinion is the log-odds of the turn's probability to be evidence. The log-probability, less its mean over
+// the turns, is added as it is, and the probability updated by the sum. Where a probability is unknown, both terms are
+// standardised instead. A small model ranks better by the likelihood of the question than by that of Yes against No to
+// "does this hold the answer".
 func (tb *toolbox) rankTurns(ctx context.Context, scorer llm.Scorer, lines []turnRef, in Input, step *Step) ([]turnRef, error) {
 	reqs, err := rankRequests(lines, in)
 	if err != nil {
@@ -75,13 +71,11 @@ func (tb *toolbox) scoring(ctx context.Context, in Input, turns func(context.Con
 	return plan{score: reqs}, err
 }
 
-// verdict is how much a model's written verdict changes the odds that a line or chunk is evidence, as a logarithm: from the worst
-// to the best, sevenfold. A large model deserves more and one of half a billion parameters hardly any; where retrieval is
-// unsure, this decides even so.
+// verdict is how much a model's written verdict changes the log-odds that a turn or chunk is evidence, between the worst and
+// the best verdict. Where retrieval is unsure, this decides.
 const verdict = 2.0
 
-// weigh adds to the score of each line the evidence that a model gives for it, in log-odds, as far as it differs from line to
-// line.
+// weigh adds to the score of each turn the evidence that a model gives for it, in log-odds, less the mean over the turns.
 func weigh(lines []turnRef, evidence []float64) {
 	if slices.ContainsFunc(lines, func(l turnRef) bool { return l.probability == 0 }) {
 		found := make([]float64, len(lines))
