@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	dateparser "github.com/markusmobius/go-dateparser"
 )
 
 // DateExpr is a date expression found in a text.
@@ -40,7 +38,7 @@ var (
 )
 
 const (
-	numberPat  = `(?:\d{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a couple(?: of)?|couple(?: of)?|a few|few|several)`
+	numberPat  = `(?:\d{1,3}(?:[.,]\d{1,2})?|half an?|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a couple(?: of)?|couple(?: of)?|a few|few|several)`
 	weekdayPat = `(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs(?:day)?)?|fri(?:day)?|sat(?:urday)?|sunday)`
 	monthPat   = `(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)`
 	seasonPat  = `(?:spring|summer|fall|autumn|winter)`
@@ -114,7 +112,7 @@ func FindDates(text string) []DateExpr {
 		}
 		for _, m := range r.re.FindAllStringSubmatchIndex(text, -1) {
 			e := DateExpr{Text: text[m[0]:m[1]], Start: m[0], End: m[1], rule: r}
-			if slices.ContainsFunc(found, func(f DateExpr) bool { return e.Start < f.End && f.Start < e.End }) {
+			if partOfNumber(text, e.Start, e.End) || slices.ContainsFunc(found, func(f DateExpr) bool { return e.Start < f.End && f.Start < e.End }) {
 				continue
 			}
 			for g := 2; g < len(m); g += 2 {
@@ -129,6 +127,37 @@ func FindDates(text string) []DateExpr {
 	}
 	slices.SortFunc(found, func(a, b DateExpr) int { return a.Start - b.Start })
 	return found
+}
+
+var (
+	countRE = regexp.MustCompile(`(?i)^(?:\d|` + numberPat + `\b)`)
+	// numberBeforeRE finds a number that goes on in what follows it: decimals, ranges, "twenty-" before "five".
+	numberBeforeRE = regexp.MustCompile(`(?i)(?:\d[.,/:]|\d\s?[–—-]\s?|\d\s+(?:or|to|and)\s+|` +
+		`\b(?:half|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\pL+teen|\pL+ty|hundred|thousand)(?:\s?[–—-]\s?|\s+(?:(?:or|to|and)\s+)?))$`)
+	fractionRE = regexp.MustCompile(`\d[.,]$`)
+	// numericDateRE finds the day and the month before a year.
+	numericDateRE = regexp.MustCompile(`(?:^|[^\d./-])\d{1,2}([./-])\d{1,2}[./-]$`)
+	// numberAfterRE finds what goes on with a number: decimals, thousands, the minutes of a time, "and a half".
+	numberAfterRE = regexp.MustCompile(`(?i)^(?:[.:]\d|,\d{1,3}(?:\D|$)|\s+and\s+a\s+half\b)`)
+)
+
+// lookAround is how many bytes before an expression are searched for a number.
+const lookAround = 24
+
+// partOfNumber reports whether what looks like a date expression is only a part of a longer number, as "5 years ago" is of
+// "1.5 years ago" and of "twenty-five years ago", and May 10 of "May 10.5".
+func partOfNumber(text string, start, end int) bool {
+	expr, before := text[start:end], text[max(0, start-lookAround):start]
+	if len(expr) == 4 && isDigit(expr[0]) { // a year
+		if fractionRE.MatchString(before) && !numericDateRE.MatchString(before) {
+			return true
+		}
+	} else if countRE.MatchString(expr) && numberBeforeRE.MatchString(before) {
+		return true
+	}
+	last := expr[len(expr)-1]
+	after := text[end:min(len(text), end+lookAround)]
+	return numberAfterRE.MatchString(after) && (isDigit(last) || strings.HasPrefix(strings.TrimLeft(after, " \t\n"), "and"))
 }
 
 // Resolve returns the time that the expression names when it is said on the given day, at the precision it has:
@@ -149,37 +178,6 @@ func (e DateExpr) Resolve(said time.Time) string {
 
 // Vague reports whether the expression says no more than that a thing was not long ago ("lately", "the other day").
 func (e DateExpr) Vague() bool { return e.rule.vague }
-
-// Day writes a day as answers want it: "7 May 2023".
-func Day(t time.Time) string { return t.Format("2 January 2006") }
-
-// commonLayouts are the forms of date that memories mostly have. The parser for all others takes a hundred times as long,
-// and every prompt holds several dates.
-var commonLayouts = []string{"3:04 pm on 2 January, 2006", "2006/01/02 (Mon) 15:04", "2 January 2006", "2 January, 2006", "January 2, 2006",
-	"2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05", time.RFC3339}
-
-// ParseTime reads when a session took place ("1:56 pm on 8 May, 2023", "2023/05/20 (Sat) 02:21"). ok is false for text
-// that holds no full date.
-func ParseTime(s string) (t time.Time, ok bool) {
-	if strings.TrimSpace(s) == "" {
-		return time.Time{}, false
-	}
-	for _, layout := range commonLayouts {
-		if t, err := time.Parse(layout, s); err == nil && t.Year() > 0 {
-			return t, true
-		}
-	}
-	return parseAnyTime(s)
-}
-
-func parseAnyTime(s string) (t time.Time, ok bool) {
-	cfg := &dateparser.Configuration{Languages: []string{"en"}, RequiredParts: []string{"day", "month", "year"}}
-	d, err := dateparser.Parse(cfg, s)
-	if err != nil || d.IsZero() {
-		return time.Time{}, false
-	}
-	return d.Time, true
-}
 
 func sign(word string) int {
 	switch word {
@@ -316,7 +314,7 @@ func seasonRule(g []string, said time.Time) string {
 var numberWords = map[string]int{"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 	"eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12}
 
-// number reads a count; ok is false for "a few" and its like.
+// number reads a count; ok is false for "a few", "1.5" and "half a".
 func number(s string) (n int, ok bool) {
 	if n, ok = numberWords[s]; ok {
 		return n, true
@@ -330,7 +328,10 @@ func distanceRule(g []string, said time.Time) string {
 	dir := sign(g[2])
 	n, exact := number(g[0])
 	unit := g[1]
-	if !exact {
+	switch {
+	case strings.HasPrefix(g[0], "half"):
+		return g[0] + " " + unit + " " + beforeAfter(dir) + " " + Day(said)
+	case !exact:
 		return g[0] + " " + unit + "s " + beforeAfter(dir) + " " + Day(said)
 	}
 	switch unit {

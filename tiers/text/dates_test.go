@@ -86,6 +86,47 @@ func TestResolveOthers(t *testing.T) {
 	}
 }
 
+// A part of a number is no number: "1.5 years ago" is not "5 years ago".
+func TestPartsOfNumbers(t *testing.T) {
+	said := time.Date(2025, 3, 3, 0, 0, 0, 0, time.UTC)
+	for text, want := range map[string]string{
+		"1.5 years ago":                    "1.5 years before 3 March 2025",
+		"1,5 years ago":                    "1,5 years before 3 March 2025",
+		"2.5 months ago":                   "2.5 months before 3 March 2025",
+		"in 1.5 weeks":                     "1.5 weeks after 3 March 2025",
+		"half a year ago":                  "half a year before 3 March 2025",
+		"in the last 2.5 years":            "the 2.5 years before 3 March 2025",
+		"twenty-five years ago":            "",
+		"twenty five years ago":            "",
+		"1,500 years ago":                  "",
+		"15-20 years ago":                  "",
+		"two or three years ago":           "",
+		"2 to 3 days ago":                  "",
+		"two years and a half ago":         "",
+		"two and a half years ago":         "",
+		"it costs 3.2015 francs":           "",
+		"in 2015.5":                        "",
+		"in May 2.5 million people":        "May 2025",
+		"in May 2,500 people":              "May 2025",
+		"May 10:30":                        "",
+		"on 12/04/2025":                    "2025",
+		"I walked 5 and two days ago fell": "",
+		"I ran and two days ago fell":      "1 March 2025",
+		"5 years ago.":                     "2020",
+		"in 2021, 2022 and 2023":           "2021, 2022, 2023",
+	} {
+		var got []string
+		for _, e := range FindDates(text) {
+			if when := e.Resolve(said); when != "" {
+				got = append(got, when)
+			}
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestResolveWithoutASessionDate(t *testing.T) {
 	for text, want := range map[string]string{"yesterday": "", "last week": "", "in 1987": "1987", "12 March 1976": "12 March 1976", "March 12": ""} {
 		found := FindDates(text)
@@ -162,12 +203,12 @@ func FuzzLingua(f *testing.F) {
 // The short way gives what the parser for all forms gives.
 func TestCommonLayoutsAgreeWithTheParser(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 400 {
+	for range 100 {
 		at := time.Unix(rng.Int64N(2e9), 0).UTC()
 		for _, layout := range commonLayouts {
 			in := at.Format(layout)
 			got, ok := ParseTime(in)
-			want, wantOK := parseAnyTime(in)
+			want, wantOK := Calendar{}.parseOther(in)
 			if ok != wantOK || !got.Equal(want) {
 				t.Fatalf("%q: %v %v, the parser says %v %v", in, got, ok, want, wantOK)
 			}

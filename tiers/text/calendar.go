@@ -1,0 +1,157 @@
+package text
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Reading says how the times of a history were read.
+type Reading struct {
+	// Order is how dates of three numbers were read; "" if there are none, or if those that can be read in several ways were
+	// not read because the history mixes orders.
+	Order DateOrder `json:"order,omitempty"`
+	// Basis says what the order rests on; "" without one.
+	Basis Basis `json:"basis,omitempty"`
+	// Examples are times that show it.
+	Examples []string `json:"examples,omitempty"`
+	// Unread holds the times that were not read as dates, each once, the first few; they are shown as written.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// Basis is what the order of numeric dates in a history rests on.
+type Basis string
+
+// The bases, the firmest first.
+const (
+	Given      Basis = "given"    // the caller said it
+	Shown      Basis = "shown"    // other orders have no such dates: 13/04/2025
+	InSequence Basis = "sequence" // in this order alone no session lies before the one above it
+	Assumed    Basis = "assumed"  // nothing shows it; dates with dots or dashes put the day first, with slashes the month
+	Mixed      Basis = "mixed"    // no one order reads all dates
+)
+
+// maxExamples bounds the lists of a Reading.
+const maxExamples = 5
+
+// ReadCalendar decides in which order the numeric dates of a history are read, from all its times in their order: in the given
+// one if it is not "", else in the one that the times themselves show. The Reading says what that rests on.
+func ReadCalendar(times []string, given DateOrder) (Calendar, Reading) {
+	times = distinctTimes(times)
+	var numeric []numericTime
+	for _, s := range times {
+		if _, ok := parseCommon(s); ok {
+			continue
+		}
+		if n, ok := parseNumeric(s); ok && n.width[0] != 4 && len(n.orders()) > 0 {
+			numeric = append(numeric, n)
+		}
+	}
+	r := Reading{}
+	if len(numeric) > 0 {
+		r = readOrder(numeric, given)
+	}
+	c := Calendar{r.Order}
+	for _, s := range times {
+		if _, ok := c.Parse(s); !ok && len(r.Unread) < maxExamples {
+			r.Unread = append(r.Unread, s)
+		}
+	}
+	return c, r
+}
+
+func distinctTimes(times []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range times {
+		if s = strings.TrimSpace(s); s != "" && !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// readOrder decides the order of numeric dates, of which there is at least one.
+func readOrder(numeric []numericTime, given DateOrder) Reading {
+	if given != "" {
+		return Reading{Order: given, Basis: Given}
+	}
+	open, any := DateOrders(), []DateOrder(nil) // the orders that read all dates, and those that read some
+	for _, n := range numeric {
+		can := n.orders()
+		open = slices.DeleteFunc(open, func(o DateOrder) bool { return !slices.Contains(can, o) })
+		any = append(any, can...)
+	}
+	var examples []string // dates that cannot be read in every order in which others can
+	for _, n := range numeric {
+		can := n.orders()
+		if slices.ContainsFunc(any, func(o DateOrder) bool { return !slices.Contains(can, o) }) && len(examples) < maxExamples {
+			examples = append(examples, n.text)
+		}
+	}
+	switch len(open) {
+	case 0:
+		return Reading{Basis: Mixed, Examples: examples}
+	case 1:
+		return Reading{Order: open[0], Basis: Shown, Examples: examples}
+	}
+	inSequence := slices.DeleteFunc(slices.Clone(open), func(o DateOrder) bool { return !sequence(numeric, o) })
+	if len(inSequence) == 1 {
+		return Reading{Order: inSequence[0], Basis: InSequence}
+	}
+	if len(inSequence) > 1 {
+		open = inSequence
+	}
+	return Reading{Order: convention(numeric, open), Basis: Assumed, Examples: []string{numeric[0].text}}
+}
+
+// sequence reports whether no date lies before the one above it.
+func sequence(numeric []numericTime, o DateOrder) bool {
+	var last time.Time
+	for _, n := range numeric {
+		t, _ := n.read(o)
+		if t.Before(last) {
+			return false
+		}
+		last = t
+	}
+	return true
+}
+
+// convention returns the order that is usual for the way the dates are written.
+func convention(numeric []numericTime, open []DateOrder) DateOrder {
+	usual := DMY
+	if strings.Contains(numeric[0].text, "/") {
+		usual = MDY
+	}
+	if slices.Contains(open, usual) {
+		return usual
+	}
+	return open[0]
+}
+
+// Notes says in sentences what a user should know of the reading: what was concluded or assumed, and what was not read.
+// There are none if every date was plain.
+func (r Reading) Notes() []string {
+	var notes []string
+	examples := strings.Join(r.Examples, ", ")
+	switch r.Basis {
+	case Shown:
+		if len(r.Examples) == 0 { // each date can be read in one way only
+			break
+		}
+		notes = append(notes, fmt.Sprintf("dates are read %s, as %s shows", r.Order.words(), examples))
+	case InSequence:
+		notes = append(notes, fmt.Sprintf("dates are read %s: only so do the sessions follow one another in time", r.Order.words()))
+	case Assumed:
+		notes = append(notes, fmt.Sprintf("dates such as %s are assumed to be written %s, as nothing in the conversation shows it", examples, r.Order.words()))
+	case Mixed:
+		notes = append(notes, fmt.Sprintf("dates are written in different orders (%s); those that can be read in two ways are left as written", examples))
+	}
+	if len(r.Unread) > 0 {
+		notes = append(notes, fmt.Sprintf("times not read as dates, and left as written: %q", r.Unread))
+	}
+	return notes
+}
