@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
-	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
 // Model is a language model with prices, spend limit, retries and cache around it.
@@ -61,7 +59,7 @@ func (s Spec) checkRoles(set tiers.Spec) error {
 //	NAME@URL    a model at the endpoint of that base URL
 //	(nothing)   the best of the catalogue that is there
 //
-// A model that is open already is not opened again. The System closes them all.
+// A model that is open already is not opened again. The System closes them all. Errors: llm.ErrUnpriced, models.ErrMissing.
 func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 	w, err := sys.find(ctx, name)
 	if err != nil {
@@ -74,15 +72,12 @@ func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 	if err != nil {
 		return Model{}, err
 	}
-	prices := sys.prices
-	if sys.spec.AllowUnpriced {
-		prices = prices.AllowUnpriced(base.Model())
-	}
+	options := sys.stackOptions(w)
 	m := Model{Local: w.path != ""}
-	if m.Price, err = prices.Price(base.Model()); err != nil {
+	if m.Price, err = options.Prices.Price(base.Model()); err != nil {
 		return Model{}, err
 	}
-	m.Client, err = llm.Stack(base, llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache})
+	m.Client, err = llm.Stack(base, options)
 	if err != nil {
 		return Model{}, err
 	}
@@ -107,22 +102,6 @@ func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 	return whereabouts{name: m.Name, path: m.Path}, err
 }
 
-// base opens a model with nothing around it.
-func (sys *System) base(ctx context.Context, w whereabouts) (llm.Client, error) {
-	if w.path != "" {
-		return sys.spec.Engine.Model(ctx, w.name, w.path)
-	}
-	endpoints := sys.spec.Endpoints
-	if w.endpoint != "" {
-		endpoints = []string{w.endpoint}
-	}
-	config := openai.Config{Model: w.name, Timeout: sys.spec.Timeout}
-	for _, url := range endpoints {
-		config.Endpoints = append(config.Endpoints, openai.Endpoint{BaseURL: url, KeyEnv: sys.spec.KeyEnv})
-	}
-	return openai.New(config)
-}
-
 // cutEndpoint splits NAME@URL.
 func cutEndpoint(s string) (name, url string, ok bool) {
 	i := strings.LastIndex(s, "@http")
@@ -130,21 +109,6 @@ func cutEndpoint(s string) (name, url string, ok bool) {
 		return "", "", false
 	}
 	return s[:i], s[i+1:], true
-}
-
-func (s Spec) endpointEmbedder(ctx context.Context) (embed.Embedder, error) {
-	name, url, ok := cutEndpoint(s.Embedder)
-	if !ok {
-		return nil, fmt.Errorf("embedder %q: want NAME@URL, the model's name and the base URL of its endpoint", s.Embedder)
-	}
-	client, err := openai.New(openai.Config{Model: name, Endpoints: []openai.Endpoint{{BaseURL: url, KeyEnv: s.KeyEnv}}, Timeout: s.Timeout})
-	if err != nil {
-		return nil, fmt.Errorf("embedder: %w", err)
-	}
-	return embed.NewOpenAI(ctx, url, name, func(ctx context.Context, texts []string) ([][]float32, error) {
-		vectors, _, err := client.Embeddings(ctx, name, texts)
-		return vectors, err
-	})
 }
 
 // openMoney opens what all models share: prices, spend limit and the cache of replies.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem"
@@ -37,13 +38,20 @@ type Spec struct {
 	// Model is a name of the models catalogue or the path of a GGUF file; "" means the best that is there. With Endpoints
 	// it is the name that these know the model by.
 	Model string
-	// Endpoints are base URLs of OpenAI-compatible endpoints, which then serve the model instead of this machine; KeyEnv
-	// names the environment variables with their keys, each used at every endpoint.
+	// Endpoints are base URLs of OpenAI-compatible endpoints, which then serve the model instead of this machine.
 	Endpoints []string
-	KeyEnv    []string
+	// KeyEnv names the environment variables with the endpoints' keys. With one endpoint they are all its own; with several
+	// there is one for each, in order, NoKey for none. URL=NAME binds a key to the endpoint of a NAME@URL. A key is sent
+	// to its own endpoint's origin and to no other.
+	KeyEnv []string
+	// Models are settings of models by name: output limits, parameters, headers and so on.
+	Models llm.Models
+	// Warn, if not nil, is called with lines for the user, such as that an endpoint wants another parameter. It must be safe
+	// for concurrent use.
+	Warn func(message string)
 	// Timeout bounds one attempt of a call to an endpoint (default openai.DefaultTimeout). A small server with a long queue needs more.
 	Timeout time.Duration
-	// Embedder is NAME@URL, an embedding model at the endpoint of that base URL, called with the keys of KeyEnv; "" means the
+	// Embedder is NAME@URL, an embedding model at the endpoint of that base URL, with a price like other models; "" means the
 	// one on this machine, Embedder. Chunks are measured with that one's tokenizer in both cases.
 	Embedder string
 	// Prices is a file of prices over the built-in ones. AllowUnpriced lets a model without a price count as free.
@@ -95,8 +103,12 @@ type System struct {
 	catalogue *models.Catalogue
 	prices    llm.Prices
 	cache     *llm.Cache
+	keys      *keyring
 	opened    map[whereabouts]Model
 	closers   closers.Stack
+
+	mu       sync.Mutex
+	embedded llm.Usage
 }
 
 // Open opens everything. The caller closes the System.
@@ -127,6 +139,9 @@ func (sys *System) open(ctx context.Context) error {
 	if err := s.checkRoles(sys.Tiers); err != nil {
 		return err
 	}
+	if sys.keys, err = s.keys(); err != nil {
+		return err
+	}
 	dir, err := s.cacheDir()
 	if err != nil {
 		return err
@@ -144,17 +159,17 @@ func (sys *System) open(ctx context.Context) error {
 		return err
 	}
 	sys.Backend = s.Engine.Name()
+	if err := sys.openMoney(filepath.Join(dir, "replies.db")); err != nil {
+		return err
+	}
 	var embedder embed.Embedder = minilm
 	if s.Embedder != "" {
-		if embedder, err = s.endpointEmbedder(ctx); err != nil {
+		if embedder, err = sys.endpointEmbedder(ctx); err != nil {
 			return err
 		}
 	}
 	sys.EmbedderID = embedder.ID()
 
-	if err := sys.openMoney(filepath.Join(dir, "replies.db")); err != nil {
-		return err
-	}
 	answering, err := sys.OpenModel(ctx, s.Model)
 	if err != nil {
 		return err
@@ -189,7 +204,7 @@ func (s Spec) cacheDir() (string, error) {
 		}
 		dir = filepath.Join(cache, "budgetmem")
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the folder that memories are kept in: %w", err)
 	}
 	return dir, nil

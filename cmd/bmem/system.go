@@ -19,6 +19,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
@@ -29,6 +30,8 @@ type systemFlags struct {
 	topK      int
 	keepK     int
 	retrieval string
+	settings  string   // file
+	set       []string // field=value
 }
 
 func (f *systemFlags) bind(flags *pflag.FlagSet) {
@@ -38,7 +41,9 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
-	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment variable that holds the endpoint's key; may be repeated")
+	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment `variable` that holds the endpoint's key: one for each --endpoint in order ("+setup.NoKey+" for none), or URL=NAME for the endpoint of a NAME@URL; a key is sent to its own endpoint only")
+	flags.StringVar(&f.settings, "model-settings", "", "YAML `file` with settings of models: output limits, parameters, headers, batch sizes")
+	flags.StringArrayVar(&f.set, "model-set", nil, "setting for all models as `FIELD=VALUE`, such as max_tokens=200, reasoning_tokens=4000, reasoning_effort=low, max_completion_tokens=true, no_temperature=true, embed_batch=10, context_tokens=8192, query.api-version=V, headers.NAME=V, parameters.top_p=0.9; may be repeated")
 	flags.DurationVar(&s.Timeout, "timeout", openai.DefaultTimeout, "how long one call to an endpoint may take before it is tried again, such as 90s or 10m")
 	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
@@ -80,6 +85,14 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 			fmt.Fprintf(w, "embedding %s: %d of %d texts\n", memory, done, total)
 		}
 	}
+	f.spec.Warn = func(message string) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(w, "note:", message)
+	}
+	if err := f.modelSettings(); err != nil {
+		return nil, err
+	}
 	f.spec.Engine = inprocess.New(f.backend, slog.New(slog.NewTextHandler(w, nil)))
 	sys, err := setup.Open(ctx, f.spec)
 	if err != nil {
@@ -89,6 +102,21 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 		fmt.Fprintln(w, "model", sys.Chosen)
 	}
 	return sys, nil
+}
+
+// modelSettings reads what --model-settings and --model-set say.
+func (f *systemFlags) modelSettings() (err error) {
+	if f.settings != "" {
+		if f.spec.Models, err = llm.LoadModels(f.settings); err != nil {
+			return fmt.Errorf("--model-settings: %w", err)
+		}
+	}
+	for _, s := range f.set {
+		if f.spec.Models, err = f.spec.Models.Set(s); err != nil {
+			return fmt.Errorf("--model-set: %w", err)
+		}
+	}
+	return nil
 }
 
 // isTerminal says whether w is a terminal.

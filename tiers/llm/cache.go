@@ -35,7 +35,7 @@ type Cache struct {
 type entry struct {
 	Text   string  `json:"text,omitempty"`
 	Finish string  `json:"finish,omitempty"`
-	Cut    int     `json:"cut,omitempty"`    // the reply's limit, if that ended it inside its reasoning
+	Cut    string  `json:"cut,omitempty"`    // for a reply that was cut inside its reasoning, what the error says
 	Scores []Score `json:"scores,omitempty"` // of one request
 	Usage  Usage   `json:"usage"`
 
@@ -103,15 +103,15 @@ func (k *keeper) chat(ctx context.Context, call Call) (Reply, error) {
 	e, err := k.get(ctx, "chat", req, func(ctx context.Context) (entry, error) {
 		reply, err := k.next(ctx, call)
 		e := entry{Text: reply.Text, Finish: reply.Finish, Usage: reply.Usage}
-		if errors.Is(err, ErrReasoning) {
-			e.Cut = req.MaxTokens
+		if cut := (*Error)(nil); errors.Is(err, ErrReasoning) && errors.As(err, &cut) {
+			e.Cut = cut.Message
 			return e, nil
 		}
 		return e, err
 	})
 	reply := Reply{Response: Response{Text: e.Text, Finish: e.Finish, Usage: e.Usage}}
-	if err == nil && e.Cut > 0 {
-		err = fmt.Errorf("chat with %s: %w", k.model, reasoningError(k.model, e.Cut))
+	if err == nil && e.Cut != "" {
+		err = fmt.Errorf("chat with %s: %w", k.model, &Error{Kind: ErrReasoning, Final: true, Message: e.Cut})
 	}
 	return reply, err
 }

@@ -34,7 +34,7 @@ func startServer(t testing.TB, c llmtest.Config) *llmtest.Server {
 
 func endpoint(t testing.TB, url string, timeout time.Duration) *openai.Client {
 	t.Helper()
-	client, err := openai.New(openai.Config{Model: "test-model", Family: "test", Timeout: timeout, Cooldown: 50 * time.Millisecond,
+	client, err := openai.New(openai.Config{Model: "test-model", Settings: llm.Settings{Family: "test"}, Timeout: timeout, Cooldown: 50 * time.Millisecond,
 		Endpoints: []openai.Endpoint{{BaseURL: url}}})
 	if err != nil {
 		t.Fatal(err)

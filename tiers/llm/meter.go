@@ -28,8 +28,9 @@ const (
 	tokensPerTemplate = 256
 )
 
-// longestToken is the most bytes that one token of a common vocabulary stands for: 128 blanks in OpenAI's cl100k.
-const longestToken = 128
+// longestToken is more bytes than one token of a common vocabulary stands for. The longest are runs of 128 blanks in
+// OpenAI's cl100k.
+const longestToken = 256
 
 // UpperBound is a number of tokens that no model's prompt made of the messages exceeds: as many as the messages have
 // bytes, which tokenizers that fall back on bytes cannot exceed, plus an allowance for the chat template. It is about

@@ -29,7 +29,7 @@ func newReasoning(model string, s Settings, warn func(string)) *reasoning {
 	r := &reasoning{model: model, fixed: s.ReasoningTokens > 0, warn: func() {}}
 	if warn != nil {
 		r.warn = sync.OnceFunc(func() {
-			warn(fmt.Sprintf("%s used up a reply's limit on reasoning: its replies now get %d tokens more (to choose: --set reasoning_tokens=N; to reason less: --set reasoning_effort=low)", model, moreRoom))
+			warn(fmt.Sprintf("%s used up a reply's limit on reasoning: its replies now get %d tokens more (to choose: --model-set reasoning_tokens=N; to reason less: --model-set reasoning_effort=low)", model, moreRoom))
 		})
 	}
 	return r
@@ -93,7 +93,7 @@ func secondTry(first, second Usage) Usage {
 
 // reasoningError says that a reply ended inside its reasoning.
 func reasoningError(model string, limit int) error {
-	return &Error{Kind: ErrReasoning, Final: true, Message: fmt.Sprintf("%s used up its %d tokens before it came to an answer: allow more with --set reasoning_tokens=N, or ask for less reasoning with --set reasoning_effort=low", model, limit)}
+	return &Error{Kind: ErrReasoning, Final: true, Message: fmt.Sprintf("%s used up its %d tokens before it came to an answer: allow more with --model-set reasoning_tokens=N, or ask for less reasoning with --model-set reasoning_effort=low", model, limit)}
 }
 
 // Marks of reasoning in the replies of open models: the tags of DeepSeek, Qwen, GLM and others, of Seed-OSS, Magistral,

@@ -11,10 +11,11 @@ import (
 )
 
 // Retry is the one retry loop: exponential backoff with jitter, Retry-After honoured, only for errors that Retryable
-// accepts. It never waits past the context's deadline: where the next wait would, the last error is returned at once.
-// The zero value has the defaults given with the fields.
+// accepts. An empty reply, which was paid for, is asked for twice more at most. Retry never waits past the context's
+// deadline: where the next wait would, the last error is returned at once. The zero value has the defaults given with
+// the fields.
 type Retry struct {
-	// Attempts bounds how often a call is sent; 0 means 8, 1 never retries.
+	// Attempts bounds how often a call is sent: 0 means 8, 1 turns retries off.
 	Attempts int
 	// Base is the first wait, doubled each time, each ±50 % at random; 0 means 500 ms.
 	Base time.Duration
@@ -113,6 +114,7 @@ type schedule struct {
 	deadline time.Time // zero: none
 	last     error
 	sent     int // attempts that left this process
+	empty    int // of these, those that brought an empty reply
 }
 
 func newSchedule(ctx context.Context, r Retry) *schedule {
@@ -122,21 +124,27 @@ func newSchedule(ctx context.Context, r Retry) *schedule {
 	return s
 }
 
-// note files how an attempt went.
+// note records how an attempt went.
 func (s *schedule) note(err error) {
 	s.last = err
 	var e *Error
 	if !errors.As(err, &e) || !e.Unsent {
 		s.sent++
 	}
+	if errors.Is(err, ErrEmpty) {
+		s.empty++
+	}
 }
+
+// mostEmpty bounds how often an empty reply is paid for.
+const mostEmpty = 3
 
 // Reset is part of backoff.BackOff.
 func (s *schedule) Reset() { s.growing.Reset() }
 
 // NextBackOff is the wait before the next attempt, or backoff.Stop.
 func (s *schedule) NextBackOff() time.Duration {
-	if s.sent >= s.retry.Attempts {
+	if s.sent >= s.retry.Attempts || s.empty >= mostEmpty {
 		return backoff.Stop
 	}
 	var wait time.Duration
@@ -145,7 +153,7 @@ func (s *schedule) NextBackOff() time.Duration {
 		if e.RetryAfter > s.retry.MaxRetryAfter {
 			return backoff.Stop
 		}
-		// Never earlier than asked, and not all who were told the same at one moment.
+		// Never earlier than asked, and not all waiting calls at the same moment.
 		wait = e.RetryAfter + rand.N(s.retry.Base)
 	} else {
 		wait = s.growing.NextBackOff()

@@ -160,6 +160,6 @@ func (e *encoder) Embed(ctx context.Context, texts []string) ([][]float32, error
 	for i, text := range texts {
 		some[i] = cmp.Or(text, " ") // an endpoint refuses an empty text, which has the same tokens: none
 	}
-	vectors, _, err := e.client.Embeddings(ctx, "", some)
+	vectors, _, err := e.client.Embeddings(ctx, some)
 	return vectors, err
 }

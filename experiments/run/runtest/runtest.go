@@ -98,7 +98,7 @@ type Rig struct {
 
 // Open opens a memory over a served model, with the layers that a real run has.
 func Open(s Rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error) {
-	client, err := openai.New(openai.Config{Model: "test-model", Endpoints: []openai.Endpoint{{BaseURL: s.URL}}, Family: "test", Timeout: s.Timeout})
+	client, err := openai.New(openai.Config{Model: "test-model", Endpoints: []openai.Endpoint{{BaseURL: s.URL}}, Settings: llm.Settings{Family: "test"}, Timeout: s.Timeout})
 	if err != nil {
 		return nil, nil, nil, err
 	}

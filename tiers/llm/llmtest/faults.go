@@ -16,7 +16,7 @@ const (
 	Status  Kind = "status"  // an HTTP error, Fault.Status
 	Hang    Kind = "hang"    // no answer until the caller gives up, or for Fault.For (billed)
 	Cut     Kind = "cut"     // the connection breaks in the middle of the body (billed)
-	Garbage Kind = "garbage" // status 200 with an HTML page for a body
+	Garbage Kind = "garbage" // an HTML page for a body, with Fault.Status
 	Prose   Kind = "prose"   // a good reply by form, but chatter where the prompt asked for a payload (billed)
 	Empty   Kind = "empty"   // a good reply by form, but with no text (billed)
 	Reset   Kind = "reset"   // the connection is closed before any byte of the answer
@@ -25,7 +25,7 @@ const (
 // Fault is one thing that goes wrong.
 type Fault struct {
 	Kind Kind
-	// Status is the HTTP status of Kind Status; 0 means 500.
+	// Status is the HTTP status of Kind Status, 0 means 500, and of Kind Garbage, 0 means 200.
 	Status int
 	// RetryAfter is sent as the header of that name if not "".
 	RetryAfter string
@@ -67,7 +67,7 @@ func Mixed(seed uint64, share float64) Script {
 	kinds := []Fault{
 		{Kind: Status, Status: 500}, {Kind: Status, Status: 502}, {Kind: Status, Status: 503},
 		{Kind: Status, Status: 429, RetryAfter: "0"}, {Kind: Status, Status: 429},
-		{Kind: Hang}, {Kind: Reset}, {Kind: Cut}, {Kind: Garbage}, {Kind: Prose}, {Kind: Empty},
+		{Kind: Hang}, {Kind: Reset}, {Kind: Cut}, {Kind: Garbage, Status: 503}, {Kind: Prose}, {Kind: Empty},
 	}
 	return func(c Call) Fault {
 		h := fnv.New64a()

@@ -256,6 +256,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f Fault, reply any
 		panic(http.ErrAbortHandler)
 	case Garbage:
 		w.Header().Set("Content-Type", "text/html")
+		if f.Status != 0 {
+			w.WriteHeader(f.Status)
+		}
 		io.WriteString(w, "<html><body>We are doing some maintenance.</body></html>")
 	default:
 		w.Header().Set("Content-Type", "application/json")

@@ -1,4 +1,8 @@
 // Package openai reaches models behind any OpenAI-compatible endpoint: llm.Client for chats, and embeddings.
+//
+// It sends what the API documents and reads replies tolerantly: only the fields it uses, in the forms that endpoints are
+// known to send. Where an endpoint refuses a parameter and says what to send instead, the client follows once and
+// remembers it; see Config.Warn. Errors are *llm.Error in the endpoint's words.
 package openai
 
 import (
@@ -7,73 +11,82 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
-
-	goopenai "github.com/sashabaranov/go-openai"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// Endpoint is a place to send calls to.
+// Endpoint is an address that calls are sent to.
 type Endpoint struct {
-	// BaseURL is the address up to and with the version, such as "http://localhost:8000/v1".
+	// BaseURL is the address up to and with the version, such as "http://localhost:8000/v1". A query in it, such as
+	// Azure's ?api-version=2024-10-21, is sent with every call.
 	BaseURL string `json:"base_url" yaml:"base_url"`
-	// KeyEnv names the environment variables that hold the keys; each key takes its turn. None: no key is sent.
+	// KeyEnv names the environment variables that hold the endpoint's keys; calls use them in turn. None: no key is sent.
 	KeyEnv []string `json:"key_env,omitempty" yaml:"key_env,omitempty"`
 }
 
 // DefaultTimeout bounds an attempt where Config.Timeout does not.
 const DefaultTimeout = 2 * time.Minute
 
-// Config says which model and where. It holds names of keys, never keys, and may be stored as it is.
+// defaultBatch is the most texts sent in one embedding call where Settings.EmbedBatch does not say.
+const defaultBatch = 128
+
+// Config says which model to ask, and where. It holds names of keys, never keys, and may be stored as it is.
 type Config struct {
 	// Model is the model's name at the endpoints, and in prices and reports.
 	Model string `json:"model" yaml:"model"`
 	// Endpoints serve the same model; calls go to them, and to the keys of each, round robin. One that limits calls, or
 	// fails repeatedly while others work, is left alone for a while.
 	Endpoints []Endpoint `json:"endpoints" yaml:"endpoints"`
-	// Family stands for the endpoints in the client's ID, and so in the keys of the response cache. "" means the first
-	// endpoint's host and path. Name it to share a cache between endpoints that serve the same weights.
-	Family string `json:"family,omitempty" yaml:"family,omitempty"`
 	// Timeout bounds one attempt; 0 means DefaultTimeout.
 	Timeout time.Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`
 	// Cooldown is how long an endpoint is left alone that limits calls without saying for how long, or, while there are
 	// others, that failed three times in a row. It doubles with each further failure, up to 30 s. 0 means 1 s.
 	Cooldown time.Duration `json:"cooldown,omitempty" yaml:"cooldown,omitempty"`
-	// MaxCompletionTokens sends the reply's limit under that newer name, as OpenAI's own newer models want. Implied
-	// for endpoints at api.openai.com.
-	MaxCompletionTokens bool `json:"max_completion_tokens,omitempty" yaml:"max_completion_tokens,omitempty"`
-	// NoTemperature leaves the temperature to the endpoint, for models that refuse to be told.
-	NoTemperature bool `json:"no_temperature,omitempty" yaml:"no_temperature,omitempty"`
-	// Exact takes what the model says at its word, for endpoints that are this project's own server: an empty reply is a reply, and
-	// sampling is seeded by 0 too.
+	// Exact trusts the endpoint, which is then this project's own server: an empty reply is a reply, and sampling is
+	// seeded by 0 too.
 	Exact bool `json:"exact,omitempty" yaml:"exact,omitempty"`
-	// EmbedBatch is the most texts sent in one embedding call; 0 means 128.
-	EmbedBatch int `json:"embed_batch,omitempty" yaml:"embed_batch,omitempty"`
-	// Retry is the retry loop of Embeddings. Chats are retried by llm.Stack.
+	// Settings are the model's entry of the model configuration.
+	Settings llm.Settings `json:"settings,omitzero" yaml:"settings,omitempty"`
+	// Retry is the retry loop of Embeddings and Models. Chats are retried by llm.Stack.
 	Retry llm.Retry `json:"-" yaml:"-"`
+	// Warn is called with a line for the user when the client follows an endpoint's hint; nil drops it.
+	Warn func(message string) `json:"-" yaml:"-"`
 }
 
 // route is one endpoint with one key.
 type route struct {
-	api       *goopenai.Client
-	base, key string
-	modern    bool // wants max_completion_tokens
+	base  *url.URL
+	query url.Values
+	key   string
+	azure bool // the key goes into the header api-key
 }
 
-// Client is a llm.Client. It makes one attempt a call; llm.Stack adds retries and all else. Safe for concurrent use.
+// address is the URL of a path below the base URL.
+func (r route) address(path string) string {
+	u := r.base.JoinPath(path)
+	u.RawQuery = r.query.Encode()
+	return u.String()
+}
+
+// Client is an llm.Client. It makes one attempt a call; llm.Stack adds retries and all else. Safe for concurrent use.
 type Client struct {
-	config Config
-	id     string
-	routes []route
-	doer   *transport
-	turns  *rotation
-	secret redactor
+	config  Config
+	id      string
+	former  []string
+	headers http.Header
+	routes  []route
+	http    *http.Client
+	turns   *rotation
+	secret  redactor
+	learned learned
 }
 
 // New reads the keys from the environment. Keys stay in memory only: they are in no error, no log and no file, also when
-// an endpoint sends one back.
+// an endpoint sends one back. Errors name the field or the variable that is missing.
 func New(c Config) (*Client, error) {
 	if c.Model == "" {
 		return nil, errors.New("openai: field model is empty: name a model of the endpoint")
@@ -84,38 +97,94 @@ func New(c Config) (*Client, error) {
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
 	}
-	if c.EmbedBatch <= 0 {
-		c.EmbedBatch = 128
+	if c.Warn == nil {
+		c.Warn = func(string) {}
 	}
-	doer := &transport{http: &http.Client{Transport: newTransport()}}
-	client := &Client{config: c, doer: doer}
+	client := &Client{config: c, http: newHTTP()}
+	client.learned = learned{newName: c.Settings.MaxCompletionTokens, noTemperature: c.Settings.NoTemperature, batch: c.Settings.EmbedBatch, warned: map[string]bool{}}
+	if client.learned.batch <= 0 {
+		client.learned.batch = defaultBatch
+	}
+	var err error
+	if client.headers, err = client.readHeaders(); err != nil {
+		return nil, fmt.Errorf("openai: model %s: %w", c.Model, err)
+	}
+	suffix := c.parameters()
 	for i, e := range c.Endpoints {
-		base, err := url.Parse(e.BaseURL)
-		if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.User != nil {
-			return nil, fmt.Errorf("openai: model %s: endpoint %d: field base_url must look like https://host/v1, with no user or password in it", c.Model, i+1)
+		base, query, err := parseBase(e.BaseURL)
+		if err != nil {
+			return nil, fmt.Errorf("openai: model %s: endpoint %d: %w", c.Model, i+1, err)
 		}
-		if i == 0 && c.Family == "" {
-			client.config.Family = base.Host + strings.TrimRight(base.Path, "/")
+		former := "openai:" + base.Host + strings.TrimRight(base.Path, "/") + "/" + c.Model + suffix
+		if c.Settings.Family == "" && !slices.Contains(client.former, former) {
+			client.former = append(client.former, former)
+		}
+		for name, value := range c.Settings.Query {
+			query.Set(name, value)
 		}
 		keys, err := readKeys(e.KeyEnv)
 		if err != nil {
 			return nil, fmt.Errorf("openai: model %s: endpoint %s: %w", c.Model, base.Host, err)
 		}
+		if base.Hostname() == "api.openai.com" {
+			client.learned.newName = true
+		}
 		for _, key := range keys {
-			gc := goopenai.DefaultConfig(key)
-			gc.BaseURL = strings.TrimRight(e.BaseURL, "/")
-			gc.HTTPClient = doer
 			client.secret.add(key)
-			client.routes = append(client.routes, route{goopenai.NewClientWithConfig(gc), gc.BaseURL, key,
-				c.MaxCompletionTokens || base.Hostname() == "api.openai.com"})
+			client.routes = append(client.routes, route{base, query, key, isAzure(base)})
 		}
 	}
-	client.id = "openai:" + client.config.Family + "/" + c.Model
-	if c.NoTemperature { // the same request gets other replies than with a temperature sent
-		client.id += "?temperature=default"
+	client.id = "model:" + c.Model + suffix
+	if c.Settings.Family != "" {
+		client.id = "openai:" + c.Settings.Family + "/" + c.Model + suffix
 	}
 	client.turns = newRotation(len(client.routes), c.Cooldown)
 	return client, nil
+}
+
+// parameters is what tells the replies of one model apart by its settings, as a suffix of its ID.
+func (c Config) parameters() string {
+	s := c.Settings
+	var parts []string
+	if s.NoTemperature {
+		parts = append(parts, "temperature=default")
+	}
+	if s.Weights != "" {
+		parts = append(parts, "weights="+url.QueryEscape(s.Weights))
+	}
+	if s.ReasoningEffort != "" {
+		parts = append(parts, "reasoning_effort="+url.QueryEscape(s.ReasoningEffort))
+	}
+	if len(s.Parameters) > 0 {
+		parts = append(parts, "parameters="+url.QueryEscape(string(mustJSON(s.Parameters))))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "?" + strings.Join(parts, "&")
+}
+
+// parseBase reads a base URL. The path of the chat call, which some give too, is taken off.
+func parseBase(text string) (*url.URL, url.Values, error) {
+	base, err := url.Parse(strings.TrimSpace(text))
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.User != nil {
+		return nil, nil, errors.New("field base_url must look like https://host/v1, with no user or password in it")
+	}
+	query := base.Query()
+	base.RawQuery, base.Fragment = "", ""
+	base = base.JoinPath() // cleans the path
+	for _, path := range []string{"/chat/completions", "/embeddings", "/completions"} {
+		if trimmed, ok := strings.CutSuffix(strings.TrimRight(base.Path, "/"), path); ok {
+			base.Path, base.RawPath = trimmed, ""
+			break
+		}
+	}
+	return base, query, nil
+}
+
+// isAzure says whether an address is one of Azure's, which take a key in a header of their own.
+func isAzure(base *url.URL) bool {
+	return strings.HasSuffix(base.Hostname(), ".azure.com") || strings.Contains(base.Path, "/openai/deployments/")
 }
 
 // readKeys returns the values of the variables; one empty key if none is named.
@@ -132,20 +201,40 @@ func readKeys(names []string) ([]string, error) {
 	return keys, nil
 }
 
-// newTransport keeps enough connections open for many calls at one time; the standard library's two a host would open
-// and close one for nearly every call.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost = 128
-	t.MaxIdleConns = 256
-	return t
+var variableRE = regexp.MustCompile(`\$(?:\{(\w+)\}|(\w+))`)
+
+// readHeaders fills in the environment variables that headers name, and remembers their values as secrets.
+func (c *Client) readHeaders() (http.Header, error) {
+	out := http.Header{}
+	var missing []string
+	for name, value := range c.config.Settings.Headers {
+		out.Set(name, variableRE.ReplaceAllStringFunc(value, func(ref string) string {
+			env := strings.Trim(ref, "${}")
+			secret := strings.TrimSpace(os.Getenv(env))
+			if secret == "" {
+				missing = append(missing, env)
+			}
+			c.secret.add(secret)
+			return secret
+		}))
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return nil, fmt.Errorf("field headers: environment variable %s is not set", missing[0])
+	}
+	return out, nil
 }
 
 // Model is the configured model's name.
 func (c *Client) Model() string { return c.config.Model }
 
-// ID is "openai:", the family, "/" and the model, and says if the temperature is left to the endpoint.
+// ID is "model:", the name, and the settings that change replies. With Settings.Family it is "openai:", the family, "/"
+// and the name. It does not depend on the endpoints' addresses.
 func (c *Client) ID() string { return c.id }
+
+// FormerIDs are the IDs that earlier versions gave to the model, one for each endpoint. Replies that are cached under
+// these are still found.
+func (c *Client) FormerIDs() []string { return c.former }
 
 // String returns the ID. With GoString it keeps keys out of whatever prints a Client.
 func (c *Client) String() string { return c.id }

@@ -63,9 +63,9 @@ func TestChatOnTheWire(t *testing.T) {
 	}{
 		"defaults":       {nil, nil, []string{`"temperature":0,`, `"max_tokens":512`, `"model":"test-model"`, `{"role":"system","content":"be kind"}`}, []string{"seed", "stop"}},
 		"sampling":       {func(r *llm.Request) { r.Temperature, r.Seed, r.Stop = 0.5, 7, []string{"\n"} }, nil, []string{`"temperature":0.5`, `"seed":7`, `"stop":["\n"]`}, nil},
-		"newer name":     {nil, func(c *Config) { c.MaxCompletionTokens = true }, []string{`"max_completion_tokens":512`}, []string{`"max_tokens"`}},
+		"newer name":     {nil, func(c *Config) { c.Settings.MaxCompletionTokens = true }, []string{`"max_completion_tokens":512`}, []string{`"max_tokens"`}},
 		"exact":          {func(r *llm.Request) { r.Temperature = 0.5 }, func(c *Config) { c.Exact = true }, []string{`"seed":0`}, nil},
-		"no temperature": {nil, func(c *Config) { c.NoTemperature = true }, nil, []string{`"temperature"`}},
+		"no temperature": {nil, func(c *Config) { c.Settings.NoTemperature = true }, nil, []string{`"temperature"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, c := hello, at(s)
@@ -107,27 +107,14 @@ func TestReplyCutByItsLimit(t *testing.T) {
 	}
 }
 
-// A model that thinks its limit away will do so again.
+// A model that uses up its limit on reasoning gets one second try with more room.
 func TestNothingWrittenWithinTheLimit(t *testing.T) {
 	s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200,
 		Body: `{"choices":[{"message":{"content":""},"finish_reason":"length"}],"usage":{"prompt_tokens":4,"completion_tokens":512}}`})})
 	resp, err := retried(t, quick, client(t, at(s))).Chat(t.Context(), hello)
-	if !errors.Is(err, llm.ErrEmpty) || s.Count() != 1 || resp.Usage.Out != 512 {
+	// The first try has 512 tokens, the second 4096 more.
+	if !errors.Is(err, llm.ErrReasoning) || s.Count() != 2 || resp.Usage.Out != 1024 || resp.Usage.Calls != 1 || resp.Usage.Retries != 1 {
 		t.Errorf("%d calls, %+v, %v", s.Count(), resp.Usage, err)
-	}
-}
-
-// What go-openai will not send is a bad request, not an endpoint that may do better next time.
-func TestRefusedBeforeSending(t *testing.T) {
-	s := start(t, llmtest.Config{})
-	c, err := New(Config{Model: "gpt-5-mini", Endpoints: []Endpoint{{BaseURL: s.URL()}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var e *llm.Error
-	_, err = retried(t, quick, c).Chat(t.Context(), hello)
-	if !errors.Is(err, llm.ErrBadRequest) || !errors.As(err, &e) || !e.Unsent || s.Count() != 0 {
-		t.Errorf("%d calls, %v", s.Count(), err)
 	}
 }
 
@@ -271,11 +258,11 @@ func TestBadConfigs(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	a, b := client(t, Config{Endpoints: url}), client(t, Config{Endpoints: url, Family: "mine"})
-	if c := client(t, Config{Endpoints: url, NoTemperature: true}); c.ID() == a.ID() {
+	a, b := client(t, Config{Endpoints: url}), client(t, Config{Endpoints: url, Settings: llm.Settings{Family: "mine"}})
+	if c := client(t, Config{Endpoints: url, Settings: llm.Settings{NoTemperature: true}}); c.ID() == a.ID() {
 		t.Errorf("replies at the endpoint's own temperature are kept under the id of others, %s", c.ID())
 	}
-	if a.ID() != "openai:localhost:8000/v1/test-model" || b.ID() != "openai:mine/test-model" {
+	if a.ID() != "model:test-model" || !slices.Equal(a.FormerIDs(), []string{"openai:localhost:8000/v1/test-model"}) || b.ID() != "openai:mine/test-model" {
 		t.Errorf("ids %q, %q", a.ID(), b.ID())
 	}
 }
@@ -283,12 +270,12 @@ func TestBadConfigs(t *testing.T) {
 func TestEmbeddings(t *testing.T) {
 	s := start(t, llmtest.Config{Dim: 5, Script: llmtest.Mixed(3, 0.3)})
 	cfg := at(s)
-	cfg.EmbedBatch, cfg.Retry, cfg.Timeout = 7, llm.Retry{Attempts: 20, Base: time.Millisecond, MaxInterval: 5 * time.Millisecond}, 300*time.Millisecond
+	cfg.Settings.EmbedBatch, cfg.Retry, cfg.Timeout = 7, llm.Retry{Attempts: 20, Base: time.Millisecond, MaxInterval: 5 * time.Millisecond}, 300*time.Millisecond
 	texts := make([]string, 60)
 	for i := range texts {
 		texts[i] = fmt.Sprint("text number ", i)
 	}
-	vectors, u, err := client(t, cfg).Embeddings(t.Context(), "embedder", texts)
+	vectors, u, err := client(t, cfg).Embeddings(t.Context(), texts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,10 +284,10 @@ func TestEmbeddings(t *testing.T) {
 			t.Fatalf("text %d got another text's vector", i)
 		}
 	}
-	if len(vectors) != 60 || u.In < 180 || u.Calls != 9 || u.Retries == 0 || u.Retries+9 != s.Count() || s.Calls()[0].Model != "embedder" {
+	if len(vectors) != 60 || u.In < 180 || u.Calls != 9 || u.Retries == 0 || u.Retries+9 != s.Count() || s.Calls()[0].Model != "test-model" {
 		t.Errorf("%d vectors, usage %+v, %d calls", len(vectors), u, s.Count())
 	}
-	if none, _, err := client(t, cfg).Embeddings(t.Context(), "", nil); err != nil || len(none) != 0 {
+	if none, _, err := client(t, cfg).Embeddings(t.Context(), nil); err != nil || len(none) != 0 {
 		t.Errorf("no texts: %v %v", none, err)
 	}
 }
@@ -316,8 +303,9 @@ func TestBadEmbeddingReplies(t *testing.T) {
 		s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200, Body: `{"data":` + data + `}`})})
 		cfg := at(s)
 		cfg.Retry = quick
-		_, u, err := client(t, cfg).Embeddings(t.Context(), "", []string{"a", "b"})
-		if !errors.Is(err, llm.ErrUnavailable) || s.Count() != quick.Attempts || u.Failed != 1 {
+		_, u, err := client(t, cfg).Embeddings(t.Context(), []string{"a", "b"})
+		// The same texts would get the same answer, and be paid for again.
+		if !errors.Is(err, llm.ErrUnavailable) || s.Count() != 1 || u.Failed != 1 {
 			t.Errorf("%s: %d calls, %+v, %v", name, s.Count(), u, err)
 		}
 	}

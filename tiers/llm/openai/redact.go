@@ -4,10 +4,16 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // redactor removes keys from texts.
-type redactor struct{ forms []string }
+type redactor struct {
+	forms []string
+	// words are short keys that are plain words or numbers, as people use for local servers: a reply may contain them by
+	// chance.
+	words map[string]bool
+}
 
 // add remembers a key, and how it looks inside JSON and inside an address.
 func (r *redactor) add(key string) {
@@ -16,6 +22,14 @@ func (r *redactor) add(key string) {
 	}
 	quoted, _ := json.Marshal(key)
 	r.forms = append(r.forms, key, strings.Trim(string(quoted), `"`), url.QueryEscape(key))
+	const tiny, short = 4, 16
+	plain := func(is func(rune) bool) bool { return strings.IndexFunc(key, func(c rune) bool { return !is(c) }) < 0 }
+	if len(key) < tiny || len(key) < short && (plain(unicode.IsLetter) || plain(unicode.IsDigit)) {
+		if r.words == nil {
+			r.words = map[string]bool{}
+		}
+		r.words[key] = true
+	}
 }
 
 // clean returns text with every key replaced by "[key]".
@@ -26,12 +40,10 @@ func (r *redactor) clean(text string) string {
 	return text
 }
 
-// cleanReply does the same for a model's reply, but leaves alone what only looks like a short key: a reply may contain
-// the word that somebody uses as the key of a local server.
+// cleanReply does the same for a model's reply, but leaves keys that are plain words.
 func (r *redactor) cleanReply(text string) string {
-	const realKey = 16
 	for _, f := range r.forms {
-		if len(f) >= realKey {
+		if !r.words[f] {
 			text = strings.ReplaceAll(text, f, "[key]")
 		}
 	}

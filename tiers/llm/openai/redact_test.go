@@ -44,7 +44,7 @@ func TestKeysStayIn(t *testing.T) {
 			if text := fmt.Sprintf("%v %+v %#v %s", c, c, c, c); leaks(text) {
 				t.Errorf("printing the client: %s", text)
 			}
-			_, _, err = c.Embeddings(t.Context(), "", []string{"a"})
+			_, _, err = c.Embeddings(t.Context(), []string{"a"})
 			if err == nil || leaks(err.Error()) {
 				t.Errorf("embeddings: %v", err)
 			}

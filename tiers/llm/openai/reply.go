@@ -1,0 +1,457 @@
+package openai
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// object is a JSON object whose fields are read only when they are used: a form that nobody needs cannot make a reply
+// unreadable.
+type object map[string]json.RawMessage
+
+// errCut is a body that ends before its JSON does.
+var errCut = errors.New("it ends too early")
+
+func cutShort(err error) bool { return errors.Is(err, errCut) }
+
+// readObject reads the first JSON value of a body. Bare NaN and Infinity, which Python writes, are read as null. Of a
+// list the first object counts: Gemini sends errors so.
+func readObject(body []byte) (object, error) {
+	body = bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\xef\xbb\xbf"))
+	if len(body) == 0 {
+		return nil, fmt.Errorf("it is empty: %w", errCut)
+	}
+	raw, err := firstValue(body)
+	if err != nil {
+		if raw, err = firstValue(withoutNaN(body)); err != nil {
+			return nil, err
+		}
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil && len(list) > 0 {
+		raw = list[0]
+	}
+	var o object
+	if err := json.Unmarshal(raw, &o); err != nil || o == nil {
+		return nil, errors.New("it is no JSON object")
+	}
+	return o, nil
+}
+
+func firstValue(body []byte) (raw json.RawMessage, err error) {
+	err = json.NewDecoder(bytes.NewReader(body)).Decode(&raw)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return nil, errCut
+	}
+	return raw, err
+}
+
+// withoutNaN replaces NaN, Infinity and -Infinity outside of strings by null.
+func withoutNaN(body []byte) []byte {
+	var out []byte
+	inString := false
+	for i := 0; i < len(body); i++ {
+		switch b := body[i]; {
+		case inString && b == '\\':
+			out = append(out, b)
+			if i++; i < len(body) {
+				out = append(out, body[i])
+			}
+			continue
+		case b == '"':
+			inString = !inString
+		case !inString:
+			for _, word := range []string{"NaN", "-Infinity", "Infinity"} {
+				if bytes.HasPrefix(body[i:], []byte(word)) {
+					out = append(out, "null"...)
+					i += len(word)
+					break
+				}
+			}
+			if i >= len(body) {
+				return out
+			}
+		}
+		out = append(out, body[i])
+	}
+	return out
+}
+
+// get returns a field as an object; nil if it is none.
+func (o object) get(name string) object {
+	var out object
+	if json.Unmarshal(o[name], &out) != nil {
+		return nil
+	}
+	return out
+}
+
+// list returns a field as a list of objects; what is no object in it is left out.
+func (o object) list(name string) []object {
+	var raw []json.RawMessage
+	if json.Unmarshal(o[name], &raw) != nil {
+		return nil
+	}
+	var out []object
+	for _, r := range raw {
+		var item object
+		if json.Unmarshal(r, &item) == nil && item != nil {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// text returns a field as a string: a number is one too, null and the rest are "".
+func (o object) text(name string) string {
+	var s string
+	if json.Unmarshal(o[name], &s) == nil {
+		return s
+	}
+	var n json.Number
+	if json.Unmarshal(o[name], &n) == nil {
+		return n.String()
+	}
+	return ""
+}
+
+// count returns the first of the fields that is a number, as a whole number; 0 if none is. Numbers too large for an int
+// stop at its bounds.
+func (o object) count(names ...string) int {
+	for _, name := range names {
+		text := o.text(name)
+		if n, err := strconv.Atoi(text); err == nil {
+			return n
+		}
+		if f, err := strconv.ParseFloat(text, 64); text != "" && (err == nil || errors.Is(err, strconv.ErrRange)) && !math.IsNaN(f) {
+			return int(max(min(f, math.MaxInt32), math.MinInt32))
+		}
+	}
+	return 0
+}
+
+// set says whether a field is there and not null.
+func (o object) set(name string) bool {
+	raw, ok := o[name]
+	return ok && !bytes.Equal(raw, []byte("null"))
+}
+
+// chatReply is what is used of a chat's reply.
+type chatReply struct {
+	found     bool   // there is a choice
+	text      string // of the answer
+	reasoning string // what the endpoint sent apart from the answer
+	refusal   string
+	finish    string // "stop", "length" or what the endpoint says
+	tools     bool   // the model called a tool
+	usage     struct{ in, out int }
+	said      endpointError // an error in place of a reply
+	inChoice  bool          // that error is one of the choice
+}
+
+// readChat reads the body of a chat's reply, or of a stream of events that nobody asked for.
+func readChat(body []byte) (chatReply, error) {
+	if events := streamed(body); events != nil {
+		return readStream(events)
+	}
+	o, err := readObject(body)
+	if err != nil {
+		return chatReply{}, err
+	}
+	var r chatReply
+	r.readUsage(o)
+	if o.set("error") {
+		r.said = errorOf(o)
+		return r, nil
+	}
+	choices := o.list("choices")
+	if len(choices) == 0 && o.set("message") { // Ollama's own form
+		choices = []object{o}
+	}
+	if len(choices) > 0 {
+		r.readChoice(choices[0], "message")
+	}
+	return r, nil
+}
+
+// readChoice reads a choice, or adds a piece of a stream to the reply.
+func (r *chatReply) readChoice(choice object, part string) {
+	r.found = true
+	if choice.set("error") {
+		r.said, r.inChoice = errorOf(choice), true
+		return
+	}
+	message := choice.get(part)
+	text, reasoning := contentOf(message["content"])
+	if message == nil {
+		text = choice.text("text") // of the older completions
+	}
+	r.text += text
+	r.reasoning += reasoning
+	for _, name := range []string{"reasoning_content", "reasoning", "thinking"} {
+		if s := message.text(name); s != "" {
+			r.reasoning += s
+			break
+		}
+	}
+	r.refusal += message.text("refusal")
+	r.tools = r.tools || len(message.list("tool_calls")) > 0
+	if finish := choice.text("finish_reason"); finish != "" {
+		r.finish = finishOf(finish)
+	} else if done := choice.text("done_reason"); done != "" {
+		r.finish = finishOf(done)
+	}
+}
+
+// finishOf brings the reasons that endpoints give for the end of a reply into the API's words.
+func finishOf(reason string) string {
+	switch strings.ToLower(reason) {
+	case "length", "max_tokens", "max_length", "model_length", "max_output_tokens":
+		return "length"
+	case "stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed":
+		return "stop"
+	case "content_filter", "safety", "recitation", "sensitive":
+		return "content_filter"
+	}
+	return reason
+}
+
+// contentOf reads the content of a message: a string, or a list of parts, of which some may be reasoning.
+func contentOf(raw json.RawMessage) (text, reasoning string) {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s, ""
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		parts = []json.RawMessage{raw}
+	}
+	for _, p := range parts {
+		if json.Unmarshal(p, &s) == nil {
+			text += s
+			continue
+		}
+		var o object
+		if json.Unmarshal(p, &o) != nil {
+			continue
+		}
+		switch o.text("type") {
+		case "thinking", "reasoning", "redacted_thinking":
+			inner, also := contentOf(o["thinking"])
+			reasoning += inner + also + o.text("text") + " "
+		default:
+			inner, _ := contentOf(o["text"])
+			text += inner
+		}
+	}
+	return text, reasoning
+}
+
+// readUsage reads the token counts. Where the total exceeds prompt and reply, the rest was reasoning, which is billed
+// like the reply: Gemini counts so.
+func (r *chatReply) readUsage(o object) {
+	u := o.get("usage")
+	if u == nil {
+		u = o // Ollama's own form
+	}
+	in, out := u.count("prompt_tokens", "input_tokens", "prompt_eval_count"), u.count("completion_tokens", "output_tokens", "eval_count")
+	if total := u.count("total_tokens"); in > 0 && out >= 0 && total > in && total-in > out {
+		out = total - in
+	}
+	if in != 0 || out != 0 {
+		r.usage.in, r.usage.out = in, out
+	}
+}
+
+// streamed returns the data of a body that is a stream of events; nil if it is none.
+func streamed(body []byte) [][]byte {
+	body = bytes.TrimSpace(body)
+	if !bytes.HasPrefix(body, []byte("data:")) && !bytes.HasPrefix(body, []byte(": ")) && !bytes.HasPrefix(body, []byte("event:")) {
+		return nil
+	}
+	events := [][]byte{}
+	for line := range bytes.Lines(body) {
+		if data, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("data:")); ok {
+			events = append(events, bytes.TrimSpace(data))
+		}
+	}
+	return events
+}
+
+// readStream puts the pieces of a streamed reply together.
+func readStream(events [][]byte) (chatReply, error) {
+	var r chatReply
+	for _, data := range events {
+		if bytes.Equal(data, []byte("[DONE]")) {
+			return r, nil
+		}
+		o, err := readObject(data)
+		if err != nil {
+			return r, err
+		}
+		r.readUsage(o)
+		if o.set("error") {
+			r.said = errorOf(o)
+			return r, nil
+		}
+		for _, choice := range o.list("choices") {
+			r.readChoice(choice, "delta")
+		}
+	}
+	if r.finish == "" {
+		return r, errCut
+	}
+	return r, nil
+}
+
+// endpointError is what an endpoint says went wrong.
+type endpointError struct{ words, code, param string }
+
+// readError reads an error in the forms of OpenAI, FastAPI, Ollama and Gemini. A body of another form gives no words.
+func readError(body []byte) endpointError {
+	o, err := readObject(body)
+	if err != nil {
+		return endpointError{}
+	}
+	return errorOf(o)
+}
+
+func errorOf(o object) endpointError {
+	inner := o.get("error")
+	if inner == nil {
+		inner = o
+	}
+	e := endpointError{code: strings.TrimSpace(inner.text("code") + " " + inner.text("type") + " " + inner.text("status")), param: inner.text("param")}
+	for _, text := range []string{inner.text("message"), o.text("error"), o.text("message"), o.text("detail"), o.text("msg"), inner.text("error")} {
+		if text != "" {
+			e.words = text
+			break
+		}
+	}
+	// OpenRouter puts the provider's words below its own.
+	if raw := inner.get("metadata").text("raw"); raw != "" {
+		e.words += ": " + raw
+	}
+	for _, d := range o.list("detail") { // FastAPI lists the fields that it does not take
+		var at []any
+		_ = json.Unmarshal(d["loc"], &at)
+		e.words = strings.TrimSpace(e.words + " " + d.text("type") + " " + fmt.Sprint(at...) + " " + d.text("msg"))
+		if len(at) > 0 {
+			e.param = fmt.Sprint(at[len(at)-1])
+		}
+	}
+	if e.words == "" && o.set("error") {
+		e.words = string(o["error"])
+	}
+	return e
+}
+
+// status is the HTTP status that an error's code names; 0 if it names none.
+func (e endpointError) status() int {
+	for word := range strings.FieldsSeq(e.code) {
+		if n, err := strconv.Atoi(word); err == nil && n >= 400 && n < 600 {
+			return n
+		}
+	}
+	return 0
+}
+
+// quota says whether the account has no money left.
+func (e endpointError) quota() bool {
+	return strings.Contains(e.code, "insufficient_quota") || strings.Contains(e.words, "insufficient_quota") || e.status() == 402
+}
+
+// busy says whether an endpoint refused because it has too much to do.
+func (e endpointError) busy() bool {
+	s := e.status()
+	text := strings.ToLower(e.code + " " + e.words)
+	return s == 429 || s == 503 || s == 529 || strings.Contains(text, "overloaded") || strings.Contains(text, "rate_limit")
+}
+
+// vector is an entry of an embedding reply.
+type vector struct {
+	index  int // -1: not given
+	values []float32
+}
+
+type embeddingReply struct {
+	data   []vector
+	tokens int
+	said   endpointError
+}
+
+// readEmbeddings reads the body of an embedding call's reply.
+func readEmbeddings(body []byte) (embeddingReply, error) {
+	o, err := readObject(body)
+	if err != nil {
+		return embeddingReply{}, err
+	}
+	r := embeddingReply{tokens: o.get("usage").count("prompt_tokens", "total_tokens", "input_tokens")}
+	if o.set("error") {
+		r.said = errorOf(o)
+		return r, nil
+	}
+	for _, d := range o.list("data") {
+		v := vector{index: -1}
+		if d.set("index") {
+			v.index = d.count("index")
+		}
+		if v.values, err = floats(d["embedding"]); err != nil {
+			return r, fmt.Errorf("vector %d: %w", len(r.data), err)
+		}
+		r.data = append(r.data, v)
+	}
+	return r, nil
+}
+
+// floats reads a vector: a list of numbers, or their float32 bits, little-endian, in base64.
+func floats(raw json.RawMessage) ([]float32, error) {
+	var list []float32
+	err := json.Unmarshal(raw, &list)
+	if err == nil {
+		return list, nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return nil, err
+	}
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(data)%4 != 0 {
+		return nil, errors.New("neither a list of numbers nor base64 of them")
+	}
+	list = make([]float32, len(data)/4)
+	for i := range list {
+		list[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return list, nil
+}
+
+// readModels reads a list of models.
+func readModels(body []byte) ([]string, error) {
+	o, err := readObject(body)
+	if err != nil {
+		return nil, err
+	}
+	list := o.list("data")
+	if list == nil {
+		list = o.list("models")
+	}
+	names := make([]string, 0, len(list))
+	for _, m := range list {
+		for _, name := range []string{m.text("id"), m.text("name")} {
+			if name != "" {
+				names = append(names, name)
+				break
+			}
+		}
+	}
+	return names, nil
+}
