@@ -76,7 +76,11 @@ func TestRealModels(t *testing.T) {
 		}
 	}
 	texts := []string{"A cat sat on the mat.", strings.Repeat("long ", 300)}
-	vectors, _, err := client.Embeddings(t.Context(), miniLM, texts)
+	embedder, err := openai.New(openai.Config{Model: miniLM, Endpoints: []openai.Endpoint{{BaseURL: "http://" + s.addr + "/v1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vectors, _, err := embedder.Embeddings(t.Context(), texts)
 	if err != nil {
 		t.Fatal(err)
 	}
