@@ -89,9 +89,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	if err != nil {
 		return answer, err
 	}
-	read := readTimes(timesOfTurns(turns), m.options.Dates)
-	answer.Trace.Dates = read.reading
-	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(read.turns(turns)), &answer)
+	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(turns), &answer)
 }
 
 func (m *Memory) answerer(a ask) tiers.Answerer {
@@ -155,17 +153,16 @@ func (m *Memory) retrieve(ctx context.Context, a ask, e *meter, t *Trace) ([]ret
 	fail := func(err error) ([]retrieve.Hit, []float32, error) {
 		return nil, nil, &StepError{Step: "retrieve", Err: err}
 	}
-	o, err := m.retriever(ctx, view{a.memory, a.retrieval})
+	r, err := m.retriever(ctx, view{a.memory, a.retrieval})
 	if err != nil {
 		return fail(err)
 	}
-	t.Dates = o.times.reading
 	vecs, err := e.Embed(ctx, []string{a.question})
 	if err != nil {
 		return fail(fmt.Errorf("embed the question: %w", err))
 	}
 	start := time.Now()
-	hits, err := o.retriever.Retrieve(ctx, retrieve.Query{Text: a.question, Vector: vecs[0]}, a.topK)
+	hits, err := r.Retrieve(ctx, retrieve.Query{Text: a.question, Vector: vecs[0]}, a.topK)
 	if err != nil {
 		return fail(err)
 	}

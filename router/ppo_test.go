@@ -11,7 +11,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
-	"github.com/budgetmem/budgetmem/router/internal/routertest"
 )
 
 // reference is router/testdata/ppo.json, which scripts/ppo_reference.py makes with PyTorch in float64.
@@ -53,7 +52,7 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 	if err := json.Unmarshal(file, &ref); err != nil {
 		t.Fatal(err)
 	}
-	for _, be := range routertest.Engines(t) {
+	for _, be := range engines(t) {
 		t.Run(string(be.Kind), func(t *testing.T) { compareWithPyTorch(t, be, ref) })
 	}
 }
@@ -84,14 +83,14 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer p.learner.Close()
+			defer p.learner.close()
 
 			n := len(c.Batch.Lambda)
-			episodes := make([]rollout, n)
+			episodes := make([]episode, n)
 			for i := range episodes {
-				e := rollout{query: float32s(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], value: float32(c.Batch.Values[i]), logProb: make([]float64, len(c.Tiers))}
-				for state := range shape.Memories() {
-					e.memory = append(e.memory, float32s(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
+				e := episode{query: floats32(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], value: float32(c.Batch.Values[i]), logProb: make([]float64, len(c.Tiers))}
+				for state := range shape.states() {
+					e.memory = append(e.memory, floats32(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
 				}
 				for m := range c.Tiers {
 					e.choices = append(e.choices, c.Batch.Choices[m*n+i])
@@ -110,7 +109,7 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 				}
 			}
 			for i, step := range c.Steps {
-				minibatch := tensorsOf(b.minibatch(step.Places, c.Minibatch, p.learner.Parts), net.shape)
+				minibatch := tensorsOf(b.minibatch(step.Places, c.Minibatch, p.learner.parts), net.shape)
 				u, err := p.step(minibatch, cfg.LearningRate)
 				if err := free(slices.Concat(minibatch...)); err != nil {
 					t.Fatal(err)
@@ -145,12 +144,4 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 			}
 		})
 	}
-}
-
-func float32s(v []float64) []float32 {
-	out := make([]float32, len(v))
-	for i, x := range v {
-		out[i] = float32(x)
-	}
-	return out
 }

@@ -127,28 +127,30 @@ func (r *Result) Families() []chart.Family {
 	return families
 }
 
-// Charts draws the frontier, and for each trained family the tiers of each module as λ grows.
+// Charts draws the frontier, and for each trained family the tiers of all modules as λ grows.
 func (r *Result) Charts() []chart.Chart {
-	out := []chart.Chart{chart.Frontier("score against dollars per question, points by rising λ", r.Metric, r.Families())}
+	out := []chart.Chart{chart.Frontier("score against cost, points by rising λ", r.Metric, r.Families())}
 	for _, e := range r.Entries {
 		if !e.Trained {
 			continue
 		}
 		var groups []string
 		for _, l := range r.Lambdas {
-			groups = append(groups, fmt.Sprintf("λ %g", l))
+			groups = append(groups, fmt.Sprintf("%g", l))
 		}
+		var panels []chart.Panel
 		for m, module := range r.Modules {
-			var series []chart.Series
+			panel := chart.Panel{Name: module.Name}
 			for t, tier := range module.Tiers {
 				s := chart.Series{Name: tier}
 				for _, p := range e.Points {
 					s.Values = append(s.Values, &p.Shares[m][t])
 				}
-				series = append(series, s)
+				panel.Rows = append(panel.Rows, s)
 			}
-			out = append(out, chart.Stacked(fmt.Sprintf("%s: tiers of %s by λ", e.Name, module.Name), "share of the questions", groups, series))
+			panels = append(panels, panel)
 		}
+		out = append(out, chart.Multiples(e.Name+": tiers of each module by λ", "λ", "share of the questions", groups, panels))
 	}
 	return out
 }
@@ -169,7 +171,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 
 // WriteHTML writes a page that needs no other file.
 func (r *Result) WriteHTML(path string) error {
-	return report.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Heading(), r.Charts(), r.Tables(), Note)
+	return report.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Verdict(), r.Heading(), r.Charts(), r.Tables(), Note)
 }
 
 // WriteJSON writes the result into a file.

@@ -28,6 +28,7 @@ var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
 // page is what the template shows.
 type page struct {
 	Title      string
+	Verdict    string
 	Heading    []string
 	Note       string
 	Library    template.HTML
@@ -38,9 +39,10 @@ type page struct {
 	Questions  []pageQuestion
 }
 
-// WritePage writes charts and tables as an HTML page that needs no other file.
-func WritePage(path, title string, heading []string, charts []chart.Chart, tables []chart.Table, note string) error {
-	return page{Title: title, Heading: heading, Charts: charts, Tables: tables, Note: note}.render(path)
+// WritePage writes charts and tables as an HTML page that needs no other file. With a verdict, a sentence or two, the page
+// opens with it and the charts; otherwise with the lines of heading.
+func WritePage(path, title, verdict string, heading []string, charts []chart.Chart, tables []chart.Table, note string) error {
+	return page{Title: title, Verdict: verdict, Heading: heading, Charts: charts, Tables: tables, Note: note}.render(path)
 }
 
 type pageQuestion struct {

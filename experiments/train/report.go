@@ -60,7 +60,7 @@ func (s *Summary) write() error {
 	if err != nil {
 		return err
 	}
-	return report.WritePage(s.Report(), "Training of "+filepath.Base(s.Dir), s.Heading(), charts, s.Tables(), note)
+	return report.WritePage(s.Report(), "Training of "+filepath.Base(s.Dir), "", s.Heading(), charts, s.Tables(), note)
 }
 
 const note = "Return is α·score + λ·efficiency, by one measure for all epochs and seeds. Value is its mean over the λs: the best epoch is the one with the largest on validation."

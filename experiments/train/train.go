@@ -31,12 +31,11 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
-	"github.com/budgetmem/budgetmem/router/offline"
 )
 
 // The ways to train.
 const (
-	// Offline learns from logged traces without playing, see offline.Learn.
+	// Offline learns from logged traces without playing, see router.LearnOffline.
 	Offline = "offline"
 	// PPO plays questions, replayed or live, with one router for all λ; Paper does so as BudgetMem's published code, for one λ.
 	PPO   = "ppo"
@@ -47,16 +46,16 @@ const (
 func Methods() []string { return []string{Offline, PPO, Paper} }
 
 // Settings returns the preset of a method.
-func Settings(method string) (offline.Config, error) {
+func Settings(method string) (router.OfflineConfig, error) {
 	switch method {
 	case Offline:
-		return offline.DefaultConfig(), nil
+		return router.DefaultOffline(), nil
 	case PPO:
-		return offline.Config{Config: router.Default()}, nil
+		return router.OfflineConfig{Config: router.Default()}, nil
 	case Paper:
-		return offline.Config{Config: router.Paper()}, nil
+		return router.OfflineConfig{Config: router.Paper()}, nil
 	}
-	return offline.Config{}, fmt.Errorf("no training method %q: there are %v", method, Methods())
+	return router.OfflineConfig{}, fmt.Errorf("no training method %q: there are %v", method, Methods())
 }
 
 // Options is a training.
@@ -65,7 +64,7 @@ type Options struct {
 	Dir string
 	// Method is one of Methods, Config its settings; see Settings. Config.Seed is the first seed's.
 	Method string
-	Config offline.Config
+	Config router.OfflineConfig
 	// Seeds is how many trainings are done, with seeds that count up.
 	Seeds int
 	// Train and Validation are played; Test may be nil, and NoTest then says why.
@@ -97,9 +96,9 @@ type Progress struct {
 
 // settings is what decides a training's result. How many seeds are trained is not part of it: more can be added.
 type settings struct {
-	Method  string         `json:"method"`
-	Config  offline.Config `json:"config"`
-	Lambdas []float64      `json:"lambdas"`
+	Method  string               `json:"method"`
+	Config  router.OfflineConfig `json:"config"`
+	Lambdas []float64            `json:"lambdas"`
 	// Backend is what computes: results are equal on one backend only.
 	Backend string `json:"backend"`
 	// The traces that training and validation start from, by their content, and the systems that they are of.

@@ -16,53 +16,54 @@ type Series struct {
 
 // Bars draws bars in groups, for example a score by category (the groups) and policy (the series).
 func Bars(title, value string, groups []string, rows []Series) Chart {
-	return bars(title, value, groups, rows, bar)
-}
-
-// Stacked draws a bar a group out of one part a series, for example how often each tier served, by λ.
-func Stacked(title, value string, groups []string, rows []Series) Chart {
-	return bars(title, value, groups, rows, stacked)
-}
-
-func bars(title, value string, groups []string, rows []Series, shape shape) Chart {
-	slot := float64(660) / float64(max(1, len(groups)))
-	p := picture{x: axis{labels: []string{}}, y: axis{name: value}, shared: true}
-	for _, g := range groups {
-		p.x.labels = append(p.x.labels, wrap(g, slot-6))
-	}
-	t := Table{Rows: [][]string{append([]string{value}, groups...)}}
+	p, t := grouped(value, groups, rows)
 	ys := []float64{0}
-	base := make([]float64, len(groups))
 	color := 0
 	for _, r := range rows {
 		if len(r.Values) != len(groups) {
 			return Chart{Title: title, err: fmt.Errorf("draw %q: %q has %d values for %d groups", title, r.Name, len(r.Values), len(groups))}
 		}
-		s := series{name: r.Name, hue: referenceHue, shape: shape}
+		s := series{name: r.Name, hue: referenceHue, shape: bar}
 		if !r.Reference {
 			s.hue = hue(color)
 			color++
 		}
-		cells := []string{r.Name}
 		for i, v := range r.Values {
-			if v == nil {
-				cells = append(cells, "")
-				continue
+			if v != nil {
+				s.marks = append(s.marks, mark{x: float64(i), y: *v})
+				ys = append(ys, *v)
 			}
-			m := mark{x: float64(i), y: *v}
-			if shape == stacked {
-				m.base, m.y = base[i], base[i]+*v
-				base[i] = m.y
-			}
-			s.marks = append(s.marks, m)
-			ys = append(ys, m.y)
-			cells = append(cells, score(*v))
 		}
-		t.Rows = append(t.Rows, cells)
 		p.series = append(p.series, s)
 	}
 	p.y.fit(ys)
 	return newChart(title, p, t)
+}
+
+// Stacked draws one bar for each group, made of one part for each series, for example how often each tier served, by λ.
+func Stacked(title, value string, groups []string, rows []Series) Chart {
+	p, t := grouped(value, groups, rows)
+	parts, tops, err := stack(title, groups, rows)
+	if err != nil {
+		return Chart{Title: title, err: err}
+	}
+	p.series = parts
+	p.y.fitShares(append(tops, 0))
+	return newChart(title, p, t)
+}
+
+// grouped is a figure over named groups without its series, and the table of the series.
+func grouped(value string, groups []string, rows []Series) (figure, Table) {
+	slot := float64(660) / float64(max(1, len(groups)))
+	p := figure{x: axis{labels: []string{}}, y: axis{name: value}, shared: true}
+	for _, g := range groups {
+		p.x.labels = append(p.x.labels, wrap(g, slot-6))
+	}
+	t := Table{Rows: [][]string{append([]string{value}, groups...)}}
+	for _, r := range rows {
+		t.Rows = append(t.Rows, r.cells())
+	}
+	return p, t
 }
 
 // Bar is one value with its interval.
@@ -78,7 +79,7 @@ type Bar struct {
 // Ablation draws bars with intervals that lie on their side, the first at the top, for example the score without one part
 // of the system each, beside that of the whole.
 func Ablation(title, value string, rows []Bar) Chart {
-	p := picture{x: axis{name: value}, y: axis{labels: []string{}}}
+	p := figure{x: axis{name: value}, y: axis{labels: []string{}}}
 	t := Table{Rows: [][]string{{"", value, "95 %"}}}
 	plain, reference := series{hue: hue(0), shape: stacked}, series{hue: referenceHue, shape: stacked} // on nothing, but not beside each other
 	xs := []float64{0}

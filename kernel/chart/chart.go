@@ -11,29 +11,34 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// Chart is a drawing with a title, made by Frontier, Lines, Bars, Stacked, Ablation or Timeline.
+// Chart is a drawing with a title, made by Frontier, Lines, Bars, Stacked, Multiples, Ablation or Timeline.
 type Chart struct {
-	Title   string
-	picture picture
-	table   Table
-	png     func() ([]byte, error)
-	err     error // what is wrong with the data
+	Title  string
+	figure figure
+	table  Table
+	png    func() ([]byte, error)
+	err    error // what is wrong with the data
 }
 
-func newChart(title string, p picture, t Table) Chart {
+func newChart(title string, p figure, t Table) Chart {
 	t.Title = title
-	c := Chart{Title: title, picture: p, table: t, err: p.check(title)}
+	c := Chart{Title: title, figure: p, table: t, err: p.check(title)}
 	c.png = sync.OnceValues(func() ([]byte, error) { return p.image(title) })
 	return c
 }
 
 // check refuses what cannot be drawn.
-func (p picture) check(title string) error {
-	for _, s := range p.series {
+func (p figure) check(title string) error {
+	all := p.series
+	for _, part := range p.panels {
+		all = slices.Concat(all, part.series)
+	}
+	for _, s := range all {
 		var values []float64
 		if s.across != nil {
 			values = append(values, *s.across)
@@ -54,7 +59,7 @@ func (c Chart) PNG() ([]byte, error) {
 		return nil, c.err
 	}
 	if c.png == nil {
-		return nil, errors.New("draw a chart that none of Frontier, Lines, Bars, Stacked, Ablation and Timeline made")
+		return nil, errors.New("draw a chart that none of Frontier, Lines, Bars, Stacked, Multiples, Ablation and Timeline made")
 	}
 	return c.png()
 }
@@ -73,7 +78,7 @@ func (c Chart) Fragment() (template.HTML, error) {
 	if err != nil {
 		return "", err
 	}
-	option, err := c.picture.echarts(c.Title)
+	option, err := c.figure.echarts(c.Title)
 	if err != nil {
 		return "", fmt.Errorf("draw %q: %w", c.Title, err)
 	}
@@ -82,12 +87,18 @@ func (c Chart) Fragment() (template.HTML, error) {
 	image := fmt.Sprintf(`<img alt="%s" width="%d" style="max-width:100%%;height:auto" src="data:image/png;base64,%s">`,
 		template.HTMLEscapeString(c.Title), Width, base64.StdEncoding.EncodeToString(png))
 	// JSON as Go writes it has no "<", so nothing in it can end the script.
-	script := fmt.Sprintf("(%s)(%q, %d, %s)", strings.TrimSpace(drawJS), id, c.picture.size(), option)
+	script := fmt.Sprintf("(%s)(%q, %d, %s)", strings.TrimSpace(drawJS), id, c.figure.size(), option)
 	return template.HTML(fmt.Sprintf("<figure data-chart=\"%s\" style=\"margin:0\">\n%s\n<div></div>\n</figure>\n<script>%s</script>", id, image, script)), nil
 }
 
-// option marshals what ECharts draws; the keys come in order, so equal charts are equal bytes.
-func (p picture) echarts(title string) ([]byte, error) { return json.Marshal(p.option(title)) }
+// echarts marshals the option that ECharts draws. Keys are sorted, so equal charts are equal bytes.
+func (p figure) echarts(title string) ([]byte, error) {
+	option, err := p.option(title)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(option)
+}
 
 //go:embed assets/echarts-5.6.0.min.js.gz
 var libraryGz []byte

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestGolden(t *testing.T) {
 	for _, c := range gallery() {
 		t.Run(c.Name, func(t *testing.T) {
-			option, err := c.Chart.picture.echarts(c.Chart.Title)
+			option, err := c.Chart.figure.echarts(c.Chart.Title)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestPNGShowsEverySeries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if size := img.Bounds().Size(); size != (image.Point{2 * Width, 2 * c.Chart.picture.size()}) {
+			if size := img.Bounds().Size(); size != (image.Point{2 * Width, 2 * c.Chart.figure.size()}) {
 				t.Errorf("%v pixels", size)
 			}
 			if len(data) > 60_000 {
@@ -81,7 +81,7 @@ func TestPNGShowsEverySeries(t *testing.T) {
 			if white, all := count[color.RGBA{255, 255, 255, 255}], img.Bounds().Dx()*img.Bounds().Dy(); white < all/5 || white > all*99/100 {
 				t.Errorf("%d of %d pixels are white", white, all)
 			}
-			for _, s := range c.Chart.picture.series {
+			for _, s := range allSeries(c.Chart.figure) {
 				h := parseHue(s.hue)
 				if len(s.marks) > 0 && count[color.RGBA{h.R, h.G, h.B, 255}] < 10 {
 					t.Errorf("nothing has the colour of %q", s.name)
@@ -89,6 +89,14 @@ func TestPNGShowsEverySeries(t *testing.T) {
 			}
 		})
 	}
+}
+
+func allSeries(p figure) []series {
+	all := p.series
+	for _, part := range p.panels {
+		all = append(all, part.series...)
+	}
+	return all
 }
 
 func TestFragmentHoldsBothDrawings(t *testing.T) {
@@ -141,12 +149,13 @@ func TestNamesStayInside(t *testing.T) {
 	evil := `</script><script>alert(1)</script><!--{b}" onload="alert(2)`
 	v := 0.5
 	charts := map[string]Chart{
-		"frontier": Frontier(evil, evil, []Family{{Name: evil, Source: evil, Points: []Point{{Name: evil, Dollars: 0.1, Score: 0.5, Low: 0.4, High: 0.6}}}, {Name: evil, Reference: true, Points: []Point{{Score: 0.5}}}}),
-		"lines":    Lines(evil, evil, evil, []Line{{Name: evil, X: []float64{0, 1}, Y: []float64{0.5, 1}}}),
-		"stacked":  Stacked(evil, evil, []string{evil, "two"}, []Series{{Name: evil, Values: []*float64{&v, nil}}}),
-		"bars":     Bars(evil, evil, []string{evil, "two"}, []Series{{Name: evil, Values: []*float64{&v, nil}}}),
-		"ablation": Ablation(evil, evil, []Bar{{Name: evil, Value: 0.5, Reference: true}}),
-		"timeline": Timeline(evil, []string{evil}, []Span{{Name: evil, Tier: evil, Start: 0.5, Length: 1}}),
+		"frontier":  Frontier(evil, evil, []Family{{Name: evil, Source: evil, Points: []Point{{Name: evil, Dollars: 0.1, Score: 0.5, Low: 0.4, High: 0.6}}}, {Name: evil, Reference: true, Points: []Point{{Score: 0.5}}}}),
+		"lines":     Lines(evil, evil, evil, []Line{{Name: evil, X: []float64{0, 1}, Y: []float64{0.5, 1}}}),
+		"stacked":   Stacked(evil, evil, []string{evil, "two"}, []Series{{Name: evil, Values: []*float64{&v, nil}}}),
+		"multiples": Multiples(evil, evil, evil, []string{evil, "two"}, []Panel{{evil, []Series{{Name: evil, Values: []*float64{&v, nil}}}}}),
+		"bars":      Bars(evil, evil, []string{evil, "two"}, []Series{{Name: evil, Values: []*float64{&v, nil}}}),
+		"ablation":  Ablation(evil, evil, []Bar{{Name: evil, Value: 0.5, Reference: true}}),
+		"timeline":  Timeline(evil, []string{evil}, []Span{{Name: evil, Tier: evil, Start: 0.5, Length: 1}}),
 	}
 	for name, c := range charts {
 		fragment, err := c.Fragment()
@@ -171,6 +180,7 @@ func TestBadDataIsRefused(t *testing.T) {
 	for want, c := range map[string]Chart{
 		`line "a" has 2 values of x and 1 of y`: Lines("t", "x", "y", []Line{{Name: "a", X: []float64{1, 2}, Y: []float64{1}}}),
 		"draw a chart that none of":             {},
+		`"z" has 1 values for 2 groups`:         Multiples("t", "x", "y", []string{"g", "h"}, []Panel{{"p", []Series{{Name: "z", Values: []*float64{nil}}}}}),
 		`"a" has 1 values for 2 groups`:         Bars("t", "y", []string{"g", "h"}, []Series{{Name: "a", Values: []*float64{nil}}}),
 		`"b" has a value that is not finite`:    Lines("t", "x", "y", []Line{{Name: "b", X: []float64{1}, Y: []float64{math.NaN()}}}),
 		`"c" has a value that is not finite`:    Frontier("t", "y", []Family{{Name: "c", Points: []Point{{Dollars: math.Inf(1)}}}}),
@@ -189,7 +199,7 @@ func TestBadDataIsRefused(t *testing.T) {
 func TestNothingToDraw(t *testing.T) {
 	for name, c := range map[string]Chart{
 		"frontier": Frontier("t", "y", nil), "family": Frontier("t", "y", []Family{{Name: "a"}}), "lines": Lines("t", "x", "y", []Line{{Name: "a"}}),
-		"bars": Bars("t", "y", nil, nil), "ablation": Ablation("t", "y", nil), "timeline": Timeline("t", nil, nil),
+		"bars": Bars("t", "y", nil, nil), "multiples": Multiples("t", "x", "y", nil, nil), "ablation": Ablation("t", "y", nil), "timeline": Timeline("t", nil, nil),
 		"one point": Frontier("t", "y", []Family{{Name: "a", Points: []Point{{Dollars: 0, Score: 0}}}}),
 	} {
 		if _, err := c.Fragment(); err != nil {
@@ -205,7 +215,7 @@ func TestFrontierDrawsTheFront(t *testing.T) {
 			{Name: "cheap", Points: []Point{{Dollars: 1, Score: 0.25, Front: front}}}}
 	}
 	line := func(c Chart) (out []float64) {
-		for _, s := range c.picture.series {
+		for _, s := range c.figure.series {
 			for _, m := range s.marks {
 				if s.name == "Pareto front" {
 					out = append(out, m.x, m.y)

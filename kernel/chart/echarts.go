@@ -1,6 +1,8 @@
 package chart
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,8 +22,86 @@ type item struct {
 // none is ECharts' mark for a missing value.
 const none = "-"
 
-// option is the picture as ECharts wants it.
-func (p picture) option(title string) map[string]any {
+// option is the figure as ECharts draws it.
+func (p figure) option(title string) (map[string]any, error) {
+	if p.panels == nil {
+		return plain(p.single(title).JSON(), p)
+	}
+	all, err := plain(p.single(title).JSON(), p) // title, legend and tooltip
+	if err != nil {
+		return nil, err
+	}
+	titles, grids, xs, ys, rows := []any{all["title"]}, []any{}, []any{}, []any{}, []any{}
+	for i, r := range p.grid() {
+		part := p
+		part.series, part.panels = p.panels[i].series, nil
+		if i > 0 {
+			part.y.name = ""
+		}
+		option, err := plain(part.single("").JSON(), part)
+		if err != nil {
+			return nil, err
+		}
+		percent := func(px float64) string { return strconv.FormatFloat(100*px/Width, 'f', 2, 64) + "%" }
+		left := r.x0 + 38
+		if i == 0 {
+			left += 22
+		}
+		grids = append(grids, map[string]any{"left": percent(left), "right": percent(Width - r.x1 + 10), "top": "62", "bottom": "78"})
+		titles = append(titles, map[string]any{"text": p.panels[i].name, "left": percent((left + r.x1 - 10) / 2), "top": "38", "textAlign": "center", "textStyle": map[string]any{"fontSize": labelSize, "color": ink}})
+		axis := func(name string) map[string]any {
+			a := option[name].([]any)[0].(map[string]any)
+			a["gridIndex"] = i
+			return a
+		}
+		x := axis("xAxis")
+		delete(x["axisLabel"].(map[string]any), "interval")
+		xs, ys = append(xs, x), append(ys, axis("yAxis"))
+		for _, s := range option["series"].([]any) {
+			s := s.(map[string]any)
+			s["xAxisIndex"], s["yAxisIndex"], s["stack"], s["barCategoryGap"] = i, i, fmt.Sprint("panel", i), "10%"
+			rows = append(rows, s)
+		}
+	}
+	all["title"], all["grid"], all["xAxis"], all["yAxis"], all["series"] = titles, grids, xs, ys, rows
+	return all, nil
+}
+
+// plain turns go-echarts' types into maps, and adds what they have no field for.
+func plain(option map[string]any, p figure) (map[string]any, error) {
+	b, err := json.Marshal(option)
+	var out map[string]any
+	if err == nil {
+		err = json.Unmarshal(b, &out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.x.log {
+		// By itself a logarithmic axis shows powers of ten only.
+		var at []float64
+		for _, t := range p.x.ticks() {
+			at = append(at, t.value)
+		}
+		x := out["xAxis"].([]any)[0].(map[string]any)
+		x["axisLabel"].(map[string]any)["customValues"] = at
+		x["axisTick"] = map[string]any{"customValues": at}
+	}
+	moved := map[string]bool{}
+	drawn, _ := out["series"].([]any)
+	for _, s := range p.series {
+		for _, d := range drawn {
+			if d := d.(map[string]any); d["name"] == s.name && !moved[s.name] {
+				s.moveLabel(d)
+				moved[s.name] = true // what follows of this name are its intervals
+			}
+		}
+	}
+	return out, nil
+}
+
+// single is a figure without panels.
+func (p figure) single(title string) *charts.Line {
 	c := charts.NewLine()
 	nameGap := 0
 	for _, t := range p.y.ticks() {
@@ -41,7 +121,7 @@ func (p picture) option(title string) map[string]any {
 	c.SetGlobalOptions(
 		charts.WithInitializationOpts(opts.Initialization{BackgroundColor: "#fff"}),
 		charts.WithTitleOpts(opts.Title{Title: title, Left: "0", TitleStyle: &opts.TextStyle{Color: ink, FontSize: titleSize, Width: Width - 20, Overflow: "truncate"}}),
-		charts.WithLegendOpts(opts.Legend{Show: opts.Bool(true), Type: "scroll", Bottom: "0", Data: legend}),
+		charts.WithLegendOpts(opts.Legend{Show: opts.Bool(len(legend) > 0), Type: "scroll", Bottom: "0", Data: legend}),
 		charts.WithGridOpts(opts.Grid{Left: strconv.Itoa(nameGap + 20), Right: "70", Top: "44", Bottom: bottom}),
 		charts.WithAnimation(false),
 		charts.WithTooltipOpts(tooltip),
@@ -60,7 +140,7 @@ func (p picture) option(title string) map[string]any {
 		}
 	}
 	c.Validate()
-	return c.JSON()
+	return c
 }
 
 // entry is one of the legend.
@@ -69,9 +149,9 @@ type entry struct {
 	Icon string `json:"icon,omitempty"`
 }
 
-func (p picture) echartsLegend() []entry {
+func (p figure) echartsLegend() []entry {
 	var out []entry
-	for _, s := range p.series {
+	for _, s := range p.legend() {
 		e := entry{Name: s.name}
 		if s.shape == noShape || s.across != nil { // by itself it would show a circle
 			e.Icon = "path://M0 6h22v2h-22z"
@@ -79,14 +159,14 @@ func (p picture) echartsLegend() []entry {
 				e.Icon = "path://M0 6h5v2h-5zM8 6h5v2h-5zM16 6h5v2h-5z"
 			}
 		}
-		if s.name != "" && (len(s.marks) > 0 || s.across != nil) && !slices.Contains(out, e) {
+		if !slices.Contains(out, e) {
 			out = append(out, e)
 		}
 	}
 	return out
 }
 
-func (p picture) xAxis() opts.XAxis {
+func (p figure) xAxis() opts.XAxis {
 	a := opts.XAxis{Type: p.x.echartsType(), Name: p.x.name, NameLocation: "middle", AxisLabel: p.x.echartsLabel()}
 	if p.x.labels == nil {
 		a.Min, a.Max = p.x.lo, p.x.hi
@@ -96,7 +176,7 @@ func (p picture) xAxis() opts.XAxis {
 	return a
 }
 
-func (p picture) yAxis() opts.YAxis {
+func (p figure) yAxis() opts.YAxis {
 	a := opts.YAxis{Type: p.y.echartsType(), Name: p.y.name, NameLocation: "middle", AxisLabel: p.y.echartsLabel()}
 	if p.y.labels == nil {
 		a.Min, a.Max = p.y.lo, p.y.hi
@@ -126,7 +206,7 @@ func (a axis) echartsLabel() *opts.AxisLabel {
 }
 
 // echartsSeries is a series, and one of the same name for its intervals.
-func (p picture) echartsSeries(s series) []charts.SingleSeries {
+func (p figure) echartsSeries(s series) []charts.SingleSeries {
 	e := charts.SingleSeries{Name: s.name, Type: types.ChartLine, Data: []item{}, Color: s.hue,
 		ItemStyle: &opts.ItemStyle{Color: s.hue}, LineStyle: &opts.LineStyle{Color: s.hue, Type: s.dash, Width: 1.5},
 		LabelLayout: &opts.LabelLayout{HideOverlap: opts.Bool(true)}}
@@ -167,6 +247,16 @@ func (p picture) echartsSeries(s series) []charts.SingleSeries {
 	return []charts.SingleSeries{e}
 }
 
+// moveLabel moves the label of a series away from its mark, with a line that leads to it, if it has one there.
+func (s series) moveLabel(option map[string]any) {
+	for _, m := range s.marks {
+		if m.label != "" && (m.dx != 0 || m.dy != 0) {
+			option["labelLayout"] = map[string]any{"dx": m.dx, "dy": m.dy}
+			option["labelLine"] = map[string]any{"show": true, "lineStyle": map[string]any{"color": s.hue, "width": 0.8, "opacity": 0.8}}
+		}
+	}
+}
+
 func (m mark) echartsLabel() *opts.Label {
 	if m.label == "" {
 		return nil
@@ -176,7 +266,7 @@ func (m mark) echartsLabel() *opts.Label {
 }
 
 // barItems has a value for every name of the axis.
-func (p picture) barItems(s series) []item {
+func (p figure) barItems(s series) []item {
 	n := max(len(p.x.labels), len(p.y.labels))
 	items := make([]item, n)
 	for i := range items {
@@ -193,7 +283,7 @@ func (p picture) barItems(s series) []item {
 }
 
 // bases are the bars that cannot be seen on which the stacked ones of a timeline stand; nil where all stand on 0.
-func (p picture) bases() *charts.SingleSeries {
+func (p figure) bases() *charts.SingleSeries {
 	if !p.lying() {
 		return nil // parts of a whole begin where the ones before them end
 	}
@@ -213,7 +303,7 @@ func (p picture) bases() *charts.SingleSeries {
 }
 
 // intervals draws the intervals of a series as one line with gaps; nil where there are none.
-func (p picture) intervals(s series) *charts.SingleSeries {
+func (p figure) intervals(s series) *charts.SingleSeries {
 	var items []item
 	for _, m := range s.marks {
 		if m.low >= m.high {

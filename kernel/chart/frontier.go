@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// Family is what one way of choosing tiers earns: a single policy, or a curve of policies by rising λ.
+// Family is one way of choosing tiers: a single policy, or a curve of policies by rising λ.
 type Family struct {
 	Name   string
 	Points []Point
-	// Reference marks what no policy can be expected to reach; it is drawn grey. A single point becomes a line across, as
-	// its cost does not matter.
+	// Reference marks a bound that no policy can be expected to reach; it is drawn grey. A single point becomes a line
+	// across, as its cost does not matter.
 	Reference bool
-	// Source says where numbers of others are from, such as "Table 2 of arXiv 2602.06025, Llama-3.3-70B"; "" for our own.
-	// They are drawn hollow and named as theirs.
+	// Source says where published numbers are from, such as "Table 2 of arXiv 2602.06025, Llama-3.3-70B"; "" for numbers of
+	// this project. They are drawn hollow, and the legend names the source.
 	Source string
 }
 
-// Point is the mean score of one policy against what it cost.
+// Point is the mean score of one policy and its mean cost.
 type Point struct {
-	// Name tells a point from the others of its family, such as "λ 0.3".
+	// Name distinguishes the point from the others of its family, such as "λ 0.3".
 	Name string
 	// Dollars per question.
 	Dollars float64
@@ -31,13 +31,29 @@ type Point struct {
 	Front bool
 }
 
-// Frontier draws scores by a metric against dollars per question: a point with its interval for each policy, a
-// curve for each family of several, and the Pareto front. The axis of dollars is logarithmic where they span much.
+// frontierHeight is taller than other charts, to have room for names beside the points.
+const frontierHeight = 500
+
+// Frontier draws scores by a metric against the cost of a question: a point with its interval for each policy, a curve for
+// each family of several with the intervals of its ends, and the Pareto front. Costs are in one unit, dollars or millionths
+// of a dollar (µ$), on a logarithmic axis where they span more than a factor of four. The table has dollars.
 func Frontier(title, metric string, families []Family) Chart {
-	p := picture{x: axis{name: "dollars per question", prefix: "$"}, y: axis{name: metric}}
-	t := Table{Rows: [][]string{{"policy", "point", "dollars per question", metric, "95 %", "source"}}}
-	var xs, ys []float64
-	var front []Point
+	var costs, scores []float64
+	for _, f := range families {
+		for _, pt := range f.Points {
+			if scores = append(scores, pt.Score); pt.Low < pt.High {
+				scores = append(scores, pt.Low, pt.High)
+			}
+			if !f.across() {
+				costs = append(costs, pt.Dollars)
+			}
+		}
+	}
+	unit := unitFor(costs)
+	p := figure{x: axis{name: unit.name + " per question"}, y: axis{name: metric}, tall: frontierHeight}
+	if unit.inFront {
+		p.x.prefix = unit.sign
+	}
 	color := 0
 	for _, f := range families {
 		s := f.look()
@@ -45,43 +61,95 @@ func Frontier(title, metric string, families []Family) Chart {
 			s.hue = hue(color)
 			color++
 		}
+		if f.across() {
+			s.name += ": " + score(f.Points[0].Score)
+			s.across, s.shape = &f.Points[0].Score, noShape
+		} else {
+			s.marks = f.marks(metric, unit)
+		}
+		p.series = append(p.series, s)
+	}
+	if line := frontLine(families, unit); line != nil {
+		p.series = slices.Insert(p.series, 0, *line) // beneath the points
+	}
+	for i := range costs {
+		costs[i] *= unit.perUnit
+	}
+	p.x.fitCosts(costs)
+	p.y.fit(scores)
+	p.placeLabels()
+	return newChart(title, p, frontierTable(metric, families))
+}
+
+// across reports whether the family is a line through the figure instead of a point.
+func (f Family) across() bool { return f.Reference && len(f.Points) == 1 }
+
+// marks are the family's points. Neighbours at one place become one mark, whose tooltip names the first and the last.
+func (f Family) marks(metric string, unit moneyUnit) []mark {
+	var out []mark
+	for i := 0; i < len(f.Points); {
+		pt, end := f.Points[i], i+1
+		for end < len(f.Points) && f.Points[end].Dollars == pt.Dollars && f.Points[end].Score == pt.Score {
+			end++
+		}
+		if last := f.Points[end-1].Name; last != pt.Name {
+			pt.Name += " to " + last
+		}
+		m := mark{x: pt.Dollars * unit.perUnit, y: pt.Score, label: f.look().name, detail: f.detail(pt, metric, unit)}
+		if f.Source != "" {
+			m.label = f.Name
+		}
+		if pt.Low < pt.High {
+			m.low, m.high = pt.Low, pt.High
+		}
+		out = append(out, m)
+		i = end
+	}
+	for i := range out {
+		if len(out) > 1 && (f.Reference || i > 0 && i < len(out)-1) {
+			out[i].low, out[i].high = 0, 0 // intervals of all would hide the curves
+		}
+	}
+	return out
+}
+
+// frontLine joins the points of the Pareto front by rising cost; nil where none is marked.
+func frontLine(families []Family, unit moneyUnit) *series {
+	var front []Point
+	for _, f := range families {
 		for _, pt := range f.Points {
-			interval := ""
-			if pt.Low < pt.High {
-				interval = "[" + score(pt.Low) + ", " + score(pt.High) + "]"
-				ys = append(ys, pt.Low, pt.High)
-			}
-			ys = append(ys, pt.Score)
-			t.Rows = append(t.Rows, []string{f.Name, pt.Name, dollars(pt.Dollars), score(pt.Score), interval, f.Source})
-			if f.Reference && len(f.Points) == 1 {
-				s.name += ": " + score(pt.Score)
-				s.across, s.shape = &pt.Score, noShape
-				continue
-			}
-			xs = append(xs, pt.Dollars)
-			m := mark{x: pt.Dollars, y: pt.Score, low: pt.Low, high: pt.High, detail: f.detail(pt, metric, interval)}
-			if len(f.Points) == 1 {
-				m.label = f.Name
-			}
-			s.marks = append(s.marks, m)
 			if pt.Front {
 				front = append(front, pt)
 			}
 		}
-		p.series = append(p.series, s)
 	}
-	if len(front) > 0 {
-		slices.SortFunc(front, func(a, b Point) int { return cmp.Compare(a.Dollars, b.Dollars) })
-		line := series{name: "Pareto front", hue: ink, shape: noShape, dash: "dotted"}
-		for _, pt := range front {
-			line.marks = append(line.marks, mark{x: pt.Dollars, y: pt.Score})
+	if len(front) == 0 {
+		return nil
+	}
+	slices.SortFunc(front, func(a, b Point) int { return cmp.Compare(a.Dollars, b.Dollars) })
+	line := &series{name: "Pareto front", hue: ink, shape: noShape, dash: "dotted"}
+	for _, pt := range front {
+		line.marks = append(line.marks, mark{x: pt.Dollars * unit.perUnit, y: pt.Score})
+	}
+	return line
+}
+
+func frontierTable(metric string, families []Family) Table {
+	t := Table{Rows: [][]string{{"policy", "point", "dollars per question", metric, "95 %", "source"}}}
+	for _, f := range families {
+		for _, pt := range f.Points {
+			t.Rows = append(t.Rows, []string{f.Name, pt.Name, dollars(pt.Dollars), score(pt.Score), pt.interval(), f.Source})
 		}
-		p.series = slices.Insert(p.series, 0, line) // beneath the points
 	}
-	p.x.fitCosts(xs)
-	p.y.fit(ys)
-	p.placeLabels()
-	return newChart(title, p, t.dense())
+	return t.dense()
+}
+
+// interval writes the interval of the score; "" where there is none.
+func (pt Point) interval() string {
+	if pt.Low >= pt.High {
+		return ""
+	}
+	return "[" + score(pt.Low) + ", " + score(pt.High) + "]"
 }
 
 // look is a series without marks: how the family is drawn.
@@ -100,12 +168,12 @@ func (f Family) look() series {
 }
 
 // detail is the tooltip of one of the family's points.
-func (f Family) detail(pt Point, metric, interval string) string {
+func (f Family) detail(pt Point, metric string, unit moneyUnit) string {
 	first := f.Name
 	if pt.Name != "" && pt.Name != f.Name {
 		first += ", " + pt.Name
 	}
-	lines := []string{first, strings.TrimSpace(metric + " " + score(pt.Score) + " " + interval), dollars(pt.Dollars) + " per question"}
+	lines := []string{first, strings.TrimSpace(metric + " " + score(pt.Score) + " " + pt.interval()), unit.in(pt.Dollars) + " per question"}
 	if f.Source != "" {
 		lines = append(lines, "published: "+f.Source)
 	}

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -16,7 +17,7 @@ var galleryDir = flag.String("gallery", "", "folder for gallery.html and the PNG
 
 var galleryPage = template.Must(template.New("gallery").Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Charts</title>
-<style>body{font:15px system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em}section{margin:2em 0}</style>
+<style>:root{color-scheme:light dark}body{font:15px system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em}section{margin:2em 0}</style>
 {{.Library}}</head><body>
 <h1>Charts, with made-up numbers</h1>
 {{range .Charts}}<section data-show="chart:{{.Name}}">{{.Chart.Fragment}}</section>
@@ -67,6 +68,18 @@ func gallery() []named {
 		curve.Points = append(curve.Points, Point{Name: lambdas[i], Dollars: 3e-5*(1-l) + 1.1e-5, Score: score, Low: score - 0.03, High: score + 0.03, Front: i%3 == 1})
 		oracle.Points = append(oracle.Points, Point{Name: lambdas[i], Dollars: 2.2e-5*(1-l) + 0.9e-5, Score: score + 0.09})
 	}
+	var numbers []string
+	for _, l := range lambdas {
+		numbers = append(numbers, strings.TrimPrefix(l, "λ "))
+	}
+	var panels []Panel
+	for i, name := range []string{"filter", "entity", "temporal", "topic", "summary"} {
+		rows := []Series{low, mid, high}
+		if i%2 == 1 {
+			rows[0].Values, rows[2].Values = high.Values, low.Values
+		}
+		panels = append(panels, Panel{name, rows})
+	}
 	single := func(name string, dollars, score float64) Family {
 		return Family{Name: name, Points: []Point{{Dollars: dollars, Score: score, Low: score - 0.07, High: score + 0.08}}}
 	}
@@ -99,6 +112,7 @@ func gallery() []named {
 		})},
 		{"learning", Lines("value on validation by epoch", "epoch", "mean return over λ", seeds)},
 		{"shares", Stacked("tiers of filter by λ", "share of the questions", lambdas, []Series{low, mid, high})},
+		{"multiples", Multiples("share of the questions that each tier served, by module", "λ", "share", numbers, panels)},
 		{"ablation", Ablation("what each part is worth", "locomo-f1", []Bar{
 			{Name: "all parts", Value: 0.41, Low: 0.36, High: 0.46, Reference: true}, {Name: "without alignment of rewards", Value: 0.38, Low: 0.33, High: 0.43},
 			{Name: "two tiers instead of three", Value: 0.40, Low: 0.35, High: 0.44}, {Name: "filter always low", Value: 0.29, Low: 0.25, High: 0.34}, {Name: "top 3 chunks", Value: 0.33, Low: 0.29, High: 0.38},

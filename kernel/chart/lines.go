@@ -13,7 +13,7 @@ type Line struct {
 // Lines draws curves over an axis of numbers, for example what was earned over the epochs of a training. x and y name the
 // axes, with units.
 func Lines(title, x, y string, lines []Line) Chart {
-	p := picture{x: axis{name: x}, y: axis{name: y}, shared: true}
+	p := figure{x: axis{name: x}, y: axis{name: y}, shared: true}
 	t := Table{Rows: [][]string{{"", "points", "first " + x, "last " + x, "first " + y, "last " + y}}}
 	var xs, ys []float64
 	color := 0

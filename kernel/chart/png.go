@@ -55,8 +55,36 @@ func faint(c color.NRGBA, alpha uint8) color.NRGBA {
 	return c
 }
 
-// image draws the picture with gonum, as a PNG.
-func (p picture) image(title string) ([]byte, error) {
+// plots draws what lies between title and legend.
+func (p figure) plots(c draw.Canvas) {
+	one := func(p figure, c draw.Canvas, width float64) {
+		pl := plot.New()
+		pl.BackgroundColor = nil
+		p.x.gonum(&pl.X, false, width)
+		p.y.gonum(&pl.Y, true, width)
+		pl.Add(marks(p))
+		pl.Draw(c)
+	}
+	if p.panels == nil {
+		one(p, draw.Crop(c, 0, -66, 0, 0), 660) // the right margin is for labels of the last points
+		return
+	}
+	for i, r := range p.grid() {
+		part := figure{x: p.x, y: p.y, series: p.panels[i].series}
+		if i > 0 {
+			part.y.name = ""
+		}
+		area := draw.Crop(c, vg.Points(r.x0), 0, 0, 0)
+		area.Max.X = c.Min.X + vg.Points(r.x1)
+		head := style(labelSize, true)
+		head.XAlign = text.XCenter
+		area.FillText(head, vg.Point{X: area.Center().X, Y: area.Max.Y - 12}, shorten(p.panels[i].name, labelSize, r.x1-r.x0-20))
+		one(part, draw.Crop(area, 0, -10, 0, -18), r.x1-r.x0-44)
+	}
+}
+
+// image draws the figure with gonum, as a PNG.
+func (p figure) image(title string) ([]byte, error) {
 	entries := p.legend()
 	w, h := vg.Points(Width), vg.Points(float64(p.size()))
 	img := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(144)) // two dots a point
@@ -65,12 +93,7 @@ func (p picture) image(title string) ([]byte, error) {
 	all.FillText(heading, vg.Point{X: 4, Y: h - 20}, shorten(title, titleSize, Width-60)) // bold is wider
 	bottom := drawLegend(all, entries)
 
-	pl := plot.New()
-	pl.BackgroundColor = nil
-	p.x.gonum(&pl.X, false)
-	p.y.gonum(&pl.Y, true)
-	pl.Add(marks(p))
-	pl.Draw(draw.Crop(all, 4, -70, bottom, -38)) // the right margin is for labels of the last points
+	p.plots(draw.Crop(all, 4, -4, bottom, -38))
 	var out bytes.Buffer
 	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, paletted(img.Image())); err != nil {
 		return nil, fmt.Errorf("encode the PNG of %q: %w", title, err)
@@ -110,7 +133,7 @@ func paletted(img image.Image) *image.Paletted {
 }
 
 // gonum sets an axis of a plot.
-func (a axis) gonum(to *plot.Axis, vertical bool) {
+func (a axis) gonum(to *plot.Axis, vertical bool, width float64) {
 	to.Min, to.Max = a.lo, a.hi
 	if a.labels != nil {
 		to.Min, to.Max = -0.5, float64(len(a.labels))-0.5
@@ -133,13 +156,14 @@ func (a axis) gonum(to *plot.Axis, vertical bool) {
 	align = to.Tick.Label
 	to.Tick.Label = style(tickSize, false)
 	to.Tick.Label.XAlign, to.Tick.Label.YAlign = align.XAlign, align.YAlign
-	to.Tick.Marker = ticker{a, vertical}
+	to.Tick.Marker = ticker{a, vertical, width}
 }
 
 // ticker gives a plot the ticks of an axis, so many of the names that they do not meet.
 type ticker struct {
 	axis
 	vertical bool
+	width    float64 // of the plot, in pixels
 }
 
 func (t ticker) Ticks(_, _ float64) []plot.Tick {
@@ -151,7 +175,7 @@ func (t ticker) Ticks(_, _ float64) []plot.Tick {
 			widest = max(widest, textWidth(k.label, tickSize)+10)
 			lines = max(lines, strings.Count(k.label, "\n"))
 		}
-		for every*660 < int(widest)*len(ticks) {
+		for float64(every)*t.width < widest*float64(len(ticks)) {
 			every++
 		}
 	}
@@ -166,10 +190,10 @@ func (t ticker) Ticks(_, _ float64) []plot.Tick {
 }
 
 // marks draws what lies between the axes.
-type marks picture
+type marks figure
 
 func (ms marks) Plot(c draw.Canvas, pl *plot.Plot) {
-	p := picture(ms)
+	p := figure(ms)
 	at := func(x, y float64) vg.Point { return vg.Point{X: c.X(pl.X.Norm(x)), Y: c.Y(pl.Y.Norm(y))} }
 	grid := draw.LineStyle{Color: parseHue("#e4e4e4"), Width: 0.7}
 	if p.y.labels == nil {
@@ -213,12 +237,12 @@ func (ms marks) Plot(c draw.Canvas, pl *plot.Plot) {
 	}
 	for _, s := range p.series { // above all else
 		for _, m := range s.marks {
-			drawLabel(c, at(m.x, m.y), m)
+			drawLabel(c, at(m.x, m.y), m, parseHue(s.hue))
 		}
 	}
 }
 
-func (p picture) drawAcross(c draw.Canvas, pl *plot.Plot, s series) {
+func (p figure) drawAcross(c draw.Canvas, pl *plot.Plot, s series) {
 	line := s.line()
 	if p.lying() {
 		x := c.X(pl.X.Norm(*s.across))
@@ -252,7 +276,7 @@ func drawBars(c draw.Canvas, at func(x, y float64) vg.Point, s series, wide, off
 }
 
 // drawWide draws bars that have a place of the axis of names to themselves.
-func (p picture) drawWide(c draw.Canvas, at func(x, y float64) vg.Point, s series) {
+func (p figure) drawWide(c draw.Canvas, at func(x, y float64) vg.Point, s series) {
 	for _, m := range s.marks {
 		if p.lying() {
 			fill(c, parseHue(s.hue), at(m.base, m.y-0.3), at(m.x, m.y+0.3))
@@ -287,7 +311,7 @@ func drawLine(c draw.Canvas, at func(x, y float64) vg.Point, s series) {
 	}
 }
 
-func (p picture) drawInterval(c draw.Canvas, at func(x, y float64) vg.Point, m mark, h color.NRGBA) {
+func (p figure) drawInterval(c draw.Canvas, at func(x, y float64) vg.Point, m mark, h color.NRGBA) {
 	if m.low >= m.high {
 		return
 	}
@@ -306,6 +330,7 @@ func (p picture) drawInterval(c draw.Canvas, at func(x, y float64) vg.Point, m m
 func drawGlyph(c draw.Canvas, s shape, at vg.Point, h color.NRGBA) {
 	switch s {
 	case circle:
+		c.DrawGlyphNoClip(draw.GlyphStyle{Color: color.White, Radius: 5.3, Shape: draw.CircleGlyph{}}, at) // parts marks that overlap
 		c.DrawGlyphNoClip(draw.GlyphStyle{Color: h, Radius: 4.5, Shape: draw.CircleGlyph{}}, at)
 	case diamond:
 		const r = 6
@@ -315,32 +340,45 @@ func drawGlyph(c draw.Canvas, s shape, at vg.Point, h color.NRGBA) {
 	}
 }
 
-func drawLabel(c draw.Canvas, at vg.Point, m mark) {
+func drawLabel(c draw.Canvas, at vg.Point, m mark, h color.NRGBA) {
 	if m.label == "" {
 		return
 	}
+	if m.dx != 0 || m.dy != 0 {
+		end := vg.Point{X: at.X + vg.Points(m.dx), Y: at.Y - vg.Points(m.dy)}
+		c.StrokeLine2(draw.LineStyle{Color: faint(h, 200), Width: 0.8}, at.X, at.Y, end.X, end.Y)
+		at = end
+	}
 	st := style(labelSize, false)
 	st.YAlign = text.YCenter
+	near := vg.Length(labelDistance)
+	if m.dx != 0 || m.dy != 0 {
+		near = 3
+	}
 	switch m.place {
 	case "right":
-		at.X, at.Y = at.X+9, at.Y+2
+		at.X, at.Y = at.X+near, at.Y+2
 	case "left":
 		st.XAlign = text.XRight
-		at.X, at.Y = at.X-9, at.Y+2
+		at.X, at.Y = at.X-near, at.Y+2
 	case "top":
 		st.XAlign, st.YAlign = text.XCenter, text.YBottom
-		at.Y += 9
+		at.Y += near
 	case "bottom":
 		st.XAlign, st.YAlign = text.XCenter, text.YTop
-		at.Y -= 9
+		at.Y -= near
 	}
 	c.FillText(st, at, m.label)
 }
 
 // legend has the series that are not named in the drawing itself.
-func (p picture) legend() []series {
+func (p figure) legend() []series {
 	var out []series
-	for _, s := range p.series {
+	all := p.series
+	if len(p.panels) > 0 {
+		all = p.panels[0].series
+	}
+	for _, s := range all {
 		named := slices.ContainsFunc(s.marks, func(m mark) bool { return m.label == s.name })
 		if s.name != "" && !named && (len(s.marks) > 0 || s.across != nil && s.side == "") {
 			out = append(out, s)

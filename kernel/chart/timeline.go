@@ -18,7 +18,7 @@ type Span struct {
 // Timeline draws the steps of one question over time, the first at the top: what ran beside what, how long and for how
 // many dollars. tiers lists tiers, cheapest first, that have the same colours in every timeline; others come after them.
 func Timeline(title string, tiers []string, spans []Span) Chart {
-	p := picture{x: axis{name: "milliseconds since the question"}, y: axis{labels: []string{}}}
+	p := figure{x: axis{name: "milliseconds since the question"}, y: axis{labels: []string{}}}
 	t := Table{Rows: [][]string{{"step", "tier", "start ms", "ms", "dollars"}}}
 	parts := []series{{hue: referenceHue, shape: stacked}}
 	for i, tier := range tiers {

@@ -1,19 +1,28 @@
 package chart
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// A picture says what to draw, in the coordinates of the data: the one source of both drawings, echarts.go and png.go.
-type picture struct {
+// A figure says what to draw, in the coordinates of the data. Both drawings, echarts.go and png.go, are made from it.
+type figure struct {
 	x, y   axis
 	series []series
+	// panels are small figures beside each other that share the axes; series is empty then.
+	panels []panel
 	// shared gives one tooltip to all series at a place of the x axis; else each mark has its own.
 	shared bool
+	// tall is the height in pixels where it is not the usual one; 0 else.
+	tall int
+}
+
+// panel is one of several small figures.
+type panel struct {
+	name   string
+	series []series
 }
 
 // series are marks that belong together: one entry of the legend.
@@ -24,7 +33,7 @@ type series struct {
 	shape shape
 	// dash joins the marks by a line: "solid", "dashed", "dotted", or "" for none.
 	dash string
-	// across is a line through the whole picture instead of marks, at a value of the axis of numbers. Its name stands on it
+	// across is a line through the whole figure instead of marks, at a value of the axis of numbers. Its name stands on it
 	// at its end, middle or start, where side says, or in the legend if nowhere.
 	across *float64
 	side   string
@@ -53,6 +62,8 @@ type mark struct {
 	// label stands beside the mark, on the side that place names; "" for none.
 	label string
 	place string
+	// dx and dy move the label further away, in pixels to the right and down; a line then leads back to the mark.
+	dx, dy float64
 }
 
 // axis is one of numbers, or of names.
@@ -73,16 +84,19 @@ const (
 	rowHeight = 34  // of a bar that lies on its side
 )
 
-// size is the picture's height: one with names up its side grows with them.
-func (p picture) size() int {
-	if p.y.labels == nil {
+// size is the figure's height: one with names up its side grows with them.
+func (p figure) size() int {
+	switch {
+	case p.tall > 0:
+		return p.tall
+	case p.y.labels == nil:
 		return height
 	}
 	return 130 + rowHeight*len(p.y.labels)
 }
 
 // lying says whether bars lie on their side.
-func (p picture) lying() bool { return p.y.labels != nil }
+func (p figure) lying() bool { return p.y.labels != nil }
 
 // fit sets the range of an axis of numbers so that it holds the values and ends on round numbers.
 func (a *axis) fit(values []float64) {
@@ -102,13 +116,16 @@ func (a *axis) fit(values []float64) {
 	a.lo, a.hi = roundTo(math.Floor(lo/a.step)*a.step, a.step), roundTo(math.Ceil(hi/a.step)*a.step, a.step)
 }
 
-// fitCosts is fit for dollars: logarithmic where they span more than a factor of thirty, else with room beside the outmost.
+// logFrom is the span of costs, highest over lowest, from which their axis is logarithmic.
+const logFrom = 4
+
+// fitCosts is fit for costs: on a logarithmic axis where they span more than logFrom, else with room beside the outermost.
 func (a *axis) fitCosts(values []float64) {
 	values = finite(values)
 	if len(values) > 0 {
 		lo, hi := slices.Min(values), slices.Max(values)
-		if lo > 0 && hi > 30*lo {
-			a.log, a.lo, a.hi = true, round125(lo*0.9, math.Floor), round125(hi*1.1, math.Ceil)
+		if lo > 0 && hi > logFrom*lo {
+			a.log, a.lo, a.hi = true, roundUnit(lo*0.9, math.Floor), roundUnit(hi*1.1, math.Ceil)
 			return
 		}
 		room := (hi - lo) / 25
@@ -122,10 +139,17 @@ func finite(values []float64) []float64 {
 	return slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 }
 
-// round125 rounds to one of 1, 2 and 5 times a power of ten, by which is Floor or Ceil.
+// round125 rounds to one of 1, 2 and 5 times a power of ten, and roundUnit to any digit times one. by is Floor or Ceil.
 func round125(v float64, by func(float64) float64) float64 {
+	return roundSteps(v, by, []float64{1, 2, 5, 10})
+}
+
+func roundUnit(v float64, by func(float64) float64) float64 {
+	return roundSteps(v, by, []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+}
+
+func roundSteps(v float64, by func(float64) float64, steps []float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(v)))
-	steps := []float64{1, 2, 5, 10}
 	if by(0.5) == 0 {
 		slices.Reverse(steps)
 		i := slices.IndexFunc(steps, func(m float64) bool { return m*unit <= v*1.0001 })
@@ -147,7 +171,7 @@ func significant(v float64, n int) float64 {
 	return r
 }
 
-// number writes v with n significant digits and without an exponent, however small.
+// number writes v with n significant digits and no exponent.
 func number(v float64, n int) string {
 	return strconv.FormatFloat(significant(v, n), 'f', -1, 64)
 }
@@ -156,6 +180,30 @@ func number(v float64, n int) string {
 func score(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
 
 func dollars(v float64) string { return "$" + number(v, 3) }
+
+// moneyUnit is what the costs of a chart are counted in.
+type moneyUnit struct {
+	name    string
+	perUnit float64 // units in a dollar
+	sign    string
+	inFront bool
+}
+
+// unitFor is the one unit of all costs of a chart: dollars, or millionths of a dollar where no cost reaches a cent.
+func unitFor(costs []float64) moneyUnit {
+	if costs = finite(costs); len(costs) > 0 && slices.Max(costs) > 0 && slices.Max(costs) < 0.01 {
+		return moneyUnit{name: "µ$", perUnit: 1e6, sign: " µ$"}
+	}
+	return moneyUnit{name: "dollars", perUnit: 1, sign: "$", inFront: true}
+}
+
+// in writes an amount of dollars in the unit.
+func (u moneyUnit) in(dollars float64) string {
+	if u.inFront {
+		return u.sign + number(dollars*u.perUnit, 3)
+	}
+	return number(dollars*u.perUnit, 3) + u.sign
+}
 
 // at returns where v lies on the axis, 0 at its beginning and 1 at its end.
 func (a axis) at(v float64) float64 {
@@ -184,8 +232,11 @@ func (a axis) ticks() []tick {
 		}
 	case a.log:
 		steps := []float64{1, 2, 5}
-		if a.hi/a.lo > 300 {
+		switch span := a.hi / a.lo; {
+		case span > 300:
 			steps = steps[:1]
+		case span < 20:
+			steps = []float64{1, 2, 3, 4, 5, 7}
 		}
 		for unit := math.Pow(10, math.Floor(math.Log10(a.lo))); unit <= a.hi; unit *= 10 {
 			for _, m := range steps {
@@ -227,85 +278,6 @@ func shorten(text string, size, pixels float64) string {
 		r = r[:len(r)-1]
 	}
 	return strings.TrimSpace(string(r)) + "…"
-}
-
-// box is a rectangle in pixels.
-type box struct{ x0, y0, x1, y1 float64 }
-
-func (b box) meets(o box) bool { return b.x0 < o.x1 && o.x0 < b.x1 && b.y0 < o.y1 && o.y0 < b.y1 }
-
-// place chooses the first of the boxes at the end, in the middle and at the start of a line across that meets nothing.
-func (s *series) place(boxes, taken []box) box {
-	for i, b := range boxes {
-		if !slices.ContainsFunc(taken, b.meets) {
-			s.side = []string{"end", "middle", "start"}[i]
-			return b
-		}
-	}
-	return box{}
-}
-
-// placeLabels chooses for each label a side of its mark where it meets no other mark, interval or label, and drops the
-// label where there is none: the legend has the name then. It reckons with a plot of the usual size.
-func (p picture) placeLabels() {
-	const w, h, near = 660, 290, 9
-	inside := box{0, 0, w + 60, h}
-	var taken []box
-	type labelled struct {
-		m      *mark
-		cx, cy float64
-	}
-	var todo []labelled
-	for _, s := range p.series {
-		for i := range s.marks {
-			m := &s.marks[i]
-			cx, cy := w*p.x.at(m.x), h*(1-p.y.at(m.y))
-			if s.shape != noShape {
-				taken = append(taken, box{cx - 6, cy - 6, cx + 6, cy + 6})
-			}
-			if m.low < m.high {
-				taken = append(taken, box{cx - 3, h * (1 - p.y.at(m.high)), cx + 3, h * (1 - p.y.at(m.low))})
-			}
-			if m.label != "" {
-				todo = append(todo, labelled{m, cx, cy})
-			}
-			if i > 0 && s.dash != "" { // the line from the mark before
-				px, py := w*p.x.at(s.marks[i-1].x), h*(1-p.y.at(s.marks[i-1].y))
-				for n, k := math.Ceil(math.Hypot(cx-px, cy-py)/6), 0.0; k < n; k++ {
-					x, y := px+(cx-px)*k/n, py+(cy-py)*k/n
-					taken = append(taken, box{x - 1, y - 1, x + 1, y + 1})
-				}
-			}
-		}
-	}
-	for i := range p.series {
-		if s := &p.series[i]; s.across != nil {
-			y, tw := h*(1-p.y.at(*s.across)), textWidth(s.name, labelSize)
-			taken = append(taken, s.place([]box{{w - tw, y - 16, w, y + 1}, {(w - tw) / 2, y - 16, (w + tw) / 2, y + 1}, {0, y - 16, tw, y + 1}}, taken))
-		}
-	}
-	slices.SortStableFunc(todo, func(a, b labelled) int { return cmp.Compare(b.cy, a.cy) })
-	for _, l := range todo {
-		tw, th := textWidth(l.m.label, labelSize), float64(labelSize)
-		sides := map[string]box{
-			"right":  {l.cx + near, l.cy - th/2, l.cx + near + tw, l.cy + th/2},
-			"left":   {l.cx - near - tw, l.cy - th/2, l.cx - near, l.cy + th/2},
-			"top":    {l.cx - tw/2, l.cy - near - th, l.cx + tw/2, l.cy - near},
-			"bottom": {l.cx - tw/2, l.cy + near, l.cx + tw/2, l.cy + near + th},
-		}
-		l.m.place = ""
-		for _, side := range []string{"right", "left", "top", "bottom"} {
-			b := sides[side]
-			if b.x0 >= inside.x0 && b.x1 <= inside.x1 && b.y0 >= inside.y0 && b.y1 <= inside.y1 && !slices.ContainsFunc(taken, b.meets) {
-				l.m.place = side
-				taken = append(taken, b)
-				break
-			}
-		}
-		if l.m.place == "" {
-			l.m.label = ""
-		}
-	}
 }
 
 // palette is Okabe and Ito's, whose colours the colour-blind can tell apart.
