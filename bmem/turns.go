@@ -1,8 +1,8 @@
 package bmem
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -38,12 +38,8 @@ func (e *LineError) Error() string {
 
 // ReadTurnsFile reads the turns of a conversation from a file. See ReadTurns.
 func ReadTurnsFile(path string) ([]chunk.Turn, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read a conversation: %w", err)
-	}
-	defer f.Close()
-	return ReadTurns(f, path)
+	c, err := ReadConversationFile(path)
+	return c.Turns, err
 }
 
 // ContentName names a conversation by what it says, so that an edited one is another memory. Vectors are shared.
@@ -55,71 +51,167 @@ func ContentName(turns []chunk.Turn) string {
 	return fmt.Sprintf("conversation %.8x", sha256.Sum256(data))
 }
 
-// ReadTurns reads a conversation, one JSON object a line:
+// ReadTurns reads a conversation: one JSON object a line, or a list of such objects,
 //
 //	{"session": "2024-05-03", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
 //
-// Only text is required. A session left out is "1"; an id left out is SESSION:N, N counting the session's turns from 1.
-// Empty lines are skipped. The first bad line ends the reading with a *LineError; name is what it calls the file.
+// or one of the exports that ReadConversation knows. Only text is required. A session left out is "1"; an id left out is
+// SESSION:N, N counting the session's turns from 1, or the next number whose id no other turn has. Empty lines are skipped.
+// The first bad line ends the reading with a *LineError; name is what it calls the file. ErrNoTurns if nothing is in it.
 func ReadTurns(r io.Reader, name string) ([]chunk.Turn, error) {
-	var turns []chunk.Turn
-	lines := map[string]int{}     // id → line
-	inSession := map[string]int{} // turns so far
-	in := bufio.NewReader(r)
-	for n := 1; ; n++ {
-		line, err := in.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("read %s, line %d: %w", name, n, err)
-		}
-		last := err != nil
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff")) // the mark some editors put first
-		}
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			t, bad := parseTurn(line)
-			if bad == nil {
-				if t.Session == "" {
-					t.Session = "1"
-				}
-				inSession[t.Session]++
-				if t.ID == "" {
-					t.ID = fmt.Sprintf("%s:%d", t.Session, inSession[t.Session])
-				}
-				if at, taken := lines[t.ID]; taken {
-					bad = &LineError{Field: "id", Msg: fmt.Sprintf("%q is the id of line %d already; give each turn its own, or none", t.ID, at)}
-				}
-				lines[t.ID] = n
-			}
-			if bad != nil {
-				bad.File, bad.Line = name, n
-				return nil, bad
-			}
-			turns = append(turns, t)
-		}
-		if last {
-			break
-		}
-	}
-	if len(turns) == 0 {
-		return nil, fmt.Errorf("%s: %w; write one a line, such as {\"speaker\": \"Ann\", \"text\": \"I moved to Bern.\"}", name, ErrNoTurns)
-	}
-	return turns, nil
+	c, err := ReadConversation(r, name)
+	return c.Turns, err
 }
 
-// parseTurn reads one line; the error lacks file and line.
-func parseTurn(line []byte) (chunk.Turn, *LineError) {
-	if !utf8.Valid(line) {
-		return chunk.Turn{}, &LineError{Msg: "not UTF-8; save the file in that encoding"}
+// Conversation is what a file holds.
+type Conversation struct {
+	Turns []chunk.Turn
+	// Form names the form of the file: "turns", or what exports it.
+	Form string
+	// Skipped is how many messages of an export were left out because they hold no words: pictures, joins and the like.
+	Skipped int
+}
+
+// ReadConversationFile reads a conversation from a file. See ReadConversation.
+func ReadConversationFile(path string) (Conversation, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Conversation{}, fmt.Errorf("read a conversation: %w", err)
+	}
+	defer f.Close()
+	return ReadConversation(f, path)
+}
+
+// ReadConversation reads a conversation in the form of ReadTurns, or as people have them: an export of ChatGPT, Claude,
+// Telegram, Slack, Discord or WhatsApp, or messages with a role and content as OpenAI, LangChain and mem0 write them. In an
+// export each conversation, and each day of it, is a session. Errors are those of ReadTurns.
+func ReadConversation(r io.Reader, name string) (Conversation, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return Conversation{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // the mark some editors put first
+	c := collector{form: "turns"}
+	if bad := c.read(data); bad != nil {
+		bad.File = name
+		return Conversation{}, bad
+	}
+	if bad := c.number(); bad != nil {
+		bad.File = name
+		return Conversation{}, bad
+	}
+	if len(c.turns) == 0 {
+		return Conversation{}, fmt.Errorf("%s: %w; write one a line, such as {\"speaker\": \"Ann\", \"text\": \"I moved to Bern.\"}", name, ErrNoTurns)
+	}
+	return Conversation{c.turns, c.form, c.skipped}, nil
+}
+
+// collector gathers the turns of a file.
+type collector struct {
+	form    string
+	turns   []chunk.Turn
+	lines   []int // of the turns
+	skipped int
+	named   map[string]bool // sessions of exports
+}
+
+func (c *collector) read(data []byte) *LineError {
+	if chat, ok := parseChatLog(data); ok {
+		c.form, c.skipped = chat.form, chat.skipped
+		for i, t := range chat.turns {
+			c.add(t, chat.lines[i])
+		}
+		return nil
+	}
+	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && (start[0] == '[' || !json.Valid(firstLine(start))) {
+		if values, ok := document(data); ok {
+			for _, v := range values {
+				if bad := c.value(v.raw, v.line); bad != nil {
+					return bad
+				}
+			}
+			return nil
+		}
+	}
+	for n, line := range bytes.Split(data, []byte("\n")) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			if bad := c.value(line, n+1); bad != nil {
+				return bad
+			}
+		}
+	}
+	return nil
+}
+
+func firstLine(s []byte) []byte {
+	line, _, _ := bytes.Cut(s, []byte("\n"))
+	return line
+}
+
+// value takes one JSON value: a turn, a message, or a whole conversation of an export.
+func (c *collector) value(raw []byte, line int) *LineError {
+	fields, bad := object(raw)
+	if bad == nil && isExport(fields) {
+		bad = c.export(fields, line)
+	} else if bad == nil {
+		var t chunk.Turn
+		if t, bad = parseTurn(fields); bad == nil {
+			c.add(t, line)
+		}
+	}
+	if bad != nil && bad.Line == 0 {
+		bad.Line = line
+	}
+	return bad
+}
+
+func (c *collector) add(t chunk.Turn, line int) {
+	c.turns, c.lines = append(c.turns, t), append(c.lines, line)
+}
+
+// number gives sessions and ids to the turns that have none, and refuses an id that occurs twice.
+func (c *collector) number() *LineError {
+	taken := map[string]int{} // id → line
+	for i, t := range c.turns {
+		if at, ok := taken[t.ID]; ok && t.ID != "" {
+			return &LineError{Line: c.lines[i], Field: "id", Msg: fmt.Sprintf("%q is the id of line %d already; give each turn its own, or none", t.ID, at)}
+		}
+		taken[t.ID] = c.lines[i]
+	}
+	inSession := map[string]int{} // turns so far
+	for i := range c.turns {
+		t := &c.turns[i]
+		t.Session = cmp.Or(t.Session, "1")
+		inSession[t.Session]++
+		for n := inSession[t.Session]; t.ID == ""; n++ {
+			id := fmt.Sprintf("%s:%d", t.Session, n)
+			if _, ok := taken[id]; !ok {
+				t.ID, taken[id], inSession[t.Session] = id, c.lines[i], n
+			}
+		}
+	}
+	return nil
+}
+
+// object reads the fields of a JSON object; the error lacks file and line.
+func object(raw []byte) (map[string]json.RawMessage, *LineError) {
+	if !utf8.Valid(raw) {
+		return nil, &LineError{Msg: "not UTF-8; save the file in that encoding"}
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(line, &fields); err != nil || fields == nil {
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		msg := "not a JSON object; write one object a line"
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
 			msg += fmt.Sprintf(" (byte %d: %v)", syntax.Offset, syntax)
 		}
-		return chunk.Turn{}, &LineError{Msg: msg}
+		return nil, &LineError{Msg: msg + "; exports are read too: " + exportForms}
 	}
+	return fields, nil
+}
+
+// parseTurn reads the fields of a turn; the error lacks file and line.
+func parseTurn(fields map[string]json.RawMessage) (chunk.Turn, *LineError) {
 	var t chunk.Turn
 	to := map[string]*string{"id": &t.ID, "session": &t.Session, "time": &t.Time, "speaker": &t.Speaker, "text": &t.Text}
 	names := make([]string, 0, len(fields))

@@ -41,7 +41,12 @@ func TestReadTurnsNamesTheFault(t *testing.T) {
 		{`null`, `talk.jsonl:1: not a JSON object`},
 		{`{"text":"a"`, `talk.jsonl:1: not a JSON object`},
 		{`{"id":"a","text":"x"}` + "\n" + `{"id":"a","text":"y"}`, `talk.jsonl:2: field "id": "a" is the id of line 1 already`},
-		{`{"id":"1:2","text":"x"}` + "\n" + good, `talk.jsonl:2: field "id": "1:2" is the id of line 1 already`},
+		{"[\n" + `{"text":"a"},` + "\n" + `{"txet":"b"}]`, `talk.jsonl:3: field "txet": no such field`},
+		{"[\n" + `{"text":"a"},` + "\n" + `{"text":"b"`, `talk.jsonl:3: not a JSON object`},
+		{`[{"role":"user","content":"a"},{"role":"user","stuff":1}]`, `talk.jsonl:1: message 1: no content, text, value or parts in it; its fields are role, stuff`},
+		{`{"mapping": 3}`, `talk.jsonl:1: field "mapping": want the messages`},
+		{`{"messages": 3}`, `talk.jsonl:1: field "messages": want a list of messages`},
+		{"Ann: hello\nBob: hi", `talk.jsonl:1: not a JSON object; write one object a line (byte 1: invalid character 'A' looking for beginning of value); exports are read too: ChatGPT`},
 		{"{\"text\":\"\xff\"}", `talk.jsonl:1: not UTF-8`},
 	} {
 		_, err := ReadTurns(strings.NewReader(tt.in), "talk.jsonl")

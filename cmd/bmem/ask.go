@@ -26,8 +26,10 @@ The file holds one turn a line, as JSON:
 
   {"session": "1", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
 
-Only text is required. What is embedded and extracted is kept, so the next question is quicker.`,
+Only text is required. A list of such objects is read too, and so are exports of ChatGPT, Claude, Telegram, Slack, Discord and
+WhatsApp, and messages with a role and content. What is embedded and extracted is kept, so the next question is quicker.`,
 		Example: `  bmem ask --memory talk.jsonl "Where does Ann live?"
+  bmem ask --memory "WhatsApp Chat with Ann.txt" --dates dmy "Where do we meet?"
   bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"
   bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
@@ -35,9 +37,13 @@ Only text is required. What is embedded and extracted is kept, so the next quest
 			if err := flags.check(); err != nil {
 				return err
 			}
-			turns, err := bmem.ReadTurnsFile(file)
+			talk, err := bmem.ReadConversationFile(file)
 			if err != nil {
 				return err
+			}
+			turns := talk.Turns
+			if talk.Form != "turns" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: read as %s: %d turns, %d messages without words left out\n", talk.Form, len(turns), talk.Skipped)
 			}
 			sys, err := flags.open(cmd.Context(), cmd.ErrOrStderr())
 			if err != nil {

@@ -133,7 +133,7 @@ var (
 	countRE = regexp.MustCompile(`(?i)^(?:\d|` + numberPat + `\b)`)
 	// numberBeforeRE finds a number that goes on in what follows it: decimals, ranges, "twenty-" before "five".
 	numberBeforeRE = regexp.MustCompile(`(?i)(?:\d[.,/:]|\d\s?[–—-]\s?|\d\s+(?:or|to|and)\s+|` +
-		`\b(?:half|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\pL+teen|\pL+ty|hundred|thousand)(?:\s?[–—-]\s?|\s+(?:(?:or|to|and)\s+)?))$`)
+		`\b(?:half|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand)(?:\s?[–—-]\s?|\s+(?:(?:or|to|and)\s+)?))$`)
 	fractionRE = regexp.MustCompile(`\d[.,]$`)
 	// numericDateRE finds the day and the month before a year.
 	numericDateRE = regexp.MustCompile(`(?:^|[^\d./-])\d{1,2}([./-])\d{1,2}[./-]$`)

@@ -112,6 +112,8 @@ func TestPartsOfNumbers(t *testing.T) {
 		"on 12/04/2025":                    "2025",
 		"I walked 5 and two days ago fell": "",
 		"I ran and two days ago fell":      "1 March 2025",
+		"a party two days ago":             "1 March 2025",
+		"in the city a few months ago":     "a few months before 3 March 2025",
 		"5 years ago.":                     "2020",
 		"in 2021, 2022 and 2023":           "2021, 2022, 2023",
 	} {
