@@ -104,8 +104,8 @@ func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) err
 		return fmt.Errorf("add to memory %q: %w", memory, ErrNoTurns)
 	}
 	o := m.options
-	_, err := m.store.Append(ctx, memory, turns, func(all []chunk.Turn) []chunk.Chunk {
-		return chunk.Split(all, o.Tokenizer.Count, o.ChunkTokens)
+	_, err := m.store.Append(ctx, memory, turns, func(ctx context.Context, all []chunk.Turn) ([]chunk.Chunk, error) {
+		return chunk.Split(ctx, all, o.Tokenizer.Count, o.ChunkTokens)
 	})
 	if err != nil {
 		return err

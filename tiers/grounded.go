@@ -24,10 +24,10 @@ var numberingRE = regexp.MustCompile(`(?m)^(?:Passage \d+|\[\d+\])`)
 // A word with a capital is held for a name. That a sentence begins with one tells nothing, but is checked all the same if
 // strict: facts about somebody begin with the name.
 func grounded(facts []string, memory, question string, strict bool) (kept []string, dropped int) {
-	asked, said := text.Stems(question), text.Stems(numberingRE.ReplaceAllString(memory, ""))
+	asked, said := text.English.Stems(question), text.English.Stems(numberingRE.ReplaceAllString(memory, ""))
 	known := func(stem string) bool { return said[stem] || asked[stem] }
 	for _, fact := range facts {
-		stems := text.Stems(fact)
+		stems := text.English.Stems(fact)
 		found, new := 0, 0
 		for s := range stems {
 			if known(s) {
@@ -43,7 +43,7 @@ func grounded(facts []string, memory, question string, strict bool) (kept []stri
 			if named := unicode.IsDigit(first) || unicode.IsUpper(first) && (strict || i > 0); !named {
 				continue
 			}
-			for s := range text.Stems(word) { // none for a stopword
+			for s := range text.English.Stems(word) { // none for a stopword
 				ok = ok && known(s)
 			}
 		}
@@ -63,5 +63,5 @@ func undated(fact string) bool {
 			rest[i] = ' '
 		}
 	}
-	return len(dates) == 0 || len(text.Stems(string(rest))) == 0
+	return len(dates) == 0 || len(text.English.Stems(string(rest))) == 0
 }

@@ -78,12 +78,12 @@ const weakest = 0.3
 // share much less than the best one are left out.
 func relevant(query string, facts []string, limit int) []string {
 	facts = distinct(facts)
-	asked := slices.Sorted(maps.Keys(text.Stems(query))) // in a fixed order: sums must not vary from run to run
+	asked := slices.Sorted(maps.Keys(text.English.Stems(query))) // in a fixed order: sums must not vary from run to run
 	stems := make([]map[string]bool, len(facts))
 	count := map[string]int{}
 	for i, f := range facts {
 		statement, _, _ := strings.Cut(f, " (") // what follows is context: dates, speakers, neighbours
-		stems[i] = text.Stems(statement)
+		stems[i] = text.English.Stems(statement)
 		for s := range stems[i] {
 			count[s]++
 		}

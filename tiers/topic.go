@@ -25,7 +25,7 @@ const wordsPerChunk = 4
 func (topicRules) extract(c chunk.Chunk, _ map[string]string) []string {
 	count, order := map[string]int{}, []string{}
 	for _, t := range c.Turns {
-		for _, w := range text.ContentWords(t.Text) {
+		for _, w := range text.English.ContentWords(t.Text) {
 			if len(w) > 3 {
 				if count[w] == 0 {
 					order = append(order, w)
@@ -117,7 +117,7 @@ func headKey(phrase string) string {
 	if len(words) == 0 {
 		return phrase
 	}
-	return text.Stem(words[len(words)-1])
+	return text.English.Stem(words[len(words)-1])
 }
 
 func theme(ms []mention, heads [][]string) string {

@@ -1,6 +1,8 @@
 package chunk
 
 import (
+	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,16 +21,20 @@ const DefaultTokens = 256
 //
 // A chunk's id is SESSION#N, N counted from 1 inside the session, so that adding sessions, or turns at a session's end, changes no
 // earlier chunk. A chunk's time is that of its first turn.
-func Split(turns []Turn, count func(string) int, maxTokens int) []Chunk {
+//
+// The only error is that of ctx.
+func Split(ctx context.Context, turns []Turn, count func(string) int, maxTokens int) ([]Chunk, error) {
 	if maxTokens <= 0 {
 		maxTokens = DefaultTokens
 	}
 	s := splitter{count: count, max: maxTokens, numbers: map[string]int{}}
-	for _, t := range turns {
-		s.add(t)
+	for i, t := range turns {
+		if err := s.add(ctx, t); err != nil {
+			return nil, fmt.Errorf("cut turn %d of %d into chunks: %w", i+1, len(turns), err)
+		}
 	}
 	s.flush()
-	return s.chunks
+	return s.chunks, nil
 }
 
 // splitter fills one open chunk after the other.
@@ -41,28 +47,35 @@ type splitter struct {
 }
 
 // add puts a turn into the open chunk when it fits there, else into chunks of its own.
-func (s *splitter) add(t Turn) {
+func (s *splitter) add(ctx context.Context, t Turn) error {
 	if len(s.open.Turns) > 0 {
 		if s.open.Session == t.Session && s.push(t) {
-			return
+			return nil
 		}
 		s.flush()
 	}
 	for !s.push(t) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		head, tail := s.cut(t)
 		part := t
 		part.Text = head
 		s.force(part)
 		if tail == "" {
-			return
+			return nil
 		}
 		s.flush()
 		t.Text = tail
 	}
+	return ctx.Err()
 }
 
 // push appends the turn to the open chunk if the result is within the limit.
 func (s *splitter) push(t Turn) bool {
+	if s.window(t) < len(t.Text) {
+		return false
+	}
 	line := t.String()
 	if len(s.open.Turns) > 0 {
 		line = s.open.Text() + "\n" + line
@@ -97,24 +110,49 @@ func (s *splitter) flush() {
 	s.open = Chunk{}
 }
 
+// fits reports whether a chunk can hold the first n bytes of the turn's text.
+func (s *splitter) fits(t Turn, n int) bool {
+	t.Text = strings.TrimSpace(t.Text[:n])
+	return s.count(t.String()) <= s.max
+}
+
+// window returns how many bytes of the turn's text have to be looked at to cut it: enough that they do not fit into a chunk,
+// or all. So the time for a text of any length grows with its length alone.
+func (s *splitter) window(t Turn) int {
+	for n := bytesPerToken * s.max; n < len(t.Text); n *= 2 {
+		for !utf8.RuneStart(t.Text[n]) && n > 0 {
+			n--
+		}
+		end := n
+		if ends := wordEnds(t.Text[:n]); len(ends) > 0 {
+			end = ends[len(ends)-1]
+		}
+		if end > 0 && !s.fits(t, end) {
+			return n
+		}
+		n = max(n, 1)
+	}
+	return len(t.Text)
+}
+
+// bytesPerToken is more than the tokens of most texts have.
+const bytesPerToken = 16
+
 // cut splits the text of a turn that is too long for a chunk: head fits, tail is what remains.
 func (s *splitter) cut(t Turn) (head, tail string) {
-	fits := func(n int) bool {
-		part := t
-		part.Text = strings.TrimSpace(t.Text[:n])
-		return s.count(part.String()) <= s.max
-	}
-	at := longest(wordEnds(t.Text), fits)
+	text := t.Text[:s.window(t)]
+	fits := func(n int) bool { return s.fits(t, n) }
+	at := longest(wordEnds(text), fits)
 	if at > 0 {
 		// A sentence border is taken only when it leaves the chunk at least half full.
-		if border := lastSentenceEnd(t.Text[:at]); border > at/2 && fits(border) {
+		if border := lastSentenceEnd(text[:at]); border > at/2 && fits(border) {
 			at = border
 		}
 	} else {
-		lead := len(t.Text) - len(strings.TrimLeftFunc(t.Text, unicode.IsSpace))
-		at = longest(runeEnds(t.Text, lead), fits)
+		lead := len(text) - len(strings.TrimLeftFunc(text, unicode.IsSpace))
+		at = longest(runeEnds(text, lead), fits)
 		if at == 0 {
-			_, size := utf8.DecodeRuneInString(t.Text[lead:])
+			_, size := utf8.DecodeRuneInString(text[lead:])
 			at = lead + size
 		}
 	}

@@ -1,6 +1,8 @@
 package chunk
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand"
 	"reflect"
@@ -19,6 +21,15 @@ func pieces(s string) int {
 		n += (len(w) + 3) / 4
 	}
 	return n
+}
+
+func mustSplit(t *testing.T, turns []Turn, count func(string) int, limit int) []Chunk {
+	t.Helper()
+	chunks, err := Split(t.Context(), turns, count, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chunks
 }
 
 func TestSplitPacks(t *testing.T) {
@@ -45,7 +56,7 @@ func TestSplitPacks(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, c := range Split(tt.turns, words, tt.max) {
+			for _, c := range mustSplit(t, tt.turns, words, tt.max) {
 				got = append(got, fmt.Sprintf("%s|%d|%s|%s", c.ID, c.Tokens, strings.Join(c.TurnIDs(), " "), c.Text()))
 			}
 			if !reflect.DeepEqual(got, tt.want) {
@@ -57,7 +68,7 @@ func TestSplitPacks(t *testing.T) {
 
 func TestSplitCutsLongWords(t *testing.T) {
 	long := strings.Repeat("äöü€", 30)
-	chunks := Split([]Turn{{ID: "1", Speaker: "Bo", Text: long}}, pieces, 10)
+	chunks := mustSplit(t, []Turn{{ID: "1", Speaker: "Bo", Text: long}}, pieces, 10)
 	var got strings.Builder
 	for _, c := range chunks {
 		if c.Tokens > 10 || !utf8.ValidString(c.Text()) || c.Turns[0].Speaker != "Bo" {
@@ -68,7 +79,7 @@ func TestSplitCutsLongWords(t *testing.T) {
 	if got.String() != long {
 		t.Errorf("parts join to %q", got.String())
 	}
-	if tiny := Split([]Turn{{Text: "abc"}}, func(string) int { return 9 }, 1); len(tiny) != 3 {
+	if tiny := mustSplit(t, []Turn{{Text: "abc"}}, func(string) int { return 9 }, 1); len(tiny) != 3 {
 		t.Errorf("a limit that nothing meets: %d chunks, want one a character", len(tiny))
 	}
 }
@@ -76,7 +87,7 @@ func TestSplitCutsLongWords(t *testing.T) {
 // checkSplit holds for any input: nothing lost, order kept, sessions apart, limit met, ids unique.
 func checkSplit(t *testing.T, turns []Turn, count func(string) int, limit int) {
 	t.Helper()
-	chunks := Split(turns, count, limit)
+	chunks := mustSplit(t, turns, count, limit)
 	ids := map[string]bool{}
 	at := 0          // turn being reassembled
 	var parts []Turn // its parts so far
@@ -121,7 +132,7 @@ func checkSplit(t *testing.T, turns []Turn, count func(string) int, limit int) {
 	if at != len(turns) {
 		t.Fatalf("%d of %d turns came out", at, len(turns))
 	}
-	if again := Split(turns, count, limit); !reflect.DeepEqual(again, chunks) {
+	if again := mustSplit(t, turns, count, limit); !reflect.DeepEqual(again, chunks) {
 		t.Fatal("two calls differ")
 	}
 }
@@ -152,8 +163,8 @@ func TestSplitIsStableUnderAppending(t *testing.T) {
 	for i := range 50 {
 		turns = append(turns, Turn{ID: fmt.Sprint(i), Session: fmt.Sprint(i / 10), Text: strings.Repeat("w ", 1+i%7)})
 	}
-	before := Split(turns[:37], words, 9)
-	after := Split(turns, words, 9)
+	before := mustSplit(t, turns[:37], words, 9)
+	after := mustSplit(t, turns, words, 9)
 	for i, c := range before[:len(before)-1] {
 		if !reflect.DeepEqual(c, after[i]) {
 			t.Fatalf("chunk %d changed from %+v to %+v", i, c, after[i])
@@ -161,6 +172,31 @@ func TestSplitIsStableUnderAppending(t *testing.T) {
 	}
 	if before[len(before)-1].ID != after[len(before)-1].ID {
 		t.Error("the last chunk's id changed")
+	}
+}
+
+// What is measured of a long turn grows with its length, whatever it is made of, and a cancel ends the cutting.
+func TestSplitIsLinear(t *testing.T) {
+	for name, text := range map[string]string{"one word": strings.Repeat("x", 1<<20), "words": strings.Repeat("word ", 1<<18), "no spaces": strings.Repeat("猫が好き。", 1<<16)} {
+		measured := 0
+		count := func(s string) int { measured += len(s); return pieces(s) }
+		if chunks := mustSplit(t, []Turn{{Text: text}}, count, 256); len(chunks) < 900 {
+			t.Errorf("%s: %d chunks", name, len(chunks))
+		}
+		if measured > 100*len(text) {
+			t.Errorf("%s: %d bytes measured of %d", name, measured, len(text))
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	count := func(s string) int {
+		if calls++; calls == 100 {
+			cancel()
+		}
+		return pieces(s)
+	}
+	if _, err := Split(ctx, []Turn{{Text: strings.Repeat("word ", 1<<20)}}, count, 256); !errors.Is(err, context.Canceled) || calls > 200 {
+		t.Errorf("cancelled: %v after %d calls", err, calls)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 	"github.com/gomlx/go-huggingface/tokenizers/hftokenizer"
 )
 
-// maxWords bounds the words a wordTokens remembers, some 10 MB.
-const maxWords = 1 << 16
+// maxWords and maxWord bound the words that a wordTokens remembers, to some 10 MB: their number, and the bytes of one. What is
+// longer hardly comes twice.
+const maxWords, maxWord = 1 << 16, 64
 
 // wordTokens is a BERT tokenizer that remembers the tokens of words. BERT never lets a token cross white space, so a text
 // has the tokens of its words, and in natural language most words have been seen before.
@@ -77,6 +78,9 @@ func (t *wordTokens) word(word string) []int {
 		return ids
 	}
 	ids = slices.Clip(t.tokenizer.Encode(strings.Map(visible, word)))
+	if len(word) > maxWord {
+		return ids
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.words) >= maxWords {

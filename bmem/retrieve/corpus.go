@@ -1,11 +1,14 @@
 package retrieve
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"regexp"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // corpus is a memory prepared for ranking: all that can be known of its turns before there is a question. A part of a long turn counts as
@@ -16,9 +19,9 @@ type corpus struct {
 	first   []int       // number of each chunk's first turn, and the number of turns at the end
 
 	vocabulary *vocabulary
-	inTurns    *lexicon
-	inChunks   *lexicon
-	inSessions *lexicon // names of sessions included: documents have titles
+	inTurns    *invertedIndex
+	inChunks   *invertedIndex
+	inSessions *invertedIndex // names of sessions included: documents have titles
 
 	speakers []map[int32]bool // stems of each speaker's name; the first is nobody
 	dates    []map[string]bool
@@ -39,24 +42,27 @@ type turnFacts struct {
 	size     float64 // ln(1 + words)
 }
 
-// newCorpus prepares the turns of the index, whose TurnVectors must be there.
-func newCorpus(ix Index) *corpus {
-	c := &corpus{vectors: ix.TurnVectors, vocabulary: newVocabulary(), speakers: []map[int32]bool{{}}}
+// newCorpus prepares the turns of the index, whose TurnVectors must be there. The only error is that of the context.
+func newCorpus(ctx context.Context, ix Index) (*corpus, error) {
+	c := &corpus{vectors: ix.TurnVectors, vocabulary: newVocabulary(ix.Language), speakers: []map[int32]bool{{}}}
 	var inTurns, inChunks, inSessions [][]int32
 	sessionOf, speakerOf, dateOf := map[string]int{}, map[string]int{"": 0}, map[string]int{}
 	var last []int // last turn of each session so far
 	for i, ch := range ix.Chunks {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
+		}
 		c.first = append(c.first, len(c.turns))
 		inChunks = append(inChunks, nil)
 		session, known := sessionOf[ch.Session]
 		if !known {
 			session = len(inSessions)
 			sessionOf[ch.Session] = session
-			inSessions = append(inSessions, c.stems(words(ch.Session)))
+			inSessions = append(inSessions, c.vocabulary.addAll(text.Tokens(ch.Session)))
 			last = append(last, -1)
 		}
 		for _, t := range ch.Turns {
-			ws := words(t.Text)
+			ws := text.Tokens(t.Text)
 			f := describe(t, ws)
 			f.chunk, f.session, f.prev, f.next = i, session, last[session], -1
 			f.speaker = intern(speakerOf, t.Speaker, &c.speakers, func() map[int32]bool { return c.nameStems(t.Speaker) })
@@ -69,7 +75,7 @@ func newCorpus(ix Index) *corpus {
 			}
 			last[session] = u
 			c.turns = append(c.turns, f)
-			stems := c.stems(ws)
+			stems := c.vocabulary.addAll(ws)
 			inTurns = append(inTurns, stems)
 			inChunks[i] = append(inChunks[i], stems...)
 			inSessions[session] = append(inSessions[session], stems...)
@@ -77,8 +83,8 @@ func newCorpus(ix Index) *corpus {
 	}
 	c.first = append(c.first, len(c.turns))
 	size := len(c.vocabulary.ofStem)
-	c.inTurns, c.inChunks, c.inSessions = newLexicon(inTurns, size), newLexicon(inChunks, size), newLexicon(inSessions, size)
-	return c
+	c.inTurns, c.inChunks, c.inSessions = newInvertedIndex(inTurns, size), newInvertedIndex(inChunks, size), newInvertedIndex(inSessions, size)
+	return c, nil
 }
 
 // intern returns the number of a key in list, which is made and appended when the key is new.
@@ -92,20 +98,9 @@ func intern[T any](numbers map[string]int, key string, list *[]T, value func() T
 	return n
 }
 
-// stems returns the numbers of the stems of the words that are no stop words.
-func (c *corpus) stems(ws []string) []int32 {
-	var ids []int32
-	for _, w := range ws {
-		if w = strings.ToLower(w); !isStop(w) {
-			ids = append(ids, c.vocabulary.add(w))
-		}
-	}
-	return ids
-}
-
 func (c *corpus) nameStems(name string) map[int32]bool {
 	set := map[int32]bool{}
-	for _, s := range c.stems(words(name)) {
+	for _, s := range c.vocabulary.addAll(text.Tokens(name)) {
 		set[s] = true
 	}
 	return set
@@ -115,7 +110,7 @@ func (c *corpus) nameStems(name string) map[int32]bool {
 func describe(t chunk.Turn, ws []string) turnFacts {
 	f := turnFacts{
 		name:     indicator(nameRE.MatchString(t.Text)),
-		question: indicator(strings.HasSuffix(strings.TrimSpace(t.Text), "?")),
+		question: indicator(endsInQuestion(t.Text)),
 		size:     math.Log1p(float64(len(ws))),
 	}
 	for _, w := range ws {
@@ -128,6 +123,11 @@ func describe(t chunk.Turn, ws []string) turnFacts {
 		}
 	}
 	return f
+}
+
+func endsInQuestion(s string) bool {
+	s = strings.TrimSpace(s)
+	return strings.HasSuffix(s, "?") || strings.HasSuffix(s, "？")
 }
 
 // nameRE finds a capitalised word that does not begin a sentence.

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // featureNames names the columns that corpus.features returns, in order. "cos" is the inner product of the question's vector and another,
@@ -25,8 +27,8 @@ var featureNames = []string{
 	"date_match", // share of the question's day, month and year that are the session's
 }
 
-// asked is a question taken apart.
-type asked struct {
+// parsedQuery is a question taken apart.
+type parsedQuery struct {
 	stems    []int32        // of the content words, each once, -1 where no turn holds it; names of speakers left out
 	speakers map[int32]bool // stems of the speakers' names that occur
 	dates    map[string]bool
@@ -39,15 +41,15 @@ var cues = struct{ when, number, who, where map[string]bool }{
 	set("when date day month year long ago"), set("many much often number"), set("who whom whose"), set("where city country place"),
 }
 
-func (c *corpus) parse(question string) asked {
-	q := asked{speakers: map[int32]bool{}, dates: dateParts(question)}
-	for _, w := range words(question) {
+func (c *corpus) parse(question string) parsedQuery {
+	q := parsedQuery{speakers: map[int32]bool{}, dates: dateParts(question)}
+	for _, w := range text.Tokens(question) {
 		w = strings.ToLower(w)
 		q.when = max(q.when, indicator(cues.when[w]))
 		q.number = max(q.number, indicator(cues.number[w]))
 		q.who = max(q.who, indicator(cues.who[w]))
 		q.where = max(q.where, indicator(cues.where[w]))
-		if isStop(w) {
+		if c.vocabulary.language.IsStop(w) {
 			continue
 		}
 		s := c.vocabulary.find(w)
@@ -172,7 +174,7 @@ func (c *corpus) feedback(cos, bm []float64) []float64 {
 type coverage struct{ turn, window, chunk, session []float64 }
 
 // cover weighs each word by its rarity among the turns. A word that occurs nowhere counts half: it may be misspelt or said otherwise.
-func (c *corpus) cover(q asked) coverage {
+func (c *corpus) cover(q parsedQuery) coverage {
 	total := 1e-9
 	for _, s := range q.stems {
 		w := c.inTurns.idf(s)

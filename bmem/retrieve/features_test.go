@@ -1,36 +1,19 @@
 package retrieve
 
 import (
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"maps"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
-
-func TestWords(t *testing.T) {
-	for text, want := range map[string][]string{
-		"Ann’s dog isn't 3 years-old!": {"Ann", "dog", "isn't", "3", "years", "old"},
-		"'quoted' JAMES'S café, naïve": {"quoted", "JAMES", "café", "naïve"},
-		"":                             {},
-		" '' 's ":                      {"s"},
-		"日本 2023/05/20 \U0001F600 x":   {"日本", "2023", "05", "20", "x"},
-	} {
-		if got := words(text); !slices.Equal(got, want) {
-			t.Errorf("%q: got %q, want %q", text, got, want)
-		}
-	}
-	if got := contentWords("What did the dog's owner say?"); !slices.Equal(got, []string{"dog", "owner", "say"}) {
-		t.Errorf("got %q", got)
-	}
-	if got := contentWords("Who are you?"); !slices.Equal(got, []string{"who", "are", "you"}) {
-		t.Errorf("a question of stop words only: got %q", got)
-	}
-}
 
 func TestDateParts(t *testing.T) {
 	for text, want := range map[string]string{
@@ -53,41 +36,58 @@ func TestDateParts(t *testing.T) {
 }
 
 // TestBM25EqualsSQLite compares our BM25 with that of SQLite's FTS5, which is written from the same formula by others: the ranks of
-// chunks must agree, and the scores up to FTS5's own IDF.
+// texts must agree, and the scores up to FTS5's own IDF.
 func TestBM25EqualsSQLite(t *testing.T) {
-	var turns []chunk.Turn
-	for _, text := range []string{"red apple pie", "green apple", "yellow banana bread with walnuts", "red brick house", "apple apple apple tart", "lemon cake"} {
-		turns = append(turns, chunk.Turn{ID: text, Session: text, Text: text})
+	texts := []string{"red apple pie", "green apple", "yellow banana bread with walnuts", "red brick house", "apple apple apple tart", "lemon cake"}
+	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "fts.db"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	s := newStore(t, turns)
-	chunks := split(turns)
-	v := newVocabulary()
-	var texts [][]int32
-	for _, c := range chunks {
-		var ids []int32
-		for _, w := range words(c.Text()) {
-			ids = append(ids, v.add(w)) // FTS5 drops no stop words
+	defer db.Close()
+	if _, err := db.Exec("CREATE VIRTUAL TABLE t USING fts5 (body, tokenize='porter unicode61')"); err != nil {
+		t.Fatal(err)
+	}
+	v := newVocabulary(text.English)
+	var ids [][]int32
+	for i, s := range texts {
+		if _, err := db.Exec("INSERT INTO t (rowid, body) VALUES (?, ?)", i, s); err != nil {
+			t.Fatal(err)
 		}
-		texts = append(texts, ids)
+		ids = append(ids, nil)
+		for _, w := range text.Words(s) {
+			ids[i] = append(ids[i], v.add(w)) // FTS5 drops no stop words
+		}
 	}
-	l := newLexicon(texts, len(v.ofStem))
+	x := newInvertedIndex(ids, len(v.ofStem))
 	for _, word := range []string{"red", "apple", "walnuts", "house"} {
-		found, err := s.Search(t.Context(), "m", []string{word}, 10)
+		rows, err := db.Query("SELECT rowid, -bm25(t) FROM t WHERE t MATCH ?", word)
 		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[int]float64{}
+		for rows.Next() {
+			var at int
+			var score float64
+			if err := rows.Scan(&at, &score); err != nil {
+				t.Fatal(err)
+			}
+			found[at] = score
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			t.Fatal(err)
 		}
 		n := float64(len(found))
 		// FTS5 takes ln((N − n + ½)/(n + ½)), at least 1e-6, where we have the form that is never negative.
 		sqliteIDF := max(1e-6, math.Log((6-n+0.5)/(n+0.5)))
-		ours := l.bm25([]int32{v.find(word)})
-		for _, m := range found {
-			if got := ours[m.Pos] / l.idf(v.find(word)) * sqliteIDF; math.Abs(got-m.Score) > 1e-6*math.Abs(m.Score)+1e-12 {
-				t.Errorf("%s in %q: ours %v, SQLite's %v", word, chunks[m.Pos].Text(), got, m.Score)
+		ours := x.bm25([]int32{v.find(word)})
+		for at, score := range found {
+			if got := ours[at] / x.idf(v.find(word)) * sqliteIDF; math.Abs(got-score) > 1e-6*math.Abs(score)+1e-12 {
+				t.Errorf("%s in %q: ours %v, SQLite's %v", word, texts[at], got, score)
 			}
-			ours[m.Pos] = 0
+			ours[at] = 0
 		}
-		if i := slices.IndexFunc(ours, func(x float64) bool { return x != 0 }); i >= 0 {
-			t.Errorf("%s: we find it in %q, SQLite does not", word, chunks[i].Text())
+		if i := slices.IndexFunc(ours, func(s float64) bool { return s != 0 }); i >= 0 || len(found) == 0 {
+			t.Errorf("%s: we find it in %q, SQLite does not", word, texts[max(i, 0)])
 		}
 	}
 }
@@ -95,13 +95,16 @@ func TestBM25EqualsSQLite(t *testing.T) {
 // rowsOf returns the features of the talk's turns for a question, by turn id and name.
 func rowsOf(t *testing.T, question string) map[string]map[string]float64 {
 	t.Helper()
-	chunks := split(talk())
+	chunks := split(t, talk())
 	vectors, err := bagEmbedder{}.Embed(t.Context(), TurnTexts(chunks))
 	if err != nil {
 		t.Fatal(err)
 	}
 	chunkVectors := vectors[:len(chunks)]
-	c := newCorpus(Index{Chunks: chunks, Vectors: chunkVectors, TurnVectors: vectors})
+	c, err := newCorpus(t.Context(), Index{Chunks: chunks, Vectors: chunkVectors, TurnVectors: vectors})
+	if err != nil {
+		t.Fatal(err)
+	}
 	rows := c.features(ask(t, question), chunkVectors)
 	out := map[string]map[string]float64{}
 	n := 0

@@ -17,12 +17,16 @@ type hybrid struct {
 	model  *model
 }
 
-func newHybrid(ix Index) (*hybrid, error) {
+func newHybrid(ctx context.Context, ix Index) (*hybrid, error) {
 	m, err := fitted()
 	if err != nil {
 		return nil, err
 	}
-	return &hybrid{Index: ix, corpus: newCorpus(ix), model: m}, nil
+	c, err := newCorpus(ctx, ix)
+	if err != nil {
+		return nil, err
+	}
+	return &hybrid{Index: ix, corpus: c, model: m}, nil
 }
 
 // Retrieve sets TurnScores to the probability of each turn to be evidence, between 0 and 1.

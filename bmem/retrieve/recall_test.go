@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,8 +76,10 @@ func (b *bench) retriever(t *testing.T, d datasets.Dataset, history string, mode
 		if err != nil {
 			t.Fatal(err)
 		}
-		chunks := chunk.Split(h.Turns, b.embedder.Count, d.ChunkTokens())
-		if err := b.store.PutMemory(t.Context(), name, h.Turns, chunks); err != nil {
+		_, err = b.store.Append(t.Context(), name, h.Turns, func(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
+			return chunk.Split(ctx, turns, b.embedder.Count, d.ChunkTokens())
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		b.loaded[name] = true

@@ -10,6 +10,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // Query is a question and its unit embedding [d] float32.
@@ -35,6 +36,8 @@ type Retriever interface {
 	Retrieve(ctx context.Context, q Query, k int) ([]Hit, error)
 	// Len is how many chunks are ranked.
 	Len() int
+	// Lang is the language of the memory.
+	Lang() text.Language
 }
 
 // Mode is a way of ranking.
@@ -44,7 +47,7 @@ type Mode string
 const (
 	// Dense ranks by the inner product of the question's and the chunk's vector, the paper's way.
 	Dense Mode = "dense"
-	// BM25 ranks by SQLite's full-text index on Porter stems.
+	// BM25 ranks by the words that question and chunk share, by their stems (Robertson and Zaragoza 2009).
 	BM25 Mode = "bm25"
 	// Hybrid estimates for every turn the probability that it is evidence, from words and vectors, and ranks chunks by that.
 	Hybrid Mode = "hybrid"
@@ -72,12 +75,15 @@ type Index struct {
 	Vectors [][]float32
 	// TurnVectors are the unit embeddings of TurnTexts(Chunks): [turns of all chunks, d] float32. Only Hybrid needs them.
 	TurnVectors [][]float32
-	// Search finds chunks by words (see store.Store.Search). Only BM25 needs it.
-	Search func(ctx context.Context, terms []string, k int) ([]store.Match, error)
+	// Language is the language of the memory; see DetectLanguage.
+	Language text.Language
 }
 
 // Len is how many chunks there are.
 func (ix Index) Len() int { return len(ix.Chunks) }
+
+// Lang is the language that words are compared in.
+func (ix Index) Lang() text.Language { return ix.Language }
 
 // TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors.
 func TurnTexts(chunks []chunk.Chunk) []string {
@@ -91,7 +97,7 @@ func TurnTexts(chunks []chunk.Chunk) []string {
 }
 
 // New returns a retriever of the given mode ("" is Hybrid). It is safe for concurrent use, and keeps the index's slices.
-func New(mode Mode, ix Index) (Retriever, error) {
+func New(ctx context.Context, mode Mode, ix Index) (Retriever, error) {
 	mode, err := ParseMode(string(mode))
 	if err != nil {
 		return nil, err
@@ -105,15 +111,12 @@ func New(mode Mode, ix Index) (Retriever, error) {
 	case Dense:
 		return dense{ix}, nil
 	case BM25:
-		if ix.Search == nil {
-			return nil, fmt.Errorf("retrieval mode %s needs Index.Search", mode)
-		}
-		return bm25{ix}, nil
+		return newBM25(ctx, ix)
 	default:
 		if err := checkVectors("turn", ix.TurnVectors, len(TurnTexts(ix.Chunks))); err != nil {
 			return nil, err
 		}
-		return newHybrid(ix)
+		return newHybrid(ctx, ix)
 	}
 }
 
@@ -140,13 +143,24 @@ func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, 
 		return nil, err
 	}
 	n := len(m.Chunks)
-	return New(mode, Index{
+	return New(ctx, mode, Index{
 		Chunks:      m.Chunks,
 		Vectors:     vectors[:n:n],
 		TurnVectors: vectors[n:],
-		Search: func(ctx context.Context, terms []string, k int) ([]store.Match, error) {
-			return s.Search(ctx, memory, terms, k)
-		},
+		Language:    DetectLanguage(m.Chunks),
+	})
+}
+
+// DetectLanguage returns the language that most of the chunks' turns are in.
+func DetectLanguage(chunks []chunk.Chunk) text.Language {
+	return text.Detect(func(yield func(string) bool) {
+		for _, c := range chunks {
+			for _, t := range c.Turns {
+				if !yield(t.Text) {
+					return
+				}
+			}
+		}
 	})
 }
 

@@ -61,8 +61,17 @@ func talk() []chunk.Turn {
 	}
 }
 
-func split(turns []chunk.Turn) []chunk.Chunk {
-	return chunk.Split(turns, func(s string) int { return len(strings.Fields(s)) }, 16)
+func splitter(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
+	return chunk.Split(ctx, turns, func(s string) int { return len(strings.Fields(s)) }, 16)
+}
+
+func split(t testing.TB, turns []chunk.Turn) []chunk.Chunk {
+	t.Helper()
+	chunks, err := splitter(t.Context(), turns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chunks
 }
 
 func newStore(t testing.TB, turns []chunk.Turn) *store.Store {
@@ -72,7 +81,7 @@ func newStore(t testing.TB, turns []chunk.Turn) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if err := s.PutMemory(t.Context(), "m", turns, split(turns)); err != nil {
+	if _, err := s.Append(t.Context(), "m", turns, splitter); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -156,7 +165,7 @@ func TestDenseIsExact(t *testing.T) {
 	for i := range ix.Chunks {
 		ix.Chunks[i].ID = fmt.Sprint(i)
 	}
-	r, err := New(Dense, ix)
+	r, err := New(t.Context(), Dense, ix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,13 +219,13 @@ func TestRefusals(t *testing.T) {
 		{Dense, Index{Chunks: chunks}, "0 chunk vectors, want 1"},
 		{Hybrid, Index{Chunks: chunks, Vectors: unit}, "0 turn vectors, want 2"},
 		{Hybrid, Index{Chunks: chunks, Vectors: unit, TurnVectors: [][]float32{{1, 0}, {1}}}, "turn vector 1 is of width 1"},
-		{BM25, Index{Chunks: chunks}, "needs Index.Search"},
+		{BM25, Index{Chunks: chunks, Vectors: [][]float32{}}, "0 chunk vectors, want 1"},
 	} {
-		if _, err := New(tt.mode, tt.ix); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := New(t.Context(), tt.mode, tt.ix); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.mode, err, tt.want)
 		}
 	}
-	r, err := New(Dense, Index{Chunks: chunks, Vectors: unit})
+	r, err := New(t.Context(), Dense, Index{Chunks: chunks, Vectors: unit})
 	if err != nil {
 		t.Fatal(err)
 	}

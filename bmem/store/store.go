@@ -1,5 +1,5 @@
-// Package store keeps memories in one SQLite file: turns, chunks, a full-text index of the chunks, vectors, and what extraction without a
-// query found in each chunk ("pools").
+// Package store keeps memories in one SQLite file: turns, chunks, vectors, and what extraction without a query found in each chunk
+// ("pools").
 //
 // Guarantees: a change is made whole or not at all, also when the process is killed; vectors and pools are keyed by content, so a text is
 // embedded or worked on once however many memories hold it; several goroutines and several processes may use one file at the same time.
@@ -36,7 +36,8 @@ var (
 
 const (
 	applicationID = 0x424d454d // "BMEM", in the SQLite header
-	schemaVersion = 1
+	// schemaVersion 2 has no full-text index of each memory's chunks, which version 1 had.
+	schemaVersion = 2
 
 	schema = `
 CREATE TABLE memory (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;
@@ -149,7 +150,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// identify returns nil for a store of this version or an empty database.
+// identify returns nil for a store of this version or an earlier one, and for an empty database.
 func identify(ctx context.Context, q querier) error {
 	var app, version, tables int
 	err := q.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id),
@@ -163,23 +164,45 @@ func identify(ctx context.Context, q querier) error {
 		return fmt.Errorf("%w: it is another program's database; choose another file", ErrNotStore)
 	case version > schemaVersion:
 		return fmt.Errorf("%w: schema %d, this program knows %d; use a newer program", ErrNewer, version, schemaVersion)
-	case version < schemaVersion:
+	case version < 1:
 		return fmt.Errorf("%w: schema %d is unknown", ErrCorrupt, version)
 	}
 	return nil
 }
 
-// create makes the tables in an empty database and leaves a store as it is. Inside a write transaction, it is safe against a second
+// create makes the tables in an empty database, brings a store of an earlier version to this one, and leaves others as they are. Inside a write transaction, it is safe against a second
 // process that does the same.
 func create(ctx context.Context, tx *sql.Tx) error {
 	if err := identify(ctx, tx); err != nil {
 		return err
 	}
 	var tables int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil || tables > 0 {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
 		return err
 	}
+	if tables > 0 {
+		return upgrade(ctx, tx)
+	}
 	_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", applicationID, schemaVersion, schema))
+	return err
+}
+
+// upgrade drops what schema version 1 had beside this one.
+func upgrade(ctx context.Context, tx *sql.Tx) error {
+	var version int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
+		return err
+	}
+	memories, err := column[int64](ctx, tx, "SELECT id FROM memory")
+	if err != nil {
+		return err
+	}
+	for _, id := range memories {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("DROP TABLE IF EXISTS chunk_text_%d", id)); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
 	return err
 }
 

@@ -45,13 +45,26 @@ func history(n int) []chunk.Turn {
 	return turns
 }
 
+func splitter(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
+	return chunk.Split(ctx, turns, func(s string) int { return len(strings.Fields(s)) }, 20)
+}
+
 func split(turns []chunk.Turn) []chunk.Chunk {
-	return chunk.Split(turns, func(s string) int { return len(strings.Fields(s)) }, 20)
+	chunks, err := splitter(context.Background(), turns)
+	if err != nil {
+		panic(err)
+	}
+	return chunks
+}
+
+// putMemory makes the named memory hold exactly these turns and chunks.
+func putMemory(ctx context.Context, s *Store, name string, turns []chunk.Turn, chunks []chunk.Chunk) error {
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error { return put(ctx, tx, name, turns, chunks) })
 }
 
 func mustPut(t testing.TB, s *Store, name string, turns []chunk.Turn) {
 	t.Helper()
-	if err := s.PutMemory(t.Context(), name, turns, split(turns)); err != nil {
+	if err := putMemory(t.Context(), s, name, turns, split(turns)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,13 +83,6 @@ func TestMemoryRoundTrip(t *testing.T) {
 		if want := (Memory{Name: "a", Turns: turns, Chunks: split(turns)}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%d turns: got %+v\nwant %+v", n, got, want)
 		}
-		found, err := s.Search(t.Context(), "a", []string{fmt.Sprint(n - 1)}, 3)
-		if err != nil || len(found) != 1 || found[0].Pos != len(got.Chunks)-1 {
-			t.Fatalf("%d turns: search for the last turn found %v (%v)", n, found, err)
-		}
-		if found, err := s.Search(t.Context(), "a", []string{fmt.Sprint(n)}, 3); err != nil || len(found) != 0 {
-			t.Fatalf("%d turns: search for a turn not there found %v (%v)", n, found, err)
-		}
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error("the store is not where it was asked for:", err)
@@ -94,7 +100,6 @@ func TestMemoryRoundTrip(t *testing.T) {
 	for what, err := range map[string]error{
 		"Memory":       second1(s.Memory(t.Context(), "a")),
 		"DeleteMemory": s.DeleteMemory(t.Context(), "a"),
-		"Search":       second1(s.Search(t.Context(), "a", []string{"x"}, 1)),
 	} {
 		if !errors.Is(err, ErrNoMemory) || !strings.Contains(err.Error(), `"a"`) {
 			t.Errorf("%s of a deleted memory: %v", what, err)
@@ -130,7 +135,7 @@ func TestAppend(t *testing.T) {
 	s := newStore(t)
 	all := history(20)
 	for _, part := range [][]chunk.Turn{all[:8], all[:8], all[4:14], all[14:]} { // overlaps are skipped
-		if _, err := s.Append(t.Context(), "a", part, split); err != nil {
+		if _, err := s.Append(t.Context(), "a", part, splitter); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,7 +144,7 @@ func TestAppend(t *testing.T) {
 		t.Fatalf("got %+v (%v)", got, err)
 	}
 	bad := []chunk.Turn{{ID: "new", Text: "x"}, {ID: "t3", Text: "other"}}
-	if _, err := s.Append(t.Context(), "a", bad, split); err == nil || !strings.Contains(err.Error(), `turn 2: id "t3"`) {
+	if _, err := s.Append(t.Context(), "a", bad, splitter); err == nil || !strings.Contains(err.Error(), `turn 2: id "t3"`) {
 		t.Errorf("an id with another content: %v", err)
 	}
 	if again, _ := s.Memory(t.Context(), "a"); !reflect.DeepEqual(again, got) {
@@ -147,68 +152,37 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-func TestSearchRanksByBM25(t *testing.T) {
-	s := newStore(t)
-	var chunks []chunk.Chunk
-	for _, text := range []string{
-		"the dog slept all day", "a painting of a sunrise over the sea", "we painted the fence", "dog dog dog and a sunrise", "nothing here",
-	} {
-		chunks = append(chunks, chunk.Chunk{Turns: []chunk.Turn{{Text: text}}})
-	}
-	if err := s.PutMemory(t.Context(), "a", nil, chunks); err != nil {
+// A store of schema version 1, which had a full-text table for each memory, opens with what it holds.
+func TestOpensSchemaOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "memory.db")
+	s, err := Open(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	mustPut(t, s, "noise", history(100)) // must not change the scores of a
-	search := func(k int, terms ...string) (positions []int) {
-		found, err := s.Search(t.Context(), "a", terms, k)
-		if err != nil {
+	mustPut(t, s, "a", history(12))
+	for _, statement := range []string{
+		"CREATE VIRTUAL TABLE chunk_text_1 USING fts5 (body, content='', contentless_delete=1, tokenize='porter unicode61 remove_diacritics 2')",
+		"INSERT INTO chunk_text_1 (rowid, body) VALUES (0, 'piano')", "PRAGMA user_version = 1",
+	} {
+		if _, err := s.db.Exec(statement); err != nil {
 			t.Fatal(err)
 		}
-		for i, m := range found {
-			if i > 0 && m.Score > found[i-1].Score {
-				t.Errorf("%v: not in order: %v", terms, found)
-			}
-			positions = append(positions, m.Pos)
-		}
-		return positions
 	}
-	for _, tt := range []struct {
-		terms []string
-		k     int
-		want  []int
-	}{
-		{[]string{"sunrise", "paintings"}, 5, []int{1, 2, 3}}, // stems: paintings, painting, painted
-		{[]string{"DOG"}, 5, []int{3, 0}},
-		{[]string{"dog"}, 1, []int{3}},
-		{[]string{"absent"}, 5, nil},
-		{nil, 5, nil},
-		{[]string{"", " ", "\x00"}, 5, nil},
-		{[]string{`dog" OR "sunrise`}, 5, nil}, // a phrase that does not occur, not an operator
-		{[]string{"NEAR(", "AND", "*", "-", "body:", "dog"}, 1, []int{3}},
-	} {
-		if got := search(tt.k, tt.terms...); !slices.Equal(got, tt.want) {
-			t.Errorf("%q: got %v, want %v", tt.terms, got, tt.want)
-		}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func FuzzSearch(f *testing.F) {
-	s := newStore(f)
-	mustPut(f, s, "a", history(10))
-	for _, text := range []string{"piano", `"`, "a AND (", "NEAR(a b, 3)", "body : x*", "\x00\"", "\xff", "^a - + {b c}", "ﬃ", "👩‍👩‍👧", "' OR 1"} {
-		f.Add(text)
+	s = open1(t, path)
+	got, err := s.Memory(t.Context(), "a")
+	if want := (Memory{Name: "a", Turns: history(12), Chunks: split(history(12))}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v (%v)", got, err)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		for _, terms := range [][]string{{text}, strings.Fields(text), append(strings.Split(text, ""), "piano")} {
-			found, err := s.Search(t.Context(), "a", terms, 3)
-			if err != nil {
-				t.Fatalf("terms %q: %v", terms, err)
-			}
-			if len(terms) > 0 && terms[len(terms)-1] == "piano" && len(terms) < 100 && len(found) == 0 {
-				t.Fatalf("terms %q: the other terms hid piano", terms)
-			}
-		}
-	})
+	tables, err := column[string](t.Context(), s.db, "SELECT name FROM sqlite_schema WHERE name LIKE 'chunk_text%'")
+	if err != nil || len(tables) > 0 {
+		t.Errorf("tables left: %v (%v)", tables, err)
+	}
+	if err := s.DeleteMemory(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -297,9 +271,9 @@ func TestTwoProcesses(t *testing.T) {
 			wg.Go(func() {
 				for i := range 10 {
 					own := []chunk.Turn{{ID: fmt.Sprint(who, g, "-", i), Session: who, Text: "hello"}}
-					_, err := s.Append(context.Background(), "shared", own, split)
+					_, err := s.Append(context.Background(), "shared", own, splitter)
 					if err == nil {
-						_, err = s.Search(context.Background(), "shared", []string{"hello"}, 3)
+						_, err = s.Memory(context.Background(), "shared")
 					}
 					if err != nil {
 						errs[g] = err
@@ -346,7 +320,7 @@ func TestCancelledContext(t *testing.T) {
 	s := newStore(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.PutMemory(ctx, "a", history(3), nil); !errors.Is(err, context.Canceled) {
+	if err := putMemory(ctx, s, "a", history(3), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := s.Memory(t.Context(), "a"); !errors.Is(err, ErrNoMemory) {

@@ -49,7 +49,7 @@ func trimName(s string) string {
 	words := strings.Fields(strings.TrimRight(s, ".'’-&+"))
 	for len(words) > 0 {
 		w := strings.ToLower(apostrophes.Replace(words[0]))
-		if !IsStop(w) && !interjections[w] && !chatOpeners[w] {
+		if !English.IsStop(w) && !interjections[w] && !chatOpeners[w] {
 			break
 		}
 		words = words[1:]

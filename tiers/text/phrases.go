@@ -23,16 +23,16 @@ func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []Phrase {
 	frequency, degree := map[string]float64{}, map[string]float64{}
 	for _, c := range candidates {
 		for _, w := range c {
-			frequency[Stem(w)]++
-			degree[Stem(w)] += float64(len(c))
+			frequency[English.Stem(w)]++
+			degree[English.Stem(w)] += float64(len(c))
 		}
 	}
 	weight, text1, order := map[string]float64{}, map[string]string{}, []string{}
 	for _, c := range candidates {
 		key, sum := "", 0.0
 		for _, w := range c {
-			key += Stem(w) + " "
-			sum += degree[Stem(w)] / frequency[Stem(w)]
+			key += English.Stem(w) + " "
+			sum += degree[English.Stem(w)] / frequency[English.Stem(w)]
 		}
 		if _, ok := weight[key]; !ok {
 			order = append(order, key)
@@ -73,7 +73,7 @@ func nounRuns(tokens []Token, skip map[string]bool) [][]string {
 	}
 	for _, t := range tokens {
 		low := strings.ToLower(t.Text)
-		if (t.noun() || t.Tag == "JJ") && !skip[t.Text] && !IsStop(low) && !emptyNouns[low] && len(low) > 2 {
+		if (t.noun() || t.Tag == "JJ") && !skip[t.Text] && !English.IsStop(low) && !emptyNouns[low] && len(low) > 2 {
 			run = append(run, t)
 			continue
 		}

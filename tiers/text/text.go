@@ -1,5 +1,6 @@
 // Package text holds the linguistic methods that the rule-based tiers are made of: words and sentences, part-of-speech
-// tags, names, clauses (subject, relation, object), date expressions and their resolution, and key phrases. English only.
+// tags, names, clauses (subject, relation, object), date expressions and their resolution, and key phrases. Words,
+// stop words and stems are known in many languages (see Language), all else in English only.
 //
 // Tags come from prose's averaged-perceptron tagger (0.3 ms a turn). Its named-entity recogniser is not used: on chat it
 // takes interjections for places ("Wow", "Thanks"). Dates that stand alone ("6 July 2020") are read by go-dateparser; its
@@ -10,50 +11,8 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/kljensen/snowball/english"
 	"github.com/rivo/uniseg"
 )
-
-var wordRE = regexp.MustCompile(`[\p{L}\p{N}]+(?:'[\p{L}]+)?`)
-
-// apostrophes makes typographic apostrophes plain, so that "don’t" and "don't" are one word.
-var apostrophes = strings.NewReplacer("\u2019", "'", "\u2018", "'")
-
-// Words returns the lower-cased words and numbers of s in order, a possessive 's removed.
-func Words(s string) []string {
-	words := wordRE.FindAllString(strings.ToLower(apostrophes.Replace(s)), -1)
-	for i, w := range words {
-		words[i] = strings.TrimSuffix(w, "'s")
-	}
-	return words
-}
-
-// ContentWords returns the words of s that are no stopwords.
-func ContentWords(s string) []string {
-	words := Words(s)
-	kept := words[:0]
-	for _, w := range words {
-		if !IsStop(w) {
-			kept = append(kept, w)
-		}
-	}
-	return kept
-}
-
-// Stem returns the Snowball (Porter2) stem of a lower-case word, so that "camped" and "camping" meet.
-func Stem(w string) string { return english.Stem(w, false) }
-
-// Stems returns the set of stems of the content words of s.
-func Stems(s string) map[string]bool {
-	set := map[string]bool{}
-	for _, w := range ContentWords(s) {
-		set[Stem(w)] = true
-	}
-	return set
-}
-
-// IsStop reports whether a lower-case word carries too little meaning to match on.
-func IsStop(w string) bool { return stopwords[w] }
 
 // Sentences splits s by the Unicode sentence rules, and joins what those part wrongly after a title or an initial.
 func Sentences(s string) []string {

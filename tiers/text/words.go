@@ -1,0 +1,89 @@
+package text
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/rivo/uniseg"
+)
+
+// apostrophes makes typographic apostrophes plain, so that "don’t" and "don't" are one word.
+var apostrophes = strings.NewReplacer("\u2019", "'", "\u2018", "'")
+
+// Tokens returns the words and numbers of s in order, as they are written, without a possessive 's.
+//
+// Scripts that put no spaces between words (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) are cut as search engines
+// without a dictionary do it, into overlapping pairs of neighbouring characters; Chinese characters, which are often words,
+// and words of Katakana also stand alone. Korean has spaces, but its particles are written onto the words.
+func Tokens(s string) []string {
+	fields := strings.FieldsFunc(apostrophes.Replace(s), func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) && r != '\''
+	})
+	tokens := make([]string, 0, len(fields))
+	for _, f := range fields {
+		f = strings.Trim(f, "'")
+		f = strings.TrimSuffix(strings.TrimSuffix(f, "'s"), "'S")
+		switch {
+		case f == "":
+		case strings.IndexFunc(f, unspaced) < 0:
+			tokens = append(tokens, f)
+		default:
+			tokens = appendSegments(tokens, f)
+		}
+	}
+	return tokens
+}
+
+// Words returns the Tokens of s in lower case.
+func Words(s string) []string { return Tokens(strings.ToLower(s)) }
+
+// unspacedScripts are the scripts that Tokens cuts into pairs.
+var unspacedScripts = []*unicode.RangeTable{unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar}
+
+// unspaced reports whether words of the character's script are not separated by spaces.
+func unspaced(r rune) bool {
+	return r >= 0x0e00 && (unicode.In(r, unspacedScripts...) || r == 'ー') // the mark of a long vowel belongs to no script
+}
+
+// appendSegments cuts a word that holds characters of unspaced scripts.
+func appendSegments(tokens []string, word string) []string {
+	for word != "" {
+		n := strings.IndexFunc(word, unspaced)
+		if n < 0 {
+			return append(tokens, word)
+		}
+		if n > 0 {
+			tokens = append(tokens, word[:n])
+			word = word[n:]
+		}
+		end := strings.IndexFunc(word, func(r rune) bool { return !unspaced(r) && !unicode.IsMark(r) })
+		if end < 0 {
+			end = len(word)
+		}
+		tokens, word = appendPairs(tokens, word[:end]), word[end:]
+	}
+	return tokens
+}
+
+// appendPairs cuts a run of characters of unspaced scripts into pieces, which are words of Katakana or single characters with
+// their marks, and adds the pieces that can be words and all pairs.
+func appendPairs(tokens []string, run string) []string {
+	last := ""
+	for rest, piece := run, ""; rest != ""; last = piece {
+		first, size := utf8.DecodeRuneInString(rest)
+		katakana := unicode.Is(unicode.Katakana, first)
+		if katakana {
+			piece, rest, _ = uniseg.FirstWordInString(rest, -1)
+		} else {
+			piece, rest, _, _ = uniseg.FirstGraphemeClusterInString(rest, -1)
+		}
+		if last != "" {
+			tokens = append(tokens, last+piece)
+		}
+		if unicode.Is(unicode.Han, first) || katakana && len(piece) > size || piece == run {
+			tokens = append(tokens, piece)
+		}
+	}
+	return tokens
+}
