@@ -4,11 +4,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 )
 
 // Every number of every weight is in one block, and blocks begin where eight numbers do.
 func TestBlocks(t *testing.T) {
-	net, err := NewNetwork(open(t), five(300), Init{})
+	net, err := NewNetwork(routertest.Open(t), five(300), Init{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func TestInParallelBlocks(t *testing.T) {
 func TestAdamAnyWidth(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	const n = 43
-	fill := func() []float32 { return vector(rng, n) }
+	fill := func() []float32 { return routertest.Vector(rng, n) }
 	w, g, first, second := fill(), fill(), fill(), fill()
 	for i := range second {
 		second[i] *= second[i]

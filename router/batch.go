@@ -1,11 +1,11 @@
 package router
 
-import "math"
+import "gonum.org/v1/gonum/stat"
 
 // batch holds the episodes of one update.
 type batch struct {
 	shape    Shape
-	episodes []episode
+	episodes []rollout
 	returns  []float64 // [n]
 }
 
@@ -22,7 +22,7 @@ func upTo(length, n int) []int {
 func (b batch) rows(places []int) minibatch {
 	n, dim := len(places), b.shape.Dim
 	m := minibatch{
-		query: make([]float32, n*dim), memory: make([]float32, b.shape.states()*n*dim), lambda: make([]float32, n),
+		query: make([]float32, n*dim), memory: make([]float32, b.shape.Memories()*n*dim), lambda: make([]float32, n),
 		choices: make([]int32, len(b.shape.Modules)*n), logProbs: make([]float32, n), advantage: make([]float32, n),
 		returns: make([]float32, n), values: make([]float32, n), weights: make([]float32, n),
 	}
@@ -52,16 +52,16 @@ func (b batch) minibatch(places []int, size, parts int) []minibatch {
 		advantages[i] = b.returns[p] - float64(b.episodes[p].value)
 	}
 	// The sample's deviation and the small constant are those of PyTorch implementations, which results are compared with.
-	centre := mean(advantages)
-	spread := std(advantages)*math.Sqrt(float64(len(places))/float64(len(places)-1)) + 1e-8
+	mean, deviation := stat.MeanStdDev(advantages, nil)
+	deviation += 1e-8
 	all := make([]minibatch, parts)
-	for i, rows := range inParts(places, size, parts) {
+	for i, rows := range SplitRows(places, size, parts) {
 		all[i] = b.rows(rows)
 	}
 	rows := len(all[0].weights)
 	for i, a := range advantages {
 		m := all[i/rows]
-		m.advantage[i%rows] = float32((a - centre) / spread)
+		m.advantage[i%rows] = float32((a - mean) / deviation)
 		m.weights[i%rows] = 1 / float32(len(places))
 	}
 	return all
@@ -84,8 +84,8 @@ func (b batch) describe(m *Metrics) {
 		}
 		missed[i] = b.returns[i] - float64(e.value)
 	}
-	m.Return = mean(b.returns)
-	if s := std(b.returns); s > 0 {
-		m.ExplainedVariance = 1 - std(missed)*std(missed)/(s*s)
+	m.Return = stat.Mean(b.returns, nil)
+	if variance := stat.PopVariance(b.returns, nil); variance > 0 {
+		m.ExplainedVariance = 1 - stat.PopVariance(missed, nil)/variance
 	}
 }

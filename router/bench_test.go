@@ -7,6 +7,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/testenv"
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 )
 
 // BenchmarkUpdate times 4 passes over a batch of 32 questions.
@@ -19,7 +20,7 @@ func BenchmarkUpdate(b *testing.B) {
 			}
 			defer be.Finalize()
 			env := newClusters(384, 32, 1)
-			tr, err := NewTrainer(be, env, env.shape, Default(), nil)
+			tr, err := NewTrainer(be, env, env.shape, Default())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -45,7 +46,7 @@ func BenchmarkUpdate(b *testing.B) {
 func BenchmarkAdam(b *testing.B) {
 	const n = 460_000
 	rng := rand.New(rand.NewPCG(1, 1))
-	w, g, first, second := vector(rng, n), vector(rng, n), vector(rng, n), make([]float32, n)
+	w, g, first, second := routertest.Vector(rng, n), routertest.Vector(rng, n), routertest.Vector(rng, n), make([]float32, n)
 	step := adamStep{scale: 0.7, rate: 1e-6, debias: 1.3, epsilon: 1e-5}
 	for b.Loop() {
 		squares(g)

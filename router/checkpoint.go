@@ -150,7 +150,7 @@ const (
 )
 
 // save adds weights and Adam's state to a file.
-func (l *learner) save(f safetensors.File, rate float64) error {
+func (l *Learner) save(f safetensors.File, rate float64) error {
 	f.Tensors[learningRate] = safetensors.FromFloat32([]float32{float32(rate)})
 	if l.steps > 0 {
 		f.Tensors[adamSteps] = safetensors.FromFloat32([]float32{float32(l.steps)})
@@ -176,7 +176,7 @@ func (l *learner) save(f safetensors.File, rate float64) error {
 }
 
 // restore takes over weights and Adam's state from a file. It checks all before it changes any.
-func (l *learner) restore(f safetensors.File, net *Network) error {
+func (l *Learner) restore(f safetensors.File, net *Network) error {
 	steps := 0
 	var first, second [][]float32
 	if t, ok := f.Tensors[adamSteps]; ok {

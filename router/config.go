@@ -1,13 +1,10 @@
 package router
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
-	"strings"
 
+	"github.com/budgetmem/budgetmem/internal/settings"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -90,54 +87,15 @@ func Paper() Config {
 	return c
 }
 
-// Preset returns a preset by its name: "default" or "paper".
-func Preset(name string) (Config, error) {
-	switch name {
-	case "default":
-		return Default(), nil
-	case "paper":
-		return Paper(), nil
-	}
-	return Config{}, fmt.Errorf("no preset %q: there are default and paper", name)
-}
-
 // Set changes a setting, given as key=value with the key of its JSON; an unknown key or a value of another type is an error
 // and changes nothing.
-func (c *Config) Set(assignment string) error { return set(c, assignment) }
+func (c *Config) Set(assignment string) error { return settings.Set(c, assignment) }
 
 // Merge takes over the settings of a JSON object; an unknown key or a value of another type is an error and changes nothing.
-func (c *Config) Merge(object []byte) error { return merge(c, object) }
+func (c *Config) Merge(object []byte) error { return settings.Merge(c, object) }
 
-// set is Set of any settings.
-func set[T any](c *T, assignment string) error {
-	key, value, ok := strings.Cut(assignment, "=")
-	if !ok {
-		return fmt.Errorf("setting %q: give key=value", assignment)
-	}
-	name, err := json.Marshal(strings.TrimSpace(key))
-	if err != nil {
-		return fmt.Errorf("setting %q: %w", assignment, err)
-	}
-	return merge(c, fmt.Appendf(nil, "{%s: %s}", name, strings.TrimSpace(value)))
-}
-
-// merge is Merge of any settings.
-func merge[T any](c *T, object []byte) error {
-	merged := *c
-	dec := json.NewDecoder(bytes.NewReader(object))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&merged)
-	if err == nil && dec.More() {
-		err = errors.New("more than one object")
-	}
-	if err != nil {
-		return fmt.Errorf("settings %s: %w", bytes.TrimSpace(object), err)
-	}
-	*c = merged
-	return nil
-}
-
-func (c Config) check() error {
+// Check returns an error that names the first setting that is out of range.
+func (c Config) Check() error {
 	for _, s := range []struct {
 		name  string
 		ok    bool

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -26,38 +25,18 @@ func TestConfigSet(t *testing.T) {
 	}
 }
 
-// Settings of offline learning are its own and those that it shares.
-func TestOfflineConfigSet(t *testing.T) {
-	c := DefaultOffline()
-	if err := errors.Join(c.Set("max_weight=0.5"), c.Merge([]byte(`{"seed": 7}`))); err != nil {
-		t.Fatal(err)
-	}
-	want := DefaultOffline()
-	want.MaxWeight, want.Seed = 0.5, 7
-	if c != want {
-		t.Errorf("settings %+v, want %+v", c, want)
-	}
-	if err := c.Set("max_wait=1"); err == nil || c != want {
-		t.Errorf("an unknown setting was taken (%v)", err)
-	}
-}
-
 func TestPresets(t *testing.T) {
-	for _, name := range []string{"default", "paper"} {
-		c, err := Preset(name)
-		if err != nil || c.check() != nil {
-			t.Errorf("preset %s: %v, %v", name, err, c.check())
+	for _, c := range []Config{Default(), Paper()} {
+		if err := c.Check(); err != nil {
+			t.Errorf("preset %+v: %v", c, err)
 		}
-	}
-	if _, err := Preset("other"); err == nil {
-		t.Error("an unknown preset was given")
 	}
 	for _, s := range []string{"epochs=-1", "batch=1", "minibatch=33", "passes=0", "learning_rate=0", "clip=0", "value_clip=-1", "lambda_min=2", "in_flight=0", "max_grad_norm=0"} {
 		c := Default()
 		if err := c.Set(s); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.check(); err == nil || !strings.Contains(err.Error(), "out of range") {
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), "out of range") {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
@@ -83,7 +62,7 @@ func TestLambdaSampling(t *testing.T) {
 	const n = 80_000
 	ends, below := [2]int{}, 0
 	for range n {
-		switch l := c.lambda(rng); {
+		switch l := c.DrawLambda(rng); {
 		case l == 0.2:
 			ends[0]++
 		case l == 0.6:
@@ -100,7 +79,7 @@ func TestLambdaSampling(t *testing.T) {
 		}
 	}
 	c.LambdaMin = c.LambdaMax
-	if c.lambda(rng) != 0.6 {
+	if c.DrawLambda(rng) != 0.6 {
 		t.Error("a fixed λ was not kept")
 	}
 }

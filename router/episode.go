@@ -1,195 +1,97 @@
 package router
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
-	"math/rand/v2"
-	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
-
-	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// Environment is where a router earns and spends: questions that can be asked under any policy, live or replayed. It must
-// be safe for concurrent use.
-type Environment interface {
-	// Len is the number of questions.
-	Len() int
-	// Play asks question i once. It asks p for the tier of every module exactly once, in an order in which each State is
-	// known, and gives what the question earned and cost. An error that wraps ErrFailed drops the episode, as when a
-	// judge's reply cannot be read; any other ends the training.
-	Play(ctx context.Context, i int, p Policy) (Outcome, error)
+// Episode is what was measured of one question under one choice of tiers. Learning and evaluation replay episodes instead
+// of paying for the question again.
+type Episode struct {
+	// ID identifies the question; episodes with equal IDs are measurements of one question.
+	ID       string `json:"id"`
+	Category string `json:"category"`
+	// Question is the question's text.
+	Question string `json:"question"`
+	// Choices holds the requested tier of each module, an index into the module's tiers.
+	Choices []int `json:"-"`
+	// Served names the tier of each module that served; it differs from the requested one where a module fell back.
+	Served []string `json:"served"`
+	// Score is the answer's quality, such as F1 in [0, 1].
+	Score float64 `json:"score"`
+	// ModulesDollars is the price of the modules' calls, AnswerDollars that of the answer's call, in dollars.
+	ModulesDollars float64 `json:"dollars_modules"`
+	AnswerDollars  float64 `json:"dollars_answer"`
+	// In and Out count the tokens of all calls.
+	In  int `json:"tokens_in"`
+	Out int `json:"tokens_out"`
+	// MS is the latency in milliseconds.
+	MS float64 `json:"ms"`
+	// Query is the question's embedding [dim]. Memory holds the memory embeddings [dim] that the modules are decided on, by
+	// the numbers in Shape.States; nil where nothing was found.
+	Query  []float32   `json:"-"`
+	Memory [][]float32 `json:"-"`
+	// Propensity is the probability, in (0, 1], that this combination of tiers was measured for the question. 0 means that
+	// the measured combinations were drawn uniformly: their number divided by the number of all combinations.
+	Propensity float64 `json:"propensity,omitempty"`
 }
 
-// ErrFailed marks an episode that says nothing about its choices: it is dropped and counted, not taken for a score of 0.
-var ErrFailed = errors.New("the episode failed")
-
-// Results are the outcomes of an environment's questions.
-type Results struct {
-	// Outcomes has one entry a question; those of failed ones are zero and say nothing.
-	Outcomes []Outcome
-	// Failures has one entry a question, nil where it went well.
-	Failures []error
+// Outcome is the episode's score and total price.
+func (e Episode) Outcome() Outcome {
+	return Outcome{Score: e.Score, Dollars: e.ModulesDollars + e.AnswerDollars}
 }
 
-// Failed is how many questions failed.
-func (r Results) Failed() int {
-	n := 0
-	for _, err := range r.Failures {
-		if err != nil {
-			n++
+// Check returns an error if the episode does not fit a router of the shape, which must be complete (see Shape.Complete), or
+// holds numbers out of range.
+func (e Episode) Check(s Shape) error {
+	if len(e.Query) != s.Dim || len(e.Memory) != s.Memories() || len(e.Choices) != len(s.Modules) {
+		return fmt.Errorf("query of %d numbers, %d memories, %d choices; the router has dim %d, %d memories, %d modules",
+			len(e.Query), len(e.Memory), len(e.Choices), s.Dim, s.Memories(), len(s.Modules))
+	}
+	for i, m := range e.Memory {
+		if len(m) != 0 && len(m) != s.Dim {
+			return fmt.Errorf("memory %d has %d numbers, the router has dim %d", i, len(m), s.Dim)
 		}
 	}
-	return n
-}
-
-// Play asks every question of an environment once, inFlight at a time.
-func Play(ctx context.Context, env Environment, p Policy, inFlight int) (Results, error) {
-	all := make([]int, env.Len())
-	for i := range all {
-		all[i] = i
+	for m, c := range e.Choices {
+		if c < 0 || c >= len(s.Modules[m].Tiers) {
+			return fmt.Errorf("module %s has no tier %d", s.Modules[m].Name, c)
+		}
 	}
-	return play(ctx, env, all, inFlight, func(int) Policy { return p })
-}
-
-// play asks the given questions, the one at place n under policy(n).
-func play(ctx context.Context, env Environment, questions []int, inFlight int, policy func(n int) Policy) (Results, error) {
-	r := Results{Outcomes: make([]Outcome, len(questions)), Failures: make([]error, len(questions))}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(inFlight)
-	for n, q := range questions {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("play question %d: %w", q, err)
-			}
-			o, err := env.Play(ctx, q, policy(n))
-			switch {
-			case err == nil && !o.valid():
-				return fmt.Errorf("play question %d: score %v at %v dollars is no outcome", q, o.Score, o.Dollars)
-			case err == nil:
-				r.Outcomes[n] = o
-			case errors.Is(err, ErrFailed):
-				r.Failures[n] = err
-			default:
-				return fmt.Errorf("play question %d: %w", q, err)
-			}
-			return nil
-		})
+	if !e.Outcome().valid() || !(e.Propensity >= 0 && e.Propensity <= 1) {
+		return fmt.Errorf("score %v, dollars %v, propensity %v are out of range", e.Score, e.Outcome().Dollars, e.Propensity)
 	}
-	return r, group.Wait()
+	return nil
 }
 
-// episode is what one question was decided on, and what was decided.
-type episode struct {
-	query   []float32
-	memory  [][]float32 // one a state; nil counts as zeros
-	lambda  float64
-	choices []int     // one a module
-	logProb []float64 // one a module, of the choice
-	outcome Outcome
-	value   float32 // what the critic expected it to return
-}
-
-// explorer is the policy that plays an episode: it draws tiers by the router's chances and notes what it saw.
-type explorer struct {
-	shape  Shape
-	router *portable.Router
-	seed   uint64
-
-	mu      sync.Mutex
-	seen    []bool // by module
-	known   []bool // by state
-	episode episode
-}
-
-// newExplorer makes the policy for one episode; the seed decides λ and every choice.
-func newExplorer(shape Shape, cfg Config, r *portable.Router, seed uint64) *explorer {
-	modules, states := len(shape.Modules), shape.states()
-	return &explorer{shape: shape, router: r, seed: seed, seen: make([]bool, modules), known: make([]bool, states), episode: episode{
-		memory: make([][]float32, states), lambda: cfg.lambda(rand.New(rand.NewPCG(seed, 0))),
-		choices: make([]int, modules), logProb: make([]float64, modules)}}
-}
-
-// lambda draws an episode's λ.
-func (c Config) lambda(rng *rand.Rand) float64 {
-	if c.LambdaMin == c.LambdaMax {
-		return c.LambdaMin
-	}
-	switch rng.IntN(8) {
-	case 0:
-		return c.LambdaMin
-	case 1:
-		return c.LambdaMax
-	}
-	return c.LambdaMin + rng.Float64()*(c.LambdaMax-c.LambdaMin)
-}
-
-// Name implements Policy.
-func (e *explorer) Name() string { return "explorer" }
-
-// Decide implements Policy.
-func (e *explorer) Decide(ctx context.Context, s State) (int, error) {
-	memory, err := s.Memory(ctx)
+// CheckEpisodes completes a shape (see Shape.Complete) and returns an error if there are no episodes or one does not fit it;
+// the error names the episode's index and question.
+func CheckEpisodes(shape Shape, episodes []Episode) (Shape, error) {
+	shape, err := shape.Complete()
 	if err != nil {
-		return 0, err
+		return shape, err
 	}
-	d := e.router.NewDecider()
-	if err := d.Question(s.Query, e.episode.lambda); err != nil {
-		return 0, err
+	if len(episodes) == 0 {
+		return shape, errors.New("there are no episodes")
 	}
-	if err := d.Memory(memory); err != nil {
-		return 0, err
-	}
-	logProbs := d.LogProbs(s.Module)
-	// A stream for each module: modules that run at once must not take each other's draws.
-	choice := draw(logProbs, rand.New(rand.NewPCG(e.seed, 1+uint64(s.Module))).Float64())
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.seen[s.Module] {
-		return 0, fmt.Errorf("module %s is decided twice in an episode", e.shape.Modules[s.Module].Name)
-	}
-	state := e.shape.States[s.Module]
-	if e.known[state] && !slices.Equal(memory, e.episode.memory[state]) {
-		return 0, fmt.Errorf("module %s was said to look at the memory embedding number %d, but looks at another", e.shape.Modules[s.Module].Name, state)
-	}
-	e.seen[s.Module], e.known[state] = true, true
-	e.episode.query, e.episode.memory[state] = s.Query, memory
-	e.episode.choices[s.Module], e.episode.logProb[s.Module] = choice, float64(logProbs[choice])
-	return choice, nil
-}
-
-// draw returns the index at which the chances, summed up, pass u in [0, 1).
-func draw(logProbs []float32, u float64) int {
-	for i, l := range logProbs[:len(logProbs)-1] {
-		if u -= math.Exp(float64(l)); u < 0 {
-			return i
+	for i, e := range episodes {
+		if err := e.Check(shape); err != nil {
+			return shape, fmt.Errorf("episode %d (question %q): %w", i, e.ID, err)
 		}
 	}
-	return len(logProbs) - 1
+	return shape, nil
 }
 
-// finish returns the episode once its outcome is known.
-func (e *explorer) finish(o Outcome) (episode, error) {
-	if i := slices.Index(e.seen, false); i >= 0 {
-		return episode{}, fmt.Errorf("the environment did not ask for the tier of module %s", e.shape.Modules[i].Name)
-	}
-	e.episode.outcome = o
-	return e.episode, nil
+// Outcome is what one question earned and cost.
+type Outcome struct {
+	// Score is the answer's quality in [0, 1], such as F1.
+	Score float64 `json:"score"`
+	// Dollars is the price of all calls for the question, including the answer's and excluding a judge's.
+	Dollars float64 `json:"dollars"`
 }
 
-// seedOf mixes numbers into a seed, so that each episode's chance depends on what it is and not on when it is played.
-func seedOf(parts ...int64) uint64 {
-	h := fnv.New64a()
-	for _, p := range parts {
-		for shift := 0; shift < 64; shift += 8 {
-			h.Write([]byte{byte(p >> shift)})
-		}
-	}
-	return h.Sum64()
+// valid says whether the score is finite and the price finite and not negative.
+func (o Outcome) valid() bool {
+	return !math.IsNaN(o.Score) && !math.IsInf(o.Score, 0) && o.Dollars >= 0 && !math.IsInf(o.Dollars, 0)
 }

@@ -56,7 +56,7 @@ func (n *Network) Agreement(r *portable.Router) (float64, error) {
 	}
 	rng := rand.New(rand.NewPCG(1, 5))
 	rows, dim, span := agreementRows, n.shape.Dim, r.Info().Lambda
-	query, memory, lambda := orthogonal(rng, rows, dim, 1), orthogonal(rng, n.shape.states()*rows, dim, 1), make([]float32, rows)
+	query, memory, lambda := orthogonal(rng, rows, dim, 1), orthogonal(rng, n.shape.Memories()*rows, dim, 1), make([]float32, rows)
 	for i := range lambda {
 		lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
 	}
@@ -74,7 +74,7 @@ func (n *Network) Agreement(r *portable.Router) (float64, error) {
 			if err := d.Memory(memory[(state*rows+i)*dim : (state*rows+i+1)*dim]); err != nil {
 				return 0, err
 			}
-			at := (m*rows + i) * n.shape.tiers()
+			at := (m*rows + i) * n.shape.MaxTiers()
 			for t, l := range d.LogProbs(m) {
 				worst = max(worst, math.Abs(float64(l-logProbs[at+t])))
 			}

@@ -108,7 +108,7 @@ func (p pass) gradients(loss, logits, values, query, memory *Node) []*Node {
 	hidden := p.backHeads(Reshape(d[0], modules*batch, tiers), Reshape(d[1], batch, 1))
 	state := p.backHidden(hidden, batch)
 	p.backWeights("memory", state, memory)
-	p.backWeights("query", ReduceSum(Reshape(state, p.shape.states(), batch, p.shape.Hidden), 0), query)
+	p.backWeights("query", ReduceSum(Reshape(state, p.shape.Memories(), batch, p.shape.Hidden), 0), query)
 	grads := make([]*Node, len(grouped))
 	for i, names := range grouped {
 		grads[i] = p.grads[names[0]]
@@ -131,7 +131,7 @@ func (p pass) backHeads(logits, values *Node) *Node {
 
 // backHidden goes back from there to the gradient by the states [states·B, hidden].
 func (p pass) backHidden(d *Node, batch int) *Node {
-	modules, states, h := len(p.shape.Modules), p.shape.states(), p.shape.Hidden
+	modules, states, h := len(p.shape.Modules), p.shape.Memories(), p.shape.Hidden
 	d = Reshape(backRelu(p.inputs["second"], p.back("second", d)), modules, batch, h)
 	module := ReduceSum(d, 1)
 	p.grads["modules"] = p.back("describe", p.back("first_module", module))

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/ml/model"
 )
@@ -21,7 +22,7 @@ func TestGradientsEqualGoMLX(t *testing.T) {
 		}
 		return flat
 	}
-	for _, be := range engines(t) {
+	for _, be := range routertest.Engines(t) {
 		net, err := NewNetwork(be, shape, Init{Seed: 3, ActorGain: 1, CriticGain: 1})
 		if err != nil {
 			t.Fatal(err)
@@ -41,7 +42,7 @@ func TestGradientsEqualGoMLX(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer exec.Finalize()
-		out, err := callOnce(exec, questions(net.shape, fill(rows*shape.Dim), fill(3*rows*shape.Dim), fill(rows))...)
+		out, err := callOnce(exec, Inputs(net.shape, fill(rows*shape.Dim), fill(3*rows*shape.Dim), fill(rows))...)
 		if err != nil {
 			t.Fatal(err)
 		}

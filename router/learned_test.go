@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -17,7 +18,7 @@ func exported(t *testing.T) string {
 	t.Helper()
 	shape := five(8)
 	shape.Hidden, shape.Actor = 8, 8
-	n, err := NewNetwork(open(t), shape, Init{ActorGain: 2, CriticGain: 1})
+	n, err := NewNetwork(routertest.Open(t), shape, Init{ActorGain: 2, CriticGain: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +64,8 @@ func TestLearnedConcurrently(t *testing.T) {
 	}
 	env := newClusters(8, 1, 1)
 	state := func(q int) State {
-		_, query := env.query(q)
-		_, memory := env.state(q, 0, 0)
+		_, query := env.Query(q)
+		_, memory := env.Memory(q, 0, 0)
 		return State{Module: q % 5, Query: query, Memory: func(context.Context) ([]float32, error) { return memory, nil }}
 	}
 	want := map[int]int{}

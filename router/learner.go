@@ -11,22 +11,25 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// learner takes gradient steps: it computes a loss and its gradients on GoMLX and changes the weights by Adam.
-type learner struct {
+// Learner takes gradient steps: it computes a loss and its gradients on GoMLX and changes the weights by Adam.
+type Learner struct {
 	adam
 	exec  *model.Exec
-	parts int  // of a minibatch, whose gradients are computed side by side and summed up
+	Parts int  // of a minibatch, whose gradients are computed side by side and summed up
 	ready bool // the graph is compiled
 }
 
-// newLearner makes a learner. loss builds the loss, and numbers to report, from logits [modules, B, tiers] and values [B] of B
-// questions and from a step's inputs that follow those of questions.
-func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*Node) (loss *Node, report []*Node)) (*learner, error) {
-	l := &learner{parts: 1}
+// Loss builds a loss, and scalars to report, from the logits [modules, B, tiers] and values [B] of B questions and from the
+// inputs of a step that follow those of Inputs.
+type Loss func(logits, values *Node, in []*Node) (loss *Node, report []*Node)
+
+// NewLearner makes a Learner for a network; of the settings it uses adam_epsilon and max_grad_norm.
+func NewLearner(net *Network, cfg Config, loss Loss) (*Learner, error) {
+	l := &Learner{Parts: 1}
 	if net.be.String() == gobackend.BackendName {
-		l.parts = goParts
+		l.Parts = goParts
 	}
-	l.adam = newAdam(net, cfg, l.parts)
+	l.adam = newAdam(net, cfg, l.Parts)
 	var err error
 	l.exec, err = model.NewExec(net.be, net.store, func(_ *model.Scope, in []*Node) []*Node {
 		p := net.pass(in[0].Graph())
@@ -41,24 +44,24 @@ func newLearner(net *Network, cfg Config, loss func(logits, values *Node, in []*
 // does not depend on the machine, so that the gradients do not.
 const goParts = 2
 
-// inParts splits rows, filled up to a size with the first of them, into so many equal parts.
-func inParts(rows []int, size, parts int) [][]int {
+// SplitRows splits rows, filled up to a size with the first of them, into so many equal parts.
+func SplitRows(rows []int, size, parts int) [][]int {
 	each := (size + parts - 1) / parts
 	filled := slices.Concat(rows, slices.Repeat(rows[:1], each*parts-len(rows)))
 	return slices.Collect(slices.Chunk(filled, each))
 }
 
-// questions returns the first inputs of a step, of B questions: query [B, dim], memory [states, B, dim], λ [B, 1], and what
+// Inputs returns the first inputs of a step, of B questions: query [B, dim], memory [states, B, dim], λ [B, 1], and what
 // gradients multiply: [query λ 1] transposed, [dim+2, B], and memory, [dim, states·B]. PPO takes several steps on the same ones, so
 // that they are transposed here once.
-func questions(s Shape, query, memory, lambda []float32) []*tensors.Tensor {
+func Inputs(s Shape, query, memory, lambda []float32) []*tensors.Tensor {
 	n := len(lambda)
 	ones := slices.Repeat([]float32{1}, n)
 	return []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(query, n, s.Dim), tensors.FromFlatDataAndDimensions(memory, s.states(), n, s.Dim),
+		tensors.FromFlatDataAndDimensions(query, n, s.Dim), tensors.FromFlatDataAndDimensions(memory, s.Memories(), n, s.Dim),
 		tensors.FromFlatDataAndDimensions(lambda, n, 1),
 		tensors.FromFlatDataAndDimensions(slices.Concat(transposed(query, s.Dim), lambda, ones), s.Dim+2, n),
-		tensors.FromFlatDataAndDimensions(transposed(memory, s.Dim), s.Dim, s.states()*n),
+		tensors.FromFlatDataAndDimensions(transposed(memory, s.Dim), s.Dim, s.Memories()*n),
 	}
 }
 
@@ -74,9 +77,9 @@ func transposed(x []float32, columns int) []float32 {
 	return out
 }
 
-// step takes a gradient step on the inputs of a minibatch's parts, all of one shape, at a learning rate. It returns what is
+// Step takes a gradient step on the inputs of a minibatch's parts, all of one shape, at a learning rate. It returns what is
 // reported of each part, and the gradients' joint norm, before it was bounded.
-func (l *learner) step(parts [][]*tensors.Tensor, rate float64) (reports [][]float32, norm float64, err error) {
+func (l *Learner) Step(parts [][]*tensors.Tensor, rate float64) (reports [][]float32, norm float64, err error) {
 	out, reports := make([][]*tensors.Tensor, len(parts)), make([][]float32, len(parts))
 	defer func() { err = errors.Join(err, free(slices.Concat(out...))) }()
 	var group errgroup.Group
@@ -108,4 +111,5 @@ func (l *learner) step(parts [][]*tensors.Tensor, rate float64) (reports [][]flo
 	return reports, norm, err
 }
 
-func (l *learner) close() { l.exec.Finalize() }
+// Close frees the compiled graph.
+func (l *Learner) Close() { l.exec.Finalize() }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -20,9 +19,6 @@ type Init struct {
 	Seed       int64
 	ActorGain  float64
 	CriticGain float64
-	// Describe holds one embedding [dim] a module, of a sentence that says what it does; the network goes on to learn from
-	// there. Nil starts from random unit vectors.
-	Describe [][]float32
 }
 
 // Network is the router's network on GoMLX, for training. One network serves all modules:
@@ -49,12 +45,9 @@ const root = "/router/"
 
 // NewNetwork makes a network with fresh weights.
 func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
-	shape, err := shape.withDefaults()
+	shape, err := shape.Complete()
 	if err != nil {
 		return nil, err
-	}
-	if init.Describe != nil && (len(init.Describe) != len(shape.Modules) || slices.ContainsFunc(init.Describe, func(v []float32) bool { return len(v) != shape.Dim })) {
-		return nil, fmt.Errorf("router: describe %d modules by as many embeddings of %d numbers", len(shape.Modules), shape.Dim)
 	}
 	if w, ok := be.(interface{ Unwrap() compute.Backend }); ok {
 		be = w.Unwrap() // tensors know the engine itself, and would take the wrapper for another one
@@ -94,12 +87,8 @@ func (n *Network) fill(init Init) error {
 	rng := rand.New(rand.NewPCG(uint64(init.Seed), 0x6f7274686f)) // a stream of its own
 	d, h, a, s := n.shape.Dim, n.shape.Hidden, n.shape.Actor, n.shape
 	modules := make([]float32, 0, len(s.Modules)*d)
-	for m := range s.Modules {
-		if init.Describe != nil {
-			modules = append(modules, init.Describe[m]...)
-		} else {
-			modules = append(modules, orthogonal(rng, d, 1, 1)...)
-		}
+	for range s.Modules {
+		modules = append(modules, orthogonal(rng, d, 1, 1)...)
 	}
 	state := orthogonal(rng, 2*d+1, h, math.Sqrt2) // one layer, whose parts are kept apart, see hidden
 	first := orthogonal(rng, 2*h, h, math.Sqrt2)
@@ -124,8 +113,8 @@ func (n *Network) fill(init Init) error {
 		{"actor_bias", nil, []int{a}},
 		{"critic", orthogonal(rng, h, a, math.Sqrt2), []int{h, a}},
 		{"critic_bias", nil, []int{a}},
-		{"logits", orthogonal(rng, a, s.tiers(), init.ActorGain), []int{a, s.tiers()}},
-		{"logits_bias", nil, []int{s.tiers()}},
+		{"logits", orthogonal(rng, a, s.MaxTiers(), init.ActorGain), []int{a, s.MaxTiers()}},
+		{"logits_bias", nil, []int{s.MaxTiers()}},
 		{"value", orthogonal(rng, a, 1, init.CriticGain), []int{a, 1}},
 		{"value_bias", nil, []int{1}},
 	} {
@@ -193,7 +182,7 @@ func (p pass) forward(query, memory, lambda *Node) (logits, value *Node) {
 	s, batch := p.shape, query.Shape().Dimensions[0]
 	h := p.hidden(query, memory, lambda, len(s.Modules))
 	logits = p.linear("logits", relu(p.linear("actor", h)))
-	logits = Add(Reshape(logits, len(s.Modules), batch, s.tiers()), p.mask(p.g))
+	logits = Add(Reshape(logits, len(s.Modules), batch, s.MaxTiers()), p.mask(p.g))
 	return logits, p.value(Slice(h, AxisRange(0, batch)))
 }
 
@@ -207,7 +196,7 @@ const masked = -1e9
 
 // mask is 0 for the tiers that a module has and masked for the rest: [modules, 1, tiers].
 func (n *Network) mask(g *Graph) *Node {
-	width := n.shape.tiers()
+	width := n.shape.MaxTiers()
 	mask := make([]float32, len(n.shape.Modules)*width)
 	for m, module := range n.shape.Modules {
 		for t := len(module.Tiers); t < width; t++ {
@@ -223,7 +212,7 @@ func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []
 	b := len(lambda)
 	out, err := callOnce(n.eval,
 		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
-		tensors.FromFlatDataAndDimensions(memory, n.shape.states(), b, n.shape.Dim),
+		tensors.FromFlatDataAndDimensions(memory, n.shape.Memories(), b, n.shape.Dim),
 		tensors.FromFlatDataAndDimensions(lambda, b, 1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate the router: %w", err)

@@ -5,59 +5,17 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/internal/backend"
-	"github.com/budgetmem/budgetmem/internal/testenv"
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// open returns the pure-Go backend, which is everywhere.
-func open(t testing.TB) *backend.Backend {
-	t.Helper()
-	be, err := backend.Open("go", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(be.Finalize)
-	return be
-}
-
-// engines returns the backends that are here, pure Go and XLA on the CPU.
-func engines(t testing.TB) []*backend.Backend {
-	t.Helper()
-	all := []*backend.Backend{open(t)}
-	be, err := backend.Open("xla:cpu", nil)
-	if err != nil {
-		testenv.Partly(t, err)
-		return all
-	}
-	t.Cleanup(be.Finalize)
-	return append(all, be)
-}
-
-// five is a shape like the memory's: five modules on three states, one of them with fewer tiers.
+// five is a shape like the memory's: five modules on three memory embeddings, one of them with fewer tiers.
 func five(dim int) Shape {
-	low := []string{"low", "mid", "high"}
-	return Shape{Dim: dim, Embedder: "test", States: []int{0, 1, 1, 1, 2}, Modules: Space{
-		{Name: "filter", Tiers: low}, {Name: "entity", Tiers: low}, {Name: "temporal", Tiers: []string{"low", "high"}},
-		{Name: "topic", Tiers: low}, {Name: "summary", Tiers: low}}}
-}
-
-func vector(rng *rand.Rand, n int) []float32 {
-	v := make([]float32, n)
-	var sum float64
-	for i := range v {
-		x := rng.NormFloat64()
-		v[i] = float32(x)
-		sum += x * x
-	}
-	for i := range v {
-		v[i] /= float32(math.Sqrt(sum))
-	}
-	return v
+	return Shape{Dim: dim, Embedder: "test", States: routertest.Inputs(), Modules: routertest.Modules()}
 }
 
 func TestPortableAgreesWithGoMLX(t *testing.T) {
-	for _, be := range engines(t) {
+	for _, be := range routertest.Engines(t) {
 		for _, dim := range []int{24, 384} {
 			// The gain makes tiers differ far more than a fresh router's do.
 			n, err := NewNetwork(be, five(dim), Init{Seed: 3, ActorGain: 5, CriticGain: 1})
@@ -91,13 +49,13 @@ func TestPortableAgreesWithGoMLX(t *testing.T) {
 
 // A tier that a module lacks has no chance.
 func TestMask(t *testing.T) {
-	n, err := NewNetwork(open(t), five(8), Init{ActorGain: 1, CriticGain: 1})
+	n, err := NewNetwork(routertest.Open(t), five(8), Init{ActorGain: 1, CriticGain: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
 	rng := rand.New(rand.NewPCG(1, 1))
-	logProbs, values, err := n.Evaluate(vector(rng, 8), vector(rng, 3*8), []float32{0.5})
+	logProbs, values, err := n.Evaluate(routertest.Vector(rng, 8), routertest.Vector(rng, 3*8), []float32{0.5})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +115,7 @@ func TestShapeRefuses(t *testing.T) {
 	} {
 		s := five(4)
 		change(&s)
-		if _, err := s.withDefaults(); err == nil {
+		if _, err := s.Complete(); err == nil {
 			t.Errorf("%+v was taken", s)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 type ppo struct {
 	cfg     Config
 	net     *Network
-	learner *learner
+	learner *Learner
 }
 
 // minibatch is what a gradient is taken of, or a part of it: B rows, of which those with weight 0 are there to fill up.
@@ -41,7 +41,7 @@ const maxLogRatio = 10
 func newPPO(net *Network, cfg Config) (*ppo, error) {
 	p := &ppo{cfg: cfg, net: net}
 	var err error
-	p.learner, err = newLearner(net, cfg, p.loss)
+	p.learner, err = NewLearner(net, cfg, p.loss)
 	return p, err
 }
 
@@ -51,7 +51,7 @@ func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node)
 	choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5]
 	average := func(x *Node) *Node { return ReduceAllSum(Mul(x, weights)) }
 	all, chances := logSoftmax(logits)                                                   // [modules, B, tiers]
-	chosen := Mul(all, OneHot(choices, p.net.shape.tiers(), all.DType()))                // [modules, B, tiers]
+	chosen := Mul(all, OneHot(choices, p.net.shape.MaxTiers(), all.DType()))             // [modules, B, tiers]
 	logRatio := ClipScalar(Sub(ReduceSum(chosen, 0, 2), old), -maxLogRatio, maxLogRatio) // [B]
 	ratio := Exp(logRatio)
 	clipped := ClipScalar(ratio, 1-p.cfg.Clip, 1+p.cfg.Clip)
@@ -82,7 +82,7 @@ func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node)
 func (b minibatch) tensors(s Shape) []*tensors.Tensor {
 	n := len(b.lambda)
 	vec := func(v []float32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, n) }
-	return append(questions(s, b.query, b.memory, b.lambda), tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
+	return append(Inputs(s, b.query, b.memory, b.lambda), tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
 		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights))
 }
 
@@ -97,7 +97,7 @@ func tensorsOf(parts []minibatch, s Shape) [][]*tensors.Tensor {
 
 // step takes one gradient step on the tensors of a minibatch's parts.
 func (p *ppo) step(parts [][]*tensors.Tensor, rate float64) (update, error) {
-	reports, norm, err := p.learner.step(parts, rate)
+	reports, norm, err := p.learner.Step(parts, rate)
 	if err != nil {
 		return update{}, fmt.Errorf("update the router: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 )
 
 // reference is router/testdata/ppo.json, which scripts/ppo_reference.py makes with PyTorch in float64.
@@ -52,7 +53,7 @@ func TestUpdateEqualsPyTorch(t *testing.T) {
 	if err := json.Unmarshal(file, &ref); err != nil {
 		t.Fatal(err)
 	}
-	for _, be := range engines(t) {
+	for _, be := range routertest.Engines(t) {
 		t.Run(string(be.Kind), func(t *testing.T) { compareWithPyTorch(t, be, ref) })
 	}
 }
@@ -83,14 +84,14 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer p.learner.close()
+			defer p.learner.Close()
 
 			n := len(c.Batch.Lambda)
-			episodes := make([]episode, n)
+			episodes := make([]rollout, n)
 			for i := range episodes {
-				e := episode{query: floats32(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], value: float32(c.Batch.Values[i]), logProb: make([]float64, len(c.Tiers))}
-				for state := range shape.states() {
-					e.memory = append(e.memory, floats32(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
+				e := rollout{query: float32s(c.Batch.Query[i*c.Dim : (i+1)*c.Dim]), lambda: c.Batch.Lambda[i], value: float32(c.Batch.Values[i]), logProb: make([]float64, len(c.Tiers))}
+				for state := range shape.Memories() {
+					e.memory = append(e.memory, float32s(c.Batch.Memories[(state*n+i)*c.Dim:(state*n+i+1)*c.Dim]))
 				}
 				for m := range c.Tiers {
 					e.choices = append(e.choices, c.Batch.Choices[m*n+i])
@@ -109,7 +110,7 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 				}
 			}
 			for i, step := range c.Steps {
-				minibatch := tensorsOf(b.minibatch(step.Places, c.Minibatch, p.learner.parts), net.shape)
+				minibatch := tensorsOf(b.minibatch(step.Places, c.Minibatch, p.learner.Parts), net.shape)
 				u, err := p.step(minibatch, cfg.LearningRate)
 				if err := free(slices.Concat(minibatch...)); err != nil {
 					t.Fatal(err)
@@ -144,4 +145,12 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 			}
 		})
 	}
+}
+
+func float32s(v []float64) []float32 {
+	out := make([]float32, len(v))
+	for i, x := range v {
+		out[i] = float32(x)
+	}
+	return out
 }

@@ -3,19 +3,9 @@ package router
 import (
 	"math"
 	"slices"
+
+	"gonum.org/v1/gonum/stat"
 )
-
-// Outcome is what one question earned and cost.
-type Outcome struct {
-	// Score is the answer's quality in [0, 1], such as F1.
-	Score float64 `json:"score"`
-	// Dollars is the price of every call that the question made, the answer's included and a judge's left out.
-	Dollars float64 `json:"dollars"`
-}
-
-func (o Outcome) valid() bool {
-	return !math.IsNaN(o.Score) && !math.IsInf(o.Score, 0) && o.Dollars >= 0 && !math.IsInf(o.Dollars, 0)
-}
 
 // How much a Reward remembers.
 const (
@@ -67,7 +57,7 @@ func (r *Reward) percentiles() {
 
 func (r *Reward) alignment() {
 	r.scale = 1
-	if s, e := std(r.scores), std(r.efficiencies); r.align && s > 0 && e > 0 {
+	if s, e := spread(r.scores), spread(r.efficiencies); r.align && s > 0 && e > 0 {
 		r.scale = e / s
 	}
 }
@@ -112,22 +102,10 @@ func percentile(sorted []float64, p float64) float64 {
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
 
-func mean(values []float64) float64 {
-	sum := 0.0
-	for _, v := range values {
-		sum += v
-	}
-	return sum / float64(len(values))
-}
-
-// std is the standard deviation of values as a whole population, 0 for none.
-func std(values []float64) float64 {
+// spread is the standard deviation of values as a whole population, 0 for none.
+func spread(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
-	m, sum := mean(values), 0.0
-	for _, v := range values {
-		sum += (v - m) * (v - m)
-	}
-	return math.Sqrt(sum / float64(len(values)))
+	return stat.PopStdDev(values, nil)
 }

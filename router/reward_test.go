@@ -59,8 +59,8 @@ func TestAlignment(t *testing.T) {
 		scores = append(scores, full.scale*o.Score)
 		efficiencies = append(efficiencies, full.Efficiency(o.Dollars))
 	}
-	if !near(std(scores), std(efficiencies)) {
-		t.Errorf("aligned scores spread by %v, efficiencies by %v", std(scores), std(efficiencies))
+	if !near(spread(scores), spread(efficiencies)) {
+		t.Errorf("aligned scores spread by %v, efficiencies by %v", spread(scores), spread(efficiencies))
 	}
 	// One by one, early efficiencies were measured by early percentiles, so that this agrees closely and not exactly.
 	if ratio := tenth.Scale() / full.Scale(); math.Abs(ratio-10) > 0.5 {

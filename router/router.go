@@ -2,8 +2,8 @@
 // and tiers are indexes with names.
 //
 // Policies that need no training are Static and Random. A Trainer trains a Network by PPO, playing the questions of an
-// Environment; LearnOffline trains one from traces. Network.Portable gives the trained router for use without GoMLX
-// (package portable), and NewLearned makes a Policy of it.
+// Environment; package offline trains one from measured episodes. Network.Portable exports the trained router for use
+// without GoMLX (package portable), and NewLearned makes a Policy of it.
 package router
 
 import (
@@ -108,8 +108,8 @@ func (s Space) Combinations() ([][]int, error) {
 	return out, nil
 }
 
-// tiers is the largest number of tiers of a module.
-func (s Space) tiers() int {
+// MaxTiers is the largest number of tiers that a module has.
+func (s Space) MaxTiers() int {
 	most := 0
 	for _, m := range s {
 		most = max(most, len(m.Tiers))

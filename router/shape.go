@@ -29,8 +29,8 @@ type Shape struct {
 	Actor  int `json:"actor"`
 }
 
-// withDefaults fills in what is zero and checks the rest.
-func (s Shape) withDefaults() (Shape, error) {
+// Complete returns the shape with defaults for what is zero, or an error that names what does not fit together.
+func (s Shape) Complete() (Shape, error) {
 	if s.Hidden == 0 {
 		s.Hidden = DefaultHidden
 	}
@@ -61,11 +61,11 @@ func (s Shape) withDefaults() (Shape, error) {
 	return s, nil
 }
 
-// states is how many different memory embeddings a question's decisions look at.
-func (s Shape) states() int { return slices.Max(s.States) + 1 }
+// Memories is how many different memory embeddings a question's decisions look at. The shape must be complete.
+func (s Shape) Memories() int { return slices.Max(s.States) + 1 }
 
-// tiers is the largest number of tiers of a module.
-func (s Shape) tiers() int { return s.Modules.tiers() }
+// MaxTiers is the largest number of tiers of a module.
+func (s Shape) MaxTiers() int { return s.Modules.MaxTiers() }
 
 // equal says whether a network of one shape can take the weights of the other.
 func (s Shape) equal(o Shape) bool {

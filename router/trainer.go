@@ -66,16 +66,16 @@ type Metrics struct {
 	FirstRatioError float64 `json:"first_ratio_error"`
 }
 
-// NewTrainer starts a training. describe has one embedding a module for the weights' start, or is nil; see Init.
-func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config, describe [][]float32) (*Trainer, error) {
-	if err := cfg.check(); err != nil {
+// NewTrainer starts a training.
+func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config) (*Trainer, error) {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	if env.Len() < 2 {
 		return nil, fmt.Errorf("train a router on %d questions: at least 2 are needed", env.Len())
 	}
 	cfg = cfg.For(env.Len())
-	net, err := NewNetwork(be, shape, Init{Seed: cfg.Seed, ActorGain: cfg.ActorGain, CriticGain: cfg.CriticGain, Describe: describe})
+	net, err := NewNetwork(be, shape, Init{Seed: cfg.Seed, ActorGain: cfg.ActorGain, CriticGain: cfg.CriticGain})
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config, de
 
 // Close gives back the memory of the network.
 func (t *Trainer) Close() {
-	t.ppo.learner.close()
+	t.ppo.learner.Close()
 	t.net.Close()
 }
 
@@ -142,7 +142,7 @@ func (t *Trainer) rate() float64 {
 }
 
 // collect plays the next batch's questions.
-func (t *Trainer) collect(ctx context.Context) (episodes []episode, failed int, err error) {
+func (t *Trainer) collect(ctx context.Context) (episodes []rollout, failed int, err error) {
 	order := rand.New(rand.NewPCG(seedOf(t.cfg.Seed, int64(t.at.Epoch)), 1)).Perm(t.env.Len())
 	questions := order[t.at.Batch*t.cfg.Batch : min((t.at.Batch+1)*t.cfg.Batch, len(order))]
 	router, err := t.Portable()
@@ -174,7 +174,7 @@ func (t *Trainer) collect(ctx context.Context) (episodes []episode, failed int, 
 }
 
 // value fills in what the critic expects of episodes, before they change it.
-func (t *Trainer) value(episodes []episode) error {
+func (t *Trainer) value(episodes []rollout) error {
 	all := batch{t.net.shape, episodes, make([]float64, len(episodes))}.rows(upTo(t.cfg.Batch, len(episodes)))
 	values, err := t.net.values(all.query, all.memory[:len(all.query)], all.lambda)
 	if err != nil {
@@ -187,7 +187,7 @@ func (t *Trainer) value(episodes []episode) error {
 }
 
 // learn turns outcomes into returns and updates the network.
-func (t *Trainer) learn(episodes []episode, m *Metrics) error {
+func (t *Trainer) learn(episodes []rollout, m *Metrics) error {
 	b := t.batch(episodes)
 	b.describe(m)
 	m.Scale = t.reward.Scale()
@@ -198,7 +198,7 @@ func (t *Trainer) learn(episodes []episode, m *Metrics) error {
 }
 
 // batch turns outcomes into returns.
-func (t *Trainer) batch(episodes []episode) batch {
+func (t *Trainer) batch(episodes []rollout) batch {
 	outcomes := make([]Outcome, len(episodes))
 	for i, e := range episodes {
 		outcomes[i] = e.outcome
@@ -230,7 +230,7 @@ func (t *Trainer) update(b batch, m *Metrics) (err error) {
 				if err := free(slices.Concat(minibatch...)); err != nil {
 					return fmt.Errorf("update the router: %w", err)
 				}
-				places, minibatch = next, tensorsOf(b.minibatch(next, t.cfg.Minibatch, t.ppo.learner.parts), b.shape)
+				places, minibatch = next, tensorsOf(b.minibatch(next, t.cfg.Minibatch, t.ppo.learner.Parts), b.shape)
 			}
 			u, err := t.ppo.step(minibatch, m.LearningRate)
 			if err != nil {

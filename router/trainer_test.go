@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/router/internal/routertest"
 )
 
 // small are settings for tests that look at how training goes, not at what it reaches.
@@ -41,7 +43,7 @@ func saved(t testing.TB, tr *Trainer) []byte {
 
 // Equal seeds give equal weights, however many questions are played at once, and another seed gives others.
 func TestTrainingIsDeterministic(t *testing.T) {
-	be, env := open(t), smallTask()
+	be, env := routertest.Open(t), smallTask()
 	var first []byte
 	var metrics []Metrics
 	for i, inFlight := range []int{1, 8} {
@@ -70,12 +72,12 @@ func TestTrainingIsDeterministic(t *testing.T) {
 
 // A training that is stopped after any step and restored in another process ends with the same bytes.
 func TestRestoreGoesOnBitIdentically(t *testing.T) {
-	be, env, cfg := open(t), smallTask(), small()
+	be, env, cfg := routertest.Open(t), smallTask(), small()
 	whole, metrics := train(t, be, env, env.shape, cfg)
 	want := saved(t, whole)
 	path := filepath.Join(t.TempDir(), "checkpoint.safetensors")
 	for stop := range metrics {
-		first, err := NewTrainer(be, env, env.shape, cfg, nil)
+		first, err := NewTrainer(be, env, env.shape, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +90,7 @@ func TestRestoreGoesOnBitIdentically(t *testing.T) {
 			t.Fatal(err)
 		}
 		first.Close()
-		second, err := NewTrainer(be, env, env.shape, cfg, nil)
+		second, err := NewTrainer(be, env, env.shape, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +114,7 @@ func TestRestoreGoesOnBitIdentically(t *testing.T) {
 }
 
 func TestRestoreRefuses(t *testing.T) {
-	be, env, cfg := open(t), smallTask(), small()
+	be, env, cfg := routertest.Open(t), smallTask(), small()
 	tr, _ := train(t, be, env, env.shape, cfg)
 	good := saved(t, tr)
 	dir := t.TempDir()
@@ -133,7 +135,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := NewTrainer(be, env, env.shape, cfg, nil)
+	fresh, err := NewTrainer(be, env, env.shape, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +158,7 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Error("a refused file changed the training")
 	}
 	cfg.LearningRate *= 2
-	other, err := NewTrainer(be, env, env.shape, cfg, nil)
+	other, err := NewTrainer(be, env, env.shape, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +182,7 @@ func TestFirstRatioIsOne(t *testing.T) {
 	env := smallTask()
 	cfg := small()
 	cfg.ActorGain = 2 // so that chances differ from the start
-	_, metrics := train(t, open(t), env, env.shape, cfg)
+	_, metrics := train(t, routertest.Open(t), env, env.shape, cfg)
 	for i, m := range metrics {
 		if !(m.FirstRatioError < 1e-5) {
 			t.Errorf("step %d: a ratio is %v away from 1 before the first step", i, m.FirstRatioError)
@@ -199,10 +201,10 @@ type bandit struct {
 
 func (b *bandit) Play(ctx context.Context, i int, p Policy) (Outcome, error) {
 	var o Outcome
-	_, query := b.query(i)
+	_, query := b.Query(i)
 	for m := range b.shape.Modules {
 		t, err := p.Decide(ctx, State{Module: m, Query: query, Memory: func(context.Context) ([]float32, error) {
-			_, memory := b.state(i, b.shape.States[m], 0)
+			_, memory := b.Memory(i, b.shape.States[m], 0)
 			return memory, nil
 		}})
 		if err != nil {
@@ -217,7 +219,7 @@ func (b *bandit) Play(ctx context.Context, i int, p Policy) (Outcome, error) {
 
 // Each module by itself finds the one tier that pays.
 func TestEveryModuleLearnsABandit(t *testing.T) {
-	be := open(t)
+	be := routertest.Open(t)
 	for m, module := range five(8).Modules {
 		for tier := range module.Tiers {
 			env := &bandit{*newClusters(8, 64, 5), m, tier}
@@ -240,9 +242,9 @@ type broken struct {
 }
 
 func (b broken) Play(ctx context.Context, i int, p Policy) (Outcome, error) {
-	memory := func(context.Context) ([]float32, error) { return b.centres[0], nil }
+	memory := func(context.Context) ([]float32, error) { return b.Centres[0], nil }
 	ask := func(m int, memory func(context.Context) ([]float32, error)) error {
-		_, err := p.Decide(ctx, State{Module: m, Query: b.centres[0], Memory: memory})
+		_, err := p.Decide(ctx, State{Module: m, Query: b.Centres[0], Memory: memory})
 		return err
 	}
 	switch b.how {
@@ -253,7 +255,7 @@ func (b broken) Play(ctx context.Context, i int, p Policy) (Outcome, error) {
 	case "twice":
 		return Outcome{}, errors.Join(ask(0, memory), ask(0, memory))
 	case "another memory":
-		return Outcome{}, errors.Join(ask(1, memory), ask(2, func(context.Context) ([]float32, error) { return b.centres[1], nil }))
+		return Outcome{}, errors.Join(ask(1, memory), ask(2, func(context.Context) ([]float32, error) { return b.Centres[1], nil }))
 	case "not all":
 		return Outcome{}, ask(0, memory)
 	case "memory":
@@ -267,14 +269,14 @@ func (b broken) Play(ctx context.Context, i int, p Policy) (Outcome, error) {
 }
 
 func TestBrokenEnvironments(t *testing.T) {
-	be := open(t)
+	be := routertest.Open(t)
 	for how, want := range map[string]string{
 		"fails": "all 16 episodes failed", "ends": "no money left", "twice": "filter is decided twice", "another memory": "looks at another",
 		"not all": "did not ask for the tier of module entity", "memory": "no embedder", "width": "3 numbers", "negative": "-1 dollars",
 	} {
 		env := broken{smallTask(), how}
 		env.fail = nil
-		tr, err := NewTrainer(be, env, env.shape, small(), nil)
+		tr, err := NewTrainer(be, env, env.shape, small())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +287,7 @@ func TestBrokenEnvironments(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	tr, err := NewTrainer(be, smallTask(), smallTask().shape, small(), nil)
+	tr, err := NewTrainer(be, smallTask(), smallTask().shape, small())
 	if err != nil {
 		t.Fatal(err)
 	}

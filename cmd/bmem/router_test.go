@@ -34,7 +34,7 @@ func checkpoint(t *testing.T, seed int64) string {
 	cfg := router.Default()
 	cfg.Seed, cfg.Batch, cfg.Minibatch = seed, 4, 4
 	shape := router.Shape{Dim: 3, Embedder: "test@1", Hidden: 4, Actor: 4, Modules: router.Space{{Name: "filter", Tiers: []string{"low", "high"}}}}
-	tr, err := router.NewTrainer(be, coin{}, shape, cfg, nil)
+	tr, err := router.NewTrainer(be, coin{}, shape, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
+	"github.com/budgetmem/budgetmem/router"
 )
 
 func newTracesCmd() *cobra.Command {
@@ -213,7 +214,7 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 						return fmt.Errorf("--category: %s has no questions of %q; there are %s", args[0], c, strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 					}
 				}
-				f = f.Where(func(t episodes.Trace) bool { return slices.Contains(categories, t.Category) })
+				f = f.Where(func(t router.Episode) bool { return slices.Contains(categories, t.Category) })
 			}
 			if without != "" {
 				other, err := episodes.ReadFile(without)
@@ -221,7 +222,7 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 					return fmt.Errorf("--without: %w", err)
 				}
 				asked := other.IDs()
-				if f = f.Where(func(t episodes.Trace) bool { return !slices.Contains(asked, t.ID) }); len(f.Traces) == 0 {
+				if f = f.Where(func(t router.Episode) bool { return !slices.Contains(asked, t.ID) }); len(f.Traces) == 0 {
 					return fmt.Errorf("--without: %s has every question of %s", without, args[0])
 				}
 			}

@@ -56,32 +56,6 @@ func (h Header) Shape() router.Shape {
 	return router.Shape{Dim: h.Dim, Embedder: h.Embedder, Modules: h.Space, States: h.States}
 }
 
-// Trace is what one combination of tiers brought for one question.
-type Trace struct {
-	ID       string `json:"id"`
-	Category string `json:"category"`
-	Question string `json:"question"` // its text
-	// Choices has the tier asked for, an index into the module's tiers, for each module; in a file they are names.
-	Choices []int `json:"-"`
-	// Served has the names of the tiers that served; they differ from the choices where a module fell back.
-	Served []string `json:"served"`
-	Score  float64  `json:"score"`
-	// Dollars of the modules' calls and of the answer's.
-	ModulesDollars float64 `json:"dollars_modules"`
-	AnswerDollars  float64 `json:"dollars_answer"`
-	In             int     `json:"tokens_in"`
-	Out            int     `json:"tokens_out"`
-	MS             float64 `json:"ms"`
-	// Query is the question's embedding [dim], Memory one embedding [dim] a state, empty where nothing was found.
-	Query  Vector   `json:"-"`
-	Memory []Vector `json:"-"`
-}
-
-// Outcome is what the trace earned and cost.
-func (t Trace) Outcome() router.Outcome {
-	return router.Outcome{Score: t.Score, Dollars: t.ModulesDollars + t.AnswerDollars}
-}
-
 // Vector is an embedding; as text it is the base64 of its numbers as little-endian float32.
 type Vector []float32
 
@@ -113,7 +87,7 @@ func (v *Vector) UnmarshalText(text []byte) error {
 type File struct {
 	Header
 	// Traces holds at most one trace a question and combination.
-	Traces []Trace
+	Traces []router.Episode
 }
 
 // IDs lists the questions in the order of their first traces.
@@ -145,22 +119,6 @@ func (f *File) Reward(align bool) *router.Reward {
 	return r
 }
 
-// Logged returns the traces as router.LearnOffline takes them.
-func (f *File) Logged() []router.Logged {
-	number := map[string]int{}
-	for i, id := range f.IDs() {
-		number[id] = i
-	}
-	out := make([]router.Logged, len(f.Traces))
-	for i, t := range f.Traces {
-		out[i] = router.Logged{Question: number[t.ID], Query: t.Query, Choices: t.Choices, Outcome: t.Outcome()}
-		for _, m := range t.Memory {
-			out[i].Memory = append(out[i].Memory, m)
-		}
-	}
-	return out
-}
-
 // check finds what would not be a file that Parse takes.
 func (h Header) check() error {
 	if h.Format != Format {
@@ -186,7 +144,7 @@ func (h Header) check() error {
 // states is how many memory embeddings a trace has.
 func (h Header) states() int { return slices.Max(h.States) + 1 }
 
-func (h Header) checkTrace(t Trace) error {
+func (h Header) checkTrace(t router.Episode) error {
 	switch {
 	case t.ID == "":
 		return errors.New("field \"id\" is empty")
@@ -217,7 +175,7 @@ func (h Header) checkTrace(t Trace) error {
 // line is a line of a file behind the header: a vector, or a trace with its tiers and vectors.
 type line struct {
 	Vector *Vector `json:"vector,omitempty"`
-	*Trace
+	*router.Episode
 	Tiers  []string `json:"tiers,omitempty"`
 	QueryN *int     `json:"query,omitempty"`
 	// MemoryN holds -1 for an empty vector.

@@ -91,8 +91,8 @@ func TestSize(t *testing.T) {
 }
 
 // wide makes an embedding of 384 numbers that do not repeat.
-func wide(v episodes.Vector) episodes.Vector {
-	out := make(episodes.Vector, 384)
+func wide(v []float32) []float32 {
+	out := make([]float32, 384)
 	for i := range out {
 		out[i] = v[i%len(v)] * float32(math.Sin(float64(i+1)))
 	}
@@ -320,6 +320,6 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("read again it differs:\n%v\n%v", again, file)
 		}
 		file.Stats()
-		file.Logged()
+		file.Outcomes()
 	})
 }

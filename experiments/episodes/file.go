@@ -14,6 +14,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/f32"
+	"github.com/budgetmem/budgetmem/router"
 )
 
 // maxBytes bounds what a file may unpack to: some 40 times the largest that is sensible.
@@ -83,7 +84,7 @@ func (p *parser) line(n int, text []byte) error {
 		}
 		return p.file.Header.check()
 	}
-	l := line{Trace: &Trace{}}
+	l := line{Episode: &router.Episode{}}
 	if err := json.Unmarshal(text, &l); err != nil {
 		return fmt.Errorf("not a vector or a trace: %w", err)
 	}
@@ -94,7 +95,7 @@ func (p *parser) line(n int, text []byte) error {
 		p.vectors = append(p.vectors, *l.Vector)
 		return nil
 	}
-	t := *l.Trace
+	t := *l.Episode
 	var err error
 	if t.Choices, err = p.file.Space.Choices(l.Tiers); err != nil {
 		return fmt.Errorf("field \"tiers\": %w", err)
@@ -117,7 +118,7 @@ func (p *parser) line(n int, text []byte) error {
 	if err := p.file.checkTrace(t); err != nil {
 		return err
 	}
-	k := t.key()
+	k := key(t)
 	if before, twice := p.seen[k]; twice {
 		return fmt.Errorf("question %s has the tiers %s for the second time, first in line %d", t.ID, strings.Join(l.Tiers, ","), before)
 	}
@@ -134,15 +135,15 @@ func (p *parser) vector(i int) (Vector, error) {
 }
 
 // key identifies a question's combination.
-func (t Trace) key() string { return fmt.Sprint(t.ID, t.Choices) }
+func key(t router.Episode) string { return fmt.Sprint(t.ID, t.Choices) }
 
 // Holds returns a function that tells whether the file, as it is now, has a trace of a question with these choices.
 func (f *File) Holds() func(id string, choices []int) bool {
 	keys := map[string]bool{}
 	for _, t := range f.Traces {
-		keys[t.key()] = true
+		keys[key(t)] = true
 	}
-	return func(id string, choices []int) bool { return keys[Trace{ID: id, Choices: choices}.key()] }
+	return func(id string, choices []int) bool { return keys[key(router.Episode{ID: id, Choices: choices})] }
 }
 
 // names turns indexes of tiers into names.
@@ -197,7 +198,7 @@ func (f *File) writeLines(w io.Writer) error {
 		if err := f.checkTrace(t); err != nil {
 			return fmt.Errorf("write the trace of question %s: %w", t.ID, err)
 		}
-		l := line{Trace: &t, Tiers: f.names(t.Choices)}
+		l := line{Episode: &t, Tiers: f.names(t.Choices)}
 		q, err := number(t.Query)
 		if err != nil {
 			return err
@@ -230,8 +231,8 @@ func Merge(files ...*File) (*File, error) {
 			return nil, fmt.Errorf("merge traces: file %d is of something else than the first: %s", i+1, diff)
 		}
 		for _, t := range f.Traces {
-			if !seen[t.key()] {
-				seen[t.key()] = true
+			if !seen[key(t)] {
+				seen[key(t)] = true
 				out.Traces = append(out.Traces, t)
 			}
 		}
@@ -241,7 +242,7 @@ func Merge(files ...*File) (*File, error) {
 	for i, id := range out.IDs() {
 		order[id] = i
 	}
-	slices.SortStableFunc(out.Traces, func(a, b Trace) int { return order[a.ID] - order[b.ID] })
+	slices.SortStableFunc(out.Traces, func(a, b router.Episode) int { return order[a.ID] - order[b.ID] })
 	return out, nil
 }
 

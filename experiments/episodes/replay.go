@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/offline"
 )
 
 // Live asks a system. It must be safe for concurrent use.
@@ -17,12 +18,12 @@ type Live interface {
 	// IDs lists the questions that can be asked.
 	IDs() []string
 	// Ask asks a question under a policy, which is asked for the tier of every module once.
-	Ask(ctx context.Context, id string, p router.Policy) (Trace, error)
+	Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error)
 }
 
 // Replay is a router.Environment over traces: it plays questions from a file as far as they are traced. What is not traced
 // is asked live, if there is a system to ask, and is then part of the traces; else what it would have brought is predicted
-// by an outcome model of the traces (see router.Predictor), and modules look at what they did in the nearest traced
+// by a Gaussian process fitted to the traces (see offline.Predictor), and modules look at what they did in the nearest traced
 // combination of the question: of those with the longest equal beginning the one with the most equal modules, the first of
 // equals. Such episodes are counted as predicted.
 type Replay struct {
@@ -30,7 +31,7 @@ type Replay struct {
 	live Live
 	ids  []string
 	// predictor fits the model that predicts what is not traced, once; only where nothing is asked, so that the traces stay as they are.
-	predictor func() (*router.Predictor, error)
+	predictor func() (*offline.Predictor, error)
 
 	mu      sync.Mutex
 	of      map[string][]int // the file's traces by question
@@ -79,7 +80,7 @@ func NewReplay(f *File, live Live) (*Replay, error) {
 			}
 		}
 	}
-	r.predictor = sync.OnceValues(func() (*router.Predictor, error) { return router.NewPredictor(r.file.Shape(), r.file.Logged()) })
+	r.predictor = sync.OnceValues(func() (*offline.Predictor, error) { return offline.NewPredictor(r.file.Shape(), r.file.Traces) })
 	if len(r.ids) == 0 {
 		return nil, fmt.Errorf("replay traces of %s %s: there are no questions", f.Dataset, f.Split)
 	}
@@ -124,10 +125,10 @@ func (r *Replay) Play(ctx context.Context, i int, p router.Policy) (router.Outco
 
 // Ask plays question i and returns the trace that served, with the outcome that is predicted where it is of other choices, and
 // what was asked for.
-func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, asked []int, err error) {
+func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Episode, asked []int, err error) {
 	id := r.ids[i]
 	r.mu.Lock()
-	var known []Trace
+	var known []router.Episode
 	rows := slices.Clone(r.of[id])
 	for _, n := range rows {
 		known = append(known, r.file.Traces[n])
@@ -161,7 +162,7 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, aske
 	if !exact {
 		model, err := r.predictor()
 		if err != nil {
-			return Trace{}, asked, fmt.Errorf("replay traces of %s %s: %w", r.file.Dataset, r.file.Split, err)
+			return router.Episode{}, asked, fmt.Errorf("replay traces of %s %s: %w", r.file.Dataset, r.file.Split, err)
 		}
 		o := model.Predict(rows[at], asked)
 		t.Score, t.AnswerDollars = o.Score, min(t.AnswerDollars, o.Dollars)
@@ -178,7 +179,7 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t Trace, aske
 }
 
 // nearest returns the place of the trace whose choices begin like a policy's so far, and whether they are all equal.
-func nearest(known []Trace, choices []int) (best int, exact bool) {
+func nearest(known []router.Episode, choices []int) (best int, exact bool) {
 	bestPrefix, bestEqual := -1, -1
 	for i, t := range known {
 		prefix, equal := 0, 0
@@ -198,13 +199,13 @@ func nearest(known []Trace, choices []int) (best int, exact bool) {
 }
 
 // ask asks the system, where the policy goes on from what it has chosen already.
-func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []int) (Trace, []int, error) {
+func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []int) (router.Episode, []int, error) {
 	t, err := r.live.Ask(ctx, id, resumed{p, chosen})
 	if err != nil {
-		return Trace{}, chosen, err
+		return router.Episode{}, chosen, err
 	}
 	if err := r.file.checkTrace(t); err != nil {
-		return Trace{}, chosen, fmt.Errorf("question %s, asked live: %w", id, err)
+		return router.Episode{}, chosen, fmt.Errorf("question %s, asked live: %w", id, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/router"
 )
 
 // Where returns the traces that keep approves of.
-func (f *File) Where(keep func(Trace) bool) *File {
+func (f *File) Where(keep func(router.Episode) bool) *File {
 	out := &File{Header: f.Header}
 	for _, t := range f.Traces {
 		if keep(t) {

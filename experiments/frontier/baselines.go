@@ -9,6 +9,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/offline"
 )
 
 // uniform returns the policies that give every module a tier of one name, cheapest first.
@@ -55,13 +56,13 @@ func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, 
 	default:
 		how = fmt.Sprintf("the best of all %d combinations by an estimate from the validation traces, which have %d of them for every question: an outcome model predicts the rest, and what it is not sure of is held to be worse by a standard deviation", len(all), len(covered))
 		grown, _ := env.Grown()
-		estimates, err := router.EstimateCombinations(grown.Shape(), grown.Logged(), c.Reward)
+		estimates, err := offline.EstimateCombinations(grown.Shape(), grown.Traces, c.Reward)
 		if err != nil {
 			return nil, "", err
 		}
 		c.explained = &estimates.Scores
 		for l, lambda := range c.Lambdas {
-			top := slices.MaxFunc(estimates.Combinations, func(a, b router.Estimate) int { return cmp.Compare(a.AtLeast(lambda), b.AtLeast(lambda)) })
+			top := slices.MaxFunc(estimates.Combinations, func(a, b offline.Estimate) int { return cmp.Compare(a.LowerBound(lambda), b.LowerBound(lambda)) })
 			best[l] = top.Choices
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/offline"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -74,7 +75,7 @@ type Result struct {
 	// questions of the same data set.
 	Validated string `json:"validation_differs,omitempty"`
 	// Explained says what the validation scores depend on, where static assignments were found by an estimate.
-	Explained *router.Explained `json:"explained,omitempty"`
+	Explained *offline.Explained `json:"explained,omitempty"`
 	// Modules are the decisions, which the points' shares are of.
 	Modules router.Space `json:"modules"`
 	Entries []Entry      `json:"entries"`
@@ -131,9 +132,9 @@ type comparison struct {
 	uniform []*entry
 	static  *entry // the best assignment for each λ
 
-	ticks     sync.Mutex        // guards done
-	done      int               // questions played on test
-	explained *router.Explained // what validation scores depend on; nil if not known
+	ticks     sync.Mutex         // guards done
+	done      int                // questions played on test
+	explained *offline.Explained // what validation scores depend on; nil if not known
 	// The cheapest and the dearest uniform policy.
 	weak, strong *entry
 }

@@ -123,7 +123,7 @@ func replay(t *testing.T, task episodestest.Task, n int, live episodes.Live) *ep
 type asker struct{ episodestest.Task }
 
 func (a asker) IDs() []string { return a.File(1).IDs() }
-func (a asker) Ask(ctx context.Context, id string, p router.Policy) (episodes.Trace, error) {
+func (a asker) Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error) {
 	for i := range a.Questions {
 		if a.ID(i) != id {
 			continue
@@ -134,12 +134,12 @@ func (a asker) Ask(ctx context.Context, id string, p router.Policy) (episodes.Tr
 			seen := a.Trace(i, choices)
 			if choices[m], err = p.Decide(ctx, router.State{Question: id, Module: m, Query: seen.Query,
 				Memory: func(context.Context) ([]float32, error) { return seen.Memory[a.Header().States[m]], nil }}); err != nil {
-				return episodes.Trace{}, err
+				return router.Episode{}, err
 			}
 		}
 		return a.Trace(i, choices), nil
 	}
-	return episodes.Trace{}, fmt.Errorf("no question %s", id)
+	return router.Episode{}, fmt.Errorf("no question %s", id)
 }
 
 var validation, test = episodestest.Task{Split: "validation", Questions: 9, Seed: 1}, episodestest.Task{Split: "test", Questions: 12, Seed: 1}

@@ -12,11 +12,11 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/kernel/chart"
-	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/offline"
 )
 
 // Learnable says what there is to learn from traces for a router: what choosing by question adds, cross-validated, to one order
-// of combinations for all questions. See router.Learnable.
+// of combinations for all questions. See offline.Learnable.
 type Learnable struct {
 	Dataset   string    `json:"dataset"`
 	Splits    []string  `json:"splits"`
@@ -30,7 +30,7 @@ type Learnable struct {
 
 // LearnableView is what choosing by a view brings on questions that were held out.
 type LearnableView struct {
-	View router.View `json:"view"`
+	View offline.View `json:"view"`
 	// Returns are the mean returns, one a λ; Gains the differences to the first view question by question, the last of them that of
 	// the mean over the λs; nil for the first view.
 	Returns []float64        `json:"returns"`
@@ -38,7 +38,7 @@ type LearnableView struct {
 }
 
 // hindsight is the view that knows the outcomes, which bounds the others.
-const hindsight router.View = "outcomes"
+const hindsight offline.View = "outcomes"
 
 // learnableLambdas are those of a Learnable.
 var learnableLambdas = []float64{0, 0.1, 0.2, 0.5, 1}
@@ -61,24 +61,22 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 	if err := all.Usable(); err != nil {
 		return nil, err
 	}
-	logged, reward := all.Logged(), all.Reward(true)
+	reward := all.Reward(true)
 	r.Dataset, r.Questions, r.Traces, r.Scale = all.Dataset, len(all.IDs()), len(all.Traces), reward.Scale()
-	labels := make([]string, len(all.Traces))
-	for i, t := range all.Traces {
-		labels[i] = t.Category
-	}
-	if !slices.ContainsFunc(labels, func(l string) bool { return l != labels[0] }) {
-		labels = nil
-	}
-	held, err := router.Learnable(ctx, all.Shape(), logged, labels, reward, r.Lambdas, uint64(seed), progress)
+	held, err := offline.Learnable(ctx, all.Shape(), all.Traces, reward, offline.LearnableOptions{Lambdas: r.Lambdas, Seed: uint64(seed), Progress: progress})
 	if err != nil {
 		return nil, err
 	}
-	best := router.HeldOut{View: hindsight}
+	best := offline.HeldOut{View: hindsight}
+	index := map[string]int{} // of a question
+	for q, id := range all.IDs() {
+		index[id] = q
+	}
 	for _, lambda := range r.Lambdas {
 		of := slices.Repeat([]float64{math.Inf(-1)}, r.Questions)
-		for _, l := range logged {
-			of[l.Question] = max(of[l.Question], reward.Return(l.Outcome, lambda))
+		for _, t := range all.Traces {
+			q := index[t.ID]
+			of[q] = max(of[q], reward.Return(t.Outcome(), lambda))
 		}
 		best.Returns = append(best.Returns, of)
 	}
@@ -96,7 +94,7 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 			view.Gains = append(view.Gains, stats.Bootstrap(diffs, seed))
 		}
 		view.Gains = append(view.Gains, stats.Bootstrap(mean, seed))
-		if h.View == router.NoView {
+		if h.View == offline.NoView {
 			view.Gains = nil
 		}
 		r.Views = append(r.Views, view)
@@ -105,11 +103,11 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 }
 
 // seen says what views see, for tables.
-var seen = map[router.View]string{
-	router.NoView:        "nothing",
-	router.EmbeddingView: "embeddings, as routers do",
-	router.LabelView:     "category, which no router is told",
-	hindsight:            "the outcomes (not reachable)",
+var seen = map[offline.View]string{
+	offline.NoView:        "nothing",
+	offline.EmbeddingView: "embeddings, as routers do",
+	offline.CategoryView:  "category, which no router is told",
+	hindsight:             "the outcomes (not reachable)",
 }
 
 // WriteTable prints it as aligned text.

@@ -28,6 +28,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
@@ -115,7 +116,7 @@ func (t *Traces) Table() chart.Table {
 }
 
 // Where returns the traces that keep approves of.
-func (t *Traces) Where(keep func(episodes.Trace) bool) *Traces {
+func (t *Traces) Where(keep func(router.Episode) bool) *Traces {
 	out := &Traces{}
 	for split, file := range out.files() {
 		*file = (*t.files()[split]).Where(keep)

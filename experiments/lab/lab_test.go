@@ -109,7 +109,7 @@ func TestOpenTest(t *testing.T) {
 	}
 	// A tier that one question lacks is not told of.
 	first := opened.Test.Traces[0].ID
-	opened.Test.Traces = slices.DeleteFunc(opened.Test.Traces, func(tr episodes.Trace) bool {
+	opened.Test.Traces = slices.DeleteFunc(opened.Test.Traces, func(tr router.Episode) bool {
 		return tr.ID == first && slices.Equal(tr.Choices, []int{1, 1, 1, 1, 1})
 	})
 	if got, err := opened.Uniform(t.Context()); err != nil || !reflect.DeepEqual(got, []chart.Family{want[0], want[2]}) {
@@ -141,7 +141,7 @@ func TestOnly(t *testing.T) {
 		for m := range old {
 			old[m] *= 2
 		}
-		at := slices.IndexFunc(made.Test.Traces, func(o episodes.Trace) bool { return o.ID == tr.ID && slices.Equal(o.Choices, old) })
+		at := slices.IndexFunc(made.Test.Traces, func(o router.Episode) bool { return o.ID == tr.ID && slices.Equal(o.Choices, old) })
 		if at < 0 || made.Test.Traces[at].Score != tr.Score {
 			t.Fatalf("%s %v is not the trace %v", tr.ID, tr.Choices, old)
 		}

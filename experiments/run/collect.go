@@ -96,10 +96,13 @@ func (r *run) header() episodes.Header {
 }
 
 // episode is what a router learns from a record.
-func (r Record) episode(space router.Space, metric string) (episodes.Trace, error) {
-	t := episodes.Trace{ID: r.ID, Category: r.Category, Question: r.Question, Served: r.Served, Score: r.Scores[metric],
+func (r Record) episode(space router.Space, metric string) (router.Episode, error) {
+	t := router.Episode{ID: r.ID, Category: r.Category, Question: r.Question, Served: r.Served, Score: r.Scores[metric],
 		ModulesDollars: r.Cost.ModulesDollars, AnswerDollars: r.Cost.AnswerDollars, In: r.Cost.In, Out: r.Cost.Out, MS: r.MS,
-		Query: r.States.Query, Memory: r.States.Memory}
+		Query: r.States.Query}
+	for _, m := range r.States.Memory {
+		t.Memory = append(t.Memory, m)
+	}
 	var err error
 	if t.Choices, err = space.Choices(r.Asked); err != nil { // modules are recorded in their order
 		return t, fmt.Errorf("question %s under policy %s: %w", r.ID, r.Policy, err)

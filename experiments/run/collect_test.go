@@ -151,7 +151,7 @@ func TestReplayAsksWhatIsMissing(t *testing.T) {
 		}
 		policies = append(policies, p)
 	}
-	play := func() (out []episodes.Trace) {
+	play := func() (out []router.Episode) {
 		for _, p := range policies {
 			for i, id := range replay.IDs() {
 				got, _, err := replay.Ask(context.Background(), i, p)

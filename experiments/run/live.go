@@ -42,17 +42,17 @@ func (l *Live) IDs() []string { return l.ids }
 
 // Ask implements episodes.Live. If the system cannot answer, the error wraps router.ErrFailed, and training continues; if the
 // spend limit is reached it wraps llm.ErrBudget, and if ctx has ended ctx's error, without router.ErrFailed.
-func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (episodes.Trace, error) {
+func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error) {
 	q, ok := l.questions[id]
 	if !ok {
-		return episodes.Trace{}, fmt.Errorf("question %s is not among those that can be asked", id)
+		return router.Episode{}, fmt.Errorf("question %s is not among those that can be asked", id)
 	}
 	rec, err := l.run.attempt(ctx, job{policy{p.Name(), p}, q})
 	if err != nil {
 		if stops(ctx.Err(), err) {
-			return episodes.Trace{}, err
+			return router.Episode{}, err
 		}
-		return episodes.Trace{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
+		return router.Episode{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
 	}
 	return rec.episode(l.run.Memory.Space(), l.run.metric)
 }

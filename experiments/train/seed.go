@@ -15,6 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/offline"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -114,7 +115,7 @@ func (s *seeding) offline(ctx context.Context) error {
 		return fmt.Errorf("offline learning needs traces, collect some or train by %s: %w", PPO, err)
 	}
 	s.metrics = nil
-	net, _, err := router.LearnOffline(ctx, s.Backend, f.Shape(), f.Logged(), cfg, nil, func(epoch int, n *router.Network, value float64) error {
+	net, _, err := offline.Learn(ctx, s.Backend, f.Traces, offline.Options{Shape: f.Shape(), Config: cfg, AfterEpoch: func(epoch int, n *router.Network, value float64) error {
 		r, err := n.Portable(cfg.Lambdas())
 		if err != nil {
 			return err
@@ -126,7 +127,7 @@ func (s *seeding) offline(ctx context.Context) error {
 			return err
 		}
 		return s.epoch(ctx, epoch+1, r)
-	})
+	}})
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (s *seeding) ppo(ctx context.Context) error {
 	cfg := s.Config.Config
 	cfg.Seed = s.seed
 	shape := s.Train.Header().Shape()
-	t, err := router.NewTrainer(s.Backend, s.Train, shape, cfg, nil)
+	t, err := router.NewTrainer(s.Backend, s.Train, shape, cfg)
 	if err != nil {
 		return err
 	}

@@ -31,11 +31,12 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/offline"
 )
 
 // The ways to train.
 const (
-	// Offline learns from logged traces without playing, see router.LearnOffline.
+	// Offline learns from logged traces without playing, see offline.Learn.
 	Offline = "offline"
 	// PPO plays questions, replayed or live, with one router for all λ; Paper does so as BudgetMem's published code, for one λ.
 	PPO   = "ppo"
@@ -46,16 +47,16 @@ const (
 func Methods() []string { return []string{Offline, PPO, Paper} }
 
 // Settings returns the preset of a method.
-func Settings(method string) (router.OfflineConfig, error) {
+func Settings(method string) (offline.Config, error) {
 	switch method {
 	case Offline:
-		return router.DefaultOffline(), nil
+		return offline.DefaultConfig(), nil
 	case PPO:
-		return router.OfflineConfig{Config: router.Default()}, nil
+		return offline.Config{Config: router.Default()}, nil
 	case Paper:
-		return router.OfflineConfig{Config: router.Paper()}, nil
+		return offline.Config{Config: router.Paper()}, nil
 	}
-	return router.OfflineConfig{}, fmt.Errorf("no training method %q: there are %v", method, Methods())
+	return offline.Config{}, fmt.Errorf("no training method %q: there are %v", method, Methods())
 }
 
 // Options is a training.
@@ -64,7 +65,7 @@ type Options struct {
 	Dir string
 	// Method is one of Methods, Config its settings; see Settings. Config.Seed is the first seed's.
 	Method string
-	Config router.OfflineConfig
+	Config offline.Config
 	// Seeds is how many trainings are done, with seeds that count up.
 	Seeds int
 	// Train and Validation are played; Test may be nil, and NoTest then says why.
@@ -96,9 +97,9 @@ type Progress struct {
 
 // settings is what decides a training's result. How many seeds are trained is not part of it: more can be added.
 type settings struct {
-	Method  string               `json:"method"`
-	Config  router.OfflineConfig `json:"config"`
-	Lambdas []float64            `json:"lambdas"`
+	Method  string         `json:"method"`
+	Config  offline.Config `json:"config"`
+	Lambdas []float64      `json:"lambdas"`
 	// Backend is what computes: results are equal on one backend only.
 	Backend string `json:"backend"`
 	// The traces that training and validation start from, by their content, and the systems that they are of.

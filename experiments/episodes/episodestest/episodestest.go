@@ -38,10 +38,10 @@ func (t Task) Kind(i, m int) int { return (i + i/2*m) % 2 }
 func (t Task) ID(i int) string { return fmt.Sprintf("%s-%d", t.Split, i) }
 
 // Trace is what a combination brings for question i. The memory that the summary sees depends on the filter's tier.
-func (t Task) Trace(i int, choices []int) episodes.Trace {
+func (t Task) Trace(i int, choices []int) router.Episode {
 	space := Space()
-	tr := episodes.Trace{ID: t.ID(i), Category: fmt.Sprint("kind ", i%2), Question: fmt.Sprintf("When did number %d happen?", i), Choices: choices,
-		AnswerDollars: 1e-4, In: 100, Out: 10, MS: 5, Query: t.vector(i, 0), Memory: []episodes.Vector{t.vector(i, 1), t.vector(i, 2), t.vector(i, 3+choices[0])}}
+	tr := router.Episode{ID: t.ID(i), Category: fmt.Sprint("kind ", i%2), Question: fmt.Sprintf("When did number %d happen?", i), Choices: choices,
+		AnswerDollars: 1e-4, In: 100, Out: 10, MS: 5, Query: t.vector(i, 0), Memory: [][]float32{t.vector(i, 1), t.vector(i, 2), t.vector(i, 3+choices[0])}}
 	for m, c := range choices {
 		tr.Served = append(tr.Served, space[m].Tiers[c])
 		if high := c == 2; high == (t.Kind(i, m) == 1) {
@@ -53,11 +53,11 @@ func (t Task) Trace(i int, choices []int) episodes.Trace {
 	return tr
 }
 
-func (t Task) vector(i, n int) episodes.Vector {
+func (t Task) vector(i, n int) []float32 {
 	h := fnv.New64a()
 	fmt.Fprint(h, t.Seed, t.ID(i))
 	rng := rand.New(rand.NewPCG(h.Sum64(), uint64(n)))
-	v := make(episodes.Vector, Dim)
+	v := make([]float32, Dim)
 	norm := 0.0
 	for d := range v {
 		v[d] = 0.2 * float32(rng.NormFloat64())
