@@ -89,7 +89,9 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	if err != nil {
 		return answer, err
 	}
-	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(turns), &answer)
+	read := readTimes(timesOfTurns(turns), m.options.Dates)
+	answer.Trace.Dates = read.reading
+	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(read.turns(turns)), &answer)
 }
 
 func (m *Memory) answerer(a ask) tiers.Answerer {
@@ -153,16 +155,17 @@ func (m *Memory) retrieve(ctx context.Context, a ask, e *meter, t *Trace) ([]ret
 	fail := func(err error) ([]retrieve.Hit, []float32, error) {
 		return nil, nil, &StepError{Step: "retrieve", Err: err}
 	}
-	r, err := m.retriever(ctx, view{a.memory, a.retrieval})
+	o, err := m.retriever(ctx, view{a.memory, a.retrieval})
 	if err != nil {
 		return fail(err)
 	}
+	t.Dates = o.times.reading
 	vecs, err := e.Embed(ctx, []string{a.question})
 	if err != nil {
 		return fail(fmt.Errorf("embed the question: %w", err))
 	}
 	start := time.Now()
-	hits, err := r.Retrieve(ctx, retrieve.Query{Text: a.question, Vector: vecs[0]}, a.topK)
+	hits, err := o.retriever.Retrieve(ctx, retrieve.Query{Text: a.question, Vector: vecs[0]}, a.topK)
 	if err != nil {
 		return fail(err)
 	}

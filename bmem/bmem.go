@@ -117,7 +117,7 @@ func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) err
 }
 
 // Retrieve returns the chunks of a memory that are nearest to the question, best first. It takes the options of Ask that
-// concern retrieval: WithMemory, WithTopK, WithRetrieval.
+// concern retrieval: WithMemory, WithTopK, WithRetrieval. Their times are in an unambiguous form; see Options.Dates.
 func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) ([]retrieve.Hit, error) {
 	a, err := m.ask(question, opts)
 	if err != nil {
@@ -129,25 +129,29 @@ func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) 
 }
 
 // retriever returns the open retriever of a view, or opens it. Only one caller at a time opens one.
-func (m *Memory) retriever(ctx context.Context, v view) (retrieve.Retriever, error) {
+func (m *Memory) retriever(ctx context.Context, v view) (*opened, error) {
 	o := m.open.get(v)
 	o.once.Lock()
 	defer o.once.Unlock()
 	if o.retriever != nil {
-		return o.retriever, nil
+		return o, nil
 	}
 	var progress func(done, total int)
 	if m.options.Progress != nil {
 		progress = func(done, total int) { m.options.Progress(v.memory, done, total) }
 	}
-	r, err := retrieve.Load(ctx, m.store, m.options.Embedder, v.memory, v.mode, progress)
+	var read times
+	r, err := retrieve.Load(ctx, m.store, m.options.Embedder, v.memory, v.mode, func(chunks []chunk.Chunk) {
+		read = readTimes(timesOf(chunks), m.options.Dates)
+		read.normalize(chunks)
+	}, progress)
 	if errors.Is(err, store.ErrNoMemory) {
 		return nil, fmt.Errorf("%w %q: add turns to it first", ErrUnknownMemory, v.memory)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open memory %q for %s retrieval: %w", v.memory, v.mode, err)
 	}
-	o.retriever = r
+	o.retriever, o.times = r, read
 	m.open.loaded(v, o, r.Len())
-	return r, nil
+	return o, nil
 }

@@ -19,6 +19,7 @@ type view struct {
 type opened struct {
 	once      sync.Mutex
 	retriever retrieve.Retriever
+	times     times
 
 	chunks int // guarded by openHistories.mu; 0 until it is made
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // Options says what a Memory works with. Path, Embedder, Tokenizer and Client are required; every other zero value has a
@@ -30,6 +31,9 @@ type Options struct {
 	TierOptions tiers.Options
 	// ChunkTokens is the size of a chunk in tokens (default 256).
 	ChunkTokens int
+	// Dates is the order of day, month and year in the turns' times where these are numbers; "" decides it for each memory
+	// from all its times. Trace.Dates says what was decided.
+	Dates text.DateOrder
 	// OpenChunks is how many chunks the histories that are kept ready may have together (default 8192, of some 10 KB each). The
 	// one asked last is always kept; others are read from the file again when they are asked.
 	OpenChunks int
@@ -62,6 +66,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if len(missing) > 0 {
 		return o, errors.Join(missing...)
+	}
+	if _, err := text.ParseDateOrder(string(o.Dates)); err != nil {
+		return o, fmt.Errorf("Options.Dates: %w", err)
 	}
 	if o.Tiers == nil {
 		o.Tiers = tiers.Implementation

@@ -4,6 +4,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // Answer is what Ask returns.
@@ -18,12 +19,14 @@ type Answer struct {
 
 // Trace records one question's way through the pipeline.
 type Trace struct {
-	Memory    string `json:"memory"`
-	Question  string `json:"question"`
-	Date      string `json:"date,omitempty"`
-	Policy    string `json:"policy"`
-	Retrieval string `json:"retrieval,omitempty"`
-	TopK      int    `json:"top_k,omitempty"`
+	Memory   string `json:"memory"`
+	Question string `json:"question"`
+	Date     string `json:"date,omitempty"`
+	Policy   string `json:"policy"`
+	// Dates says how the memory's numeric dates were read, and which times were not; nil if all were plain.
+	Dates     *text.Reading `json:"dates,omitempty"`
+	Retrieval string        `json:"retrieval,omitempty"`
+	TopK      int           `json:"top_k,omitempty"`
 	// Retrieved are the chunks found, best first; Kept those that passed the filter.
 	Retrieved []Found `json:"retrieved,omitempty"`
 	Kept      []Found `json:"kept,omitempty"`

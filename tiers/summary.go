@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
@@ -91,6 +92,11 @@ func guidance(items []Item) string {
 	for _, it := range items {
 		if _, ok := text.ParseTime(it.Time); ok {
 			return "Notes from memory. Dates in brackets say when a thing was said; what happened \"yesterday\" happened a day earlier."
+		}
+	}
+	for _, it := range items {
+		if it.Time != "" || slices.ContainsFunc(it.Turns, func(t chunk.Turn) bool { return t.Speaker != "" }) {
+			return "Notes from a conversation. Brackets say in which session, or when, the lines after them were said."
 		}
 	}
 	return "Notes from documents. Brackets name the document that the lines after them are from."

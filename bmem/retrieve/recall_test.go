@@ -84,7 +84,7 @@ func (b *bench) retriever(t *testing.T, d datasets.Dataset, history string, mode
 		}
 		b.loaded[name] = true
 	}
-	r, err := Load(t.Context(), b.store, b.embedder, name, mode, nil)
+	r, err := Load(t.Context(), b.store, b.embedder, name, mode, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

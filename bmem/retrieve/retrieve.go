@@ -121,8 +121,9 @@ func New(ctx context.Context, mode Mode, ix Index) (Retriever, error) {
 }
 
 // Load returns a retriever over a stored memory. Chunks and, for Hybrid, turns that have no stored vector are embedded now; progress,
-// which may be nil, is told how many of them are done.
-func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, mode Mode, progress func(done, total int)) (Retriever, error) {
+// which may be nil, is told how many of them are done. prepare, if not nil, may change the times of the chunks that were read,
+// before they are ranked by them.
+func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, mode Mode, prepare func([]chunk.Chunk), progress func(done, total int)) (Retriever, error) {
 	mode, err := ParseMode(string(mode))
 	if err != nil {
 		return nil, err
@@ -130,6 +131,9 @@ func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, 
 	m, err := s.Memory(ctx, memory)
 	if err != nil {
 		return nil, err
+	}
+	if prepare != nil {
+		prepare(m.Chunks)
 	}
 	texts := make([]string, len(m.Chunks))
 	for i, c := range m.Chunks {

@@ -103,7 +103,7 @@ func TestModesFindTheTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range append(Modes(), "") {
-		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, nil)
+		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,14 +183,14 @@ func TestEmptyMemoryAndEmptyQuestion(t *testing.T) {
 	empty := newStore(t, nil)
 	full := newStore(t, talk())
 	for _, mode := range Modes() {
-		r, err := Load(t.Context(), empty, bagEmbedder{}, "m", mode, nil)
+		r, err := Load(t.Context(), empty, bagEmbedder{}, "m", mode, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if hits, err := r.Retrieve(t.Context(), ask(t, "anything"), 5); err != nil || len(hits) != 0 {
 			t.Errorf("%s: %d hits in an empty memory (%v)", mode, len(hits), err)
 		}
-		if r, err = Load(t.Context(), full, bagEmbedder{}, "m", mode, nil); err != nil {
+		if r, err = Load(t.Context(), full, bagEmbedder{}, "m", mode, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		for _, question := range []string{"", "?!", "who are you", "\x00\xff", `"`} {
@@ -232,7 +232,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := r.Retrieve(t.Context(), Query{Text: "q"}, 1); err == nil || !strings.Contains(err.Error(), "width 0") {
 		t.Errorf("a question without a vector: %v", err)
 	}
-	if _, err := Load(t.Context(), newStore(t, nil), bagEmbedder{}, "other", Dense, nil); !errors.Is(err, store.ErrNoMemory) {
+	if _, err := Load(t.Context(), newStore(t, nil), bagEmbedder{}, "other", Dense, nil, nil); !errors.Is(err, store.ErrNoMemory) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -240,7 +240,7 @@ func TestRefusals(t *testing.T) {
 func TestConcurrentRetrieval(t *testing.T) {
 	s := newStore(t, talk())
 	for _, mode := range Modes() {
-		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, nil)
+		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func FuzzQuestion(f *testing.F) {
 	s := newStore(f, talk())
 	var retrievers []Retriever
 	for _, mode := range Modes() {
-		r, err := Load(f.Context(), s, bagEmbedder{}, "m", mode, nil)
+		r, err := Load(f.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func BenchmarkRetrieve(b *testing.B) {
 		}
 		s := newStore(b, turns)
 		for _, mode := range Modes() {
-			r, err := Load(b.Context(), s, bagEmbedder{}, "m", mode, nil)
+			r, err := Load(b.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // EnvCache names the environment variable with the folder that memories and replies are kept in. Without it that is
@@ -64,6 +65,8 @@ type Spec struct {
 	LedgerFile string
 	// ChunkTokens is the size of chunks in tokens (default bmem.DefaultChunkTokens).
 	ChunkTokens int
+	// Dates is the order of day, month and year in numeric times: dmy, mdy or ymd; "" decides it for each memory from its times.
+	Dates string
 	// Tiers is the tier set: the name of a shipped one or a YAML file (default tiers.ImplementationAxis). TierOptions are
 	// settings of the tiers.
 	Tiers       string
@@ -126,7 +129,10 @@ func (sys *System) Close() error { return sys.closers.Close() }
 
 func (sys *System) open(ctx context.Context) error {
 	s := sys.spec
-	var err error
+	dates, err := text.ParseDateOrder(s.Dates)
+	if err != nil {
+		return err
+	}
 	if sys.Tiers, err = tiers.LoadSpec(cmp.Or(s.Tiers, tiers.ImplementationAxis)); err != nil {
 		return err
 	}
@@ -181,7 +187,7 @@ func (sys *System) open(ctx context.Context) error {
 		sys.Roles[role], clients[role] = m, m.Client
 	}
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, "memory.db"), Embedder: embedder, Tokenizer: minilm,
-		Client: sys.Client, Models: clients, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, TierOptions: s.TierOptions, Progress: s.Progress})
+		Client: sys.Client, Models: clients, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 func newAskCmd() *cobra.Command {
@@ -63,6 +64,7 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 				opts = append(opts, bmem.WithLambda(lambda))
 			}
 			answer, err := sys.Memory.Ask(cmd.Context(), args[0], opts...)
+			noteDates(cmd.ErrOrStderr(), answer.Trace.Dates)
 			if err != nil {
 				return err
 			}
@@ -78,12 +80,26 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")
 	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router decides by (default the router's smallest, or what its calibration gives for --max-cost)")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
+	cmd.Flags().StringVar(&flags.spec.Dates, "dates", "", "order of numeric dates in the file: dmy, mdy or ymd (default what the file shows)")
 	cmd.Flags().BoolVar(&explain, "explain", false, "print what each module did, at which tier, for how much")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON, trace included")
 	if err := cmd.MarkFlagRequired("memory"); err != nil {
 		panic(err) // the flag is defined above
 	}
 	return cmd
+}
+
+// noteDates says how the times of the file were read, as far as that is not plain.
+func noteDates(w io.Writer, r *text.Reading) {
+	if r == nil {
+		return
+	}
+	for _, note := range r.Notes() {
+		fmt.Fprintln(w, "note:", note)
+	}
+	if r.Basis == text.Assumed || r.Basis == text.Mixed {
+		fmt.Fprintln(w, "note: --dates dmy, mdy or ymd says in which order they are written")
+	}
 }
 
 // closing closes c at the end of a function and reports an error of that, if there is no other.

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -323,15 +324,35 @@ func number(s string) (n int, ok bool) {
 	return n, err == nil
 }
 
+// fraction reads a count that is no whole number: "1.5", "1,5" or "half a".
+func fraction(s string) (float64, bool) {
+	if strings.HasPrefix(s, "half") {
+		return 0.5, true
+	}
+	if !strings.ContainsAny(s, ".,") {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(strings.ReplaceAll(s, ",", "."), 64)
+	return f, err == nil
+}
+
 // distanceRule resolves "two days ago", "in three weeks", "a few years ago".
 func distanceRule(g []string, said time.Time) string {
 	dir := sign(g[2])
 	n, exact := number(g[0])
 	unit := g[1]
-	switch {
-	case strings.HasPrefix(g[0], "half"):
-		return g[0] + " " + unit + " " + beforeAfter(dir) + " " + Day(said)
-	case !exact:
+	if f, ok := fraction(g[0]); ok {
+		switch unit {
+		case "month":
+			return "about " + said.AddDate(0, 0, dir*int(math.Round(f*365.25/12))).Format("January 2006")
+		case "year":
+			return "about " + time.Date(said.Year(), said.Month()+time.Month(dir*int(math.Round(f*12))), 1, 0, 0, 0, 0, time.UTC).Format("January 2006")
+		}
+		if f < 1 {
+			return g[0] + " " + unit + " " + beforeAfter(dir) + " " + Day(said)
+		}
+	}
+	if !exact {
 		return g[0] + " " + unit + "s " + beforeAfter(dir) + " " + Day(said)
 	}
 	switch unit {
