@@ -24,6 +24,7 @@ type benchFlags struct {
 	dataset, split, name string
 	runs, dataDir        string
 	questions            int
+	sample               string
 	seed                 int64
 	inFlight             int
 }
@@ -33,7 +34,8 @@ func (f *benchFlags) bind(flags *pflag.FlagSet) {
 	f.system.bind(flags)
 	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
 	flags.StringVar(&f.split, "split", f.split, "train, validation or test; choose settings on the first two only")
-	flags.IntVar(&f.questions, "questions", 0, "how many questions, spread over the categories; 0 asks all")
+	flags.IntVar(&f.questions, "questions", 0, "how many questions; 0 asks all")
+	flags.StringVar(&f.sample, "sample", string(run.Natural), "choose questions in the data's proportions of categories (natural), or equally many of each (balanced)")
 	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policies")
 	flags.StringVar(&f.name, "name", "", "the run's name (default made of the settings)")
 	flags.StringVar(&f.runs, "runs", "runs", "folder that runs are kept in")
@@ -45,6 +47,9 @@ func (f *benchFlags) bind(flags *pflag.FlagSet) {
 func (f *benchFlags) check() error {
 	if f.questions < 0 || f.inFlight < 0 {
 		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
+	}
+	if s := run.Sample(f.sample); s != run.Natural && s != run.Balanced {
+		return fmt.Errorf("--sample %q: want %s or %s", f.sample, run.Natural, run.Balanced)
 	}
 	return f.system.check()
 }
@@ -85,7 +90,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 		}
 	}
 	return sys, run.Config{
-		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Seed: f.seed, Memory: sys.Memory,
+		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Sample: run.Sample(f.sample), Seed: f.seed, Memory: sys.Memory,
 		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: inFlight,
 		System: run.Describe(sys, spec.TierOptions),
 	}, nil

@@ -38,7 +38,11 @@ func openBenchmark(t *testing.T, name string, n int) *benchmark {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &benchmark{Dataset: d, chosen: run.Choose(all, n, 42), questions: map[string]datasets.Question{}, right: map[string]bool{}}
+	chosen, err := run.Choose(all, n, 42, run.Balanced)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &benchmark{Dataset: d, chosen: chosen, questions: map[string]datasets.Question{}, right: map[string]bool{}}
 	if i := slices.IndexFunc(all, func(q datasets.Question) bool { return q.Abstention }); i >= 0 {
 		b.chosen = append(b.chosen, all[i])
 	}

@@ -47,9 +47,10 @@ type Config struct {
 	// Dataset and Split ("train", "validation" or "test") say which questions are asked.
 	Dataset datasets.Dataset
 	Split   string
-	// Questions is the number of questions, spread over the categories; 0 means all. Seed chooses them, and drives the random
-	// policy and the bootstrap.
+	// Questions is the number of questions, 0 means all. Sample says how they are spread over the categories ("" means
+	// Natural). Seed chooses them, and drives the random policy and the bootstrap.
 	Questions int
+	Sample    Sample
 	Seed      int64
 	// Policies answer each question; see router.Parse for how they are written.
 	Policies []string

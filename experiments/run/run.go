@@ -132,7 +132,10 @@ func (c Config) choose(ctx context.Context) (all []datasets.Question, err error)
 	} else {
 		all, err = c.Dataset.Questions(ctx, datasets.Split(c.Split))
 	}
-	return Choose(all, c.Questions, c.Seed), err
+	if err != nil {
+		return nil, err
+	}
+	return Choose(all, c.Questions, c.Seed, c.Sample)
 }
 
 // rescore scores the records of earlier starts, perhaps of other versions, again.
