@@ -10,8 +10,10 @@ VENV      := .venv
 BENCH     := $(VENV)/bench
 TRACK     := $(VENV)/track
 LINT      := $(VENV)/lint
+CLIENT    := $(VENV)/client
+TOOLS     := bin/tools
 BMEM      := bin/bmem
-RUN       := runs/locomo
+RUN       := runs/demo
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
 RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
@@ -20,7 +22,7 @@ RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experi
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test check race fuzz bench-embed bench-llm bench-router bench-serve check-llama check-openai soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,7 +41,7 @@ cuda: $(VENV)/.stamp ## the engine for NVIDIA GPUs beside the one for the CPU, s
 	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements-cuda.txt
 
 # Go knows best what has to be built anew.
-.PHONY: $(BMEM)
+.PHONY: help setup models run test test-here check lint vuln race fuzz bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 $(BMEM):
 	@scripts/check_tools.sh $(GO) $(PYTHON)
 	$(GO) build -buildvcs=auto -o $@ ./cmd/bmem
@@ -49,30 +51,44 @@ $(VENV)/.kernel: go.mod go.sum $(wildcard kernel/tools/*) $(VENV)/.stamp | $(BME
 	$(BMEM) kernel install --prefix $(VENV)
 	@touch $@
 
+# The third model is the one that the shipped traces were answered with.
 models: $(VENV)/.stamp $(BMEM)
-	@$(BMEM) models pull all-minilm-l6-v2 smollm2-135m-instruct
+	@$(BMEM) models pull all-minilm-l6-v2 smollm2-135m-instruct qwen2.5-coder-0.5b-instruct
 	@$(BMEM) models pull
 
-# A first router, of few questions; traces/README.md has the commands for the large ones.
-COLLECT   := $(BMEM) traces collect --dataset locomo --axis implementation
-TRACED    := --validation-traces $(RUN)/validation.jsonl.gz --test-traces $(RUN)/test.jsonl.gz
+run: setup ## train a router on shipped traces, compare it on test questions, and check six of them live with the local model
+	@rm -rf $(RUN)
+	@$(BMEM) demo --runs $(dir $(RUN)) --name $(notdir $(RUN))
 
-run: setup ## train a router on real LoCoMo questions with local models, and show what it and each policy earned and cost
-	@mkdir -p $(RUN) && rm -f $(RUN)/*.jsonl.gz
-	$(COLLECT) --split train --questions 5 --design random:3 --out $(RUN)/train.jsonl.gz
-	$(COLLECT) --split validation --questions 3 --design uniform --out $(RUN)/validation.jsonl.gz
-	$(COLLECT) --split test --questions 5 --design uniform --out $(RUN)/test.jsonl.gz
-	$(BMEM) train --traces $(RUN)/train.jsonl.gz $(TRACED) --seeds 3 --name locomo-router
-	$(BMEM) frontier --training runs/locomo-router $(TRACED) --html $(RUN)/frontier.html
+# What every test target sets: a missing model, plugin or Python package fails a test instead of skipping it.
+REQUIRE   := BUDGETMEM_TEST_REQUIRE=all
+# Shows one line a package, and at the end what failed or was skipped.
+GOTEST    := $(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg --raw-command -- $(GO) test -json
 
 # The package whose tests take longest comes first, or it would run alone at the end.
-test: setup trackers check ## everything that must pass
-	$(GO) test -timeout 20m ./tiers/llm/local ./...
-	$(MAKE) race
+test: setup trackers client check ## everything that must pass
+	$(REQUIRE) $(GOTEST) -timeout 20m ./tiers/llm/local ./...
+	$(REQUIRE) $(MAKE) race
 
-check: lint-docker ## form, vet, and the images' files
-	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
+test-here: $(TOOLS)/.stamp ## the tests that this machine has models, plugin and Python packages for; the others are listed as skipped
+	$(GOTEST) -timeout 20m ./tiers/llm/local ./...
+
+$(TOOLS)/.stamp: scripts/tools/go.mod scripts/tools/go.sum
+	cd scripts/tools && $(GO) build -o $(CURDIR)/$(TOOLS)/ tool
+	@touch $@
+
+check: lint lint-docker ## form, vet, the linters, and the images' files
+
+lint: $(TOOLS)/.stamp ## gofmt, go vet, staticcheck, errcheck, ineffassign
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags fit ./bmem/retrieve
+	$(TOOLS)/staticcheck ./...
+	$(TOOLS)/errcheck -ignoretests -exclude scripts/tools/errcheck.txt ./...
+	$(TOOLS)/ineffassign ./...
+
+vuln: $(TOOLS)/.stamp ## govulncheck, with the Go vulnerability database as a Go module; needs the module proxy
+	GO=$(GO) TOOLS=$(TOOLS) scripts/vuln.sh
 
 $(LINT)/.stamp: docker/requirements.txt
 	$(PYTHON) -m venv $(LINT)
@@ -106,6 +122,13 @@ $(TRACK)/.stamp: $(VENV)/.stamp requirements-track.txt
 	$(PYTHON) -m venv $(TRACK)
 	$(TRACK)/bin/python $(PIP) -r requirements-track.txt
 	@touch $@
+
+$(CLIENT)/.stamp: requirements-client.txt
+	$(PYTHON) -m venv $(CLIENT)
+	$(CLIENT)/bin/python $(PIP) --require-hashes --no-deps -r requirements-client.txt
+	@touch $@
+
+client: $(CLIENT)/.stamp ## the official OpenAI client, in .venv/client
 
 trackers: $(TRACK)/.stamp ## W&B's client and an MLflow server, in .venv/track
 
@@ -164,12 +187,12 @@ check-llama: setup $(BENCH)/.stamp ## the capacity axis on three processes of ll
 	$(BMEM) models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
 	$(BENCH)/bin/python scripts/check_llama.py
 
-check-openai: setup $(BENCH)/.stamp ## the official Python client against our server
-	$(GO) test -count 1 -run PythonClient -v ./serve
+check-openai: setup client ## the official Python client against our server
+	$(REQUIRE) $(GO) test -count 1 -run PythonClient -v ./serve
 
 check-trackers: trackers ## a training shown in W&B (offline) and in an MLflow server, read back by their own means
-	$(GO) test -count 1 ./experiments/track/...
-	$(GO) test -count 1 -run 'Wandb|MLflow|Trackers' -v ./cmd/bmem
+	$(REQUIRE) $(GO) test -count 1 ./experiments/track/...
+	$(REQUIRE) $(GO) test -count 1 -run 'Wandb|MLflow|Trackers' -v ./cmd/bmem
 
 kill-train: setup ## 20 kills by SIGKILL, at random moments of one live training: the same routers, no call paid twice
 	BUDGETMEM_TEST_KILLS=20 $(GO) test -count 1 -run KilledLive -v ./cmd/bmem

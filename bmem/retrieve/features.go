@@ -107,13 +107,13 @@ func (c *corpus) features(question Query, chunkVectors [][]float32) [][]float64 
 	rows := make([][]float64, n)
 	for i, t := range c.turns {
 		// What a missing neighbour counts as: a turn like any other.
-		prev, next := turnFacts{}, -1
+		var prev turnFacts
 		cosPrev, cosNext, bmPrev, bmNext := meanCos, meanCos, 0.0, 0.0
 		if t.prev >= 0 {
 			prev, cosPrev, bmPrev = c.turns[t.prev], cos[t.prev], bm[t.prev]
 		}
-		if next = t.next; next >= 0 {
-			cosNext, bmNext = cos[next], bm[next]
+		if t.next >= 0 {
+			cosNext, bmNext = cos[t.next], bm[t.next]
 		}
 		other := indicator(len(q.speakers) > 0 && t.speaker > 0 && said[t.speaker] == 0)
 		rows[i] = []float64{

@@ -59,8 +59,11 @@ Metrics:
 	cmd.Flags().StringVar(&metric, "metric", "", "one of "+strings.Join(score.Names(), ", "))
 	cmd.Flags().StringVar(&in, "in", "", "file of predictions, one JSON object a line; - reads standard input")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write the mean as a JSON object too, with means by category")
-	cmd.MarkFlagRequired("metric")
-	cmd.MarkFlagRequired("in")
+	for _, name := range []string{"metric", "in"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // a flag of another name
+		}
+	}
 	return cmd
 }
 
@@ -84,6 +87,6 @@ func metricTable() string {
 	for _, m := range score.Metrics() {
 		fmt.Fprintf(w, "  %s\t%s\n", m.Name, m.Summary)
 	}
-	w.Flush() // a strings.Builder does not fail
+	_ = w.Flush() // a strings.Builder does not fail
 	return strings.TrimSuffix(text.String(), "\n")
 }

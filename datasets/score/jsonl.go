@@ -126,7 +126,7 @@ func (s Scored) WriteLines(w io.Writer) error {
 		for _, name := range slices.Sorted(maps.Keys(s.Results[i].Parts)) {
 			fmt.Fprintf(out, `,%q:%s`, name, number(s.Results[i].Parts[name]))
 		}
-		out.WriteString("}\n")
+		fmt.Fprintln(out, "}")
 	}
 	return out.Flush()
 }

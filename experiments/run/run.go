@@ -38,7 +38,7 @@ func execute(ctx context.Context, c Config) (*run, *Outcome, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up run %s: %w", c.Dir, err)
 	}
-	defer r.journal.Close()
+	defer func() { _ = r.journal.Close() }() // every record was written when it was made
 	stopped := r.answerAll(ctx)
 	o, err := r.outcome()
 	if err == nil {

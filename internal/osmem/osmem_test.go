@@ -2,6 +2,7 @@ package osmem
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,16 +11,21 @@ import (
 )
 
 func TestGiveBack(t *testing.T) {
-	garbage := make([]byte, 256<<20)
-	for i := range garbage {
-		garbage[i] = 1
-	}
-	with := resident(t)
-	garbage = nil
+	with := withGarbage(t)
 	GiveBack()
 	if without := resident(t); with-without < 200<<20 {
 		t.Errorf("%d MiB were resident, %d are after 256 MiB of garbage were given back", with>>20, without>>20)
 	}
+}
+
+// withGarbage fills 256 MiB and returns how many bytes are then in memory.
+func withGarbage(t *testing.T) int {
+	garbage := make([]byte, 256<<20)
+	for i := range garbage {
+		garbage[i] = 1
+	}
+	defer runtime.KeepAlive(garbage)
+	return resident(t)
 }
 
 // resident is how many bytes of the process are in memory.

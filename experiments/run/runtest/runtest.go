@@ -121,7 +121,7 @@ func Open(s Rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return m, ledger, func() { m.Close(); cache.Close() }, nil
+	return m, ledger, func() { _, _ = m.Close(), cache.Close() }, nil
 }
 
 // MustOpen is Open for the time of a test.

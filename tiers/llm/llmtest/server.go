@@ -262,7 +262,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f Fault, reply any
 		io.WriteString(w, "<html><body>We are doing some maintenance.</body></html>")
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(reply)
+		_ = json.NewEncoder(w).Encode(reply)
 	}
 }
 
@@ -270,7 +270,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, f Fault, reply any
 func fail(w http.ResponseWriter, status int, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": message, "type": "test", "code": nil}})
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": message, "type": "test", "code": nil}})
 }
 
 // chat answers a chat completion and bills it.
