@@ -55,7 +55,7 @@ With --live=test the models are asked for these, and static assignments are stil
 			}
 			o := frontier.Options{Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
 			if unaligned {
-				file, _ := o.Validation.Grown()
+				file, _ := o.Validation.Snapshot()
 				o.Reward = file.Reward(false)
 			}
 			end := func(error) {}
@@ -80,7 +80,7 @@ With --live=test the models are asked for these, and static assignments are stil
 			}
 			if sys != nil {
 				for split, replay := range replays {
-					if file, grown := replay.Grown(); grown {
+					if file, grown := replay.Snapshot(); grown {
 						if err := file.WriteFile(filepath.Join(f.runs, f.name, "traces."+split+".jsonl.gz")); err != nil {
 							return err
 						}

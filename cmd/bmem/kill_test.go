@@ -147,7 +147,7 @@ func (l liveTraining) results(t *testing.T) map[string]string {
 			t.Fatal(err)
 		}
 		var asked []string
-		for _, tr := range f.Traces {
+		for _, tr := range f.Episodes {
 			asked = append(asked, fmt.Sprint(tr.ID, tr.Choices, tr.Score, tr.ModulesDollars, tr.AnswerDollars))
 		}
 		slices.Sort(asked)

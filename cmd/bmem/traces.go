@@ -74,7 +74,7 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 				_, werr := report.Write(outcome)
 				err = errors.Join(err, werr)
 			}
-			if file == nil || len(file.Traces) == 0 {
+			if file == nil || len(file.Episodes) == 0 {
 				return err
 			}
 			for _, w := range outcome.System.Warnings {
@@ -129,7 +129,7 @@ func writeTracesInfo(out io.Writer, path string, f *episodes.File) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "file\t%s, %.2f MB\n", path, float64(info.Size())/1e6)
 	fmt.Fprintf(w, "questions\t%d of %s %s, scored by %s\n", s.Questions, f.Dataset, f.Split, f.Metric)
-	fmt.Fprintf(w, "traces\t%d, %d to %d a question; %d different combinations, %d of them for every question\n", s.Traces, s.Fewest, s.Most, s.Combinations, s.Everywhere)
+	fmt.Fprintf(w, "traces\t%d, %d to %d a question; %d different combinations, %d of them for every question\n", s.Episodes, s.Fewest, s.Most, s.Combinations, s.Everywhere)
 	fmt.Fprintf(w, "mean score\t%.4f\nmean cost\t$%.6f, of it answers $%.6f\n", s.Score, s.Dollars, s.AnswerDollars)
 	fmt.Fprintf(w, "embedder\t%s, %d numbers\n", f.Embedder, f.Dim)
 	for i, module := range f.Space {
@@ -206,7 +206,7 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 			}
 			if len(categories) > 0 {
 				there := map[string]bool{}
-				for _, t := range f.Traces {
+				for _, t := range f.Episodes {
 					there[t.Category] = true
 				}
 				for _, c := range categories {
@@ -222,7 +222,7 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 					return fmt.Errorf("--without: %w", err)
 				}
 				asked := other.IDs()
-				if f = f.Where(func(t router.Episode) bool { return !slices.Contains(asked, t.ID) }); len(f.Traces) == 0 {
+				if f = f.Where(func(t router.Episode) bool { return !slices.Contains(asked, t.ID) }); len(f.Episodes) == 0 {
 					return fmt.Errorf("--without: %s has every question of %s", without, args[0])
 				}
 			}
@@ -273,7 +273,7 @@ Give the traces of training and validation; those of test are for what is report
 				return err
 			}
 			bar := display.ProgressTo(cmd.ErrOrStderr(), "fits")
-			r, err := frontier.SeeLearnable(cmd.Context(), files, seed, func(done, of int) { bar.Set(done, of, "") })
+			r, err := frontier.MeasureLearnable(cmd.Context(), files, seed, func(done, of int) { bar.Set(done, of, "") })
 			bar.End(err)
 			if err != nil {
 				return err

@@ -32,8 +32,8 @@ func TestTrainCompareCalibrate(t *testing.T) {
 	must("288, 12 to 12 a question", "traces", "info", file["train"])
 	two := filepath.Join(dir, "two", "train.gz") // its folder is made
 	must("40, 1 to 4 a question", "traces", "select", file["train"], "--tiers", "low,high", "--out", two)
-	if f, err := episodes.ReadFile(two); err != nil || len(f.Traces) >= 288 || len(f.Space[0].Tiers) != 2 {
-		t.Errorf("%v; of 288 traces %d need the tiers %v alone", err, len(f.Traces), f.Space[0].Tiers)
+	if f, err := episodes.ReadFile(two); err != nil || len(f.Episodes) >= 288 || len(f.Space[0].Tiers) != 2 {
+		t.Errorf("%v; of 288 traces %d need the tiers %v alone", err, len(f.Episodes), f.Space[0].Tiers)
 	}
 	few := filepath.Join(dir, "few.gz")
 	if err := (episodestest.Task{Split: "train", Questions: 12, Seed: 1}).File(3).WriteFile(few); err != nil {

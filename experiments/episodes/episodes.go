@@ -87,14 +87,14 @@ func (v *Vector) UnmarshalText(text []byte) error {
 type File struct {
 	Header
 	// Traces holds at most one trace a question and combination.
-	Traces []router.Episode
+	Episodes []router.Episode
 }
 
 // IDs lists the questions in the order of their first traces.
 func (f *File) IDs() []string {
 	var ids []string
 	seen := map[string]bool{}
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		if !seen[t.ID] {
 			seen[t.ID] = true
 			ids = append(ids, t.ID)
@@ -105,8 +105,8 @@ func (f *File) IDs() []string {
 
 // Outcomes lists the outcomes of all traces.
 func (f *File) Outcomes() []router.Outcome {
-	out := make([]router.Outcome, len(f.Traces))
-	for i, t := range f.Traces {
+	out := make([]router.Outcome, len(f.Episodes))
+	for i, t := range f.Episodes {
 		out[i] = t.Outcome()
 	}
 	return out

@@ -50,7 +50,7 @@ func pack(text string) []byte {
 
 func TestRoundTrip(t *testing.T) {
 	f := task.File(9)
-	f.Traces[0].Memory[2] = nil // nothing was found
+	f.Episodes[0].Memory[2] = nil // nothing was found
 	path := filepath.Join(t.TempDir(), "t.gz")
 	if err := f.WriteFile(path); err != nil {
 		t.Fatal(err)
@@ -75,8 +75,8 @@ func TestRoundTrip(t *testing.T) {
 func TestSize(t *testing.T) {
 	f := episodestest.Task{Split: "train", Questions: 180, Seed: 1}.File(6)
 	f.Dim = 384
-	for i := range f.Traces {
-		tr := &f.Traces[i]
+	for i := range f.Episodes {
+		tr := &f.Episodes[i]
 		tr.Query = wide(tr.Query)
 		for s := range tr.Memory {
 			tr.Memory[s] = wide(tr.Memory[s])
@@ -144,10 +144,10 @@ func TestMerge(t *testing.T) {
 	a, b := task.File(2), task.File(4) // b has a's and two more of each
 	b.Commit = "other"
 	m, err := episodes.Merge(a, b)
-	if err != nil || len(m.Traces) != 20 || len(m.IDs()) != 5 {
-		t.Fatalf("%d traces, %v", len(m.Traces), err)
+	if err != nil || len(m.Episodes) != 20 || len(m.IDs()) != 5 {
+		t.Fatalf("%d traces, %v", len(m.Episodes), err)
 	}
-	for i, tr := range m.Traces {
+	for i, tr := range m.Episodes {
 		if want := task.ID(i / 4); tr.ID != want {
 			t.Errorf("trace %d is of %s, want %s: a question's traces stand together", i, tr.ID, want)
 		}
@@ -180,7 +180,7 @@ func TestMerge(t *testing.T) {
 func TestReplay(t *testing.T) {
 	f := &episodes.File{Header: task.Header()}
 	for _, choices := range [][]int{{0, 0, 0, 0, 0}, {0, 1, 0, 0, 2}, {2, 1, 0, 0, 2}} {
-		f.Traces = append(f.Traces, task.Trace(0, choices))
+		f.Episodes = append(f.Episodes, task.Trace(0, choices))
 	}
 	r, err := episodes.NewReplay(f, nil)
 	if err != nil {
@@ -282,7 +282,7 @@ func TestReplayedStates(t *testing.T) {
 			}
 		}
 	}
-	if got := len(r.Covered()); got != 243 {
+	if got := len(r.FullyObserved()); got != 243 {
 		t.Errorf("%d combinations are covered", got)
 	}
 }

@@ -123,7 +123,7 @@ func (p *parser) line(n int, text []byte) error {
 		return fmt.Errorf("question %s has the tiers %s for the second time, first in line %d", t.ID, strings.Join(l.Tiers, ","), before)
 	}
 	p.seen[k] = n
-	p.file.Traces = append(p.file.Traces, t)
+	p.file.Episodes = append(p.file.Episodes, t)
 	return nil
 }
 
@@ -140,7 +140,7 @@ func key(t router.Episode) string { return fmt.Sprint(t.ID, t.Choices) }
 // Holds returns a function that tells whether the file, as it is now, has a trace of a question with these choices.
 func (f *File) Holds() func(id string, choices []int) bool {
 	keys := map[string]bool{}
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		keys[key(t)] = true
 	}
 	return func(id string, choices []int) bool { return keys[key(router.Episode{ID: id, Choices: choices})] }
@@ -194,7 +194,7 @@ func (f *File) writeLines(w io.Writer) error {
 		}
 		return n, nil
 	}
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		if err := f.checkTrace(t); err != nil {
 			return fmt.Errorf("write the trace of question %s: %w", t.ID, err)
 		}
@@ -230,10 +230,10 @@ func Merge(files ...*File) (*File, error) {
 		if diff := Difference(out.Header, f.Header); diff != "" {
 			return nil, fmt.Errorf("merge traces: file %d is of something else than the first: %s", i+1, diff)
 		}
-		for _, t := range f.Traces {
+		for _, t := range f.Episodes {
 			if !seen[key(t)] {
 				seen[key(t)] = true
-				out.Traces = append(out.Traces, t)
+				out.Episodes = append(out.Episodes, t)
 			}
 		}
 	}
@@ -242,7 +242,7 @@ func Merge(files ...*File) (*File, error) {
 	for i, id := range out.IDs() {
 		order[id] = i
 	}
-	slices.SortStableFunc(out.Traces, func(a, b router.Episode) int { return order[a.ID] - order[b.ID] })
+	slices.SortStableFunc(out.Episodes, func(a, b router.Episode) int { return order[a.ID] - order[b.ID] })
 	return out, nil
 }
 

@@ -68,7 +68,7 @@ func (c Counts) Add(o Counts) Counts {
 // NewReplay replays a file's traces. live may be nil; if not, it must know the file's questions, and its own are played where
 // the file has none.
 func NewReplay(f *File, live Live) (*Replay, error) {
-	r := &Replay{file: &File{Header: f.Header, Traces: slices.Clone(f.Traces)}, live: live, ids: f.IDs(), of: map[string][]int{}}
+	r := &Replay{file: &File{Header: f.Header, Episodes: slices.Clone(f.Episodes)}, live: live, ids: f.IDs(), of: map[string][]int{}}
 	if live != nil {
 		known := live.IDs()
 		if len(r.ids) == 0 {
@@ -80,11 +80,11 @@ func NewReplay(f *File, live Live) (*Replay, error) {
 			}
 		}
 	}
-	r.predictor = sync.OnceValues(func() (*offline.Predictor, error) { return offline.NewPredictor(r.file.Shape(), r.file.Traces) })
+	r.predictor = sync.OnceValues(func() (*offline.Predictor, error) { return offline.NewPredictor(r.file.Shape(), r.file.Episodes) })
 	if len(r.ids) == 0 {
 		return nil, fmt.Errorf("replay traces of %s %s: there are no questions", f.Dataset, f.Split)
 	}
-	for i, t := range r.file.Traces {
+	for i, t := range r.file.Episodes {
 		r.of[t.ID] = append(r.of[t.ID], i)
 	}
 	return r, nil
@@ -106,11 +106,11 @@ func (r *Replay) Counts() Counts {
 	return r.played
 }
 
-// Grown returns the traces with those that were asked live, and whether there are such.
-func (r *Replay) Grown() (*File, bool) {
+// Snapshot returns the traces with those that were asked live, and whether there are such.
+func (r *Replay) Snapshot() (*File, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f, err := Merge(&File{Header: r.file.Header, Traces: slices.Clone(r.file.Traces)})
+	f, err := Merge(&File{Header: r.file.Header, Episodes: slices.Clone(r.file.Episodes)})
 	if err != nil {
 		panic(err) // one file agrees with itself
 	}
@@ -131,7 +131,7 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Epis
 	var known []router.Episode
 	rows := slices.Clone(r.of[id])
 	for _, n := range rows {
-		known = append(known, r.file.Traces[n])
+		known = append(known, r.file.Episodes[n])
 	}
 	r.mu.Unlock()
 	for m, module := range r.file.Space {
@@ -211,12 +211,12 @@ func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []i
 	defer r.mu.Unlock()
 	r.played.Live++
 	for _, n := range r.of[id] {
-		if slices.Equal(r.file.Traces[n].Choices, t.Choices) {
+		if slices.Equal(r.file.Episodes[n].Choices, t.Choices) {
 			return t, t.Choices, nil
 		}
 	}
-	r.of[id] = append(r.of[id], len(r.file.Traces))
-	r.file.Traces = append(r.file.Traces, t)
+	r.of[id] = append(r.of[id], len(r.file.Episodes))
+	r.file.Episodes = append(r.file.Episodes, t)
 	r.changed = true
 	return t, t.Choices, nil
 }
@@ -235,13 +235,13 @@ func (p resumed) Decide(ctx context.Context, s router.State) (int, error) {
 	return p.Policy.Decide(ctx, s)
 }
 
-// Covered lists the combinations that are traced for every question of a replay.
-func (r *Replay) Covered() [][]int {
+// FullyObserved lists the combinations that are traced for every question of a replay.
+func (r *Replay) FullyObserved() [][]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	times := map[string]int{}
 	var out [][]int
-	for _, t := range r.file.Traces {
+	for _, t := range r.file.Episodes {
 		if !slices.Contains(r.ids, t.ID) {
 			continue
 		}
@@ -262,7 +262,7 @@ var errNoTraces = errors.New("the file holds no traces")
 
 // Usable refuses a file that nothing can be learned from or compared on.
 func (f *File) Usable() error {
-	if len(f.Traces) == 0 {
+	if len(f.Episodes) == 0 {
 		return fmt.Errorf("traces of %s %s: %w", f.Dataset, f.Split, errNoTraces)
 	}
 	return nil
@@ -271,7 +271,7 @@ func (f *File) Usable() error {
 // Hash is the SHA-256 of the traces as they are now.
 func (r *Replay) Hash() string {
 	h := sha256.New()
-	f, _ := r.Grown()
+	f, _ := r.Snapshot()
 	f.Commit = ""
 	if err := f.writeLines(h); err != nil {
 		return err.Error() // traces that were read or checked can be written

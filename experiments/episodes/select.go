@@ -11,9 +11,9 @@ import (
 // Where returns the traces that keep approves of.
 func (f *File) Where(keep func(router.Episode) bool) *File {
 	out := &File{Header: f.Header}
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		if keep(t) {
-			out.Traces = append(out.Traces, t)
+			out.Episodes = append(out.Episodes, t)
 		}
 	}
 	return out
@@ -41,11 +41,11 @@ func (f *File) Only(tiers ...string) (*File, error) {
 	}
 	out := &File{Header: f.Header}
 	out.Space = space
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		// Tiers that are left out have no place in what is left.
 		if choices, err := space.Choices(f.names(t.Choices)); err == nil {
 			t.Choices = choices
-			out.Traces = append(out.Traces, t)
+			out.Episodes = append(out.Episodes, t)
 		}
 	}
 	if err := out.Usable(); err != nil {

@@ -5,7 +5,7 @@ import "fmt"
 // Stats sums up a file.
 type Stats struct {
 	Questions int `json:"questions"`
-	Traces    int `json:"traces"`
+	Episodes  int `json:"traces"`
 	// Fewest and Most are how many combinations a question has.
 	Fewest int `json:"fewest"`
 	Most   int `json:"most"`
@@ -22,18 +22,18 @@ type Stats struct {
 
 // Stats sums up the file.
 func (f *File) Stats() Stats {
-	s := Stats{Traces: len(f.Traces)}
+	s := Stats{Episodes: len(f.Episodes)}
 	perQuestion, perCombination := map[string]int{}, map[string]int{}
 	asked, elsewhere := make([]map[int]int, len(f.Space)), make([]map[int]int, len(f.Space))
 	for m := range f.Space {
 		asked[m], elsewhere[m] = map[int]int{}, map[int]int{}
 	}
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		perQuestion[t.ID]++
 		perCombination[fmt.Sprint(t.Choices)]++
-		s.Score += t.Score / float64(len(f.Traces))
-		s.Dollars += t.Outcome().Dollars / float64(len(f.Traces))
-		s.AnswerDollars += t.AnswerDollars / float64(len(f.Traces))
+		s.Score += t.Score / float64(len(f.Episodes))
+		s.Dollars += t.Outcome().Dollars / float64(len(f.Episodes))
+		s.AnswerDollars += t.AnswerDollars / float64(len(f.Episodes))
 		for m, tier := range t.Choices {
 			asked[m][tier]++
 			if m < len(t.Served) && t.Served[m] != f.Space[m].Tiers[tier] {

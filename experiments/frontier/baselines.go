@@ -28,7 +28,7 @@ func uniform(space router.Space) ([]router.Policy, error) {
 	return out, nil
 }
 
-// bestStatic finds, for each λ, the combination that is best for all questions of validation at once, and says how it looked.
+// bestStatic finds the best combination for all validation questions at each λ, and says how it searched.
 func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, err error) {
 	env, space := c.Validation, c.Validation.Header().Space
 	all, err := space.Combinations()
@@ -36,8 +36,8 @@ func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, 
 		return nil, "", err
 	}
 	best = make([][]int, len(c.Lambdas))
-	search := &search{comparison: c, played: map[string]Played{}}
-	switch covered := env.Covered(); {
+	search := &search{comparison: c, evaluated: map[string]Evaluation{}}
+	switch covered := env.FullyObserved(); {
 	case len(covered) == len(all):
 		how = fmt.Sprintf("the best of all %d combinations, each traced for every validation question", len(all))
 		for l, lambda := range c.Lambdas {
@@ -46,17 +46,17 @@ func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, 
 			}
 		}
 	case env.CanAsk():
-		how = "coordinate search on validation, asked live: from the best uniform policy, one module's tier after the other as long as the return grows"
+		how = "coordinate search on validation, asked live: from the best uniform policy, one module at a time as long as the return grows"
 		for l, lambda := range c.Lambdas {
 			if best[l], err = search.climb(ctx, lambda); err != nil {
 				return nil, "", err
 			}
 		}
-		how += fmt.Sprintf("; %d combinations were tried", len(search.played))
+		how += fmt.Sprintf("; %d combinations were tried", len(search.evaluated))
 	default:
-		how = fmt.Sprintf("the best of all %d combinations by an estimate from the validation traces, which have %d of them for every question: an outcome model predicts the rest, and what it is not sure of is held to be worse by a standard deviation", len(all), len(covered))
-		grown, _ := env.Grown()
-		estimates, err := offline.EstimateCombinations(grown.Shape(), grown.Traces, c.Reward)
+		how = fmt.Sprintf("the best of all %d combinations by an estimate from the validation traces, which hold %d of them for every question: a Gaussian process predicts the rest, and combinations are compared by the prediction minus a standard deviation", len(all), len(covered))
+		grown, _ := env.Snapshot()
+		estimates, err := offline.EstimateCombinations(grown.Shape(), grown.Episodes, c.Reward)
 		if err != nil {
 			return nil, "", err
 		}
@@ -69,29 +69,29 @@ func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, 
 	return best, how, nil
 }
 
-// search plays static combinations on validation, each once.
+// search evaluates static combinations on validation, each once.
 type search struct {
 	*comparison
-	played map[string]Played
+	evaluated map[string]Evaluation // by combination
 }
 
 func (s *search) value(ctx context.Context, choices []int, lambda float64) (float64, error) {
 	k := fmt.Sprint(choices)
-	p, ok := s.played[k]
+	p, ok := s.evaluated[k]
 	if !ok {
 		policy, err := router.NewStatic(s.Validation.Header().Space, choices)
 		if err != nil {
 			return 0, err
 		}
-		if p, err = Play(ctx, s.Validation, policy, s.InFlight); err != nil {
+		if p, err = Evaluate(ctx, s.Validation, policy, s.InFlight); err != nil {
 			return 0, err
 		}
-		s.played[k] = p
+		s.evaluated[k] = p
 	}
 	return p.Return(s.Reward, lambda), nil
 }
 
-// best returns the best of some combinations, the first of equals.
+// best returns the best of some combinations; of equal ones the first.
 func (s *search) best(ctx context.Context, all [][]int, lambda float64) (best []int, err error) {
 	top := 0.0
 	for _, choices := range all {
@@ -106,7 +106,7 @@ func (s *search) best(ctx context.Context, all [][]int, lambda float64) (best []
 	return best, nil
 }
 
-// climb is the coordinate search.
+// climb searches coordinate by coordinate, from the best uniform policy until no change of one module helps.
 func (s *search) climb(ctx context.Context, lambda float64) ([]int, error) {
 	space := s.Validation.Header().Space
 	start, err := uniform(space)
@@ -125,7 +125,7 @@ func (s *search) climb(ctx context.Context, lambda float64) ([]int, error) {
 	for {
 		before := best
 		for m, module := range space {
-			near := [][]int{best} // first, so that an equal one does not take its place
+			near := [][]int{best} // first, so that an equal one does not replace it
 			for t := range module.Tiers {
 				if t != best[m] {
 					other := slices.Clone(best)
@@ -154,7 +154,7 @@ var cues = map[string]*regexp.Regexp{
 // dearest tier and the others of them their cheapest; filter and summary get the middle one. Where no word of any occurs,
 // every module gets the middle one. "How long", "how many" and "how much" do not ask for topics.
 func cueRule(space router.Space, questions map[string]string) router.Policy {
-	p := chosen{name: "cue words", of: map[string][]int{}}
+	p := lookup{name: "cue words", choices: map[string][]int{}}
 	for id, text := range questions {
 		choices := make([]int, len(space))
 		any := false
@@ -174,27 +174,27 @@ func cueRule(space router.Space, questions map[string]string) router.Policy {
 				choices[m] = (len(module.Tiers) - 1) / 2
 			}
 		}
-		p.of[id] = choices
+		p.choices[id] = choices
 	}
 	return p
 }
 
 var howMuch = regexp.MustCompile(`(?i)\bhow (long|many|much)\b`)
 
-// oracle chooses for each question, with its outcomes known, the traced combination that is best at λ. No policy can know
-// them, so it cannot be reached; where few combinations are traced, it is less than the best of all.
+// oracle chooses for each question the traced combination with the best return at λ. It knows the outcomes, so no policy can
+// be expected to reach it; where few combinations are traced it is below the best of all combinations.
 func oracle(f *episodes.File, ids []string, reward *router.Reward, lambda float64) router.Policy {
-	p := chosen{name: fmt.Sprintf("oracle@%g", lambda), of: map[string][]int{}}
+	p := lookup{name: fmt.Sprintf("oracle@%g", lambda), choices: map[string][]int{}}
 	best := map[string]float64{}
-	for _, t := range f.Traces {
+	for _, t := range f.Episodes {
 		v := reward.Return(t.Outcome(), lambda)
 		if b, ok := best[t.ID]; !ok || v > b {
-			best[t.ID], p.of[t.ID] = v, t.Choices
+			best[t.ID], p.choices[t.ID] = v, t.Choices
 		}
 	}
 	for _, id := range ids {
-		if _, ok := p.of[id]; !ok {
-			p.of[id] = make([]int, len(f.Space)) // not traced: asked live, or failed
+		if _, ok := p.choices[id]; !ok {
+			p.choices[id] = make([]int, len(f.Space)) // not traced: asked live, or failed
 		}
 	}
 	return p

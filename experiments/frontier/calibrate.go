@@ -9,9 +9,9 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// Calibrate asks a router at n λs, even over its range, and returns the curve by which dollars become a λ: the mean dollars of
-// a question, made to fall as λ grows by isotonic regression (pool adjacent violators, Ayer et al. 1955), and the mean
-// score. A router of one λ has a curve of one point. The counts tell how many outcomes were traced.
+// Calibrate evaluates a router at n λs, evenly spaced over its range, and returns the curve that turns a budget into a λ: the
+// mean dollars of a question, made non-increasing in λ by isotonic regression (pool adjacent violators, Ayer et al. 1955),
+// and the mean score. A router of one λ has a curve of one point. The counts say how many outcomes were traced.
 func Calibrate(ctx context.Context, env *episodes.Replay, r *portable.Router, n, inFlight int) ([]portable.Point, episodes.Counts, error) {
 	info := r.Info()
 	if info.Embedder != env.Header().Embedder {
@@ -35,23 +35,23 @@ func Calibrate(ctx context.Context, env *episodes.Replay, r *portable.Router, n,
 		if err != nil {
 			return nil, counts, fmt.Errorf("calibrate a router: %w", err)
 		}
-		played, err := Play(ctx, env, p, inFlight)
+		evaluation, err := Evaluate(ctx, env, p, inFlight)
 		if err != nil {
 			return nil, counts, fmt.Errorf("calibrate a router: %w", err)
 		}
-		counts = counts.Add(played.Counts)
-		mean := played.Mean()
+		counts = counts.Add(evaluation.Counts)
+		mean := evaluation.Mean()
 		points[i] = portable.Point{Lambda: p.Lambda(), Score: mean.Score}
 		spent[i] = mean.Dollars
 	}
-	for i, d := range falling(spent) {
+	for i, d := range nonIncreasing(spent) {
 		points[i].Dollars = d
 	}
 	return points, counts, nil
 }
 
-// falling is the isotonic regression of values: the nearest in squares that never rise.
-func falling(values []float64) []float64 {
+// nonIncreasing is the least-squares non-increasing fit of values.
+func nonIncreasing(values []float64) []float64 {
 	type pool struct{ sum, n float64 }
 	var pools []pool
 	for _, v := range values {

@@ -1,6 +1,6 @@
-// Package frontier compares routers with everything simpler, by what each costs and earns on questions that none of them was
-// made on: uniform tiers, random ones, the best static assignment for each λ, a rule on cue words, and, as a bound that
-// nothing can be expected to reach, the best choice of each question in hindsight.
+// Package frontier compares routers with simpler policies by cost and score on test questions: uniform tiers, random tiers,
+// the best static assignment at each λ, and a rule on cue words. The oracle, which knows the outcomes, is an upper bound that no
+// policy can be expected to reach.
 package frontier
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
@@ -20,38 +21,37 @@ import (
 
 // Options says what is compared.
 type Options struct {
-	// Validation is what static assignments are chosen on, Test what all policies are compared on.
+	// Static assignments are chosen on Validation; all policies are compared on Test.
 	Validation, Test *episodes.Replay
-	// Routers are the trained ones, by family.
+	// Routers are the trained policies, by family.
 	Routers []Family
-	// Reward measures returns, for all policies alike; nil takes one with alignment that has seen the traces of validation.
+	// Reward computes the returns of all policies; nil means one with alignment that has observed the validation traces.
 	Reward *router.Reward
-	// Lambdas are the weights of cost that policies which know λ are asked at; nil means DefaultLambdas. Routers that were
-	// trained for one λ, or a smaller range, are asked within it.
+	// Lambdas are the weights of cost at which policies that depend on λ are evaluated; nil means DefaultLambdas. A router is
+	// evaluated at the nearest λ of the range that it was trained for.
 	Lambdas []float64
-	// Seed drives the random policy and the bootstrap. With the seed that the traces were collected with, the random policy is
-	// the design's first one, and traced.
+	// Seed drives the random policy and the bootstrap. With the seed of the collection, the random policy's combinations are
+	// the first ones of the design random:K, and traced.
 	Seed int64
-	// InFlight is how many questions are played at once (default 8).
+	// InFlight is the number of questions asked at one time (default 8).
 	InFlight int
-	// Progress, if not nil, is called after each question that a policy was played on, of so many; never twice at one time. What is
-	// played to find static assignments does not count.
-	Progress func(done, of int)
+	// Progress, if not nil, is called after each of the total evaluations of a policy on a test question, never concurrently.
+	Progress func(done, total int)
 }
 
-// Family is routers that differ in the seed of their training only.
+// Family is a set of routers that differ only in the seed of their training.
 type Family struct {
 	Name  string
 	Seeds []*portable.Router
 }
 
-// DefaultLambdas are those of the comparison.
+// DefaultLambdas returns the λs of a comparison.
 func DefaultLambdas() []float64 {
 	return []float64{0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1}
 }
 
-// Resamples is how many bootstrap resamples the intervals of curves are made of.
-const Resamples = 1000
+// curveResamples is the number of bootstrap resamples behind the intervals of curves.
+const curveResamples = 1000
 
 // Result is a comparison.
 type Result struct {
@@ -59,7 +59,7 @@ type Result struct {
 	Split     string `json:"split"`
 	Metric    string `json:"metric"`
 	Questions int    `json:"questions"`
-	// Of is how many questions there are; those on which some policy failed are left out.
+	// Of is the number of all questions; those on which some policy failed are left out.
 	Of      int            `json:"of"`
 	Seed    int64          `json:"seed"`
 	Lambdas []float64      `json:"lambdas"`
@@ -71,12 +71,11 @@ type Result struct {
 	Strong string `json:"strong"`
 	// StaticSearch says how the static assignments were found.
 	StaticSearch string `json:"static_search"`
-	// Validated says in what the validation traces differ from the test traces beside the split; "" where it is the same system asked
-	// questions of the same data set.
+	// Validated lists the differences of system and data set between validation and test traces; "" if there are none.
 	Validated string `json:"validation_differs,omitempty"`
-	// Explained says what the validation scores depend on, where static assignments were found by an estimate.
+	// Explained decomposes the variance of validation scores where static assignments were found by an estimate.
 	Explained *offline.Explained `json:"explained,omitempty"`
-	// Modules are the decisions, which the points' shares are of.
+	// Modules are the decisions, in the order of the points' shares.
 	Modules router.Space `json:"modules"`
 	Entries []Entry      `json:"entries"`
 }
@@ -87,30 +86,30 @@ type Entry struct {
 	// Unreachable marks the oracle, Trained routers.
 	Unreachable bool `json:"unreachable,omitempty"`
 	Trained     bool `json:"trained,omitempty"`
-	// Seeds is how many trainings the entry is the mean of; 1 for what is not trained.
+	// Seeds is the number of trainings that the entry averages; 1 for policies without training.
 	Seeds  int     `json:"seeds"`
 	Points []Point `json:"points"`
-	// Curve has the measures of the points, the mean over seeds; intervals are over questions and seeds.
+	// Curve holds measures of the points, means over seeds; the 95 % intervals are over questions and seeds.
 	Curve          Curve                 `json:"curve"`
 	CurveIntervals map[string][2]float64 `json:"curve_intervals"`
-	// AreaVersus is the difference of the area to that of the best static assignments, with its interval over questions and
-	// seeds, and Return that of the mean return over the λs; nil for the static ones themselves.
+	// AreaVersus is the difference of the area to that of the best static assignments, ReturnVersus that of the mean return
+	// over the λs; nil for the static assignments themselves.
 	AreaVersus   *Difference `json:"area_versus_static,omitempty"`
 	ReturnVersus *Difference `json:"return_versus_static,omitempty"`
 	// MeanReturn is the mean return over the λs.
 	MeanReturn float64 `json:"mean_return"`
-	// Counts says how the outcomes came about.
+	// Counts says where the outcomes come from.
 	Counts episodes.Counts `json:"counts"`
 }
 
-// Difference is one with 95 % bootstrap intervals: over questions with the seeds as they are, and over questions and seeds.
+// Difference has 95 % bootstrap intervals over questions with fixed seeds, and over questions and seeds.
 type Difference struct {
 	Mean      float64    `json:"mean"`
 	Questions [2]float64 `json:"interval_questions"`
 	Seeds     [2]float64 `json:"interval_questions_and_seeds"`
 }
 
-// Point is a policy at a λ; Lambda is nil where the policy knows none.
+// Point is a policy at a λ; Lambda is nil for a policy that does not depend on λ.
 type Point struct {
 	Name    string         `json:"name"`
 	Lambda  *float64       `json:"lambda,omitempty"`
@@ -119,11 +118,11 @@ type Point struct {
 	Return  float64        `json:"return"` // at Lambda
 	// Versus is the difference of the return to that of the static assignment of this λ, question by question.
 	Versus *stats.Interval `json:"return_versus_static,omitempty"`
-	// Shares[m][t] is the share of the questions that asked for tier t in module m.
+	// Shares[m][t] is the share of the questions that requested tier t of module m.
 	Shares [][]float64 `json:"shares"`
 }
 
-// comparison is one under way.
+// comparison is a comparison in progress.
 type comparison struct {
 	Options
 	space   router.Space
@@ -142,27 +141,27 @@ type comparison struct {
 // entry is a policy's outcomes.
 type entry struct {
 	Entry
-	// played[seed][point]; lambdas has one λ a point, or is nil.
-	played  [][]Played
-	names   []string
-	lambdas []float64
+	// evaluations[seed][point]; lambdas has one λ per point, or is nil.
+	evaluations [][]Evaluation
+	names       []string
+	lambdas     []float64
 }
 
-// at returns the outcomes of a seed at the λ number l of the comparison.
-func (e *entry) at(seed, l int) Played {
+// at returns the evaluation of a seed at the comparison's λ with index l.
+func (e *entry) at(seed, l int) Evaluation {
 	if e.lambdas == nil {
-		return e.played[seed][0] // a policy that knows no λ; entries of several points are split
+		return e.evaluations[seed][0] // the policy does not depend on λ
 	}
-	return e.played[seed][l]
+	return e.evaluations[seed][l]
 }
 
-// Compare plays all policies on test and measures them. It changes no trace except by adding what was asked live.
+// Compare evaluates all policies on the test questions. It changes the replays only by adding episodes that are asked live.
 func Compare(ctx context.Context, o Options) (*Result, error) {
 	c := &comparison{Options: o}
 	if err := c.prepare(); err != nil {
 		return nil, fmt.Errorf("compare policies: %w", err)
 	}
-	how, err := c.play(ctx)
+	how, err := c.evaluate(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("compare policies: %w", err)
 	}
@@ -192,7 +191,7 @@ func (c *comparison) prepare() error {
 		c.InFlight = 8
 	}
 	if c.Reward == nil {
-		f, _ := c.Validation.Grown()
+		f, _ := c.Validation.Snapshot()
 		if err := f.Usable(); err != nil {
 			return err
 		}
@@ -201,9 +200,9 @@ func (c *comparison) prepare() error {
 	return nil
 }
 
-// onTest plays a policy on test.
-func (c *comparison) onTest(ctx context.Context, p router.Policy) (Played, error) {
-	return play(ctx, c.Test, p, c.InFlight, func() {
+// onTest evaluates a policy on test.
+func (c *comparison) onTest(ctx context.Context, p router.Policy) (Evaluation, error) {
+	return evaluate(ctx, c.Test, p, c.InFlight, func() {
 		if c.Progress != nil {
 			c.ticks.Lock()
 			defer c.ticks.Unlock()
@@ -213,8 +212,8 @@ func (c *comparison) onTest(ctx context.Context, p router.Policy) (Played, error
 	})
 }
 
-// policies counts what is played on test: uniform tiers, the random policy, the rule on cue words; and at each λ the static
-// assignment, the oracle and every router.
+// policies is the number of evaluations on test: uniform tiers, the random policy and the rule on cue words; and at each λ the
+// static assignment, the oracle and every router.
 func (c *comparison) policies() int {
 	atEach := 2
 	for _, f := range c.Routers {
@@ -223,8 +222,8 @@ func (c *comparison) policies() int {
 	return len(c.space.Uniform()) + 2 + atEach*len(c.Lambdas)
 }
 
-// play plays all policies on test, and says how static ones were found.
-func (c *comparison) play(ctx context.Context) (string, error) {
+// evaluate evaluates all policies on test, and says how the static ones were found.
+func (c *comparison) evaluate(ctx context.Context) (string, error) {
 	same, err := uniform(c.space)
 	if err != nil {
 		return "", err
@@ -258,13 +257,13 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 	if c.static, err = c.add(ctx, staticName, c.Lambdas, policies); err != nil {
 		return "", err
 	}
-	grown, _ := c.Test.Grown()
+	grown, _ := c.Test.Snapshot()
 	texts := map[string]string{}
-	for _, t := range grown.Traces {
+	for _, t := range grown.Episodes {
 		texts[t.ID] = t.Question
 	}
 	for _, id := range c.Test.IDs() {
-		texts[id] += "" // a question that is not traced is asked without cues
+		texts[id] += "" // a question without episodes has no text, and so no cues
 	}
 	if _, err := c.add(ctx, "cue words", nil, []router.Policy{cueRule(c.space, texts)}); err != nil {
 		return "", err
@@ -278,7 +277,7 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 	for _, lambda := range c.Lambdas {
 		policies = append(policies, oracle(grown, c.Test.IDs(), c.Reward, lambda))
 	}
-	bound, err := c.add(ctx, "oracle, not reachable", c.Lambdas, policies)
+	bound, err := c.add(ctx, fmt.Sprintf("oracle, not reachable (K = %s)", known(grown.Stats())), c.Lambdas, policies)
 	if err != nil {
 		return "", err
 	}
@@ -286,20 +285,28 @@ func (c *comparison) play(ctx context.Context) (string, error) {
 	return how, nil
 }
 
-// staticName is what the best static assignments are called.
+// known says from how many known combinations of tiers the oracle chooses for a question.
+func known(s episodes.Stats) string {
+	if s.Fewest == s.Most {
+		return strconv.Itoa(s.Most)
+	}
+	return fmt.Sprintf("%d to %d", s.Fewest, s.Most)
+}
+
+// staticName is the name of the best static assignments.
 const staticName = "best static"
 
-// add plays the policies of an entry, one a λ if there are λs.
+// add evaluates the policies of an entry, one per λ if there are λs.
 func (c *comparison) add(ctx context.Context, name string, lambdas []float64, policies []router.Policy) (*entry, error) {
-	e := &entry{Entry: Entry{Name: name, Seeds: 1}, played: make([][]Played, 1), lambdas: lambdas}
+	e := &entry{Entry: Entry{Name: name, Seeds: 1}, evaluations: make([][]Evaluation, 1), lambdas: lambdas}
 	for _, p := range policies {
-		played, err := c.onTest(ctx, p)
+		evaluation, err := c.onTest(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		e.played[0] = append(e.played[0], played)
+		e.evaluations[0] = append(e.evaluations[0], evaluation)
 		e.names = append(e.names, p.Name())
-		e.Counts = e.Counts.Add(played.Counts)
+		e.Counts = e.Counts.Add(evaluation.Counts)
 	}
 	c.entries = append(c.entries, e)
 	return e, nil
@@ -315,30 +322,30 @@ func (c *comparison) addRouters(ctx context.Context, f Family) error {
 		if info.Embedder != c.Test.Header().Embedder {
 			return fmt.Errorf("a router of %q was trained on embeddings of %s, the traces are of %s", f.Name, info.Embedder, c.Test.Header().Embedder)
 		}
-		var row []Played
+		var row []Evaluation
 		for _, lambda := range c.Lambdas {
 			p, err := router.NewLearned(r, c.space, min(max(lambda, info.Lambda.Min), info.Lambda.Max))
 			if err != nil {
 				return fmt.Errorf("family %q: %w", f.Name, err)
 			}
-			played, err := c.onTest(ctx, p)
+			evaluation, err := c.onTest(ctx, p)
 			if err != nil {
 				return err
 			}
-			row = append(row, played)
-			e.Counts = e.Counts.Add(played.Counts)
+			row = append(row, evaluation)
+			e.Counts = e.Counts.Add(evaluation.Counts)
 			if seed == 0 {
 				e.names = append(e.names, fmt.Sprintf("%s@%g", f.Name, lambda))
 			}
 		}
-		e.played = append(e.played, row)
+		e.evaluations = append(e.evaluations, row)
 	}
 	c.entries = append(c.entries, e)
 	return nil
 }
 
-// sample is a bootstrap resample: questions, and a number to draw seeds by.
+// sample is a bootstrap resample of questions and seeds.
 type sample struct {
 	questions []int
-	seeds     *rand.Rand // nil takes each seed once
+	seeds     *rand.Rand // draws seeds; nil takes each seed once
 }

@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// XY is what a policy costs and earns: means over questions.
-type XY struct {
+// CostScore is the mean cost, in dollars per question, and the mean score of a policy.
+type CostScore struct {
 	Dollars float64 `json:"dollars"`
 	Score   float64 `json:"score"`
 }
 
-// Scale fixes what curves are measured by: the cheapest and the dearest of the policies that give all modules one tier. All
-// policies of a comparison are measured by the same two.
+// Scale holds the two policies between which curves are measured: the cheapest and the dearest uniform policy. All policies of
+// a comparison share it.
 type Scale struct {
-	Weak, Strong XY
+	Weak, Strong CostScore
 }
 
-// Curve holds the measures of a family of policies, those of a cost–score curve.
+// Curve holds measures of the cost–score curve of a family of policies.
 type Curve struct {
 	// Hypervolume is the area that the family's points dominate (Zitzler and Thiele 1998): of the rectangle from no dollars to
 	// the strong policy's and from score 0 to 1, the share of the pairs (dollars, score) that some point reaches for no more
@@ -37,8 +37,8 @@ type Curve struct {
 	CPT50 *float64 `json:"cpt50"`
 }
 
-// Measure measures the points of a family.
-func (s Scale) Measure(points []XY) Curve {
+// Measure computes the measures of a family's points.
+func (s Scale) Measure(points []CostScore) Curve {
 	c := Curve{Hypervolume: s.hypervolume(points)}
 	hull := s.hull(points)
 	c.Area = area(hull)
@@ -50,8 +50,8 @@ func (s Scale) Measure(points []XY) Curve {
 	return c
 }
 
-func (s Scale) hypervolume(points []XY) float64 {
-	sorted := slices.SortedFunc(slices.Values(points), func(a, b XY) int { return cmp.Compare(a.Dollars, b.Dollars) })
+func (s Scale) hypervolume(points []CostScore) float64 {
+	sorted := slices.SortedFunc(slices.Values(points), func(a, b CostScore) int { return cmp.Compare(a.Dollars, b.Dollars) })
 	sum, best, at := 0.0, 0.0, 0.0
 	for _, p := range sorted {
 		if p.Dollars >= s.Strong.Dollars {
@@ -67,30 +67,32 @@ func (s Scale) hypervolume(points []XY) float64 {
 }
 
 // hull returns the corners of the upper concave hull of the points with weak and strong, from budget 0 (the weak policy's
-// dollars) to budget 1 (the strong one's), with scores that never fall: nobody has to spend a budget. X is in Dollars.
-func (s Scale) hull(points []XY) []XY {
+// dollars) to budget 1 (the strong one's), with scores that never fall, because a budget need not be spent. Dollars holds the budget.
+func (s Scale) hull(points []CostScore) []CostScore {
 	width := s.Strong.Dollars - s.Weak.Dollars
-	start, end := XY{0, s.Weak.Score}, XY{1, max(s.Strong.Score, s.Weak.Score)}
+	start, end := CostScore{0, s.Weak.Score}, CostScore{1, max(s.Strong.Score, s.Weak.Score)}
 	if width <= 0 {
-		return []XY{start, {1, start.Score}}
+		return []CostScore{start, {1, start.Score}}
 	}
-	all := []XY{start, end}
+	all := []CostScore{start, end}
 	for _, p := range points {
 		x := (p.Dollars - s.Weak.Dollars) / width
 		switch {
 		case x <= 0: // cheaper than the weak policy: it is there for budget 0
-			all = append(all, XY{0, p.Score})
+			all = append(all, CostScore{0, p.Score})
 		case x < 1:
-			all = append(all, XY{x, p.Score})
+			all = append(all, CostScore{x, p.Score})
 		}
 	}
-	top := slices.MaxFunc(all, func(a, b XY) int { return cmp.Compare(a.Score, b.Score) })
-	all = append(all, XY{1, top.Score})
-	slices.SortFunc(all, func(a, b XY) int { return cmp.Or(cmp.Compare(a.Dollars, b.Dollars), cmp.Compare(b.Score, a.Score)) })
-	var hull []XY
+	top := slices.MaxFunc(all, func(a, b CostScore) int { return cmp.Compare(a.Score, b.Score) })
+	all = append(all, CostScore{1, top.Score})
+	slices.SortFunc(all, func(a, b CostScore) int {
+		return cmp.Or(cmp.Compare(a.Dollars, b.Dollars), cmp.Compare(b.Score, a.Score))
+	})
+	var hull []CostScore
 	for _, p := range all {
 		if len(hull) > 0 && p.Dollars == hull[len(hull)-1].Dollars {
-			continue // the best of one budget comes first
+			continue // the best point of each budget comes first
 		}
 		for len(hull) >= 2 && !turnsDown(hull[len(hull)-2], hull[len(hull)-1], p) {
 			hull = hull[:len(hull)-1]
@@ -100,13 +102,13 @@ func (s Scale) hull(points []XY) []XY {
 	return hull
 }
 
-// turnsDown says whether the way a, b, c bends to the right, that is, whether b is above the line from a to c.
-func turnsDown(a, b, c XY) bool {
+// turnsDown reports whether b lies above the line from a to c.
+func turnsDown(a, b, c CostScore) bool {
 	return (b.Dollars-a.Dollars)*(c.Score-a.Score)-(c.Dollars-a.Dollars)*(b.Score-a.Score) < 0
 }
 
 // area is the area under a line from 0 to 1.
-func area(line []XY) float64 {
+func area(line []CostScore) float64 {
 	sum := 0.0
 	for i := range line[1:] {
 		sum += (line[i+1].Dollars - line[i].Dollars) * (line[i].Score + line[i+1].Score) / 2
@@ -115,7 +117,7 @@ func area(line []XY) float64 {
 }
 
 // reach is the first budget at which a rising line has a score; 1 if it has not.
-func reach(line []XY, score float64) float64 {
+func reach(line []CostScore, score float64) float64 {
 	if line[0].Score >= score {
 		return line[0].Dollars
 	}

@@ -14,23 +14,23 @@ import (
 )
 
 func TestMeasure(t *testing.T) {
-	s := Scale{Weak: XY{1, 0.2}, Strong: XY{5, 0.6}}
+	s := Scale{Weak: CostScore{1, 0.2}, Strong: CostScore{5, 0.6}}
 	for name, tt := range map[string]struct {
-		points                  []XY
+		points                  []CostScore
 		hyper, area, apgr, cpt5 float64
 	}{
 		// By hand. Without points, the way from weak to strong is straight.
 		"nothing": {nil, 0, 0.4, 0.5, 0.5},
 		// (3, 0.6) reaches the strong score half way: area 0.5·(0.2+0.6)/2 + 0.5·0.6 = 0.5; half the gap at a quarter.
-		"half way": {[]XY{{3, 0.6}}, 2 * 0.6 / 5, 0.5, 0.75, 0.25},
+		"half way": {[]CostScore{{3, 0.6}}, 2 * 0.6 / 5, 0.5, 0.75, 0.25},
 		// A point under the line changes no hull.
-		"dominated": {[]XY{{3, 0.3}}, 2 * 0.3 / 5, 0.4, 0.5, 0.5},
+		"dominated": {[]CostScore{{3, 0.3}}, 2 * 0.3 / 5, 0.4, 0.5, 0.5},
 		// Cheaper and better than the strong one: all budgets buy it.
-		"cheap": {[]XY{{0.5, 0.8}}, 4.5 * 0.8 / 5, 0.8, 1.5, 0},
+		"cheap": {[]CostScore{{0.5, 0.8}}, 4.5 * 0.8 / 5, 0.8, 1.5, 0},
 		// Dearer than the strong one: of no use within the budgets.
-		"dear": {[]XY{{6, 0.9}}, 0, 0.4, 0.5, 0.5},
+		"dear": {[]CostScore{{6, 0.9}}, 0, 0.4, 0.5, 0.5},
 		// Two steps of a staircase: (2, 0.4) and (4, 0.5), hull through (0, .2) (.25, .4) (1, .6).
-		"stairs": {[]XY{{2, 0.4}, {4, 0.5}}, (2*0.4 + 1*0.5) / 5, 0.25*0.3 + 0.75*0.5, (0.25*0.3 + 0.75*0.5 - 0.2) / 0.4, 0.25},
+		"stairs": {[]CostScore{{2, 0.4}, {4, 0.5}}, (2*0.4 + 1*0.5) / 5, 0.25*0.3 + 0.75*0.5, (0.25*0.3 + 0.75*0.5 - 0.2) / 0.4, 0.25},
 	} {
 		c := s.Measure(tt.points)
 		for what, v := range map[string][2]float64{"hypervolume": {c.Hypervolume, tt.hyper}, "area": {c.Area, tt.area}, "APGR": {*c.APGR, tt.apgr}, "CPT": {*c.CPT50, tt.cpt5}} {
@@ -39,7 +39,7 @@ func TestMeasure(t *testing.T) {
 			}
 		}
 	}
-	if c := (Scale{Weak: XY{1, 0.5}, Strong: XY{2, 0.5}}).Measure(nil); c.APGR != nil || c.CPT50 != nil || c.Area != 0.5 {
+	if c := (Scale{Weak: CostScore{1, 0.5}, Strong: CostScore{2, 0.5}}).Measure(nil); c.APGR != nil || c.CPT50 != nil || c.Area != 0.5 {
 		t.Errorf("without a gap: %+v", c)
 	}
 }
@@ -48,10 +48,10 @@ func TestMeasure(t *testing.T) {
 func TestMeasureAgainstGrid(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
-		s := Scale{Weak: XY{1, rng.Float64() / 2}, Strong: XY{3, 0.5 + rng.Float64()/2}}
-		var points []XY
+		s := Scale{Weak: CostScore{1, rng.Float64() / 2}, Strong: CostScore{3, 0.5 + rng.Float64()/2}}
+		var points []CostScore
 		for range 1 + rng.IntN(6) {
-			points = append(points, XY{0.5 + 3*rng.Float64(), rng.Float64()})
+			points = append(points, CostScore{0.5 + 3*rng.Float64(), rng.Float64()})
 		}
 		const n = 2000
 		hyper, area := 0.0, 0.0
@@ -74,11 +74,11 @@ func TestMeasureAgainstGrid(t *testing.T) {
 }
 
 // mixture is the best score of two policies mixed so that they cost at most a budget on average.
-func mixture(s Scale, points []XY, budget float64) float64 {
-	all := []XY{s.Weak, s.Strong}
+func mixture(s Scale, points []CostScore, budget float64) float64 {
+	all := []CostScore{s.Weak, s.Strong}
 	for _, p := range points {
 		if p.Dollars <= s.Strong.Dollars { // dearer ones are no part of the curve
-			all = append(all, XY{max(p.Dollars, s.Weak.Dollars), p.Score})
+			all = append(all, CostScore{max(p.Dollars, s.Weak.Dollars), p.Score})
 		}
 	}
 	best := 0.0
@@ -97,14 +97,14 @@ func mixture(s Scale, points []XY, budget float64) float64 {
 	return best
 }
 
-func TestFalling(t *testing.T) {
+func TestNonIncreasing(t *testing.T) {
 	for _, tt := range []struct{ in, want []float64 }{
 		{[]float64{3, 2, 1}, []float64{3, 2, 1}},
 		{[]float64{1, 2, 3}, []float64{2, 2, 2}},
 		{[]float64{5, 1, 3, 2, 0}, []float64{5, 2, 2, 2, 0}},
 		{nil, nil},
 	} {
-		if got := falling(tt.in); fmt.Sprint(got) != fmt.Sprint(tt.want) {
+		if got := nonIncreasing(tt.in); fmt.Sprint(got) != fmt.Sprint(tt.want) {
 			t.Errorf("%v: %v, want %v", tt.in, got, tt.want)
 		}
 	}
@@ -213,7 +213,7 @@ func TestCompare(t *testing.T) {
 	if err := r.WriteTable(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"uniform low", "uniform high", "random", "best static", "cue words", "oracle, not reachable", "12 of 12 questions"} {
+	for _, want := range []string{"uniform low", "uniform high", "random", "best static", "cue words", "oracle, not reachable (K = 243)", "12 of 12 questions"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q", want)
 		}
@@ -228,7 +228,7 @@ func TestCompare(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err = Compare(context.Background(), Options{Validation: foreign, Test: replay(t, test, 3, nil)})
-	if err != nil || !strings.Contains(strings.Join(r.Heading(), "\n"), "something else than the test traces: dataset is another and made up") {
+	if err != nil || !strings.Contains(strings.Join(r.Heading(), "\n"), "another system or data set than the test traces: dataset is another and made up") {
 		t.Errorf("heading %q, %v", r.Heading(), err)
 	}
 	if _, err := Compare(context.Background(), Options{Validation: replay(t, test, 3, nil), Test: replay(t, test, 3, nil)}); err == nil || !strings.Contains(err.Error(), "both validation and test") {
@@ -237,12 +237,12 @@ func TestCompare(t *testing.T) {
 }
 
 // What can be learned is measured on both files together, between seeing nothing and hindsight.
-func TestSeeLearnable(t *testing.T) {
-	r, err := SeeLearnable(context.Background(), []*episodes.File{test.File(5), validation.File(5)}, 42, nil)
+func TestMeasureLearnable(t *testing.T) {
+	r, err := MeasureLearnable(context.Background(), []*episodes.File{test.File(5), validation.File(5)}, 42, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Questions != 21 || r.Traces != 105 || len(r.Views) != 4 || r.Views[0].Gains != nil {
+	if r.Questions != 21 || r.Episodes != 105 || len(r.Views) != 4 || r.Views[0].Gains != nil {
 		t.Fatalf("%+v", r)
 	}
 	bound := r.Views[3]
@@ -257,12 +257,12 @@ func TestSeeLearnable(t *testing.T) {
 		t.Errorf("hindsight adds %+v", bound.Gains[0])
 	}
 	var b strings.Builder
-	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "made up test and validation: 21 questions with 105 traces") || !strings.Contains(b.String(), "category, which no router is told") {
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "made up test and validation: 21 questions with 105 traces") || !strings.Contains(b.String(), "category, which routers do not see") {
 		t.Errorf("%v\n%s", err, &b)
 	}
 	other := test.File(1)
 	other.Dataset = "another"
-	if _, err := SeeLearnable(context.Background(), []*episodes.File{test.File(1), other}, 1, nil); err == nil || !strings.Contains(err.Error(), "dataset is made up and another") {
+	if _, err := MeasureLearnable(context.Background(), []*episodes.File{test.File(1), other}, 1, nil); err == nil || !strings.Contains(err.Error(), "dataset is made up and another") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -15,37 +15,37 @@ import (
 	"github.com/budgetmem/budgetmem/router/offline"
 )
 
-// Learnable says what there is to learn from traces for a router: what choosing by question adds, cross-validated, to one order
+// Learnable estimates what a router can learn from episodes: the cross-validated gain of choosing by question over one ranking
 // of combinations for all questions. See offline.Learnable.
 type Learnable struct {
 	Dataset   string    `json:"dataset"`
 	Splits    []string  `json:"splits"`
 	Questions int       `json:"questions"`
-	Traces    int       `json:"traces"`
+	Episodes  int       `json:"traces"`
 	Lambdas   []float64 `json:"lambdas"`
 	Scale     float64   `json:"reward_scale"`
-	// Views has what choosing by each brings; the first sees nothing of the question.
+	// Views holds the result of choosing by each view; the first sees nothing of the question.
 	Views []LearnableView `json:"views"`
 }
 
-// LearnableView is what choosing by a view brings on questions that were held out.
+// LearnableView is the result of choosing by a view on held-out questions.
 type LearnableView struct {
 	View offline.View `json:"view"`
-	// Returns are the mean returns, one a λ; Gains the differences to the first view question by question, the last of them that of
-	// the mean over the λs; nil for the first view.
+	// Returns are the mean returns, one per λ. Gains are the paired differences to the first view, one per λ and the last for the
+	// mean over the λs; nil for the first view.
 	Returns []float64        `json:"returns"`
 	Gains   []stats.Interval `json:"gains,omitempty"`
 }
 
-// hindsight is the view that knows the outcomes, which bounds the others.
+// hindsight is the view that knows the outcomes; it bounds the others.
 const hindsight offline.View = "outcomes"
 
 // learnableLambdas are those of a Learnable.
 var learnableLambdas = []float64{0, 0.1, 0.2, 0.5, 1}
 
-// SeeLearnable measures it on the questions of several files together, such as those of training and validation. They must be of
-// one system. progress, if not nil, is told how many fits are done.
-func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progress func(done, of int)) (*Learnable, error) {
+// MeasureLearnable computes Learnable on the questions of several files together, such as training and validation, which must
+// have episodes of the same system. progress, if not nil, is called after each fit.
+func MeasureLearnable(ctx context.Context, files []*episodes.File, seed int64, progress func(done, of int)) (*Learnable, error) {
 	r := &Learnable{Lambdas: learnableLambdas}
 	var one []*episodes.File
 	for _, f := range files {
@@ -62,8 +62,8 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 		return nil, err
 	}
 	reward := all.Reward(true)
-	r.Dataset, r.Questions, r.Traces, r.Scale = all.Dataset, len(all.IDs()), len(all.Traces), reward.Scale()
-	held, err := offline.Learnable(ctx, all.Shape(), all.Traces, reward, offline.LearnableOptions{Lambdas: r.Lambdas, Seed: uint64(seed), Progress: progress})
+	r.Dataset, r.Questions, r.Episodes, r.Scale = all.Dataset, len(all.IDs()), len(all.Episodes), reward.Scale()
+	held, err := offline.Learnable(ctx, all.Shape(), all.Episodes, reward, offline.LearnableOptions{Lambdas: r.Lambdas, Seed: uint64(seed), Progress: progress})
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 	}
 	for _, lambda := range r.Lambdas {
 		of := slices.Repeat([]float64{math.Inf(-1)}, r.Questions)
-		for _, t := range all.Traces {
+		for _, t := range all.Episodes {
 			q := index[t.ID]
 			of[q] = max(of[q], reward.Return(t.Outcome(), lambda))
 		}
@@ -102,11 +102,11 @@ func SeeLearnable(ctx context.Context, files []*episodes.File, seed int64, progr
 	return r, nil
 }
 
-// seen says what views see, for tables.
+// seen describes the views in tables.
 var seen = map[offline.View]string{
 	offline.NoView:        "nothing",
 	offline.EmbeddingView: "embeddings, as routers do",
-	offline.CategoryView:  "category, which no router is told",
+	offline.CategoryView:  "category, which routers do not see",
 	hindsight:             "the outcomes (not reachable)",
 }
 
@@ -133,7 +133,7 @@ func (r *Learnable) WriteTable(w io.Writer) error {
 		gains = append(gains, row)
 	}
 	if _, err := fmt.Fprintf(w, "%s %s: %d questions with %d traces, each question held out of the fit that chooses for it; reward scale %.3f\n",
-		r.Dataset, strings.Join(r.Splits, " and "), r.Questions, r.Traces, r.Scale); err != nil {
+		r.Dataset, strings.Join(r.Splits, " and "), r.Questions, r.Episodes, r.Scale); err != nil {
 		return err
 	}
 	return report.WriteTables(w, []chart.Table{

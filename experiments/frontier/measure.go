@@ -9,7 +9,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/stats"
 )
 
-// measure computes the result from what was played.
+// measure computes the result from the evaluations.
 func (c *comparison) measure(how string) (*Result, error) {
 	h := c.Test.Header()
 	v := c.Validation.Header()
@@ -39,10 +39,10 @@ func (c *comparison) measure(how string) (*Result, error) {
 	return r, nil
 }
 
-// answered says whether no policy failed on a question.
+// answered reports whether no policy failed on a question.
 func (c *comparison) answered(q int) bool {
 	for _, e := range c.entries {
-		for _, seed := range e.played {
+		for _, seed := range e.evaluations {
 			for _, p := range seed {
 				if p.Choices[q] == nil {
 					return false
@@ -56,31 +56,20 @@ func (c *comparison) answered(q int) bool {
 // ends returns the cheapest and the dearest of the uniform policies.
 func (c *comparison) ends(s sample) (weak, strong *entry) {
 	for _, e := range c.uniform {
-		d := mean(e.played[0][0], s).Dollars
-		if weak == nil || d < mean(weak.played[0][0], s).Dollars {
+		d := e.evaluations[0][0].mean(s.questions).Dollars
+		if weak == nil || d < weak.evaluations[0][0].mean(s.questions).Dollars {
 			weak = e
 		}
-		if strong == nil || d >= mean(strong.played[0][0], s).Dollars {
+		if strong == nil || d >= strong.evaluations[0][0].mean(s.questions).Dollars {
 			strong = e
 		}
 	}
 	return weak, strong
 }
 
-// mean is what the sampled questions cost and earned.
-func mean(p Played, s sample) XY {
-	var out XY
-	n := float64(len(s.questions))
-	for _, q := range s.questions {
-		out.Dollars += p.Outcomes[q].Dollars / n
-		out.Score += p.Outcomes[q].Score / n
-	}
-	return out
-}
-
-// seedsOf lists the seeds of an entry as the sample has them.
+// seedsOf lists or draws the seeds of an entry.
 func (s sample) seedsOf(e *entry) []int {
-	out := make([]int, len(e.played))
+	out := make([]int, len(e.evaluations))
 	for i := range out {
 		out[i] = i
 		if s.seeds != nil {
@@ -105,17 +94,17 @@ func (c *comparison) returns(e *entry, s sample) float64 {
 	return sum / float64(len(seeds)*len(c.Lambdas)*len(s.questions))
 }
 
-// curve measures an entry, the mean over seeds.
+// curve measures an entry; its measures are means over seeds.
 func (c *comparison) curve(e *entry, s sample) Curve {
-	scale := Scale{mean(c.weak.played[0][0], s), mean(c.strong.played[0][0], s)}
+	scale := Scale{c.weak.evaluations[0][0].mean(s.questions), c.strong.evaluations[0][0].mean(s.questions)}
 	var out Curve
 	var apgr, cpt float64
 	gaps := 0.0
 	seeds := s.seedsOf(e)
 	for _, seed := range seeds {
-		var points []XY
-		for _, p := range e.played[seed] {
-			points = append(points, mean(p, s))
+		var points []CostScore
+		for _, p := range e.evaluations[seed] {
+			points = append(points, p.mean(s.questions))
 		}
 		m := scale.Measure(points)
 		n := float64(len(seeds))
@@ -131,7 +120,7 @@ func (c *comparison) curve(e *entry, s sample) Curve {
 	return out
 }
 
-// points fills in an entry's points.
+// points computes an entry's points.
 func (c *comparison) points(e *entry) {
 	for i, name := range e.names {
 		pt := Point{Name: name}
@@ -140,9 +129,9 @@ func (c *comparison) points(e *entry) {
 			lambda = e.lambdas[i]
 			pt.Lambda = &lambda
 		}
-		n := float64(len(e.played))
+		n := float64(len(e.evaluations))
 		scores, diffs := make([]float64, len(c.keep)), make([]float64, len(c.keep))
-		for _, seed := range e.played {
+		for _, seed := range e.evaluations {
 			p := seed[i]
 			for k, q := range c.keep {
 				o := p.Outcomes[q]
@@ -172,35 +161,29 @@ func (c *comparison) points(e *entry) {
 	}
 }
 
-// measured are an entry's measures in one resample.
-type measured struct {
-	curve  Curve
-	result float64
-}
-
-// intervals fills in the bootstrap intervals of curves and of differences to the static assignments. Questions are drawn for
-// all entries alike; the assignments and the trained routers stay what they are.
+// intervals computes the bootstrap intervals of curves and of differences to the static assignments. All entries share the
+// drawn questions; assignments and trained routers stay fixed.
 func (c *comparison) intervals() {
 	series := map[*entry]map[string][]float64{}
 	for _, e := range c.entries {
 		series[e] = map[string][]float64{}
 	}
 	rng := rand.New(rand.NewPCG(uint64(c.Seed), 11))
-	for range Resamples {
+	for range curveResamples {
 		s := sample{questions: make([]int, len(c.keep))}
 		for i := range s.questions {
 			s.questions[i] = c.keep[rng.IntN(len(c.keep))]
 		}
-		base := measured{c.curve(c.static, s), c.returns(c.static, s)}
+		staticArea, staticReturn := c.curve(c.static, s).Area, c.returns(c.static, s)
 		for _, e := range c.entries {
 			add := func(name string, v float64) { series[e][name] = append(series[e][name], v) }
-			add("area/questions", c.curve(e, s).Area-base.curve.Area)
-			add("return/questions", c.returns(e, s)-base.result)
+			add("area/questions", c.curve(e, s).Area-staticArea)
+			add("return/questions", c.returns(e, s)-staticReturn)
 			both := s
 			both.seeds = rng
 			curve := c.curve(e, both)
-			add("area/seeds", curve.Area-base.curve.Area)
-			add("return/seeds", c.returns(e, both)-base.result)
+			add("area/seeds", curve.Area-staticArea)
+			add("return/seeds", c.returns(e, both)-staticReturn)
 			add("hypervolume", curve.Hypervolume)
 			add("area", curve.Area)
 			if curve.APGR != nil {
@@ -216,7 +199,7 @@ func (c *comparison) intervals() {
 		}
 		e.CurveIntervals = map[string][2]float64{"hypervolume": get("hypervolume"), "area": get("area")}
 		// Resamples without a gap have no such measure; where these are many, an interval of the rest would mislead.
-		if e.Curve.APGR != nil && len(series[e]["apgr"]) >= Resamples*95/100 {
+		if e.Curve.APGR != nil && len(series[e]["apgr"]) >= curveResamples*95/100 {
 			e.CurveIntervals["apgr"], e.CurveIntervals["cpt50"] = get("apgr"), get("cpt50")
 		}
 		if e != c.static {
@@ -226,7 +209,7 @@ func (c *comparison) intervals() {
 	}
 }
 
-// number shows a measure that there may not be.
+// number formats a measure, "-" if it is nil.
 func number(v *float64, format string) string {
 	if v == nil || math.IsNaN(*v) {
 		return "-"

@@ -1,7 +1,6 @@
 package frontier
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -13,7 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// Heading says in a few lines what is compared.
+// Heading says in a few lines what is compared, with warnings.
 func (r *Result) Heading() []string {
 	lines := []string{
 		fmt.Sprintf("%s %s: %d of %d questions, scored by %s; λ from %g to %g, reward scale %.3f", r.Dataset, r.Split, r.Questions, r.Of, r.Metric,
@@ -21,14 +20,14 @@ func (r *Result) Heading() []string {
 		"static assignments: " + r.StaticSearch,
 	}
 	if e := r.Explained; e != nil {
-		lines = append(lines, fmt.Sprintf("of the variance of validation scores, %.0f %% are the questions', %.0f %% the tiers', %.0f %% the tiers' by question, which a router can learn from embeddings, and %.0f %% none of these", 100*e.Question, 100*e.Tiers, 100*e.TiersByQuestion, 100*e.Rest))
+		lines = append(lines, fmt.Sprintf("of the variance of validation scores, %.0f %% come from the questions, %.0f %% from the tiers, %.0f %% from tiers by question, which a router can learn from embeddings, and %.0f %% from none of these", 100*e.Question, 100*e.Tiers, 100*e.TiersByQuestion, 100*e.Rest))
 	}
 	if r.Validated != "" {
-		lines = append(lines, "warning: static assignments and the reward scale are from validation traces of something else than the test traces: "+r.Validated)
+		lines = append(lines, "warning: static assignments and the reward scale come from validation traces of another system or data set than the test traces: "+r.Validated)
 	}
 	for _, e := range r.Entries {
 		if share := e.Counts.Share(); share > 0 {
-			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are predicted from other traced combinations by an outcome model", 100*share, e.Name))
+			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are predicted from other traced combinations by a Gaussian process", 100*share, e.Name))
 		}
 	}
 	return lines
@@ -36,8 +35,8 @@ func (r *Result) Heading() []string {
 
 // Note explains the tables.
 const Note = "Returns are α·score + λ·efficiency, means over the questions; in brackets 95 % intervals of a paired bootstrap over questions, and over questions and seeds where it says so. " +
-	"Area is the mean score over budgets from the weak to the strong uniform policy, on the upper concave hull of a family's points with these two; APGR and CPT(50 %) are RouteLLM's, by dollars instead of calls; '-' where the strong policy scores no more than the weak one. " +
-	"The oracle knows the outcomes: no policy can be expected to reach it."
+	"Area is the mean score over budgets from the weak to the strong uniform policy, on the upper concave hull of a family's points with these two. APGR and CPT(50 %) are RouteLLM's, by dollars instead of calls; they are '-' where the strong policy scores no more than the weak one. " +
+	"The oracle knows the outcomes of K combinations of tiers per question: no policy can be expected to reach it."
 
 // Tables shows the result.
 func (r *Result) Tables() []chart.Table {
@@ -46,7 +45,7 @@ func (r *Result) Tables() []chart.Table {
 	returns := [][]string{{"family", "mean return over λ", "vs best static", "questions", "and seeds", "traced", "live", "predicted"}}
 	for _, e := range r.Entries {
 		for _, p := range e.Points {
-			row := []string{p.Name, "", fmt.Sprintf("%.4f", p.Score.Mean), bracket([2]float64{p.Score.Low, p.Score.High}, "%.3f"), dollars(p.Dollars), "", "", ""}
+			row := []string{p.Name, "", fmt.Sprintf("%.4f", p.Score.Mean), bracket([2]float64{p.Score.Low, p.Score.High}, "%.3f"), report.Dollars(p.Dollars), "", "", ""}
 			if p.Lambda != nil {
 				row[1], row[5] = fmt.Sprintf("%g", *p.Lambda), fmt.Sprintf("%.4f", p.Return)
 			}
@@ -65,7 +64,7 @@ func (r *Result) Tables() []chart.Table {
 			strconv.Itoa(e.Counts.Traced), strconv.Itoa(e.Counts.Live), strconv.Itoa(e.Counts.Predicted))...))
 	}
 	return []chart.Table{
-		{Title: "families: what is trained for, and where the outcomes come from", Rows: returns},
+		{Title: "families: mean return, and where the outcomes come from", Rows: returns},
 		{Title: fmt.Sprintf("families: the cost–score curve between %s and %s", r.Weak, r.Strong), Rows: curves},
 		{Title: "policies", Rows: points},
 		{Title: "tiers by λ (share of the questions)", Rows: r.tierRows()},
@@ -99,7 +98,7 @@ func (r *Result) tierRows() [][]string {
 	return rows
 }
 
-// Mix writes the shares of a module's tiers, those that there are.
+// Mix lists the positive shares of a module's tiers.
 func Mix(m router.Module, shares []float64) string {
 	var parts []string
 	for t, share := range shares {
@@ -176,15 +175,9 @@ func (r *Result) WriteHTML(path string) error {
 
 // WriteJSON writes the result into a file.
 func (r *Result) WriteJSON(path string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return atomicfile.WriteFile(path, append(b, '\n'), 0o644)
+	return atomicfile.WriteJSON(path, r)
 }
 
 func bracket(iv [2]float64, format string) string {
 	return fmt.Sprintf("["+format+", "+format+"]", iv[0], iv[1])
 }
-
-func dollars(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }

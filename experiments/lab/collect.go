@@ -51,7 +51,7 @@ type Source struct {
 
 // Open reads the traces, or collects them with a bar of progress. What was collected once is read afterwards; collecting that was
 // stopped goes on.
-func (s Source) Open(ctx context.Context) (*Traces, error) {
+func (s Source) Open(ctx context.Context) (*Benchmark, error) {
 	if len(s.Models.Endpoints) == 0 {
 		if t, err := Open(s.Folder); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return t, err
@@ -95,7 +95,7 @@ func (s Source) collect(ctx context.Context, folder string) (err error) {
 	}
 	defer func() { err = errors.Join(err, sys.Close()) }()
 	c := run.Config{Dataset: data, Questions: s.Questions, Seed: seed, Memory: sys.Memory, System: run.Describe(sys, spec.TierOptions)}
-	t := &Traces{Folder: folder}
+	t := &Benchmark{Folder: folder}
 	for i, split := range splits {
 		if c.Policies, err = run.Design(cmp.Or(s.Design, few[i]), sys.Memory.Space()); err != nil {
 			return err

@@ -18,20 +18,20 @@ import (
 const seed = 42
 
 // Replay replays the test traces.
-func (t *Traces) Replay() (*episodes.Replay, error) { return episodes.NewReplay(t.Test, nil) }
+func (t *Benchmark) Replay() (*episodes.Replay, error) { return episodes.NewReplay(t.Test, nil) }
 
 // Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions.
 // What has to be chosen is chosen on validation.
-func (t *Traces) Compare(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
+func (t *Benchmark) Compare(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
 	return t.compare(ctx, nil, routers)
 }
 
 // CompareUnaligned is Compare with returns that are measured without reward-scale alignment.
-func (t *Traces) CompareUnaligned(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
+func (t *Benchmark) CompareUnaligned(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
 	return t.compare(ctx, t.Validation.Reward(false), routers)
 }
 
-func (t *Traces) compare(ctx context.Context, reward *router.Reward, routers []frontier.Family) (*frontier.Result, error) {
+func (t *Benchmark) compare(ctx context.Context, reward *router.Reward, routers []frontier.Family) (*frontier.Result, error) {
 	validation, err := episodes.NewReplay(t.Validation, nil)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ type Row struct {
 }
 
 // Rows are the uniform policies of the traces' tiers, and the router of the first seed of a family at each λ.
-func (t *Traces) Rows(family frontier.Family, lambdas ...float64) ([]Row, error) {
+func (t *Benchmark) Rows(family frontier.Family, lambdas ...float64) ([]Row, error) {
 	var rows []Row
 	for _, tier := range t.Test.Space.Uniform() {
 		p, err := router.Parse(tier, t.Test.Space, 0)
@@ -125,13 +125,13 @@ func (t *Traces) Rows(family frontier.Family, lambdas ...float64) ([]Row, error)
 }
 
 // ByCategory draws the mean test score of policies in each category of questions.
-func (t *Traces) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error) {
+func (t *Benchmark) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error) {
 	replay, err := t.Replay()
 	if err != nil {
 		return chart.Chart{}, err
 	}
 	category, count := map[string]string{}, map[string]int{}
-	for _, tr := range t.Test.Traces {
+	for _, tr := range t.Test.Episodes {
 		category[tr.ID] = tr.Category
 	}
 	for _, c := range category {
@@ -140,7 +140,7 @@ func (t *Traces) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error
 	names := slices.Sorted(maps.Keys(count))
 	var series []chart.Series
 	for _, row := range rows {
-		played, err := frontier.Play(ctx, replay, row.Policy, 1)
+		played, err := frontier.Evaluate(ctx, replay, row.Policy, 1)
 		if err != nil {
 			return chart.Chart{}, err
 		}
@@ -170,7 +170,7 @@ func (t *Traces) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error
 // Curve is what a router earns and costs on the test questions by rising λ, over the λs of a comparison that it was trained for:
 // a family of a chart, the first seed's. change, if not nil, makes another policy of the router's; that is how a part of it is
 // replaced.
-func (t *Traces) Curve(ctx context.Context, name string, family frontier.Family, change func(router.Policy) router.Policy) (chart.Family, error) {
+func (t *Benchmark) Curve(ctx context.Context, name string, family frontier.Family, change func(router.Policy) router.Policy) (chart.Family, error) {
 	out := chart.Family{Name: name}
 	r := family.Seeds[0]
 	for _, lambda := range frontier.DefaultLambdas() {
@@ -197,12 +197,12 @@ func (t *Traces) Curve(ctx context.Context, name string, family frontier.Family,
 
 // Uniform is what each tier that all modules have earns and costs on the test questions where all modules work at it. Tiers for
 // which that is not traced of every question are left out.
-func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
+func (t *Benchmark) Uniform(ctx context.Context) ([]chart.Family, error) {
 	replay, err := t.Replay()
 	if err != nil {
 		return nil, err
 	}
-	covered := replay.Covered()
+	covered := replay.FullyObserved()
 	var out []chart.Family
 	for _, tier := range t.Test.Space.Uniform() {
 		p, err := router.Parse(tier, t.Test.Space, seed)
@@ -223,12 +223,12 @@ func (t *Traces) Uniform(ctx context.Context) ([]chart.Family, error) {
 }
 
 // point plays a policy on the test questions.
-func (t *Traces) point(ctx context.Context, p router.Policy) (chart.Point, error) {
+func (t *Benchmark) point(ctx context.Context, p router.Policy) (chart.Point, error) {
 	replay, err := t.Replay()
 	if err != nil {
 		return chart.Point{}, err
 	}
-	played, err := frontier.Play(ctx, replay, p, 1)
+	played, err := frontier.Evaluate(ctx, replay, p, 1)
 	if err != nil {
 		return chart.Point{}, err
 	}

@@ -50,7 +50,7 @@ func Path(name string) string {
 }
 
 // Traces are what was collected of a benchmark on one tier set: a file of traces for each of the splits.
-type Traces struct {
+type Benchmark struct {
 	// Folder holds the files, each named after its split; "" if the traces are in no files.
 	Folder                  string
 	Train, Validation, Test *episodes.File
@@ -58,14 +58,14 @@ type Traces struct {
 
 // Open reads the files train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz of a folder, which is looked for by Path. If there
 // is one missing, the error wraps fs.ErrNotExist.
-func Open(folder string) (*Traces, error) { return open(folder, splits) }
+func Open(folder string) (*Benchmark, error) { return open(folder, splits) }
 
 // OpenTest reads test.jsonl.gz alone, which is all that policies without training need, such as Uniform's. If it is missing, the
 // error wraps fs.ErrNotExist.
-func OpenTest(folder string) (*Traces, error) { return open(folder, []string{run.TestSplit}) }
+func OpenTest(folder string) (*Benchmark, error) { return open(folder, []string{run.TestSplit}) }
 
-func open(folder string, splits []string) (*Traces, error) {
-	t := &Traces{Folder: Path(folder)}
+func open(folder string, splits []string) (*Benchmark, error) {
+	t := &Benchmark{Folder: Path(folder)}
 	files := t.files()
 	for _, split := range splits {
 		f, err := episodes.ReadSplit(t.path(split), split)
@@ -80,17 +80,17 @@ func open(folder string, splits []string) (*Traces, error) {
 	return t, nil
 }
 
-func (t *Traces) path(split string) string { return filepath.Join(t.Folder, split+".jsonl.gz") }
+func (t *Benchmark) path(split string) string { return filepath.Join(t.Folder, split+".jsonl.gz") }
 
 // splits in the order in which they are used.
 var splits = []string{string(datasets.Train), string(datasets.Validation), run.TestSplit}
 
-func (t *Traces) files() map[string]**episodes.File {
+func (t *Benchmark) files() map[string]**episodes.File {
 	return map[string]**episodes.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
 }
 
 // Save writes the three files into a folder, which becomes the traces' own.
-func (t *Traces) Save(folder string) error {
+func (t *Benchmark) Save(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("save traces: %w", err)
 	}
@@ -104,20 +104,20 @@ func (t *Traces) Save(folder string) error {
 }
 
 // Table tells for each split how much is traced, by which model, and what that earned and cost on average.
-func (t *Traces) Table() chart.Table {
+func (t *Benchmark) Table() chart.Table {
 	rows := [][]string{{"split", "questions", "traces", "combinations a question", "mean score", "$/question", "model"}}
 	for _, split := range splits {
 		f := *t.files()[split]
 		s := f.Stats()
-		rows = append(rows, []string{split, strconv.Itoa(s.Questions), strconv.Itoa(s.Traces), fmt.Sprintf("%d to %d", s.Fewest, s.Most),
+		rows = append(rows, []string{split, strconv.Itoa(s.Questions), strconv.Itoa(s.Episodes), fmt.Sprintf("%d to %d", s.Fewest, s.Most),
 			fmt.Sprintf("%.3f", s.Score), strconv.FormatFloat(s.Dollars, 'g', 3, 64), fmt.Sprint(f.System["model"])})
 	}
 	return chart.Table{Title: fmt.Sprintf("traces of %s, tier set %v, scored by %s", t.Test.Dataset, t.Test.System["axis"], t.Test.Metric), Rows: rows}
 }
 
 // Where returns the traces that keep approves of.
-func (t *Traces) Where(keep func(router.Episode) bool) *Traces {
-	out := &Traces{}
+func (t *Benchmark) Where(keep func(router.Episode) bool) *Benchmark {
+	out := &Benchmark{}
 	for split, file := range out.files() {
 		*file = (*t.files()[split]).Where(keep)
 	}
@@ -126,8 +126,8 @@ func (t *Traces) Where(keep func(router.Episode) bool) *Traces {
 
 // Only returns the traces of those combinations that need no other tiers than the named ones, of a system that has no others.
 // It fails if nothing is left of a split.
-func (t *Traces) Only(names ...string) (*Traces, error) {
-	out := &Traces{}
+func (t *Benchmark) Only(names ...string) (*Benchmark, error) {
+	out := &Benchmark{}
 	for split, file := range out.files() {
 		var err error
 		if *file, err = (*t.files()[split]).Only(names...); err != nil {

@@ -26,12 +26,12 @@ import (
 )
 
 // madeUp saves traces of made-up questions and opens them.
-func madeUp(t *testing.T) *Traces {
+func madeUp(t *testing.T) *Benchmark {
 	t.Helper()
 	task := func(split string, questions int, seed uint64) *episodes.File {
 		return episodestest.Task{Split: split, Questions: questions, Seed: seed}.File(243)
 	}
-	made := &Traces{Train: task("train", 4, 1), Validation: task("validation", 3, 2), Test: task("test", 6, 3)}
+	made := &Benchmark{Train: task("train", 4, 1), Validation: task("validation", 3, 2), Test: task("test", 6, 3)}
 	if err := made.Save(filepath.Join(t.TempDir(), "made-up")); err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +108,8 @@ func TestOpenTest(t *testing.T) {
 		t.Errorf("uniform tiers %v, %v; with the training traces there, %v", got, err, want)
 	}
 	// A tier that one question lacks is not told of.
-	first := opened.Test.Traces[0].ID
-	opened.Test.Traces = slices.DeleteFunc(opened.Test.Traces, func(tr router.Episode) bool {
+	first := opened.Test.Episodes[0].ID
+	opened.Test.Episodes = slices.DeleteFunc(opened.Test.Episodes, func(tr router.Episode) bool {
 		return tr.ID == first && slices.Equal(tr.Choices, []int{1, 1, 1, 1, 1})
 	})
 	if got, err := opened.Uniform(t.Context()); err != nil || !reflect.DeepEqual(got, []chart.Family{want[0], want[2]}) {
@@ -129,20 +129,20 @@ func TestOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := two.Train.Stats(); got.Traces != 4*32 || got.Combinations != 32 {
-		t.Errorf("%d traces of %d combinations", got.Traces, got.Combinations)
+	if got := two.Train.Stats(); got.Episodes != 4*32 || got.Combinations != 32 {
+		t.Errorf("%d traces of %d combinations", got.Episodes, got.Combinations)
 	}
 	if got := two.Test.Space[4].Tiers; !slices.Equal(got, []string{"low", "high"}) {
 		t.Errorf("tiers %v", got)
 	}
 	// The same combination earns the same by its new numbers.
-	for _, tr := range two.Test.Traces {
+	for _, tr := range two.Test.Episodes {
 		old := slices.Clone(tr.Choices)
 		for m := range old {
 			old[m] *= 2
 		}
-		at := slices.IndexFunc(made.Test.Traces, func(o router.Episode) bool { return o.ID == tr.ID && slices.Equal(o.Choices, old) })
-		if at < 0 || made.Test.Traces[at].Score != tr.Score {
+		at := slices.IndexFunc(made.Test.Episodes, func(o router.Episode) bool { return o.ID == tr.ID && slices.Equal(o.Choices, old) })
+		if at < 0 || made.Test.Episodes[at].Score != tr.Score {
 			t.Fatalf("%s %v is not the trace %v", tr.ID, tr.Choices, old)
 		}
 	}
@@ -355,8 +355,8 @@ func TestSourceOpens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f := got.Test; len(f.Traces) != 2 || f.Dataset != "hotpotqa" || f.System["model"] != "test-model" {
-			t.Errorf("%d traces of %+v", len(f.Traces), f.Header)
+		if f := got.Test; len(f.Episodes) != 2 || f.Dataset != "hotpotqa" || f.System["model"] != "test-model" {
+			t.Errorf("%d traces of %+v", len(f.Episodes), f.Header)
 		}
 		if asked := server.Count() - before; (asked > 0) != (before == 0) {
 			t.Errorf("%d calls after %d", asked, before)

@@ -32,7 +32,7 @@ type Training struct {
 
 // TrainRouters trains routers, with a bar of progress, and returns the training's summary. The same training is done once: afterwards
 // it is read from its folder.
-func (t *Traces) TrainRouters(ctx context.Context, o Training) (*train.Summary, error) {
+func (t *Benchmark) TrainRouters(ctx context.Context, o Training) (*train.Summary, error) {
 	if o.Method == "" {
 		o.Method = train.Methods()[0]
 	}

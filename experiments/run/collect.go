@@ -73,7 +73,7 @@ func Collect(ctx context.Context, c Config) (*Outcome, *episodes.File, error) {
 			if terr != nil {
 				return o, nil, errors.Join(terr, err)
 			}
-			f.Traces = append(f.Traces, t)
+			f.Episodes = append(f.Episodes, t)
 		}
 	}
 	files := []*episodes.File{f}

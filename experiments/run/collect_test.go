@@ -41,10 +41,10 @@ func TestCollect(t *testing.T) {
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL()})
 	dir := t.TempDir()
 	c, f := collect(t, m, filepath.Join(dir, "run"), "random:4")
-	if len(f.Traces) != 12*4 || len(f.IDs()) != 12 {
-		t.Fatalf("%d traces of %d questions", len(f.Traces), len(f.IDs()))
+	if len(f.Episodes) != 12*4 || len(f.IDs()) != 12 {
+		t.Fatalf("%d traces of %d questions", len(f.Episodes), len(f.IDs()))
 	}
-	for _, tr := range f.Traces {
+	for _, tr := range f.Episodes {
 		if tr.Score < 0 || tr.Outcome().Dollars <= 0 || tr.In == 0 || tr.Question == "" || len(tr.Memory) != 3 || len(tr.Memory[0]) != f.Dim {
 			t.Fatalf("trace %+v", tr)
 		}
@@ -58,7 +58,7 @@ func TestCollect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := episodes.Difference(f.Header, back.Header); diff != "" || fmt.Sprint(f.Traces) != fmt.Sprint(back.Traces) {
+	if diff := episodes.Difference(f.Header, back.Header); diff != "" || fmt.Sprint(f.Episodes) != fmt.Sprint(back.Episodes) {
 		t.Errorf("the file read again differs: %s", diff)
 	}
 
@@ -69,8 +69,8 @@ func TestCollect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := server.Count() - calls; len(more.Traces) != 60 || n == 0 || n > 12*6 {
-		t.Errorf("%d traces after %d more calls", len(more.Traces), n)
+	if n := server.Count() - calls; len(more.Episodes) != 60 || n == 0 || n > 12*6 {
+		t.Errorf("%d traces after %d more calls", len(more.Episodes), n)
 	}
 
 	// What a router would look at is what the traces hold, and what it brings is what they say, whichever way it is asked.
@@ -81,7 +81,7 @@ func TestCollect(t *testing.T) {
 	if diff := episodes.Difference(live.Header(), f.Header); diff != "" {
 		t.Errorf("the live system is said to differ from the traced one: %s", diff)
 	}
-	for _, tr := range f.Traces {
+	for _, tr := range f.Episodes {
 		p, err := router.NewStatic(f.Space, tr.Choices)
 		if err != nil {
 			t.Fatal(err)
@@ -110,8 +110,8 @@ func TestCollectGoesOnFromTraces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Total != 0 || server.Count() != calls || fmt.Sprint(same.Traces) != fmt.Sprint(f.Traces) {
-		t.Errorf("%d asked again, %d calls, %d of %d traces", s.Total, server.Count()-calls, len(same.Traces), len(f.Traces))
+	if s.Total != 0 || server.Count() != calls || fmt.Sprint(same.Episodes) != fmt.Sprint(f.Episodes) {
+		t.Errorf("%d asked again, %d calls, %d of %d traces", s.Total, server.Count()-calls, len(same.Episodes), len(f.Episodes))
 	}
 
 	c.Policies, _ = run.Design("low+mid", m.Space())
@@ -119,8 +119,8 @@ func TestCollectGoesOnFromTraces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(more.Traces) != len(f.Traces)+12 || fmt.Sprint(more.IDs()) != fmt.Sprint(f.IDs()) {
-		t.Errorf("%d traces with mid, of %d questions", len(more.Traces), len(more.IDs()))
+	if len(more.Episodes) != len(f.Episodes)+12 || fmt.Sprint(more.IDs()) != fmt.Sprint(f.IDs()) {
+		t.Errorf("%d traces with mid, of %d questions", len(more.Episodes), len(more.IDs()))
 	}
 
 	c.KeepK++
@@ -183,9 +183,9 @@ func TestReplayAsksWhatIsMissing(t *testing.T) {
 	if now := replay.Counts().Sub(counts); now.Live != 0 || now.Traced != 48 || server.Count() != calls {
 		t.Errorf("the second time, counts are %+v after %d calls", now, server.Count()-calls)
 	}
-	grown, changed := replay.Grown()
-	if !changed || len(grown.Traces) != len(f.Traces)+counts.Live {
-		t.Errorf("%d traces after %d live ones on top of %d", len(grown.Traces), counts.Live, len(f.Traces))
+	grown, changed := replay.Snapshot()
+	if !changed || len(grown.Episodes) != len(f.Episodes)+counts.Live {
+		t.Errorf("%d traces after %d live ones on top of %d", len(grown.Episodes), counts.Live, len(f.Episodes))
 	}
 	var b bytes.Buffer
 	if err := grown.Write(&b); err != nil {

@@ -30,7 +30,7 @@ type Epoch struct {
 // Point is a router at a λ.
 type Point struct {
 	Lambda float64 `json:"lambda"`
-	frontier.XY
+	frontier.CostScore
 	Return float64 `json:"return"`
 	// Shares[m][t] is the share of the questions that asked for tier t in module m.
 	Shares [][]float64 `json:"shares"`
@@ -110,12 +110,12 @@ func (s *seeding) checkpoint(epoch int) string {
 func (s *seeding) offline(ctx context.Context) error {
 	cfg := s.Config
 	cfg.Seed = s.seed
-	f, _ := s.Train.Grown()
+	f, _ := s.Train.Snapshot()
 	if err := f.Usable(); err != nil {
 		return fmt.Errorf("offline learning needs traces, collect some or train by %s: %w", PPO, err)
 	}
 	s.metrics = nil
-	net, _, err := offline.Learn(ctx, s.Backend, f.Traces, offline.Options{Shape: f.Shape(), Config: cfg, AfterEpoch: func(epoch int, n *router.Network, value float64) error {
+	net, _, err := offline.Learn(ctx, s.Backend, f.Episodes, offline.Options{Shape: f.Shape(), Config: cfg, AfterEpoch: func(epoch int, n *router.Network, value float64) error {
 		r, err := n.Portable(cfg.Lambdas())
 		if err != nil {
 			return err
@@ -305,11 +305,11 @@ func (s *seeding) evaluate(ctx context.Context, split string, r *portable.Router
 		if err != nil {
 			return nil, 0, err
 		}
-		played, err := frontier.Play(ctx, env, p, s.InFlight)
+		played, err := frontier.Evaluate(ctx, env, p, s.InFlight)
 		if err != nil {
 			return nil, 0, fmt.Errorf("evaluate on %s: %w", split, err)
 		}
-		pt := Point{Lambda: lambda, XY: played.Mean(), Return: played.Return(s.reward, lambda), Shares: played.Shares(env.Header().Space), Predicted: played.Counts.Share()}
+		pt := Point{Lambda: lambda, CostScore: played.Mean(), Return: played.Return(s.reward, lambda), Shares: played.Shares(env.Header().Space), Predicted: played.Counts.Share()}
 		points = append(points, pt)
 		value += pt.Return / float64(len(s.Lambdas))
 	}

@@ -110,13 +110,13 @@ type settings struct {
 // source describes questions.
 type source struct {
 	episodes.Header
-	Traces    string `json:"traces"` // hash of those there are at the start
+	Episodes  string `json:"traces"` // hash of those there are at the start
 	Questions string `json:"questions_hash"`
 	Live      bool   `json:"live"`
 }
 
 func sourceOf(r *episodes.Replay) source {
-	return source{Header: r.Header(), Traces: r.Hash(), Questions: hashOf(fmt.Sprintf("%q", r.IDs())), Live: r.CanAsk()}
+	return source{Header: r.Header(), Episodes: r.Hash(), Questions: hashOf(fmt.Sprintf("%q", r.IDs())), Live: r.CanAsk()}
 }
 
 // training is one under way.
@@ -254,9 +254,9 @@ func (t *training) record() error {
 // measure makes the reward that all checkpoints of all seeds are judged by: it has seen the traces that training starts from,
 // or where there are none the uniform policies on validation.
 func (t *training) measure(ctx context.Context) error {
-	f, _ := t.Train.Grown()
+	f, _ := t.Train.Snapshot()
 	t.reward = f.Reward(t.Config.Align)
-	if len(f.Traces) > 0 {
+	if len(f.Episodes) > 0 {
 		return nil
 	}
 	space := t.Validation.Header().Space
@@ -285,7 +285,7 @@ func (t *training) saveTraces() error {
 		if r == nil {
 			continue
 		}
-		if f, grown := r.Grown(); grown {
+		if f, grown := r.Snapshot(); grown {
 			errs = append(errs, addTraces(filepath.Join(t.Dir, "traces."+name+".jsonl.gz"), f))
 		}
 	}
@@ -305,7 +305,7 @@ func addTraces(path string, f *episodes.File) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if len(all.Traces) == len(kept.Traces) {
+	if len(all.Episodes) == len(kept.Episodes) {
 		return nil
 	}
 	return all.WriteFile(path)

@@ -88,7 +88,7 @@ func (t Task) File(n int) *episodes.File {
 	for i := range t.Questions {
 		rng := rand.New(rand.NewPCG(t.Seed+uint64(i), 99))
 		for _, c := range rng.Perm(len(all))[:n] {
-			f.Traces = append(f.Traces, t.Trace(i, all[c]))
+			f.Episodes = append(f.Episodes, t.Trace(i, all[c]))
 		}
 	}
 	return f
