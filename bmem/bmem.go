@@ -98,13 +98,14 @@ func States() []int {
 
 // Add appends turns to the memory of that name, which is created if need be: it cuts the whole history into chunks and
 // embeds what is new. Turns whose id is there already with the same content are skipped, so adding a history twice
-// changes nothing; the same id with other content is an error, and nothing is added. ErrNoTurns if there is nothing to add.
+// changes nothing; the same id with other content is an error, and nothing is added. A picture or file inside a text, as a data:
+// URL or in base64, is replaced by a note of its type and size. ErrNoTurns if there is nothing to add.
 func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) error {
 	if len(turns) == 0 {
 		return fmt.Errorf("add to memory %q: %w", memory, ErrNoTurns)
 	}
 	o := m.options
-	_, err := m.store.Append(ctx, memory, turns, func(ctx context.Context, all []chunk.Turn) ([]chunk.Chunk, error) {
+	_, err := m.store.Append(ctx, memory, withoutAttachments(turns), func(ctx context.Context, all []chunk.Turn) ([]chunk.Chunk, error) {
 		return chunk.Split(ctx, all, o.Tokenizer.Count, o.ChunkTokens)
 	})
 	if err != nil {

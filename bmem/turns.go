@@ -57,7 +57,8 @@ func ContentName(turns []chunk.Turn) string {
 //
 // or one of the exports that ReadConversation knows. Only text is required. A session left out is "1"; an id left out is
 // SESSION:N, N counting the session's turns from 1, or the next number whose id no other turn has. Empty lines are skipped.
-// The first bad line ends the reading with a *LineError; name is what it calls the file. ErrNoTurns if nothing is in it.
+// Pictures and files inside a text are replaced by a note, as Memory.Add does it. The first bad line ends the reading with a
+// *LineError; name is what it calls the file. ErrNoTurns if nothing is in it.
 func ReadTurns(r io.Reader, name string) ([]chunk.Turn, error) {
 	c, err := ReadConversation(r, name)
 	return c.Turns, err
@@ -103,7 +104,7 @@ func ReadConversation(r io.Reader, name string) (Conversation, error) {
 	if len(c.turns) == 0 {
 		return Conversation{}, fmt.Errorf("%s: %w; write one a line, such as {\"speaker\": \"Ann\", \"text\": \"I moved to Bern.\"}", name, ErrNoTurns)
 	}
-	return Conversation{c.turns, c.form, c.skipped}, nil
+	return Conversation{withoutAttachments(c.turns), c.form, c.skipped}, nil
 }
 
 // collector gathers the turns of a file.
