@@ -20,6 +20,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/budgetmem/budgetmem/internal/private"
 )
 
 // Errors to match with errors.Is.
@@ -87,6 +89,9 @@ func open(path string) (*Store, error) {
 		if err := inspect(abs); err != nil {
 			return nil, err
 		}
+	}
+	if err := private.File(abs); err != nil {
+		return nil, err
 	}
 	db, err := sql.Open("sqlite", dsn(abs, "rwc", "journal_mode(WAL)", "synchronous(NORMAL)"))
 	if err != nil {

@@ -184,4 +184,4 @@ func outOfBudget(t bmem.Trace) error {
 }
 
 // stops reports whether an error ends the run because the question did not cause it.
-func stops(ctxErr, err error) bool { return ctxErr != nil || errors.Is(err, llm.ErrBudget) }
+func stops(ctxErr, err error) bool { return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache) }

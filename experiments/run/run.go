@@ -104,7 +104,7 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, err
 	}
 	r.histories = newHistories(c)
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	// The journal is locked before the config is touched, so that two processes cannot both record a start.

@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -8,7 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,18 +20,24 @@ var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * tim
 		key     BLOB PRIMARY KEY, -- sha256 of client, messages and settings
 		client  TEXT NOT NULL,    -- Client.ID
 		reply   TEXT NOT NULL,    -- JSON
-		created TEXT NOT NULL     -- RFC 3339
-	) WITHOUT ROWID`}
+		created TEXT NOT NULL,    -- RFC 3339
+		sum     BLOB              -- checksum of key and reply; NULL in what earlier versions stored
+	) WITHOUT ROWID`,
+	update: "ALTER TABLE replies ADD COLUMN sum BLOB"}
 
 // Cache keeps replies and scores in a SQLite file. Each is stored, and safe against a power cut, before it is used: what
 // was paid for once is never asked again, and a killed run continues where it was. The key is the sha256 of the client's
 // ID, the messages and all settings. Several processes may use one file; if two ask the same at the same time both may
-// pay, but both get the reply that was stored first. Safe for concurrent use.
+// pay, but both get the reply that was stored first. When a reply cannot be stored, no further call is made. Safe for
+// concurrent use.
 type Cache struct {
 	db      *sql.DB
 	path    string
 	flights flights[entry]
 	batch   batch
+	// writable tries, once, whether replies can be stored; failed is the first error of storing one.
+	writable func() error
+	failed   atomic.Pointer[error]
 }
 
 // entry is a stored reply: a Response or a score, with the usage of the call that made it.
@@ -49,11 +58,67 @@ func OpenCache(path string) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCache, err)
 	}
-	return &Cache{db: db, path: path, batch: batch{db: db}}, nil
+	c := &Cache{db: db, path: path, batch: batch{db: db}}
+	c.writable = sync.OnceValue(c.tryToWrite)
+	return c, nil
+}
+
+// room is how many bytes must fit into the file before the first call is paid for.
+const room = 64 << 10
+
+// tryToWrite stores and removes an entry that is larger than most replies: on a full disk, nothing must be paid for.
+func (c *Cache) tryToWrite() error {
+	key := make([]byte, sha256.Size)
+	for _, statement := range []string{
+		"INSERT OR REPLACE INTO replies (key, client, reply, created) VALUES (?, '', CAST(zeroblob(" + strconv.Itoa(room) + ") AS TEXT), '')",
+		"DELETE FROM replies WHERE key = ?",
+	} {
+		err := c.batch.do(func(tx *sql.Tx) error {
+			_, err := tx.Exec(statement, key)
+			return err
+		})
+		if err != nil {
+			return c.fail("write to", err)
+		}
+	}
+	return nil
+}
+
+// mayPay returns why no call must be paid for: its reply could not be stored.
+func (c *Cache) mayPay() error {
+	if failed := c.failed.Load(); failed != nil {
+		return *failed
+	}
+	return c.writable()
 }
 
 // Close closes the file. Calls in flight then fail to store their replies.
 func (c *Cache) Close() error { return c.db.Close() }
+
+// Check reads every entry and compares it with its checksum. The error is an ErrCache that names the first damaged entry;
+// n is the number of sound ones before it.
+func (c *Cache) Check(ctx context.Context) (n int, err error) {
+	rows, err := c.db.QueryContext(ctx, "SELECT key, reply, sum FROM replies ORDER BY key")
+	if err != nil {
+		return 0, c.fail("read from", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key, sum []byte
+		var text string
+		if err := rows.Scan(&key, &text, &sum); err != nil {
+			return n, c.fail("read from", err)
+		}
+		if sum != nil && !bytes.Equal(sum, checksum(key, text)) {
+			return n, c.fail("read from", fmt.Errorf("entry %s: its checksum is wrong: %w", hex.EncodeToString(key), errDamaged))
+		}
+		n++
+	}
+	if err := rows.Err(); err != nil {
+		return n, c.fail("read from", err)
+	}
+	return n, nil
+}
 
 // Len is the number of entries in the file.
 func (c *Cache) Len(ctx context.Context) (int, error) {
@@ -189,11 +254,17 @@ func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call fu
 				return e, err
 			}
 		}
+		if err := c.mayPay(); err != nil {
+			return entry{}, err
+		}
 		e, err := call(ctx)
 		if err != nil {
 			return e, err
 		}
-		return c.store(context.WithoutCancel(ctx), keys[0], client, e)
+		if e, err = c.store(context.WithoutCancel(ctx), keys[0], client, e); err != nil {
+			c.failed.CompareAndSwap(nil, &err)
+		}
+		return e, err
 	})
 	if err != nil {
 		if joined {
@@ -211,11 +282,15 @@ func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call fu
 
 func (c *Cache) load(ctx context.Context, key cacheKey) (entry, bool, error) {
 	var text string
-	err := c.db.QueryRowContext(ctx, "SELECT reply FROM replies WHERE key = ?", key[:]).Scan(&text)
+	var sum []byte
+	err := c.db.QueryRowContext(ctx, "SELECT reply, sum FROM replies WHERE key = ?", key[:]).Scan(&text, &sum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return entry{}, false, nil
 	} else if err != nil {
 		return entry{}, false, c.fail("read from", err)
+	}
+	if sum != nil && !bytes.Equal(sum, checksum(key[:], text)) {
+		return entry{}, false, c.fail("read from", fmt.Errorf("entry %s: its checksum is wrong: %w", hex.EncodeToString(key[:]), errDamaged))
 	}
 	e := entry{stored: true}
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
@@ -239,8 +314,8 @@ func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry)
 	}
 	var stored int64
 	err = c.batch.do(func(tx *sql.Tx) error {
-		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339))
+		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), checksum(key[:], string(b)))
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"database/sql"
 	"fmt"
 	"time"
@@ -12,9 +13,11 @@ var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, wait: time.Seco
 		model  TEXT NOT NULL,
 		need   INTEGER NOT NULL, -- most the call can cost, 1e-12 dollars
 		cost   INTEGER,          -- what it did cost; NULL while in flight
-		sure   INTEGER           -- 0: cost is only a bound
+		sure   INTEGER,          -- 0: cost is only a bound
+		sum    BLOB              -- checksum of the row; NULL in what earlier versions stored
 	);
-	CREATE INDEX in_flight ON calls (id) WHERE cost IS NULL`}
+	CREATE INDEX in_flight ON calls (id) WHERE cost IS NULL`,
+	update: "ALTER TABLE calls ADD COLUMN sum BLOB"}
 
 // journal keeps a ledger's reservations on disk, so that a limit holds across a crash. A nil journal keeps nothing.
 type journal struct {
@@ -22,9 +25,10 @@ type journal struct {
 	batch batch
 }
 
-// OpenLedger is a ledger kept in the SQLite file at path, for a limit in dollars that holds over all runs with the file
+// OpenLedger returns a ledger kept in the SQLite file at path: the limit, in dollars, holds over all runs with the file
 // together. A reservation is on disk before its call is made; one that a crash left open counts as spent, as Uncertain,
-// for nobody knows whether the call went out. One process at a time may have the file open. The caller closes the ledger.
+// because it is not known whether the call went out. One process at a time may have the file open. A file that is damaged
+// or belongs to something else is refused. The caller closes the ledger.
 func OpenLedger(path string, limit float64) (*Ledger, error) {
 	l, err := NewLedger(limit)
 	if err != nil {
@@ -54,8 +58,35 @@ func (l *Ledger) resume() error {
 			return err
 		}
 	}
-	return db.QueryRow(`SELECT coalesce(sum(cost) FILTER (WHERE sure), 0), coalesce(sum(cost) FILTER (WHERE NOT sure), 0),
-		count(*) FILTER (WHERE cost > need) FROM calls`).Scan(&l.spent, &l.unsure, &l.overruns)
+	rows, err := db.Query("SELECT id, model, need, cost, sure, sum FROM calls")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var model string
+		var need, cost picodollars
+		var sure bool
+		var sum []byte
+		if err := rows.Scan(&id, &model, &need, &cost, &sure, &sum); err != nil {
+			return err
+		}
+		// A call that was in flight when its program ended has the checksum of its reservation.
+		interrupted := cost == need && !sure && bytes.Equal(sum, checksum(id, model, need))
+		if sum != nil && !interrupted && !bytes.Equal(sum, checksum(id, model, need, cost, sure)) || need < 0 || cost < 0 {
+			return fmt.Errorf("call %d: its checksum is wrong, so that what was spent is not known: restore the file, or start another with what is left of the limit", id)
+		}
+		if sure {
+			l.spent = l.spent.plus(cost)
+		} else {
+			l.unsure = l.unsure.plus(cost)
+		}
+		if cost > need {
+			l.overruns++
+		}
+	}
+	return rows.Err()
 }
 
 // Close closes the ledger's file, if it has one. Calls in flight count as spent when it is opened again.
@@ -76,7 +107,10 @@ func (j *journal) reserve(model string, need picodollars) (int64, error) {
 		if err != nil {
 			return err
 		}
-		row, err = res.LastInsertId()
+		if row, err = res.LastInsertId(); err != nil {
+			return err
+		}
+		_, err = tx.Exec("UPDATE calls SET sum = ? WHERE id = ?", checksum(row, model, need), row)
 		return err
 	})
 	if err != nil {
@@ -85,12 +119,12 @@ func (j *journal) reserve(model string, need picodollars) (int64, error) {
 	return row, nil
 }
 
-func (j *journal) settle(row int64, cost picodollars, sure bool) error {
+func (j *journal) settle(row int64, model string, need, cost picodollars, sure bool) error {
 	if j == nil {
 		return nil
 	}
 	err := j.batch.do(func(tx *sql.Tx) error {
-		_, err := tx.Exec("UPDATE calls SET cost = ?, sure = ? WHERE id = ?", int64(cost), sure, row)
+		_, err := tx.Exec("UPDATE calls SET cost = ?, sure = ?, sum = ? WHERE id = ?", int64(cost), sure, checksum(row, model, need, cost, sure), row)
 		return err
 	})
 	if err != nil {

@@ -86,6 +86,7 @@ func (e *BudgetError) Unwrap() error { return ErrBudget }
 // reservation is money set aside for one call. Exactly one settle ends it.
 type reservation struct {
 	ledger *Ledger
+	model  string
 	need   picodollars
 	row    int64 // in the journal
 }
@@ -109,7 +110,7 @@ func (l *Ledger) reserve(ctx context.Context, model string, need picodollars) (*
 				defer l.mu.Unlock()
 				l.release(need)
 			}
-			return &reservation{l, need, row}, err
+			return &reservation{l, model, need, row}, err
 		}
 		changed := l.changed
 		l.mu.Unlock()
@@ -136,7 +137,7 @@ func (r *reservation) settle(cost picodollars, sure bool) error {
 	l.release(r.need)
 	l.mu.Unlock()
 	// If this fails, the file still holds the most that the call can have cost.
-	return l.journal.settle(r.row, cost, sure)
+	return l.journal.settle(r.row, r.model, r.need, cost, sure)
 }
 
 // overran notes a call whose endpoint reported impossible token counts.

@@ -1,10 +1,16 @@
 package llm
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,28 +18,39 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/budgetmem/budgetmem/internal/private"
 )
 
 // fileKind is what this package keeps in a SQLite file.
 type fileKind struct {
 	what   string        // in error messages
 	app    int32         // the application id that marks the file
-	schema string        // made in a new file
+	schema string        // of a new file
+	update string        // from the schema before, which had no checksums
 	wait   time.Duration // how long to wait for another process that holds the file
 }
 
-// connections is how many a file has at most, all kept: opening one takes longer than most queries, and a thousand callers
-// at one time must not have one each.
+// fileVersion is the version of the schemas. Version 0 had no checksums.
+const fileVersion = 1
+
+// connections is how many a file has at most, all kept open: opening one takes longer than most queries, and a thousand
+// concurrent callers must not have one each.
 const connections = 8
 
-// openFile opens or creates the file at path. A file that is damaged or belongs to something else is refused, and not changed.
-// Commits survive a power cut (WAL with synchronous=FULL).
+// openFile opens or creates the file at path, which only its owner can read. A file that is damaged, was made by a newer
+// version or belongs to something else is refused, and not changed. Commits survive a power cut (WAL with
+// synchronous=FULL).
 func openFile(path string, kind fileKind) (*sql.DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil {
+	err = errors.Join(private.Dir(filepath.Dir(abs)), checkLength(abs))
+	if _, serr := os.Stat(abs); err == nil && errors.Is(serr, fs.ErrNotExist) {
+		err = private.File(abs)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
 	}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
@@ -48,6 +65,10 @@ func openFile(path string, kind fileKind) (*sql.DB, error) {
 		db.Close()
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, explain(err))
 	}
+	if err := private.File(abs); err != nil { // now that it is known to be ours
+		db.Close()
+		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
+	}
 	return db, nil
 }
 
@@ -58,20 +79,31 @@ func prepare(db *sql.DB, kind fileKind) error {
 		return err
 	}
 	defer tx.Rollback()
-	var app, objects int32
+	var app, objects, version int32
 	if err := tx.QueryRow("SELECT count(*) FROM sqlite_schema").Scan(&objects); err != nil {
 		return err
 	}
 	if err := tx.QueryRow("PRAGMA application_id").Scan(&app); err != nil {
 		return err
 	}
+	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", kind.app, fileVersion)
 	switch {
-	case app == kind.app:
+	case app == kind.app && version > fileVersion:
+		return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, fileVersion)
+	case app == kind.app && version == fileVersion:
 		return nil
+	case app == kind.app:
+		if _, err := tx.Exec(mark + kind.update); err != nil {
+			return err
+		}
+		return tx.Commit()
 	case app != 0 || objects > 0:
 		return fmt.Errorf("the file is a database, but not a %s: choose another path", kind.what)
 	}
-	if _, err := tx.Exec(fmt.Sprintf("PRAGMA application_id = %d; %s", kind.app, kind.schema)); err != nil {
+	if _, err := tx.Exec(mark + kind.schema); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
@@ -79,6 +111,50 @@ func prepare(db *sql.DB, kind fileKind) error {
 	}
 	_, err = db.Exec("PRAGMA journal_mode = WAL") // kept in the file; not possible inside the transaction
 	return err
+}
+
+// checkLength refuses a file that is shorter than its header says: SQLite would take some of these for files with empty
+// tables. While there is a log beside the file, that may hold the rest.
+func checkLength(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+		return nil
+	}
+	var header [100]byte // https://sqlite.org/fileformat.html#the_database_header
+	if _, err := io.ReadFull(f, header[:]); err != nil {
+		return fmt.Errorf("%w: it has %d bytes", errDamaged, info.Size())
+	}
+	pageSize, pages := int64(binary.BigEndian.Uint16(header[16:])), int64(binary.BigEndian.Uint32(header[28:]))
+	if pageSize == 1 {
+		pageSize = 1 << 16
+	}
+	valid := bytes.HasPrefix(header[:], []byte("SQLite format 3\x00")) && bytes.Equal(header[24:28], header[92:96])
+	if valid && info.Size() < pageSize*pages {
+		return fmt.Errorf("%w: it has %d bytes of %d", errDamaged, info.Size(), pageSize*pages)
+	}
+	return nil
+}
+
+var errDamaged = errors.New("the file is damaged: restore it, or move it away to start with an empty one, at the price of asking again")
+
+// checksum is stored beside a record, so that damage to it is noticed.
+func checksum(parts ...any) []byte {
+	b, err := json.Marshal(parts)
+	if err != nil {
+		panic(err) // only numbers, strings and bytes come here
+	}
+	sum := sha256.Sum256(b)
+	return sum[:8]
 }
 
 // explain adds what to do about the failures that a user can mend.
@@ -91,7 +167,7 @@ func explain(err error) error {
 	case sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("the file is no SQLite database: choose another path (%w)", err)
 	case sqlite3.SQLITE_CORRUPT:
-		return fmt.Errorf("the file is damaged: move it away to start anew, at the price of asking again (%w)", err)
+		return fmt.Errorf("%w (%w)", errDamaged, err)
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("the disk is full (%w)", err)
 	case sqlite3.SQLITE_BUSY:
