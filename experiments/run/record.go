@@ -184,4 +184,6 @@ func outOfBudget(t bmem.Trace) error {
 }
 
 // stops reports whether an error ends the run because the question did not cause it.
-func stops(ctxErr, err error) bool { return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache) }
+func stops(ctxErr, err error) bool {
+	return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache)
+}
