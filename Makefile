@@ -7,6 +7,8 @@ PYTHON ?= python3
 export GOEXPERIMENT ?= $(shell GOEXPERIMENT=simd $(GO) version >/dev/null 2>&1 && echo simd)
 
 VENV      := .venv
+# Programs look for it beside themselves only; `go test` and `go run` build theirs elsewhere.
+export BUDGETMEM_VENV ?= $(CURDIR)/$(VENV)
 BENCH     := $(VENV)/bench
 TRACK     := $(VENV)/track
 LINT      := $(VENV)/lint

@@ -60,25 +60,27 @@ func (p *kernelPlace) dirs() (data, bin string, err error) {
 
 func newKernelInstallCmd() *cobra.Command {
 	var place kernelPlace
+	var source string
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Build the notebook kernel and tell Jupyter of it",
 		Long: `Build the notebook kernel's programs (GoNB, goimports, gopls), tell Jupyter of the kernel, and compile the packages that
-notebooks use, so that the first cell need not. It needs Go; the sources of this module are looked for above the program and
-the working folder, and come from a module proxy for a bmem that 'go install' has built.`,
+notebooks use, so that the first cell starts fast. It needs Go, and the sources of this module: those of the checkout that the
+program lies in, those in --source, or, for a bmem that 'go install' has built, those of a module proxy.`,
 		Example: `  bmem kernel install
   bmem kernel install --user
   bmem kernel install --prefix /opt/jupyter`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return installKernel(cmd.Context(), cmd.OutOrStdout(), place)
+			return installKernel(cmd.Context(), cmd.OutOrStdout(), place, source)
 		},
 	}
 	place.bind(cmd)
+	cmd.Flags().StringVar(&source, "source", "", "`folder` with the sources of this module (default the program's own checkout)")
 	return cmd
 }
 
-func installKernel(ctx context.Context, out io.Writer, place kernelPlace) error {
+func installKernel(ctx context.Context, out io.Writer, place kernelPlace, source string) error {
 	data, bin, err := place.dirs()
 	if err != nil {
 		return err
@@ -94,7 +96,12 @@ func installKernel(ctx context.Context, out io.Writer, place kernelPlace) error 
 	if s.Go, err = filepath.Abs(filepath.Dir(goPath)); err != nil {
 		return fmt.Errorf("install the kernel: %w", err)
 	}
-	if s.Source, err = tools.Source(ctx); err != nil {
+	if source == "" {
+		s.Source, err = tools.Source(ctx)
+	} else if s.Source, err = filepath.Abs(source); err == nil {
+		err = venv.IsSource(s.Source)
+	}
+	if err != nil {
 		return fmt.Errorf("install the kernel: %w", err)
 	}
 	fmt.Fprintf(out, "building GoNB, goimports and gopls in %s\n", bin)

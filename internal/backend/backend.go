@@ -1,10 +1,10 @@
 // Package backend opens the engine that tensors are computed on: XLA on CUDA, XLA on the CPU, or pure Go.
 //
-// XLA is loaded at run time from a PJRT plugin, a shared library that `make setup` puts into the project's .venv; where
-// it is looked for is in the doc of Plugins. A plugin is always opened by its absolute path, so nothing is ever downloaded
-// behind the user's back (GoMLX installs plugins by itself only when asked for one by name). We change no environment
-// variable of the process; go-xla sets TF_CPP_MIN_LOG_LEVEL where it is unset, and for CUDA sometimes XLA_FLAGS. XLA needs cgo; a
-// binary built with CGO_ENABLED=0 has the pure-Go backend alone.
+// XLA is loaded at run time from a PJRT plugin, a shared library that `make setup` puts into the project's .venv. Plugins says
+// where it is looked for: never in the working folder, and never where other users can write. A plugin is opened by its
+// absolute path, so nothing is downloaded (GoMLX installs plugins by itself only if one is requested by name). This package
+// changes no environment variable; go-xla sets TF_CPP_MIN_LOG_LEVEL if it is unset, and for CUDA sometimes XLA_FLAGS. XLA needs
+// cgo; a binary built with CGO_ENABLED=0 has the pure-Go backend alone.
 package backend
 
 import (
@@ -110,20 +110,24 @@ func openAuto(options string, log *slog.Logger) (*Backend, error) {
 		return openGo(options, "built without cgo")
 	}
 	var tried []error
+	plugins := Plugins()
 	for _, kind := range []Kind{CUDA, CPU} {
-		if kind == CUDA && !hasNVIDIA() {
-			continue
+		for _, p := range plugins {
+			if p.Kind != kind || kind == CUDA && !hasNVIDIA() {
+				continue
+			}
+			if p.Problem != "" {
+				log.Warn("an XLA plugin is not loaded", "why", p.Problem)
+				tried = append(tried, errors.New(p.Problem))
+				continue
+			}
+			b, err := openPlugin(p, options, "found by auto in "+p.From)
+			if err == nil {
+				return b, nil
+			}
+			log.Warn("an XLA plugin was found but did not open", "error", err)
+			tried = append(tried, err)
 		}
-		p, err := find(kind)
-		if err != nil {
-			continue
-		}
-		b, err := openPlugin(p, options, "found by auto in "+p.From)
-		if err == nil {
-			return b, nil
-		}
-		log.Warn("an XLA plugin was found but did not open", "error", err)
-		tried = append(tried, err)
 	}
 	if len(tried) == 0 {
 		log.Warn("no XLA plugin found, so this computes in pure Go, which is slower; `make setup` installs one")
@@ -153,6 +157,9 @@ func openPlugin(p Plugin, options, why string) (*Backend, error) {
 	config := path
 	if options != "" {
 		config += "," + options
+	}
+	if err := probe(path); err != nil {
+		return nil, fmt.Errorf("open XLA plugin %s: %w", p.Path, err)
 	}
 	b, err := openXLA(config, p.Kind)
 	if err != nil {

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/graph"
 
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
@@ -109,7 +111,7 @@ func TestPlugins(t *testing.T) {
 	t.Setenv(EnvPlugin, dir)
 	t.Setenv(EnvPluginPath, first) // found twice, listed once
 
-	want := []Plugin{{first, CPU, EnvPlugin}, {cpu, CPU, folder}, {other, CPU, folder}, {cuda, CUDA, folder}}
+	want := []Plugin{{first, CPU, EnvPlugin, ""}, {cpu, CPU, folder, ""}, {other, CPU, folder, ""}, {cuda, CUDA, folder, ""}}
 	got := Plugins()
 	if len(got) != len(want) {
 		t.Fatalf("got %v, want %v", got, want)
@@ -124,22 +126,72 @@ func TestPlugins(t *testing.T) {
 	}
 }
 
-func TestVenvAboveWorkingDirectory(t *testing.T) {
+// A downloaded folder that somebody works in loads no code of its own, and neither does a file that others can change.
+func TestUntrustedPlugins(t *testing.T) {
 	quietEnv(t)
 	t.Setenv(venv.Env, "")
 	root := t.TempDir()
-	plugin := touch(t, filepath.Join(root, ".venv", "lib", "python3.12", "site-packages", "p", "pjrt_c_api_cpu_plugin.so"))
+	const below = "lib/python3.12/site-packages/p/pjrt_c_api_cpu_plugin.so"
+	touch(t, filepath.Join(root, ".venv", below))
 	deep := filepath.Join(root, "a", "b")
 	if err := os.MkdirAll(deep, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(deep)
-	p, err := find(CPU)
-	if err != nil {
+	for _, p := range Plugins() {
+		if strings.HasPrefix(p.Path, root) {
+			t.Errorf("%s was found from the working folder", p.Path)
+		}
+	}
+
+	open := touch(t, filepath.Join(root, "open", below))
+	if err := os.Chmod(open, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if real, _ := filepath.EvalSymlinks(plugin); p.Path != plugin && p.Path != real {
-		t.Errorf("found %s, want %s", p.Path, plugin)
+	t.Setenv(venv.Env, filepath.Join(root, "open"))
+	if _, err := find(CPU); err == nil || !strings.Contains(err.Error(), "everybody may write to "+open) {
+		t.Errorf("a plugin that everybody can change: %v", err)
+	}
+	var out bytes.Buffer
+	b, err := Open("auto", slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil || b.Kind != Go || strings.Count(out.String(), "everybody may write") != 1 {
+		t.Errorf("auto: %v, %v\n%s", b, err, &out)
+	}
+}
+
+// Libraries that are no plugins are refused with a reason, and auto goes on to the next.
+func TestNoPlugins(t *testing.T) {
+	if !hasXLA {
+		t.Log("built without cgo: nothing can be loaded")
+		return
+	}
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		testenv.Missing(t, "no C compiler")
+	}
+	for name, c := range map[string]struct{ source, want string }{
+		"null":  {"void *GetPjrtApi(void) { return 0; }", "GetPjrtApi returns nothing"},
+		"other": {"int nothing;", "no function GetPjrtApi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			quietEnv(t)
+			file := filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")
+			cmd := exec.Command(cc, "-shared", "-fPIC", "-x", "c", "-o", file, "-")
+			cmd.Stdin = strings.NewReader(c.source)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if _, err := Open("xla:"+file, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("asked for: %v, want %q", err, c.want)
+			}
+			t.Setenv(EnvPlugin, file)
+			t.Setenv(EnvPluginPath, touch(t, filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")))
+			var out bytes.Buffer
+			b, err := Open("auto", slog.New(slog.NewTextHandler(&out, nil)))
+			if err != nil || b.Kind != Go || strings.Count(out.String(), "did not open") != 2 {
+				t.Errorf("auto: %v, %v\n%s", b, err, &out)
+			}
+		})
 	}
 }
 

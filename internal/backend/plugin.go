@@ -23,10 +23,12 @@ type Plugin struct {
 	Kind Kind   `json:"kind"`
 	// From says where it was found.
 	From string `json:"from"`
+	// Problem says why it is not loaded: other users can change it. It is "" for one that is.
+	Problem string `json:"problem,omitempty"`
 }
 
-// Plugins lists the plugins of this machine, those of the first place first. Looked into, in this order: EnvPlugin;
-// EnvPluginPath; the Python environments that venv.Folders finds; and the two folders that GoMLX's own installer uses.
+// Plugins lists the plugins of this machine in the order of the places they are looked for in: EnvPlugin; EnvPluginPath; the
+// Python environments of venv.Folders; and the two folders that GoMLX's own installer uses. The working folder is none of them.
 func Plugins() []Plugin {
 	var found []Plugin
 	seen := map[string]bool{}
@@ -39,7 +41,11 @@ func Plugins() []Plugin {
 					continue
 				}
 				seen[abs] = true
-				found = append(found, Plugin{Path: abs, Kind: kindOf(abs), From: from})
+				p := Plugin{Path: abs, Kind: kindOf(abs), From: from}
+				if err := venv.Trusted(abs); err != nil {
+					p.Problem = err.Error()
+				}
+				found = append(found, p)
 			}
 		}
 	}
@@ -65,12 +71,20 @@ func Plugins() []Plugin {
 	return found
 }
 
-// find returns the first plugin of a kind.
+// find returns the first plugin of a kind that may be loaded.
 func find(kind Kind) (Plugin, error) {
+	var refused []string
 	for _, p := range Plugins() {
-		if p.Kind == kind {
+		switch {
+		case p.Kind != kind:
+		case p.Problem == "":
 			return p, nil
+		default:
+			refused = append(refused, p.Problem)
 		}
+	}
+	if refused != nil {
+		return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q may be loaded: %s", kind, strings.Join(refused, "; "))
 	}
 	return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q found: run `make setup`, or name its file in %s", kind, EnvPlugin)
 }

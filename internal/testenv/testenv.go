@@ -6,6 +6,7 @@ package testenv
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/venv"
@@ -25,6 +26,20 @@ func Required(t testing.TB) bool {
 	default:
 		t.Fatalf("%s=%s: set it to all, or unset it", Env, v)
 		return false
+	}
+}
+
+// init lets tests, which are compiled into temporary folders, find the checkout's Python environment and XLA plugin: programs
+// look for them only beside themselves or where venv.Env says. `go test` runs a test in the folder of its sources.
+func init() {
+	dir, err := os.Getwd()
+	for ; err == nil && os.Getenv(venv.Env) == ""; dir = filepath.Dir(dir) {
+		if venv.IsSource(dir) == nil {
+			err = os.Setenv(venv.Env, filepath.Join(dir, ".venv"))
+		}
+		if dir == filepath.Dir(dir) {
+			return
+		}
 	}
 }
 

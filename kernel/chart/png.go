@@ -346,7 +346,7 @@ func drawLabel(c draw.Canvas, at vg.Point, m mark, h color.NRGBA) {
 	}
 	if m.dx != 0 || m.dy != 0 {
 		end := vg.Point{X: at.X + vg.Points(m.dx), Y: at.Y - vg.Points(m.dy)}
-		c.StrokeLine2(draw.LineStyle{Color: faint(h, 200), Width: 0.8}, at.X, at.Y, end.X, end.Y)
+		c.StrokeLine2(draw.LineStyle{Color: h, Width: 0.8}, at.X, at.Y, end.X, end.Y)
 		at = end
 	}
 	st := style(labelSize, false)

@@ -40,7 +40,7 @@ func Doctor(ctx context.Context) []Check {
 		checks = append(checks, c)
 	}
 	add("bmem", install, func() (string, error) { return s.Bmem, executable(s.Bmem) })
-	add("source", install, func() (string, error) { return s.Source, tools.IsSource(s.Source) })
+	add("source", install, func() (string, error) { return s.Source, venv.IsSource(s.Source) })
 	add("go", "install Go, and put its folder on PATH", func() (string, error) {
 		env, err := s.Environ(ctx, os.Environ())
 		if err != nil {

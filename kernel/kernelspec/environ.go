@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
 // Environ is the environment of a kernel, made of that of its parent, given as by os.Environ. It has the kernel's programs on
@@ -23,6 +25,10 @@ func (s Spec) Environ(ctx context.Context, parent []string) ([]string, error) {
 	set := func(name, value string) { env = append(env, name+"="+value) } // of two, the last counts
 	set("PATH", strings.Join(slices.DeleteFunc([]string{s.Tools, lookup(env, "PATH"), s.Go}, func(p string) bool { return p == "" }), string(os.PathListSeparator)))
 
+	if folders := venv.Folders(); lookup(env, venv.Env) == "" && len(folders) > 0 {
+		// A cell's program lies in a temporary folder, with no environment beside it.
+		set(venv.Env, folders[0])
+	}
 	settings, err := s.goEnv(ctx, env)
 	if err != nil {
 		return nil, err
