@@ -94,7 +94,7 @@ func (c *Client) chatBody(req llm.Request, w wanted, limit int) ([]byte, error) 
 	if w.newName {
 		out.MaxCompletion = limit
 	} else {
-		out.MaxTokens = limit //lint:ignore SA1019 endpoints other than OpenAI's know this name only
+		out.MaxTokens = limit
 	}
 	if !w.noTemperature {
 		out.Temperature = &req.Temperature
