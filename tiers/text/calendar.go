@@ -14,7 +14,7 @@ type Reading struct {
 	Order DateOrder `json:"order,omitempty"`
 	// Basis says what the order rests on; "" without one.
 	Basis Basis `json:"basis,omitempty"`
-	// Examples are times that show it.
+	// Examples are dates that show it; for a given order, those that cannot be read in it and are read in the one way they can.
 	Examples []string `json:"examples,omitempty"`
 	// Unread holds the times that were not read as dates, each once, the first few; they are shown as written.
 	Unread []string `json:"unread,omitempty"`
@@ -76,7 +76,13 @@ func distinctTimes(times []string) []string {
 // readOrder decides the order of numeric dates, of which there is at least one.
 func readOrder(numeric []numericTime, given DateOrder) Reading {
 	if given != "" {
-		return Reading{Order: given, Basis: Given}
+		r := Reading{Order: given, Basis: Given}
+		for _, n := range numeric {
+			if _, ok := n.read(given); !ok && len(r.Examples) < maxExamples {
+				r.Examples = append(r.Examples, n.text)
+			}
+		}
+		return r
 	}
 	open, any := DateOrders(), []DateOrder(nil) // the orders that read all dates, and those that read some
 	for _, n := range numeric {
@@ -138,6 +144,10 @@ func (r Reading) Notes() []string {
 	var notes []string
 	examples := strings.Join(r.Examples, ", ")
 	switch r.Basis {
+	case Given:
+		if len(r.Examples) > 0 {
+			notes = append(notes, fmt.Sprintf("dates are read %s as asked for, but for %s, which cannot be read so", r.Order.words(), examples))
+		}
 	case Shown:
 		if len(r.Examples) == 0 { // each date can be read in one way only
 			break

@@ -60,7 +60,7 @@ func TestReadCalendar(t *testing.T) {
 		"slashes assumed":    {times: []string{"03/04/2025"}, order: MDY, basis: Assumed, read: map[string]string{"03/04/2025": "4 March 2025"}},
 		"given":              {times: []string{"03/04/2025"}, given: DMY, order: DMY, basis: Given, read: map[string]string{"03/04/2025": "3 April 2025"}},
 		"given against a date": {times: []string{"13/04/2025", "03/04/2025"}, given: MDY, order: MDY, basis: Given,
-			read: map[string]string{"03/04/2025": "4 March 2025"}, unread: []string{"13/04/2025"}},
+			read: map[string]string{"03/04/2025": "4 March 2025", "13/04/2025": "13 April 2025"}},
 		"mixed": {times: []string{"13/04/2025", "04/14/2025", "03/04/2025"}, basis: Mixed,
 			read: map[string]string{"13/04/2025": "13 April 2025", "04/14/2025": "14 April 2025"}, unread: []string{"03/04/2025"}},
 		"the year first in two digits": {times: []string{"99/04/03", "05/04/30"}, order: YMD, basis: Shown, read: map[string]string{"05/04/30": "30 April 2005"}},

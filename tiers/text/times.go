@@ -320,13 +320,14 @@ func (n numericTime) orders() []DateOrder {
 	return out
 }
 
-// in returns the time in the given order. Without one it must mean the same in all orders in which it can be read.
+// in returns the time in the given order. Without one, or if it cannot be read so, it must mean the same in all orders in which
+// it can be read.
 func (n numericTime) in(o DateOrder) (time.Time, bool) {
 	if n.width[0] == 4 {
 		return n.read(YMD)
 	}
-	if o != "" {
-		return n.read(o)
+	if t, ok := n.read(o); ok {
+		return t, true
 	}
 	var t time.Time
 	for i, o := range n.orders() {
