@@ -107,7 +107,7 @@ test-docker: ## what a build of the image runs, anew in a folder of its own, the
 race: ## tests of concurrent code under the race detector
 	$(GO) test -race $(NOCHECKPTR) $(RACE)
 	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed ./datasets
-	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken|PyTorch|Blocks' ./router
+	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken|PyTorch' ./router
 	$(GO) test -race $(NOCHECKPTR) -short ./serve
 	$(GO) test -race $(NOCHECKPTR) -run 'Progress|Lost' ./kernel/display
 	$(GO) test -race -run 'Run$$|Timeout|Terminal' ./kernel/headless

@@ -87,13 +87,13 @@ func Space(set tiers.Set) router.Space {
 	return space
 }
 
-// States numbers, module by module, the memory embedding that the module's tier is decided on: the mean of the retrieved
-// chunks for the filter, that of the kept chunks for entity, temporal and topic, that of the facts for the summary. See
-// router.Shape.
-func States() []int {
-	states := make([]int, tiers.NumModules)
-	states[tiers.Entity], states[tiers.Temporal], states[tiers.Topic], states[tiers.Summary] = 1, 1, 1, 2
-	return states
+// MemoryIndex returns, for each module, the number of the memory embedding that its tier is decided on, as router.Shape takes
+// them: 0 is the mean of the retrieved chunks, for the filter; 1 that of the kept chunks, for entity, temporal and topic; 2
+// that of the facts, for the summary.
+func MemoryIndex() []int {
+	index := make([]int, tiers.NumModules)
+	index[tiers.Entity], index[tiers.Temporal], index[tiers.Topic], index[tiers.Summary] = 1, 1, 1, 2
+	return index
 }
 
 // Add appends turns to the memory of that name, which is created if need be: it cuts the whole history into chunks and

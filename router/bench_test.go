@@ -2,12 +2,10 @@ package router
 
 import (
 	"context"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/testenv"
-	"github.com/budgetmem/budgetmem/router/internal/routertest"
 )
 
 // BenchmarkUpdate times 4 passes over a batch of 32 questions.
@@ -40,17 +38,4 @@ func BenchmarkUpdate(b *testing.B) {
 			}
 		})
 	}
-}
-
-// BenchmarkAdam times a step over as many weights as the router has at width 384, on one core.
-func BenchmarkAdam(b *testing.B) {
-	const n = 460_000
-	rng := rand.New(rand.NewPCG(1, 1))
-	w, g, first, second := routertest.Vector(rng, n), routertest.Vector(rng, n), routertest.Vector(rng, n), make([]float32, n)
-	step := adamStep{scale: 0.7, rate: 1e-6, debias: 1.3, epsilon: 1e-5}
-	for b.Loop() {
-		squares(g)
-		step.apply(w, g, first, second)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/weight")
 }

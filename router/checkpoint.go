@@ -2,38 +2,43 @@ package router
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/gomlx/gomlx/ml/model"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/safetensors"
 )
 
-// What a checkpoint says of itself among the metadata of its safetensors.
+// How a checkpoint identifies itself in the metadata of its safetensors.
 const (
 	checkpointFormat  = "budgetmem-router-training"
 	checkpointVersion = 2
 )
 
-// windowPrefix is before the names of the reward's windows, which lie beside the store's variables.
+// windowPrefix begins the names of the reward's windows, which lie beside the variables of the store.
 const windowPrefix = "reward"
 
 // checkpoint is the JSON in a checkpoint's metadata.
 type checkpoint struct {
 	Shape     Shape    `json:"shape"`
 	Config    Config   `json:"config"`
-	Questions int      `json:"questions"` // of the environment
+	Questions int      `json:"questions"` // number in the environment
 	Progress  progress `json:"progress"`
 }
 
-// Save writes all that the rest of the training depends on to a file: weights, Adam's moments, the reward's windows and how
-// far the training is. Chance needs no state: it is drawn anew from the seed for every episode. A crash leaves the old file
-// or the new one. Equal trainings write equal bytes.
+// Save writes everything that the rest of the training depends on to a file: the weights, the optimizer's moments, the reward's
+// windows and the progress. Random numbers need no state, as those of every episode are derived from the seed. The file is
+// replaced in whole or not at all. Equal trainings write equal bytes.
 func (t *Trainer) Save(path string) error {
 	fail := func(err error) error { return fmt.Errorf("save training to %s: %w", path, err) }
 	meta, err := json.Marshal(checkpoint{t.net.shape, t.resultConfig(), t.env.Len(), t.at})
@@ -44,7 +49,7 @@ func (t *Trainer) Save(path string) error {
 		Metadata: map[string]string{"format": checkpointFormat, "version": strconv.Itoa(checkpointVersion), "training": string(meta)},
 		Tensors:  map[string]safetensors.Tensor{},
 	}
-	if err := t.ppo.learner.save(f, t.cfg.LearningRate); err != nil {
+	if err := t.net.save(f); err != nil {
 		return fail(err)
 	}
 	for name, window := range t.reward.windows() {
@@ -57,20 +62,21 @@ func (t *Trainer) Save(path string) error {
 	return atomicfile.WriteFile(path, out, 0o644)
 }
 
-// resultConfig is the configuration without what changes no result.
+// resultConfig is the configuration without the settings that change no result.
 func (t *Trainer) resultConfig() Config {
 	c := t.cfg
 	c.InFlight = 0
 	return c
 }
 
-// windows names what a reward remembers.
+// windows returns the windows of past outcomes by name.
 func (r *Reward) windows() map[string]*[]float64 {
 	return map[string]*[]float64{"/costs": &r.costs, "/scores": &r.scores, "/efficiencies": &r.efficiencies}
 }
 
-// Restore takes up a training where Save left it. The trainer must have been made with the same shape, settings and number of
-// questions; if the file is of another training, or damaged, nothing is changed.
+// Restore continues a training where Save left it. The trainer must have been made with the same shape, settings and number of
+// questions. A missing file is an error that wraps fs.ErrNotExist. After an error about a damaged file, or one of another
+// training, the trainer is as it was.
 func (t *Trainer) Restore(path string) error {
 	fail := func(err error) error { return fmt.Errorf("restore training from %s: %w", path, err) }
 	f, meta, err := readCheckpoint(path)
@@ -81,7 +87,7 @@ func (t *Trainer) Restore(path string) error {
 	if !meta.Shape.equal(want.Shape) || meta.Config != want.Config || meta.Questions != want.Questions {
 		got, _ := json.Marshal(meta)
 		asked, _ := json.Marshal(want)
-		return fail(fmt.Errorf("it is of another training: %s, this one is %s", got, asked))
+		return fail(fmt.Errorf("it belongs to another training: %s, this one is %s", got, asked))
 	}
 	reward := NewReward(t.cfg.Align)
 	windows := reward.windows()
@@ -90,16 +96,32 @@ func (t *Trainer) Restore(path string) error {
 			return fail(fmt.Errorf("%s: %w", windowPrefix+name, err))
 		}
 	}
-	if err := t.ppo.learner.restore(f, t.net); err != nil {
+	weights, err := t.net.read(f)
+	if err != nil {
 		return fail(err)
 	}
+	optimizer, err := readOptimizer(f)
+	if err != nil {
+		return fail(err)
+	}
+	ppo, err := newPPO(t.net, t.cfg)
+	if err != nil {
+		return fail(err)
+	}
+	if err := errors.Join(t.net.setWeights(weights), t.net.setOptimizer(optimizer)); err != nil {
+		return fail(err)
+	}
+	t.ppo.learner.Close()
+	t.ppo = ppo
 	reward.percentiles()
 	reward.alignment()
 	*t.reward, t.at = *reward, meta.Progress
 	return nil
 }
 
-// LoadNetwork reads the network out of a training's checkpoint, to use or export it; λ is the range that it was trained for.
+// LoadNetwork reads the network from a training's checkpoint, and the settings that it was trained with. The caller closes the
+// network. A missing file is an error that wraps fs.ErrNotExist; a damaged file, or one of another kind or version, is an error
+// too.
 func LoadNetwork(be compute.Backend, path string) (*Network, Config, error) {
 	fail := func(err error) (*Network, Config, error) {
 		return nil, Config{}, fmt.Errorf("load router from %s: %w", path, err)
@@ -139,110 +161,116 @@ func readCheckpoint(path string) (f safetensors.File, meta checkpoint, err error
 	return f, meta, nil
 }
 
-// Names of what belongs to Adam, as GoMLX's optimizer has them.
-const (
-	adamSteps    = "/AdamOptimizer/step"
-	adamPrefix   = "/AdamOptimizer" // before a weight's path
-	firstMoment  = "_1st_moment"    // after it
-	secondMoment = "_2nd_moment"
-	globalStep   = "/global_step"
-	learningRate = "/optimizers/learning_rate"
-)
-
-// save adds weights and Adam's state to a file.
-func (l *Learner) save(f safetensors.File, rate float64) error {
-	f.Tensors[learningRate] = safetensors.FromFloat32([]float32{float32(rate)})
-	if l.steps > 0 {
-		f.Tensors[adamSteps] = safetensors.FromFloat32([]float32{float32(l.steps)})
-		f.Tensors[globalStep] = safetensors.FromInt64([]int64{int64(l.steps)})
-	}
-	for _, w := range l.weights {
-		value, err := w.Value()
+// save adds all variables of the network's store, those of the optimizer included, to a file.
+func (n *Network) save(f safetensors.File) error {
+	for v := range n.store.IterVariables() {
+		t, err := fromVariable(v)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", v.Path(), err)
 		}
-		values, err := tensors.CopyFlatData[float32](value)
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.Path(), err)
-		}
-		dims := w.Shape().Dimensions
-		f.Tensors[w.Path()] = safetensors.FromFloat32(values, dims...)
-		if l.steps > 0 {
-			f.Tensors[adamPrefix+w.Path()+firstMoment] = safetensors.FromFloat32(w.first, dims...)
-			f.Tensors[adamPrefix+w.Path()+secondMoment] = safetensors.FromFloat32(w.second, dims...)
-		}
+		f.Tensors[v.Path()] = t
 	}
 	return nil
 }
 
-// restore takes over weights and Adam's state from a file. It checks all before it changes any.
-func (l *Learner) restore(f safetensors.File, net *Network) error {
-	steps := 0
-	var first, second [][]float32
-	if t, ok := f.Tensors[adamSteps]; ok {
-		value, err := t.Float32()
-		if err == nil && len(value) != 1 {
-			err = fmt.Errorf("it has %d numbers, not one", len(value))
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", adamSteps, err)
-		}
-		steps = int(value[0])
-		if first, err = net.read(f, adamPrefix, firstMoment); err != nil {
-			return err
-		}
-		if second, err = net.read(f, adamPrefix, secondMoment); err != nil {
-			return err
-		}
+func fromVariable(v *model.Variable) (safetensors.Tensor, error) {
+	value, err := v.Value()
+	if err != nil {
+		return safetensors.Tensor{}, err
 	}
-	if err := net.restore(f); err != nil {
-		return err
+	dims := v.Shape().Dimensions
+	if v.DType() == dtypes.Int64 {
+		values, err := tensors.CopyFlatData[int64](value)
+		return safetensors.FromInt64(values, dims...), err
 	}
-	l.steps = steps
-	for i := range l.weights {
-		w := &l.weights[i]
-		if steps == 0 {
-			clear(w.first)
-			clear(w.second)
-		} else {
-			w.first, w.second = first[i], second[i]
-		}
-	}
-	return nil
+	values, err := tensors.CopyFlatData[float32](value)
+	return safetensors.FromFloat32(values, dims...), err
 }
 
-// restore takes over the weights of a file. It checks all before it changes any.
+func toTensor(t safetensors.Tensor) (*tensors.Tensor, error) {
+	if t.DType == safetensors.I64 {
+		values, err := t.Int64()
+		if err != nil {
+			return nil, err
+		}
+		return tensors.FromFlatDataAndDimensions(values, t.Shape...), nil
+	}
+	values, err := t.Float32()
+	if err != nil {
+		return nil, err
+	}
+	return tensors.FromFlatDataAndDimensions(values, t.Shape...), nil
+}
+
+// restore sets the weights to those of a file. It checks all before it changes any.
 func (n *Network) restore(f safetensors.File) error {
-	values, err := n.read(f, "", "")
+	values, err := n.read(f)
 	if err != nil {
 		return err
 	}
+	return n.setWeights(values)
+}
+
+// read returns the weights of a file, in the order of the store.
+func (n *Network) read(f safetensors.File) (all []*tensors.Tensor, err error) {
+	for v := range n.weights() {
+		t, ok := f.Tensors[v.Path()]
+		if !ok {
+			return nil, fmt.Errorf("%s is missing", v.Path())
+		}
+		if !slices.Equal(t.Shape, v.Shape().Dimensions) {
+			return nil, fmt.Errorf("%s has shape %v, the network's is %v", v.Path(), t.Shape, v.Shape().Dimensions)
+		}
+		value, err := toTensor(t)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.Path(), err)
+		}
+		all = append(all, value)
+	}
+	return all, nil
+}
+
+func (n *Network) setWeights(values []*tensors.Tensor) error {
 	i := 0
-	for v := range n.store.IterVariables() {
-		if err := v.SetValue(tensors.FromFlatDataAndDimensions(values[i], v.Shape().Dimensions...)); err != nil {
-			return err
+	for v := range n.weights() {
+		if err := v.SetValue(values[i]); err != nil {
+			return fmt.Errorf("%s: %w", v.Path(), err)
 		}
 		i++
 	}
 	return nil
 }
 
-// read returns what a file has under the paths of the weights, in the order of the store, with something before and after them.
-func (n *Network) read(f safetensors.File, before, after string) (all [][]float32, err error) {
-	for v := range n.store.IterVariables() {
-		path := before + v.Path() + after
-		t, ok := f.Tensors[path]
-		if !ok {
-			return nil, fmt.Errorf("%s is missing", path)
+// readOptimizer returns what the optimizer keeps beside the weights, by path: moments, step and learning rate.
+func readOptimizer(f safetensors.File) (map[string]*tensors.Tensor, error) {
+	values := map[string]*tensors.Tensor{}
+	for path, t := range f.Tensors {
+		if strings.HasPrefix(path, root) || strings.HasPrefix(path, windowPrefix) {
+			continue
 		}
-		if !slices.Equal(t.Shape, v.Shape().Dimensions) {
-			return nil, fmt.Errorf("%s has shape %v, the network's is %v", path, t.Shape, v.Shape().Dimensions)
-		}
-		values, err := t.Float32()
-		if err != nil {
+		var err error
+		if values[path], err = toTensor(t); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		all = append(all, values)
 	}
-	return all, nil
+	return values, nil
+}
+
+// setOptimizer replaces everything that the optimizer keeps. Graphs that were compiled before must not be used afterwards.
+func (n *Network) setOptimizer(values map[string]*tensors.Tensor) error {
+	for _, v := range slices.Collect(n.store.IterVariables()) {
+		if !strings.HasPrefix(v.Path(), root) {
+			if err := n.store.DeleteVariable(v.Path()); err != nil {
+				return fmt.Errorf("%s: %w", v.Path(), err)
+			}
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(values)) {
+		v, err := n.store.CreateVariable(path, values[path])
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		v.SetTrainable(false)
+	}
+	return nil
 }

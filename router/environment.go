@@ -8,25 +8,25 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Environment is where a router earns and spends: questions that can be asked under any policy, live or replayed. It must
-// be safe for concurrent use.
+// Environment is a set of questions that can be played under any policy, live or replayed. It must be safe for concurrent
+// use.
 type Environment interface {
 	// Len is the number of questions.
 	Len() int
-	// Play asks question i once. It asks p for the tier of every module exactly once, in an order in which each State is
-	// known, and gives what the question earned and cost. An error that wraps ErrFailed drops the episode, as when a
-	// judge's reply cannot be read; any other ends the training.
+	// Play plays question i, in [0, Len), once. It asks p for the tier of every module exactly once, in an order in which
+	// each State is known, and returns what the question earned and cost. An error that wraps ErrFailed drops the episode,
+	// as when a judge's reply cannot be read; any other error ends the training.
 	Play(ctx context.Context, i int, p Policy) (Outcome, error)
 }
 
-// ErrFailed marks an episode that says nothing about its choices: it is dropped and counted, not taken for a score of 0.
+// ErrFailed marks an episode that says nothing about its choices. It is dropped and counted, and is not a score of 0.
 var ErrFailed = errors.New("the episode failed")
 
-// Results are the outcomes of an environment's questions.
+// Results holds the outcomes of an environment's questions.
 type Results struct {
-	// Outcomes has one entry a question; those of failed ones are zero and say nothing.
+	// Outcomes has one entry for each question; those of failed questions are zero and say nothing.
 	Outcomes []Outcome
-	// Failures has one entry a question, nil where it went well.
+	// Failures has one entry for each question: nil, or an error that wraps ErrFailed.
 	Failures []error
 }
 
@@ -41,16 +41,13 @@ func (r Results) Failed() int {
 	return n
 }
 
-// Play asks every question of an environment once, inFlight at a time.
+// Play plays every question of an environment once, at most inFlight at a time. Questions that fail with ErrFailed are part of
+// the results; the first other error, or the context's, ends the play.
 func Play(ctx context.Context, env Environment, p Policy, inFlight int) (Results, error) {
-	all := make([]int, env.Len())
-	for i := range all {
-		all[i] = i
-	}
-	return play(ctx, env, all, inFlight, func(int) Policy { return p })
+	return play(ctx, env, indices(env.Len()), inFlight, func(int) Policy { return p })
 }
 
-// play asks the given questions, the one at place n under policy(n).
+// play plays the given questions, the one at index n under policy(n).
 func play(ctx context.Context, env Environment, questions []int, inFlight int, policy func(n int) Policy) (Results, error) {
 	r := Results{Outcomes: make([]Outcome, len(questions)), Failures: make([]error, len(questions))}
 	group, ctx := errgroup.WithContext(ctx)
@@ -63,7 +60,7 @@ func play(ctx context.Context, env Environment, questions []int, inFlight int, p
 			o, err := env.Play(ctx, q, policy(n))
 			switch {
 			case err == nil && !o.valid():
-				return fmt.Errorf("play question %d: score %v at %v dollars is no outcome", q, o.Score, o.Dollars)
+				return fmt.Errorf("play question %d: score %v at %v dollars is not an outcome", q, o.Score, o.Dollars)
 			case err == nil:
 				r.Outcomes[n] = o
 			case errors.Is(err, ErrFailed):

@@ -29,7 +29,7 @@ type Episode struct {
 	// MS is the latency in milliseconds.
 	MS float64 `json:"ms"`
 	// Query is the question's embedding [dim]. Memory holds the memory embeddings [dim] that the modules are decided on, by
-	// the numbers in Shape.States; nil where nothing was found.
+	// the numbers in Shape.MemoryIndex; nil where nothing was found.
 	Query  []float32   `json:"-"`
 	Memory [][]float32 `json:"-"`
 	// Propensity is the probability, in (0, 1], that this combination of tiers was measured for the question. 0 means that

@@ -12,10 +12,11 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// folded builds the tensors of portable.Weights, in their order: what is linear in a row is multiplied out, in float64.
-func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
-	p := n.pass(g)
-	w := func(name string) *Node { return ConvertDType(p.weight(name), dtypes.Float64) }
+// foldConstants builds the tensors of portable.Weights, in their order: consecutive linear layers are multiplied out, in
+// float64.
+func (n *Network) foldConstants(_ *model.Scope, g *Graph) []*Node {
+	l := n.layers(g)
+	w := func(name string) *Node { return ConvertDType(l.weight(name), dtypes.Float64) }
 	row := func(name string) *Node { return InsertAxes(w(name), 0) }
 	first := w("first_state")
 	module := MatMul(Add(MatMul(w("modules"), w("describe")), row("describe_bias")), w("first_module"))
@@ -28,11 +29,11 @@ func (n *Network) folded(_ *model.Scope, g *Graph) []*Node {
 	return out
 }
 
-// Portable returns the network as it is now for use without GoMLX, and as the policy that collects episodes; lambda is the
-// range of λ that it was trained for.
+// Portable exports the current weights for use without GoMLX; lambda is the range of λ that they were trained for. A range
+// that does not rise from 0 or more, and weights that are not finite, are errors.
 func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
 	fail := func(err error) (*portable.Router, error) { return nil, fmt.Errorf("export the router: %w", err) }
-	flat, err := callOnce(n.fold)
+	flat, err := callOnce(n.export, nil)
 	if err != nil {
 		return fail(err)
 	}
@@ -45,11 +46,11 @@ func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
 	return r, nil
 }
 
-// agreementRows is how many made-up questions Agreement looks at.
+// agreementRows is the number of random questions in Agreement.
 const agreementRows = 64
 
-// Agreement is the largest difference between the log-probabilities that an exported router and this network give to the
-// tiers of made-up questions.
+// Agreement is the largest difference between the log-probabilities of an exported router and of this network for the tiers
+// of random questions. Routers for other modules or tiers are an error.
 func (n *Network) Agreement(r *portable.Router) (float64, error) {
 	if info := r.Info(); info.Dim != n.shape.Dim || !n.shape.Modules.equal(info.Modules) {
 		return 0, fmt.Errorf("compare routers: one has dim %d and tiers %v, the other %d and %v", n.shape.Dim, n.shape.Modules, info.Dim, info.Modules)
@@ -66,12 +67,12 @@ func (n *Network) Agreement(r *portable.Router) (float64, error) {
 	}
 	d, worst := r.NewDecider(), 0.0
 	for i := range rows {
-		// The nearest float32 of an end may lie outside.
+		// The float32 nearest to an end may lie outside the range.
 		if err := d.Question(query[i*dim:(i+1)*dim], min(max(float64(lambda[i]), span.Min), span.Max)); err != nil {
 			return 0, err
 		}
-		for m, state := range n.shape.States {
-			if err := d.Memory(memory[(state*rows+i)*dim : (state*rows+i+1)*dim]); err != nil {
+		for m, index := range n.shape.MemoryIndex {
+			if err := d.Memory(memory[(index*rows+i)*dim : (index*rows+i+1)*dim]); err != nil {
 				return 0, err
 			}
 			at := (m*rows + i) * n.shape.MaxTiers()

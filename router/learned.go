@@ -10,15 +10,15 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// Learned decides by a trained router: for each module the tier that it finds best at a λ.
+// Learned is the greedy policy of a trained router: for each module, the most probable tier at a λ.
 type Learned struct {
 	router   *portable.Router
 	lambda   float64
 	deciders *sync.Pool
 }
 
-// NewLearned returns the policy of a router at a λ. The router must have been trained for the same modules and tiers as
-// space, and for a range that λ lies in.
+// NewLearned returns the policy of a router at a λ. A router that was trained for other modules or tiers than those of space,
+// or for a range without λ, is an error.
 func NewLearned(r *portable.Router, space Space, lambda float64) (*Learned, error) {
 	info := r.Info()
 	if !space.equal(info.Modules) {
@@ -28,7 +28,7 @@ func NewLearned(r *portable.Router, space Space, lambda float64) (*Learned, erro
 	return l.At(lambda)
 }
 
-// openLearned reads FILE or FILE@λ. What follows the last @ is part of the file's name if it is no number.
+// openLearned reads FILE or FILE@λ. What follows the last @ belongs to the file's name unless it is a number.
 func openLearned(spec string, space Space) (*Learned, error) {
 	file, lambda, given := spec, 0.0, false
 	if i := strings.LastIndexByte(spec, '@'); i >= 0 {
@@ -46,7 +46,7 @@ func openLearned(spec string, space Space) (*Learned, error) {
 	return NewLearned(r, space, lambda)
 }
 
-// At returns the same router's policy at another λ, which must lie in the range that it was trained for.
+// At returns the policy of the same router at another λ. A λ outside the range that it was trained for is an error.
 func (l *Learned) At(lambda float64) (*Learned, error) {
 	if r := l.router.Info().Lambda; !(lambda >= r.Min && lambda <= r.Max) {
 		return nil, fmt.Errorf("λ is %v, the router was trained for %v to %v", lambda, r.Min, r.Max)
@@ -56,16 +56,16 @@ func (l *Learned) At(lambda float64) (*Learned, error) {
 	return &c, nil
 }
 
-// Info returns what the router is for.
+// Info describes the router.
 func (l *Learned) Info() portable.Info { return l.router.Info() }
 
-// Lambda is the λ that it decides at.
+// Lambda is the weight of cost against score that the policy decides with.
 func (l *Learned) Lambda() float64 { return l.lambda }
 
 // Name implements Policy: "router@0.3" at λ = 0.3.
 func (l *Learned) Name() string { return "router@" + strconv.FormatFloat(l.lambda, 'g', -1, 64) }
 
-// Decide implements Policy.
+// Decide implements Policy. It returns the error of s.Memory, and an error for embeddings of another width than the router's.
 func (l *Learned) Decide(ctx context.Context, s State) (int, error) {
 	memory, err := s.Memory(ctx)
 	if err != nil {

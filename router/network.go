@@ -1,8 +1,8 @@
 package router
 
 import (
-	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 
@@ -13,8 +13,8 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Init says how a network's weights start: orthogonal matrices (Saxe et al. 2013) times √2, the last layers by the gains
-// given here, and biases at zero.
+// Init says how a network's weights are initialised: orthogonal matrices (Saxe et al. 2013) times √2, the last layers by the
+// gains given here, random unit vectors for modules, and biases at zero.
 type Init struct {
 	Seed       int64
 	ActorGain  float64
@@ -23,74 +23,80 @@ type Init struct {
 
 // Network is the router's network on GoMLX, for training. One network serves all modules:
 //
-//	s = q·Q + m·M + λ·l + b           the state: query, memory and λ
+//	s = q·Q + m·M + λ·l + b           query, memory and λ
 //	t = v·D + d                       the module, from its learned vector v
 //	h = relu(s·Es + t·Et + e)
 //	h = relu(h·F + f)
 //	logits = relu(h·A + a)·L + l      of the module's tiers, by the actor
-//	value  = relu(h·C + c)·V + v₀     what the question will earn, by the critic, at the first decision
+//	value  = relu(h·C + c)·V + v₀     the expected return of the question, by the critic, at the first decision
 //
-// A Network may be used by one goroutine at a time; what Portable returns by any number.
+// A Network may be used by one goroutine at a time; the routers that Portable returns by any number.
 type Network struct {
-	shape Shape
-	be    compute.Backend
-	store *model.Store
-	eval  *model.Exec
-	first *model.Exec // values alone
-	fold  *model.Exec
+	shape    Shape
+	be       compute.Backend
+	store    *model.Store
+	evaluate *model.Exec
+	value    *model.Exec
+	export   *model.Exec
 }
 
 // root is the scope of the weights in the store.
 const root = "/router/"
 
-// NewNetwork makes a network with fresh weights.
+// NewNetwork makes a network with fresh weights. A shape whose parts do not fit together is an error. The caller closes the
+// network.
 func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 	shape, err := shape.Complete()
 	if err != nil {
 		return nil, err
 	}
 	if w, ok := be.(interface{ Unwrap() compute.Backend }); ok {
-		be = w.Unwrap() // tensors know the engine itself, and would take the wrapper for another one
+		be = w.Unwrap() // tensors compare backends by identity
 	}
 	n := &Network{shape: shape, be: be, store: model.NewStore()}
-	if err := n.fill(init); err != nil {
+	if err := n.initWeights(init); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
-	if n.eval, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) []*Node {
-		logits, value := n.pass(in[0].Graph()).forward(in[0], in[1], in[2])
-		return []*Node{LogSoftmax(logits, -1), value}
+	if n.evaluate, err = model.NewExec(be, n.store, func(_ *model.Scope, query, memory, lambda *Node) (logProbs, values *Node) {
+		logits, values := n.layers(query.Graph()).forward(query, memory, lambda)
+		return LogSoftmax(logits, -1), values
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
-	if n.first, err = model.NewExec(be, n.store, func(sc *model.Scope, in []*Node) *Node {
-		p := n.pass(in[0].Graph())
-		return p.value(p.hidden(in[0], in[1], in[2], 1))
+	if n.value, err = model.NewExec(be, n.store, func(_ *model.Scope, query, memory, lambda *Node) *Node {
+		l := n.layers(query.Graph())
+		return l.critic(l.hidden(query, memory, lambda, 1))
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
-	if n.fold, err = model.NewExec(be, n.store, n.folded); err != nil {
+	if n.export, err = model.NewExec(be, n.store, n.foldConstants); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	return n, nil
 }
 
-// Close gives back the memory of the weights. The network cannot be used after it.
+// Close frees the weights and the compiled graphs. The network cannot be used afterwards.
 func (n *Network) Close() {
-	n.eval.Finalize()
-	n.first.Finalize()
-	n.fold.Finalize()
+	n.evaluate.Finalize()
+	n.value.Finalize()
+	n.export.Finalize()
 	n.store.Finalize()
 }
 
-// fill creates the weights.
-func (n *Network) fill(init Init) error {
-	rng := rand.New(rand.NewPCG(uint64(init.Seed), 0x6f7274686f)) // a stream of its own
+// weights iterates over the network's own variables, in the order of the store.
+func (n *Network) weights() iter.Seq[*model.Variable] {
+	return n.store.Scope(root).IterVariables()
+}
+
+// initWeights creates the weights.
+func (n *Network) initWeights(init Init) error {
+	rng := rand.New(rand.NewPCG(uint64(init.Seed), 0x6f7274686f)) // a stream separate from those of training
 	d, h, a, s := n.shape.Dim, n.shape.Hidden, n.shape.Actor, n.shape
 	modules := make([]float32, 0, len(s.Modules)*d)
 	for range s.Modules {
 		modules = append(modules, orthogonal(rng, d, 1, 1)...)
 	}
-	state := orthogonal(rng, 2*d+1, h, math.Sqrt2) // one layer, whose parts are kept apart, see hidden
+	state := orthogonal(rng, 2*d+1, h, math.Sqrt2) // one layer in separate parts, see hidden
 	first := orthogonal(rng, 2*h, h, math.Sqrt2)
 	for _, w := range []struct {
 		name   string
@@ -155,112 +161,4 @@ func orthogonal(rng *rand.Rand, rows, cols int, gain float64) []float32 {
 		}
 	}
 	return out
-}
-
-// hidden returns the last layer [modules·B, hidden] that actor and critic share, for the first so many modules: query [B, dim],
-// memory [states, B, dim] as far as those modules look, lambda [B, 1].
-func (p pass) hidden(query, memory, lambda *Node, modules int) *Node {
-	s := p.shape
-	states, batch, h := memory.Shape().Dimensions[0], memory.Shape().Dimensions[1], s.Hidden
-	// Each question and each memory is projected once, however many modules look at it, and so is each module.
-	asked := p.bias(Add(p.product("query", query), p.product("lambda", lambda)), "state_bias")
-	found := Reshape(p.product("memory", Reshape(memory, states*batch, s.Dim)), states, batch, h)
-	state := Add(found, BroadcastToDims(InsertAxes(asked, 0), states, batch, h))
-	state = Reshape(p.product("first_state", Reshape(state, states*batch, h)), states, batch, h)
-	seen := make([]*Node, modules)
-	for m, i := range s.States[:modules] {
-		seen[m] = Slice(state, AxisElem(i))
-	}
-	module := p.bias(p.product("first_module", p.linear("describe", p.weight("modules"))), "first_bias")
-	first := Add(Concatenate(seen, 0), InsertAxes(Slice(module, AxisRange(0, modules)), 1))
-	return relu(p.linear("second", relu(Reshape(first, modules*batch, h))))
-}
-
-// forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and the values [B] of B questions:
-// query [B, dim], memory [states, B, dim], lambda [B, 1].
-func (p pass) forward(query, memory, lambda *Node) (logits, value *Node) {
-	s, batch := p.shape, query.Shape().Dimensions[0]
-	h := p.hidden(query, memory, lambda, len(s.Modules))
-	logits = p.linear("logits", relu(p.linear("actor", h)))
-	logits = Add(Reshape(logits, len(s.Modules), batch, s.MaxTiers()), p.mask(p.g))
-	return logits, p.value(Slice(h, AxisRange(0, batch)))
-}
-
-// value returns the values [B] from the first module's hidden layer [B, hidden].
-func (p pass) value(h *Node) *Node {
-	return Reshape(p.linear("value", relu(p.linear("critic", h))), h.Shape().Dimensions[0])
-}
-
-// masked is a logit whose chance is zero in float32.
-const masked = -1e9
-
-// mask is 0 for the tiers that a module has and masked for the rest: [modules, 1, tiers].
-func (n *Network) mask(g *Graph) *Node {
-	width := n.shape.MaxTiers()
-	mask := make([]float32, len(n.shape.Modules)*width)
-	for m, module := range n.shape.Modules {
-		for t := len(module.Tiers); t < width; t++ {
-			mask[m*width+t] = masked
-		}
-	}
-	return Const(g, tensors.FromFlatDataAndDimensions(mask, len(n.shape.Modules), 1, width))
-}
-
-// Evaluate computes on GoMLX the logarithms of the tiers' chances [modules, B, tiers] and the values [B] of B questions:
-// query [B, dim], memory [states, B, dim], lambda [B].
-func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []float32, err error) {
-	b := len(lambda)
-	out, err := callOnce(n.eval,
-		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
-		tensors.FromFlatDataAndDimensions(memory, n.shape.Memories(), b, n.shape.Dim),
-		tensors.FromFlatDataAndDimensions(lambda, b, 1))
-	if err != nil {
-		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
-	}
-	return out[0], out[1], nil
-}
-
-// values computes the values [B] of B questions from what the first module looks at: query, memory [B, dim], lambda [B].
-func (n *Network) values(query, memory, lambda []float32) ([]float32, error) {
-	b := len(lambda)
-	out, err := callOnce(n.first,
-		tensors.FromFlatDataAndDimensions(query, b, n.shape.Dim),
-		tensors.FromFlatDataAndDimensions(memory, 1, b, n.shape.Dim),
-		tensors.FromFlatDataAndDimensions(lambda, b, 1))
-	if err != nil {
-		return nil, fmt.Errorf("value questions: %w", err)
-	}
-	return out[0], nil
-}
-
-// call runs a graph, copies what it gives out of the backend, and frees that.
-func call(exec *model.Exec, inputs []*tensors.Tensor) ([][]float32, error) {
-	args := make([]any, len(inputs))
-	for i, t := range inputs {
-		args[i] = t
-	}
-	out, err := exec.Call(args...)
-	if err != nil {
-		return nil, err
-	}
-	flat := make([][]float32, len(out))
-	for i, t := range out {
-		values, copied := tensors.CopyFlatData[float32](t)
-		flat[i] = values
-		err = errors.Join(err, copied)
-	}
-	return flat, errors.Join(err, free(out))
-}
-
-// callOnce is call for inputs that are not needed again: it frees them.
-func callOnce(exec *model.Exec, inputs ...*tensors.Tensor) ([][]float32, error) {
-	flat, err := call(exec, inputs)
-	return flat, errors.Join(err, free(inputs))
-}
-
-func free(all []*tensors.Tensor) (err error) {
-	for _, t := range all {
-		err = errors.Join(err, t.FinalizeAll())
-	}
-	return err
 }

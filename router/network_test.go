@@ -11,7 +11,7 @@ import (
 
 // five is a shape like the memory's: five modules on three memory embeddings, one of them with fewer tiers.
 func five(dim int) Shape {
-	return Shape{Dim: dim, Embedder: "test", States: routertest.Inputs(), Modules: routertest.Modules()}
+	return Shape{Dim: dim, Embedder: "test", MemoryIndex: routertest.Inputs(), Modules: routertest.Modules()}
 }
 
 func TestPortableAgreesWithGoMLX(t *testing.T) {
@@ -109,8 +109,8 @@ func TestShapeRefuses(t *testing.T) {
 	for _, change := range []func(*Shape){
 		func(s *Shape) { s.Dim = 0 },
 		func(s *Shape) { s.Modules = nil },
-		func(s *Shape) { s.States = []int{0, 1} },
-		func(s *Shape) { s.States = []int{0, 2, 1, 1, 1} },
+		func(s *Shape) { s.MemoryIndex = []int{0, 1} },
+		func(s *Shape) { s.MemoryIndex = []int{0, 2, 1, 1, 1} },
 		func(s *Shape) { s.Modules = append(Space{{Name: "one", Tiers: []string{"low"}}}, s.Modules[1:]...) },
 	} {
 		s := five(4)

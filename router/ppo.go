@@ -8,28 +8,27 @@ import (
 )
 
 // ppo updates a network by proximal policy optimisation (Schulman et al. 2017) for episodes of one step with several
-// decisions: the ratio is that of the joint chances, and as the return of an episode is known, the advantage is return
-// minus value.
+// decisions. The ratio is that of the joint probabilities, and the advantage is the return minus the value.
 type ppo struct {
 	cfg     Config
 	net     *Network
 	learner *Learner
 }
 
-// minibatch is what a gradient is taken of, or a part of it: B rows, of which those with weight 0 are there to fill up.
+// minibatch is what one gradient is taken of: B rows, of which those with weight 0 are padding.
 type minibatch struct {
 	query     []float32 // [B, dim]
-	memory    []float32 // [states, B, dim]
+	memory    []float32 // [memories, B, dim]
 	lambda    []float32 // [B]
 	choices   []int32   // [modules, B]
-	logProbs  []float32 // [B] joint, when the choices were made
+	logProbs  []float32 // [B] joint, of the behaviour policy
 	advantage []float32 // [B] normalised
 	returns   []float32 // [B]
 	values    []float32 // [B] before the update
-	weights   []float32 // [B] with sum 1, over all parts
+	weights   []float32 // [B] with sum 1
 }
 
-// update is what one gradient step reports.
+// update is the report of one gradient step.
 type update struct {
 	policyLoss, valueLoss, entropy, kl, clipFraction, gradNorm float64
 	ratioError                                                 float64 // largest distance of a ratio from 1
@@ -45,13 +44,12 @@ func newPPO(net *Network, cfg Config) (*ppo, error) {
 	return p, err
 }
 
-// loss builds the loss of a minibatch, from its fields after those of the questions, in their order, and what an update reports
-// except for the gradient.
+// loss is the Loss of a minibatch; in holds its fields from choices on.
 func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node) {
 	choices, old, advantage, returns, values, weights := in[0], in[1], in[2], in[3], in[4], in[5]
 	average := func(x *Node) *Node { return ReduceAllSum(Mul(x, weights)) }
-	all, chances := logSoftmax(logits)                                                   // [modules, B, tiers]
-	chosen := Mul(all, OneHot(choices, p.net.shape.MaxTiers(), all.DType()))             // [modules, B, tiers]
+	logProbs := LogSoftmax(logits, -1)                                                   // [modules, B, tiers]
+	chosen := Mul(logProbs, OneHot(choices, p.net.shape.MaxTiers(), logProbs.DType()))   // [modules, B, tiers]
 	logRatio := ClipScalar(Sub(ReduceSum(chosen, 0, 2), old), -maxLogRatio, maxLogRatio) // [B]
 	ratio := Exp(logRatio)
 	clipped := ClipScalar(ratio, 1-p.cfg.Clip, 1+p.cfg.Clip)
@@ -64,47 +62,34 @@ func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node)
 	}
 	valueLoss := average(squared)
 
-	entropies := Neg(ReduceSum(Mul(chances, all), 0, 2)) // [B] joint
+	entropies := Neg(ReduceSum(Mul(Exp(logProbs), logProbs), 0, 2)) // [B] joint
 	entropy := average(entropies)
 	if p.cfg.MeanEntropy {
 		entropy = DivScalar(entropy, float64(len(p.net.shape.Modules)))
 	}
 	loss = Add(policyLoss, Sub(MulScalar(valueLoss, p.cfg.ValueCoef), MulScalar(entropy, p.cfg.EntropyCoef)))
 
-	off := Abs(AddScalar(ratio, -1))
+	distance := Abs(AddScalar(ratio, -1))
 	kl := average(Sub(AddScalar(ratio, -1), logRatio)) // never negative (Schulman, "Approximating KL divergence")
-	outside := average(ConvertDType(GreaterThan(off, Scalar(off.Graph(), off.DType(), p.cfg.Clip)), off.DType()))
-	worst := ReduceAllMax(Where(GreaterThan(weights, ZerosLike(weights)), off, ZerosLike(off)))
+	outside := average(ConvertDType(GreaterThan(distance, Scalar(distance.Graph(), distance.DType(), p.cfg.Clip)), distance.DType()))
+	worst := ReduceAllMax(Where(GreaterThan(weights, ZerosLike(weights)), distance, ZerosLike(distance)))
 	return loss, []*Node{policyLoss, valueLoss, entropy, kl, outside, worst}
 }
 
-// tensors returns the fields in their order; several steps can use them.
-func (b minibatch) tensors(s Shape) []*tensors.Tensor {
+// inputs returns the fields as tensors, in the order that loss takes them.
+func (b minibatch) inputs(s Shape) Inputs {
 	n := len(b.lambda)
 	vec := func(v []float32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, n) }
-	return append(Inputs(s, b.query, b.memory, b.lambda), tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
+	return NewInputs(s, b.query, b.memory, b.lambda, tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
 		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights))
 }
 
-// tensorsOf returns the tensors of a minibatch's parts.
-func tensorsOf(parts []minibatch, s Shape) [][]*tensors.Tensor {
-	all := make([][]*tensors.Tensor, len(parts))
-	for i, part := range parts {
-		all[i] = part.tensors(s)
-	}
-	return all
-}
-
-// step takes one gradient step on the tensors of a minibatch's parts.
-func (p *ppo) step(parts [][]*tensors.Tensor, rate float64) (update, error) {
-	reports, norm, err := p.learner.Step(parts, rate)
+// step takes one gradient step.
+func (p *ppo) step(minibatch Inputs, rate float64) (update, error) {
+	r, norm, err := p.learner.Step(minibatch, rate)
 	if err != nil {
 		return update{}, fmt.Errorf("update the router: %w", err)
 	}
-	u := update{gradNorm: norm}
-	for _, r := range reports {
-		u.add(update{policyLoss: float64(r[0]), valueLoss: float64(r[1]), entropy: float64(r[2]), kl: float64(r[3]), clipFraction: float64(r[4])})
-		u.ratioError = max(u.ratioError, float64(r[5]))
-	}
-	return u, nil
+	return update{policyLoss: float64(r[0]), valueLoss: float64(r[1]), entropy: float64(r[2]), kl: float64(r[3]), clipFraction: float64(r[4]),
+		ratioError: float64(r[5]), gradNorm: norm}, nil
 }

@@ -65,7 +65,7 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 			if err := cfg.Merge(c.Config); err != nil {
 				t.Fatal(err)
 			}
-			shape := Shape{Dim: c.Dim, Hidden: c.Hidden, Actor: c.Actor, States: c.States}
+			shape := Shape{Dim: c.Dim, Hidden: c.Hidden, Actor: c.Actor, MemoryIndex: c.States}
 			for m, tiers := range c.Tiers {
 				shape.Modules = append(shape.Modules, Module{Name: fmt.Sprint("module ", m), Tiers: []string{"a", "b", "c"}[:tiers]})
 			}
@@ -110,9 +110,9 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 				}
 			}
 			for i, step := range c.Steps {
-				minibatch := tensorsOf(b.minibatch(step.Places, c.Minibatch, p.learner.Parts), net.shape)
+				minibatch := b.minibatch(step.Places, c.Minibatch).inputs(net.shape)
 				u, err := p.step(minibatch, cfg.LearningRate)
-				if err := free(slices.Concat(minibatch...)); err != nil {
+				if err := minibatch.Free(); err != nil {
 					t.Fatal(err)
 				}
 				if err != nil {
@@ -140,8 +140,9 @@ func compareWithPyTorch(t *testing.T, be *backend.Backend, ref reference) {
 				}
 			}
 			t.Logf("%s: largest difference %.2g; weights moved by up to %.2g", ref.MadeBy, worst, moved)
-			if moved < 1e-4 || len(c.End) != net.store.NumVariables() {
-				t.Errorf("%d of %d variables were compared, moved by %v", len(c.End), net.store.NumVariables(), moved)
+			weights := len(slices.Collect(net.weights()))
+			if moved < 1e-4 || len(c.End) != weights {
+				t.Errorf("%d of %d variables were compared, moved by %v", len(c.End), weights, moved)
 			}
 		})
 	}

@@ -7,19 +7,19 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
-// How much a Reward remembers.
+// The sizes of a Reward's windows.
 const (
 	costWindow  = 2_000  // costs, for the percentiles
 	alignWindow = 20_000 // scores and efficiencies, for their spread
 )
 
-// Reward turns a question's outcome into the return that is trained for:
+// Reward computes the return of an outcome, which training maximises:
 //
 //	return = α·score + λ·e        e = 1 − clip((√dollars − p₅) / (p₉₅ − p₅), 0, 1)
 //
-// p₅ and p₉₅ are percentiles of √dollars over the last 2,000 outcomes (linear interpolation). α = std(e)/std(score) over
-// the last 20,000, so that λ means the same whatever the scores' spread is (reward-scale alignment of BudgetMem); without
-// alignment α = 1. The windows are part of a training's state.
+// p₅ and p₉₅ are percentiles of √dollars over the last 2,000 outcomes, with linear interpolation. α = std(e)/std(score) over
+// the last 20,000 outcomes, so that λ means the same whatever the spread of the scores (reward-scale alignment of BudgetMem);
+// without alignment α = 1. The windows of past outcomes are part of a training's checkpoint.
 type Reward struct {
 	align        bool
 	costs        []float64 // √dollars
@@ -29,10 +29,10 @@ type Reward struct {
 	scale        float64 // α
 }
 
-// NewReward returns a reward that has seen nothing, with or without alignment.
+// NewReward returns a reward with empty windows, with or without alignment.
 func NewReward(align bool) *Reward { return &Reward{align: align, scale: 1} }
 
-// Observe takes outcomes into the windows. What it changes holds for the returns asked for after it.
+// Observe adds outcomes to the windows, which changes later returns.
 func (r *Reward) Observe(outcomes ...Outcome) {
 	for _, o := range outcomes {
 		r.costs = append(r.costs, math.Sqrt(o.Dollars))
@@ -62,7 +62,7 @@ func (r *Reward) alignment() {
 	}
 }
 
-// Efficiency is e of a question's dollars, in [0, 1].
+// Efficiency is e for the price of a question in dollars, in [0, 1].
 func (r *Reward) Efficiency(dollars float64) float64 {
 	c := math.Sqrt(dollars)
 	if c <= r.low {
@@ -77,12 +77,12 @@ func (r *Reward) Efficiency(dollars float64) float64 {
 // Scale is α.
 func (r *Reward) Scale() float64 { return r.scale }
 
-// Return is what an outcome is worth at λ.
+// Return is the return of an outcome at λ.
 func (r *Reward) Return(o Outcome, lambda float64) float64 {
 	return r.scale*o.Score + lambda*r.Efficiency(o.Dollars)
 }
 
-// Clone returns a copy that goes its own way, such as one that judges all checkpoints of a training by the same measure.
+// Clone returns an independent copy, for example to compare all checkpoints of a training by the same measure.
 func (r *Reward) Clone() *Reward {
 	c := *r
 	c.costs, c.scores, c.efficiencies = slices.Clone(r.costs), slices.Clone(r.scores), slices.Clone(r.efficiencies)
@@ -92,7 +92,7 @@ func (r *Reward) Clone() *Reward {
 // last returns the last n of values.
 func last(values []float64, n int) []float64 { return values[max(0, len(values)-n):] }
 
-// percentile returns the value below which the share p of sorted values lies, drawn straight between neighbours.
+// percentile returns the p-quantile of sorted values, interpolated linearly between neighbours as in NumPy.
 func percentile(sorted []float64, p float64) float64 {
 	at := p * float64(len(sorted)-1)
 	i := int(at)

@@ -12,38 +12,38 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// rollout is what one question was decided on, and what was decided.
+// rollout is one question played by the sampling policy: what was decided, on what, and what came of it.
 type rollout struct {
 	query   []float32
-	memory  [][]float32 // one a state; nil counts as zeros
+	memory  [][]float32 // by memory embedding; nil counts as zeros
 	lambda  float64
-	choices []int     // one a module
-	logProb []float64 // one a module, of the choice
+	choices []int     // [modules]
+	logProb []float64 // [modules] of the choice
 	outcome Outcome
-	value   float32 // what the critic expected it to return
+	value   float32 // the return that the critic expected
 }
 
-// explorer is the policy that plays an episode: it draws tiers by the router's chances and notes what it saw.
-type explorer struct {
+// sampler is the behaviour policy of one rollout: it samples tiers by the router's probabilities and records what it saw.
+type sampler struct {
 	shape  Shape
 	router *portable.Router
 	seed   uint64
 
 	mu      sync.Mutex
 	seen    []bool // by module
-	known   []bool // by state
+	known   []bool // by memory embedding
 	rollout rollout
 }
 
-// newExplorer makes the policy for one episode; the seed decides λ and every choice.
-func newExplorer(shape Shape, cfg Config, r *portable.Router, seed uint64) *explorer {
-	modules, states := len(shape.Modules), shape.Memories()
-	return &explorer{shape: shape, router: r, seed: seed, seen: make([]bool, modules), known: make([]bool, states), rollout: rollout{
-		memory: make([][]float32, states), lambda: cfg.DrawLambda(rand.New(rand.NewPCG(seed, 0))),
+// newSampler makes the policy for one rollout; the seed decides λ and every choice.
+func newSampler(shape Shape, cfg Config, r *portable.Router, seed uint64) *sampler {
+	modules, memories := len(shape.Modules), shape.Memories()
+	return &sampler{shape: shape, router: r, seed: seed, seen: make([]bool, modules), known: make([]bool, memories), rollout: rollout{
+		memory: make([][]float32, memories), lambda: cfg.DrawLambda(rand.New(rand.NewPCG(seed, 0))),
 		choices: make([]int, modules), logProb: make([]float64, modules)}}
 }
 
-// DrawLambda draws an episode's λ.
+// DrawLambda samples the λ of an episode: either end of the range with probability 1/8, else uniformly between them.
 func (c Config) DrawLambda(rng *rand.Rand) float64 {
 	if c.LambdaMin == c.LambdaMax {
 		return c.LambdaMin
@@ -58,10 +58,10 @@ func (c Config) DrawLambda(rng *rand.Rand) float64 {
 }
 
 // Name implements Policy.
-func (e *explorer) Name() string { return "explorer" }
+func (e *sampler) Name() string { return "sampler" }
 
 // Decide implements Policy.
-func (e *explorer) Decide(ctx context.Context, s State) (int, error) {
+func (e *sampler) Decide(ctx context.Context, s State) (int, error) {
 	memory, err := s.Memory(ctx)
 	if err != nil {
 		return 0, err
@@ -74,26 +74,26 @@ func (e *explorer) Decide(ctx context.Context, s State) (int, error) {
 		return 0, err
 	}
 	logProbs := d.LogProbs(s.Module)
-	// A stream for each module: modules that run at once must not take each other's draws.
-	choice := draw(logProbs, rand.New(rand.NewPCG(e.seed, 1+uint64(s.Module))).Float64())
+	// Each module has its own random stream, so that modules that run at once do not disturb each other.
+	choice := sample(logProbs, rand.New(rand.NewPCG(e.seed, 1+uint64(s.Module))).Float64())
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.seen[s.Module] {
 		return 0, fmt.Errorf("module %s is decided twice in an episode", e.shape.Modules[s.Module].Name)
 	}
-	state := e.shape.States[s.Module]
-	if e.known[state] && !slices.Equal(memory, e.rollout.memory[state]) {
-		return 0, fmt.Errorf("module %s was said to look at the memory embedding number %d, but looks at another", e.shape.Modules[s.Module].Name, state)
+	at := e.shape.MemoryIndex[s.Module]
+	if e.known[at] && !slices.Equal(memory, e.rollout.memory[at]) {
+		return 0, fmt.Errorf("module %s should look at memory embedding %d, but looks at another", e.shape.Modules[s.Module].Name, at)
 	}
-	e.seen[s.Module], e.known[state] = true, true
-	e.rollout.query, e.rollout.memory[state] = s.Query, memory
+	e.seen[s.Module], e.known[at] = true, true
+	e.rollout.query, e.rollout.memory[at] = s.Query, memory
 	e.rollout.choices[s.Module], e.rollout.logProb[s.Module] = choice, float64(logProbs[choice])
 	return choice, nil
 }
 
-// draw returns the index at which the chances, summed up, pass u in [0, 1).
-func draw(logProbs []float32, u float64) int {
+// sample returns the index at which the cumulative probability passes u in [0, 1).
+func sample(logProbs []float32, u float64) int {
 	for i, l := range logProbs[:len(logProbs)-1] {
 		if u -= math.Exp(float64(l)); u < 0 {
 			return i
@@ -102,8 +102,8 @@ func draw(logProbs []float32, u float64) int {
 	return len(logProbs) - 1
 }
 
-// finish returns the episode once its outcome is known.
-func (e *explorer) finish(o Outcome) (rollout, error) {
+// finish returns the rollout once its outcome is known.
+func (e *sampler) finish(o Outcome) (rollout, error) {
 	if i := slices.Index(e.seen, false); i >= 0 {
 		return rollout{}, fmt.Errorf("the environment did not ask for the tier of module %s", e.shape.Modules[i].Name)
 	}
@@ -111,7 +111,7 @@ func (e *explorer) finish(o Outcome) (rollout, error) {
 	return e.rollout, nil
 }
 
-// seedOf mixes numbers into a seed, so that each episode's chance depends on what it is and not on when it is played.
+// seedOf hashes numbers to a seed, so that the randomness of a rollout does not depend on when it is played.
 func seedOf(parts ...int64) uint64 {
 	h := fnv.New64a()
 	for _, p := range parts {

@@ -1,5 +1,5 @@
-// Package router decides, module by module, which tier a question gets. It knows nothing of what a tier does: modules
-// and tiers are indexes with names.
+// Package router decides, module by module, which tier a question gets. It does not know what a tier does: modules and
+// tiers are indices with names.
 //
 // Policies that need no training are Static and Random. A Trainer trains a Network by PPO, playing the questions of an
 // Environment; package offline trains one from measured episodes. Network.Portable exports the trained router for use
@@ -15,33 +15,34 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// State is what a policy may look at when it decides for one module.
+// State is the observation on which a policy decides for one module.
 type State struct {
-	// Question identifies the question, so that a random policy draws the same tiers whichever order questions run in.
+	// Question identifies the question, so that a random policy samples the same tiers in whatever order questions run.
 	Question string
 	// Module is the module to decide for, an index into Space.
 	Module int
 	// Query is the question's unit embedding [d] float32.
 	Query []float32
-	// Memory computes the memory embedding [d] float32 that belongs to the module: the mean over the retrieved chunks, the
-	// kept chunks or the extracted facts. It is a function because embedding the facts costs time that a policy which looks
-	// at nothing should not spend. Calling it twice computes once.
+	// Memory computes the memory embedding [d] float32 of the module: the mean over the retrieved chunks, the kept chunks or
+	// the extracted facts; nil if there are none. It is a function because a non-contextual policy should not spend the time
+	// to embed facts. Calling it twice computes once.
 	Memory func(context.Context) ([]float32, error)
 }
 
-// Policy chooses tiers. Implementations are safe for concurrent use, and what they decide depends on State alone.
+// Policy chooses tiers. Implementations are safe for concurrent use, and their decisions depend on the State alone.
 type Policy interface {
-	// Name is how tables call the policy: "low", "random", "low,high,mid,low,high".
+	// Name is the policy's name in tables: "low", "random", "low,high,mid,low,high".
 	Name() string
-	// Decide returns the tier of s.Module, an index into that module's tiers in Space.
+	// Decide returns the tier for s.Module, an index into that module's tiers in Space. It returns the error of s.Memory, and
+	// an error for embeddings of another width than it was made for.
 	Decide(ctx context.Context, s State) (int, error)
 }
 
-// Blind returns the tiers that a policy gives a question, by its name, if it looks at nothing else, as static and random
-// policies do; ok is false for others.
-func Blind(p Policy, space Space, question string) (choices []int, ok bool) {
+// NonContextual returns the tiers that a policy gives a question if they depend on the question's identifier alone, as those of
+// static and random policies do; ok is false for other policies.
+func NonContextual(p Policy, space Space, question string) (choices []int, ok bool) {
 	switch p.(type) {
-	case *Static, *Random, *Shuffled:
+	case *Static, *Random, *RandomCombination:
 	default:
 		return nil, false
 	}
@@ -62,7 +63,8 @@ type Module = portable.Module
 // Space lists the decisions of a question, in the order in which they are made.
 type Space []Module
 
-// Choices turns names of tiers, one a module, into indexes of the modules' tiers.
+// Choices converts names of tiers, one for each module, to indices. A wrong number of names, or a tier that a module does not
+// have, is an error.
 func (s Space) Choices(names []string) ([]int, error) {
 	if len(names) != len(s) {
 		return nil, fmt.Errorf("%d tiers for %d modules", len(names), len(s))
@@ -76,7 +78,7 @@ func (s Space) Choices(names []string) ([]int, error) {
 	return out, nil
 }
 
-// Uniform lists the names of tiers that all modules have, in the order of the first module's.
+// Uniform lists the names of the tiers that all modules have, in the order of the first module's.
 func (s Space) Uniform() []string {
 	var out []string
 	for _, tier := range s[0].Tiers {
@@ -90,8 +92,8 @@ func (s Space) Uniform() []string {
 // maxCombinations bounds the table of outcomes; beyond it, PPO needs no table.
 const maxCombinations = 4096
 
-// Combinations lists all combinations of tiers, one tier a module each; the last module's changes fastest. More than 4,096
-// are refused.
+// Combinations lists all combinations of tiers, each with one tier for each module; the last module's changes fastest. More
+// than 4,096 are an error.
 func (s Space) Combinations() ([][]int, error) {
 	out := [][]int{nil}
 	for _, m := range s {
@@ -126,15 +128,23 @@ func (s Space) names() string {
 	return strings.Join(out, ",")
 }
 
-// Parse reads a policy: "random", the third of a question's shuffled combinations ("random:3", see Shuffled), one tier for all
-// modules ("low"), one tier a module, separated by commas in the order of the space ("low,high,mid,low,high"), or an exported
-// router at a λ ("router:FILE@0.3"; without λ at the smallest that it was trained for). The seed is that of both random ones.
+// Parse reads a policy:
+//
+//	random                  every tier with equal probability
+//	random:3                the third of a question's combinations in random order, see RandomCombination
+//	low                     one tier for all modules
+//	low,high,mid,low,high   one tier for each module, in the order of the space
+//	router:FILE             an exported router at the smallest λ that it was trained for
+//	router:FILE@0.3         an exported router at λ = 0.3
+//
+// The seed is that of both random policies. Errors name the policy; those about a router's file wrap portable.ErrFile,
+// portable.ErrVersion, or the error of the file system.
 func Parse(spec string, space Space, seed int64) (Policy, error) {
 	if spec == "random" {
 		return NewRandom(space, seed), nil
 	}
 	if number, ok := strings.CutPrefix(spec, "random:"); ok {
-		p, err := parseShuffled(number, space, seed)
+		p, err := parseRandomCombination(number, space, seed)
 		if err != nil {
 			return nil, fmt.Errorf("policy %q: %w", spec, err)
 		}

@@ -15,8 +15,8 @@ type Static struct {
 	choice []int
 }
 
-// NewStatic returns the policy that gives module m the tier choice[m]. Its name is the tier's where all modules have
-// the same, and the tiers joined by commas otherwise.
+// NewStatic returns the policy that gives module m the tier choice[m]. Its name is that of the tier if all modules have the
+// same, else the names joined by commas. A choice that the space does not have is an error.
 func NewStatic(space Space, choice []int) (*Static, error) {
 	if len(choice) != len(space) {
 		return nil, fmt.Errorf("static policy: %d tiers for the %d modules %s", len(choice), len(space), space.names())
@@ -40,17 +40,17 @@ func NewStatic(space Space, choice []int) (*Static, error) {
 // Name implements Policy.
 func (s *Static) Name() string { return s.name }
 
-// Decide implements Policy; it looks at the module only.
+// Decide implements Policy. It never fails.
 func (s *Static) Decide(_ context.Context, st State) (int, error) { return s.choice[st.Module], nil }
 
-// Random draws every tier with equal chance. A draw depends on the seed, the question and the module and on nothing
-// else, so neither the order of the questions nor how many run at once changes it.
+// Random chooses every tier with equal probability. The choice depends on the seed, the question and the module alone, so
+// neither the order of the questions nor their concurrency changes it.
 type Random struct {
 	seed  int64
-	tiers []int // how many tiers each module has
+	tiers []int // [modules] number of tiers
 }
 
-// NewRandom returns the random policy of a seed.
+// NewRandom returns the random policy for a seed.
 func NewRandom(space Space, seed int64) *Random {
 	r := &Random{seed: seed, tiers: make([]int, len(space))}
 	for m := range space {
@@ -62,13 +62,13 @@ func NewRandom(space Space, seed int64) *Random {
 // Name implements Policy.
 func (r *Random) Name() string { return "random" }
 
-// Decide implements Policy.
+// Decide implements Policy. It never fails.
 func (r *Random) Decide(_ context.Context, st State) (int, error) {
-	// The module is PCG's stream, so that a question's five draws are independent.
+	// The module selects PCG's stream, so that the choices for a question are independent.
 	return rand.New(rand.NewPCG(questionSeed(r.seed, st.Question), uint64(st.Module))).IntN(r.tiers[st.Module]), nil
 }
 
-// questionSeed mixes a seed with a question's name.
+// questionSeed hashes a seed and a question's identifier.
 func questionSeed(seed int64, question string) uint64 {
 	h := fnv.New64a()
 	var b [8]byte

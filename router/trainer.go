@@ -8,14 +8,13 @@ import (
 	"slices"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // Trainer trains a router by PPO: it plays a batch of questions, turns outcomes into returns, updates the network, and
-// goes on, epoch after epoch. Everything that the rest of a training depends on goes into a checkpoint (Save, Restore), so
-// that a training that was stopped between two steps ends as if it had not been.
+// continues with the next batch, epoch after epoch. A checkpoint (Save, Restore) holds everything that the rest of the
+// training depends on, so that a training that was stopped between two steps ends with the same bytes as one that was not.
 type Trainer struct {
 	cfg    Config
 	env    Environment
@@ -25,34 +24,34 @@ type Trainer struct {
 	at     progress
 }
 
-// progress says how far a training is.
+// progress is how far a training is.
 type progress struct {
-	Epoch    int `json:"epoch"`    // finished
-	Batch    int `json:"batch"`    // of the epoch under way, finished
+	Epoch    int `json:"epoch"`    // finished epochs
+	Batch    int `json:"batch"`    // finished batches of the current epoch
 	Updates  int `json:"updates"`  // gradient steps
 	Episodes int `json:"episodes"` // played
-	Failed   int `json:"failed"`   // of them, dropped
+	Failed   int `json:"failed"`   // dropped episodes among them
 }
 
-// Metrics reports one step of training. Names are those of JSON lines.
+// Metrics reports one step of training.
 type Metrics struct {
 	Epoch    int `json:"epoch"`    // counted from 0
 	Batch    int `json:"batch"`    // of the epoch, counted from 0
-	Updates  int `json:"updates"`  // gradient steps since the training's start
-	Episodes int `json:"episodes"` // played since the training's start
-	Failed   int `json:"failed"`   // of them, dropped
-	// Means over the batch.
+	Updates  int `json:"updates"`  // gradient steps since the start of the training
+	Episodes int `json:"episodes"` // played since the start of the training
+	Failed   int `json:"failed"`   // dropped episodes among them
+	// Means over the batch: the score, the price of a question in dollars, λ and the return.
 	Score   float64 `json:"score"`
 	Dollars float64 `json:"dollars"`
 	Lambda  float64 `json:"lambda"`
 	Return  float64 `json:"return"`
 	// Scale is the reward's α.
 	Scale float64 `json:"scale"`
-	// Shares[m][t] is the share of the batch that had tier t in module m.
+	// Shares[m][t] is the share of the batch that chose tier t in module m.
 	Shares [][]float64 `json:"shares"`
-	// Means over the update's gradient steps: the losses, the entropy in nats (joint, or the modules' mean with MeanEntropy),
-	// the KL divergence from the policy that played, estimated as mean(ratio − 1 − ln ratio), the share of ratios outside
-	// the clip, and the gradient's norm before it was bounded.
+	// Means over the gradient steps of the update: the losses, the entropy in nats (joint, or the mean over modules with
+	// MeanEntropy), the KL divergence from the behaviour policy, estimated as mean(ratio − 1 − ln ratio), the share of
+	// ratios outside the clip range, and the norm of the gradient before it was bounded.
 	PolicyLoss   float64 `json:"policy_loss"`
 	ValueLoss    float64 `json:"value_loss"`
 	Entropy      float64 `json:"entropy"`
@@ -62,11 +61,12 @@ type Metrics struct {
 	// ExplainedVariance is 1 − var(return − value)/var(return) before the update; 0 if all returns are the same.
 	ExplainedVariance float64 `json:"explained_variance"`
 	LearningRate      float64 `json:"learning_rate"`
-	// FirstRatioError is the largest distance from 1 of a ratio in the update's first step, where all should be 1.
+	// FirstRatioError is the largest distance of a ratio from 1 in the first step of the update, where all should be 1.
 	FirstRatioError float64 `json:"first_ratio_error"`
 }
 
-// NewTrainer starts a training.
+// NewTrainer starts a training. Settings out of range, a shape whose parts do not fit together and fewer than 2 questions are
+// errors. The caller closes the trainer.
 func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config) (*Trainer, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -87,42 +87,43 @@ func NewTrainer(be compute.Backend, env Environment, shape Shape, cfg Config) (*
 	return &Trainer{cfg: cfg, env: env, net: net, ppo: ppo, reward: NewReward(cfg.Align)}, nil
 }
 
-// Close gives back the memory of the network.
+// Close frees the network and the compiled graphs.
 func (t *Trainer) Close() {
 	t.ppo.learner.Close()
 	t.net.Close()
 }
 
-// Reward returns the reward with its windows; Observe it before the first step to start from known outcomes.
+// Reward returns the reward with its windows. Call its Observe before the first step to start from known outcomes.
 func (t *Trainer) Reward() *Reward { return t.reward }
 
-// At says how many epochs are finished, and how many batches of the one under way.
+// At returns how many epochs are finished, and how many batches of the current one.
 func (t *Trainer) At() (epochs, batches int) { return t.at.Epoch, t.at.Batch }
 
-// Done says whether the training is at its end.
+// Done says whether all epochs are finished.
 func (t *Trainer) Done() bool { return t.at.Epoch >= t.cfg.Epochs }
 
-// batches is how many batches an epoch has; the last may be smaller.
+// batches is the number of batches in an epoch; the last may be smaller.
 func (t *Trainer) batches() int { return (t.env.Len() + t.cfg.Batch - 1) / t.cfg.Batch }
 
 // Portable returns the router as it is now.
 func (t *Trainer) Portable() (*portable.Router, error) { return t.net.Portable(t.cfg.Lambdas()) }
 
-// Step plays one batch and updates the network. After an error the training stands where it stood, except that an error of
-// the update itself leaves it unusable: go on from a checkpoint.
+// Step plays one batch and updates the network. An error of the environment, or an ended context, which errors.Is matches,
+// leaves the training where it was. After an error of the update the trainer is unusable; continue from a checkpoint. Step
+// fails once Done is true.
 func (t *Trainer) Step(ctx context.Context) (Metrics, error) {
 	if t.Done() {
 		return Metrics{}, errors.New("train a router: all epochs are done")
 	}
-	episodes, failed, err := t.collect(ctx)
+	rollouts, failed, err := t.collect(ctx)
 	if err != nil {
 		return Metrics{}, fmt.Errorf("train a router, epoch %d, batch %d: %w", t.at.Epoch, t.at.Batch, err)
 	}
 	m := Metrics{Epoch: t.at.Epoch, Batch: t.at.Batch, LearningRate: t.rate()}
-	if err := t.learn(episodes, &m); err != nil {
+	if err := t.learn(rollouts, &m); err != nil {
 		return m, fmt.Errorf("train a router, epoch %d, batch %d: %w", t.at.Epoch, t.at.Batch, err)
 	}
-	t.at.Episodes += len(episodes) + failed
+	t.at.Episodes += len(rollouts) + failed
 	t.at.Failed += failed
 	if t.at.Batch++; t.at.Batch == t.batches() {
 		t.at.Batch = 0
@@ -141,23 +142,23 @@ func (t *Trainer) rate() float64 {
 	return t.cfg.LearningRate * (1 - float64(done)/float64(all))
 }
 
-// collect plays the next batch's questions.
-func (t *Trainer) collect(ctx context.Context) (episodes []rollout, failed int, err error) {
+// collect plays the questions of the next batch.
+func (t *Trainer) collect(ctx context.Context) (rollouts []rollout, failed int, err error) {
 	order := rand.New(rand.NewPCG(seedOf(t.cfg.Seed, int64(t.at.Epoch)), 1)).Perm(t.env.Len())
 	questions := order[t.at.Batch*t.cfg.Batch : min((t.at.Batch+1)*t.cfg.Batch, len(order))]
 	router, err := t.Portable()
 	if err != nil {
 		return nil, 0, err
 	}
-	explorers := make([]*explorer, len(questions))
+	samplers := make([]*sampler, len(questions))
 	for n, q := range questions {
-		explorers[n] = newExplorer(t.net.shape, t.cfg, router, seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(q)))
+		samplers[n] = newSampler(t.net.shape, t.cfg, router, seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(q)))
 	}
-	results, err := play(ctx, t.env, questions, t.cfg.InFlight, func(n int) Policy { return explorers[n] })
+	results, err := play(ctx, t.env, questions, t.cfg.InFlight, func(n int) Policy { return samplers[n] })
 	if err != nil {
 		return nil, 0, err
 	}
-	for n, e := range explorers {
+	for n, e := range samplers {
 		if results.Failures[n] != nil {
 			continue
 		}
@@ -165,72 +166,72 @@ func (t *Trainer) collect(ctx context.Context) (episodes []rollout, failed int, 
 		if err != nil {
 			return nil, 0, fmt.Errorf("question %d: %w", questions[n], err)
 		}
-		episodes = append(episodes, done)
+		rollouts = append(rollouts, done)
 	}
-	if len(episodes) == 0 {
+	if len(rollouts) == 0 {
 		return nil, 0, fmt.Errorf("all %d episodes failed, the first: %w", len(questions), results.Failures[0])
 	}
-	return episodes, results.Failed(), t.value(episodes)
+	return rollouts, results.Failed(), t.value(rollouts)
 }
 
-// value fills in what the critic expects of episodes, before they change it.
-func (t *Trainer) value(episodes []rollout) error {
-	all := batch{t.net.shape, episodes, make([]float64, len(episodes))}.rows(upTo(t.cfg.Batch, len(episodes)))
+// value fills in the values of the critic before the update.
+func (t *Trainer) value(rollouts []rollout) error {
+	all := batch{t.net.shape, rollouts, make([]float64, len(rollouts))}.rows(paddedIndices(indices(len(rollouts)), t.cfg.Batch))
 	values, err := t.net.values(all.query, all.memory[:len(all.query)], all.lambda)
 	if err != nil {
 		return err
 	}
-	for i := range episodes {
-		episodes[i].value = values[i]
+	for i := range rollouts {
+		rollouts[i].value = values[i]
 	}
 	return nil
 }
 
 // learn turns outcomes into returns and updates the network.
-func (t *Trainer) learn(episodes []rollout, m *Metrics) error {
-	b := t.batch(episodes)
+func (t *Trainer) learn(rollouts []rollout, m *Metrics) error {
+	b := t.batch(rollouts)
 	b.describe(m)
 	m.Scale = t.reward.Scale()
-	if len(episodes) < 2 {
+	if len(rollouts) < 2 {
 		return nil // one advantage alone cannot be normalised
 	}
 	return t.update(b, m)
 }
 
 // batch turns outcomes into returns.
-func (t *Trainer) batch(episodes []rollout) batch {
-	outcomes := make([]Outcome, len(episodes))
-	for i, e := range episodes {
+func (t *Trainer) batch(rollouts []rollout) batch {
+	outcomes := make([]Outcome, len(rollouts))
+	for i, e := range rollouts {
 		outcomes[i] = e.outcome
 	}
 	t.reward.Observe(outcomes...)
-	returns := make([]float64, len(episodes))
-	for i, e := range episodes {
+	returns := make([]float64, len(rollouts))
+	for i, e := range rollouts {
 		returns[i] = t.reward.Return(e.outcome, e.lambda)
 	}
-	return batch{t.net.shape, episodes, returns}
+	return batch{t.net.shape, rollouts, returns}
 }
 
-// update goes through a batch of at least two episodes several times.
+// update makes several passes over a batch of at least two rollouts.
 func (t *Trainer) update(b batch, m *Metrics) (err error) {
-	var places []int // of the minibatch's episodes
-	var minibatch [][]*tensors.Tensor
-	defer func() { err = errors.Join(err, free(slices.Concat(minibatch...))) }()
+	var current []int // indices of the minibatch's rollouts
+	var minibatch Inputs
+	defer func() { err = errors.Join(err, minibatch.Free()) }()
 	seed := seedOf(t.cfg.Seed, int64(t.at.Epoch), int64(t.at.Batch))
 	var sum update
 	steps := 0
 	for pass := range t.cfg.Passes {
-		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(b.episodes))
-		for len(order) >= 2 { // what is left over, at most one, waits for another pass
+		order := rand.New(rand.NewPCG(seed, 2+uint64(pass))).Perm(len(b.rollouts))
+		for len(order) >= 2 { // a single left-over episode waits for another pass
 			next := order[:min(t.cfg.Minibatch, len(order))]
 			order = order[len(next):]
-			// In order, so that the minibatch that is the whole batch moves to the network once for all passes.
+			// Sorted, so that a minibatch that is the whole batch is moved to the backend once for all passes.
 			slices.Sort(next)
-			if !slices.Equal(places, next) {
-				if err := free(slices.Concat(minibatch...)); err != nil {
+			if !slices.Equal(current, next) {
+				if err := minibatch.Free(); err != nil {
 					return fmt.Errorf("update the router: %w", err)
 				}
-				places, minibatch = next, tensorsOf(b.minibatch(next, t.cfg.Minibatch, t.ppo.learner.Parts), b.shape)
+				current, minibatch = next, b.minibatch(next, t.cfg.Minibatch).inputs(b.shape)
 			}
 			u, err := t.ppo.step(minibatch, m.LearningRate)
 			if err != nil {

@@ -39,9 +39,10 @@ type Header struct {
 	DataHash string `json:"data_hash"`
 	Split    string `json:"split"`
 	Metric   string `json:"metric"`
-	// Space are the decisions, and States[m] numbers the memory embedding that module m's was made on; see router.Shape.
-	Space  router.Space `json:"space"`
-	States []int        `json:"states"`
+	// Space lists the decisions, and MemoryIndex[m] is the number of the memory embedding that module m was decided on; see
+	// router.Shape.
+	Space       router.Space `json:"space"`
+	MemoryIndex []int        `json:"states"`
 	// Embedder is the id of the embedder, Dim the width of its vectors.
 	Embedder string `json:"embedder"`
 	Dim      int    `json:"dim"`
@@ -53,7 +54,7 @@ type Header struct {
 
 // Shape is the shape of a router that is trained on the traces, with the default widths.
 func (h Header) Shape() router.Shape {
-	return router.Shape{Dim: h.Dim, Embedder: h.Embedder, Modules: h.Space, States: h.States}
+	return router.Shape{Dim: h.Dim, Embedder: h.Embedder, Modules: h.Space, MemoryIndex: h.MemoryIndex}
 }
 
 // Vector is an embedding; as text it is the base64 of its numbers as little-endian float32.
@@ -127,22 +128,22 @@ func (h Header) check() error {
 	if h.Version != Version {
 		return fmt.Errorf("field \"version\" is %d, this program reads %d", h.Version, Version)
 	}
-	if h.Dim < 1 || len(h.Space) == 0 || len(h.States) != len(h.Space) {
-		return fmt.Errorf("dim is %d, and there are %d states of %d modules", h.Dim, len(h.States), len(h.Space))
+	if h.Dim < 1 || len(h.Space) == 0 || len(h.MemoryIndex) != len(h.Space) {
+		return fmt.Errorf("dim is %d, and there are %d states of %d modules", h.Dim, len(h.MemoryIndex), len(h.Space))
 	}
 	for m, module := range h.Space {
 		if module.Name == "" || len(module.Tiers) == 0 {
 			return fmt.Errorf("field \"space\": module %d has no name or no tiers", m)
 		}
-		if next := slices.Max(append([]int{-1}, h.States[:m]...)) + 1; h.States[m] < 0 || h.States[m] > next {
-			return fmt.Errorf("field \"states\": module %s has state %d, at most %d can be next", module.Name, h.States[m], next)
+		if next := slices.Max(append([]int{-1}, h.MemoryIndex[:m]...)) + 1; h.MemoryIndex[m] < 0 || h.MemoryIndex[m] > next {
+			return fmt.Errorf("field \"states\": module %s has state %d, at most %d can be next", module.Name, h.MemoryIndex[m], next)
 		}
 	}
 	return nil
 }
 
-// states is how many memory embeddings a trace has.
-func (h Header) states() int { return slices.Max(h.States) + 1 }
+// memories is the number of memory embeddings of a trace.
+func (h Header) memories() int { return slices.Max(h.MemoryIndex) + 1 }
 
 func (h Header) checkTrace(t router.Episode) error {
 	switch {
@@ -156,8 +157,8 @@ func (h Header) checkTrace(t router.Episode) error {
 		return fmt.Errorf("dollars %v and %v must be finite and not negative", t.ModulesDollars, t.AnswerDollars)
 	case len(t.Query) != h.Dim:
 		return fmt.Errorf("field \"query\" names a vector of %d numbers, dim is %d", len(t.Query), h.Dim)
-	case len(t.Memory) != h.states():
-		return fmt.Errorf("field \"memory\" names %d vectors, there are %d states", len(t.Memory), h.states())
+	case len(t.Memory) != h.memories():
+		return fmt.Errorf("field \"memory\" names %d vectors, there are %d states", len(t.Memory), h.memories())
 	}
 	for m, choice := range t.Choices {
 		if choice < 0 || choice >= len(h.Space[m].Tiers) {

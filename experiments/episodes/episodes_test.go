@@ -276,7 +276,7 @@ func TestReplayedStates(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := task.Trace(1, p.choices)
-		for m, s := range f.States {
+		for m, s := range f.MemoryIndex {
 			if fmt.Sprint(p.seen[m]) != fmt.Sprint([]float32(want.Memory[s])) {
 				t.Errorf("filter %d: module %d saw another embedding", filter, m)
 			}

@@ -136,7 +136,7 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Epis
 	r.mu.Unlock()
 	for m, module := range r.file.Space {
 		// The embedding that a module looks at depends on what was chosen before the first module that looks at it.
-		before := slices.Index(r.file.States, r.file.States[m])
+		before := slices.Index(r.file.MemoryIndex, r.file.MemoryIndex[m])
 		at, exact := nearest(known, asked[:before])
 		if !exact && r.live != nil {
 			return r.ask(ctx, id, p, asked)
@@ -145,7 +145,7 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Epis
 			return t, asked, fmt.Errorf("%w: question %s is not traced", router.ErrFailed, id)
 		}
 		choice, err := p.Decide(ctx, router.State{Question: id, Module: m, Query: known[at].Query,
-			Memory: func(context.Context) ([]float32, error) { return known[at].Memory[r.file.States[m]], nil }})
+			Memory: func(context.Context) ([]float32, error) { return known[at].Memory[r.file.MemoryIndex[m]], nil }})
 		if err != nil {
 			return t, asked, err
 		}

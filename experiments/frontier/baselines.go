@@ -115,7 +115,7 @@ func (s *search) climb(ctx context.Context, lambda float64) ([]int, error) {
 	}
 	var all [][]int
 	for _, p := range start {
-		choices, _ := router.Blind(p, space, "") // uniform policies look at nothing
+		choices, _ := router.NonContextual(p, space, "") // uniform policies look at nothing
 		all = append(all, choices)
 	}
 	best, err := s.best(ctx, all, lambda)

@@ -235,7 +235,7 @@ func (c *comparison) evaluate(ctx context.Context) (string, error) {
 		}
 		c.uniform = append(c.uniform, e)
 	}
-	random, err := router.NewShuffled(c.space, c.Seed, 1)
+	random, err := router.NewRandomCombination(c.space, c.Seed, 1)
 	if err != nil {
 		return "", err
 	}

@@ -133,7 +133,7 @@ func (a asker) Ask(ctx context.Context, id string, p router.Policy) (router.Epis
 			var err error
 			seen := a.Trace(i, choices)
 			if choices[m], err = p.Decide(ctx, router.State{Question: id, Module: m, Query: seen.Query,
-				Memory: func(context.Context) ([]float32, error) { return seen.Memory[a.Header().States[m]], nil }}); err != nil {
+				Memory: func(context.Context) ([]float32, error) { return seen.Memory[a.Header().MemoryIndex[m]], nil }}); err != nil {
 				return router.Episode{}, err
 			}
 		}

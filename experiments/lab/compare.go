@@ -209,7 +209,7 @@ func (t *Benchmark) Uniform(ctx context.Context) ([]chart.Family, error) {
 		if err != nil {
 			return nil, err
 		}
-		choices, _ := router.Blind(p, t.Test.Space, "") // uniform policies look at nothing
+		choices, _ := router.NonContextual(p, t.Test.Space, "") // uniform policies look at nothing
 		if !slices.ContainsFunc(covered, func(c []int) bool { return slices.Equal(c, choices) }) {
 			continue
 		}

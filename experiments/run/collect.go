@@ -92,7 +92,7 @@ func (r *run) header() episodes.Header {
 		delete(system, name)
 	}
 	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
-		Metric: r.metric, Space: r.Memory.Space(), States: bmem.States(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: Commit()}
+		Metric: r.metric, Space: r.Memory.Space(), MemoryIndex: bmem.MemoryIndex(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: Commit()}
 }
 
 // episode is what a router learns from a record.

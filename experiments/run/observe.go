@@ -14,22 +14,22 @@ import (
 type States struct {
 	// Query is the question's embedding [dim].
 	Query episodes.Vector `json:"query"`
-	// Memory has one embedding [dim] for each state of bmem.States, empty where there was nothing to embed.
+	// Memory has one embedding [dim] for each number in bmem.MemoryIndex, empty where there was nothing to embed.
 	Memory []episodes.Vector `json:"memory"`
 }
 
 // observer records the embeddings that a router would see, and decides as another policy does.
 type observer struct {
 	router.Policy
-	stateOf []int // number of the memory embedding of each module
+	index []int // number of the memory embedding of each module
 
 	mu   sync.Mutex
 	seen States
 }
 
 func observe(p router.Policy) *observer {
-	stateOf := bmem.States()
-	return &observer{Policy: p, stateOf: stateOf, seen: States{Memory: make([]episodes.Vector, slices.Max(stateOf)+1)}}
+	index := bmem.MemoryIndex()
+	return &observer{Policy: p, index: index, seen: States{Memory: make([]episodes.Vector, slices.Max(index)+1)}}
 }
 
 // Decide implements router.Policy.
@@ -39,7 +39,7 @@ func (o *observer) Decide(ctx context.Context, s router.State) (int, error) {
 		return 0, err
 	}
 	o.mu.Lock()
-	o.seen.Query, o.seen.Memory[o.stateOf[s.Module]] = s.Query, memory
+	o.seen.Query, o.seen.Memory[o.index[s.Module]] = s.Query, memory
 	o.mu.Unlock()
 	return o.Policy.Decide(ctx, s)
 }

@@ -179,7 +179,7 @@ func (r *run) isTraced(j job) bool {
 	if r.traced == nil {
 		return false
 	}
-	choices, ok := router.Blind(j.policy.Policy, r.Memory.Space(), j.question.ID)
+	choices, ok := router.NonContextual(j.policy.Policy, r.Memory.Space(), j.question.ID)
 	return ok && r.traced(j.question.ID, choices)
 }
 

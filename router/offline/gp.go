@@ -126,7 +126,7 @@ type fitOptions struct {
 // fit fits a model to the values [episodes] of the given rows.
 func fit(shape router.Shape, episodes []router.Episode, gram []*mat.SymDense, values []float64, rows []int, opts fitOptions) (*GaussianProcess, error) {
 	y := pick(values, rows)
-	p := &GaussianProcess{modules: shape.Modules, inputs: shape.States, episodes: episodes, question: questionIndices(episodes),
+	p := &GaussianProcess{modules: shape.Modules, inputs: shape.MemoryIndex, episodes: episodes, question: questionIndices(episodes),
 		gram: gram, mean: stat.Mean(y, nil), alpha: make([]float64, len(values))}
 	if p.unit = stat.PopStdDev(y, nil); p.unit == 0 {
 		return p, nil // nothing to predict but the mean

@@ -124,24 +124,13 @@ func (t *outcomes) train(ctx context.Context, net *router.Network, opts Options)
 
 // step takes a gradient step on the given rows and returns their mean expected return in units of t.unit.
 func (t *outcomes) step(learner *router.Learner, rows []int, rate, entropy float64, cfg Config, rng *rand.Rand) (value float64, err error) {
-	parts := make([][]*tensors.Tensor, learner.Parts)
-	defer func() { err = errors.Join(err, free(slices.Concat(parts...))) }()
-	for i, part := range router.SplitRows(rows, cfg.Batch, learner.Parts) {
-		weighted := len(rows) - i*len(part) // the rest, if any, is padding
-		parts[i] = append(t.inputs(part, weighted, 1/float32(len(rows)), cfg, rng), tensors.FromScalar(float32(entropy)))
+	in := t.inputs(rows, entropy, cfg, rng)
+	defer func() { err = errors.Join(err, in.Free()) }()
+	report, _, err := learner.Step(in, rate)
+	if err != nil {
+		return 0, err
 	}
-	reports, _, err := learner.Step(parts, rate)
-	for _, report := range reports {
-		value += float64(report[0])
-	}
-	return value, err
-}
-
-func free(all []*tensors.Tensor) (err error) {
-	for _, t := range all {
-		err = errors.Join(err, t.FinalizeAll())
-	}
-	return err
+	return float64(report[0]), nil
 }
 
 // members is a matrix [modules·tiers, A] that has a 1 where a combination has a module's tier.
@@ -167,14 +156,16 @@ func (t *outcomes) objective(logits *Node, members *tensors.Tensor, returns, wei
 	return value, entropy
 }
 
-// inputs lays out rows, each with a λ of its own; the rows from weighted on have weight 0.
-func (t *outcomes) inputs(rows []int, weighted int, weight float32, cfg Config, rng *rand.Rand) []*tensors.Tensor {
+// inputs lays out rows, each with a λ of its own, and repeats the first of them with weight 0 up to a batch.
+func (t *outcomes) inputs(rows []int, entropy float64, cfg Config, rng *rand.Rand) router.Inputs {
+	weighted := len(rows)
+	rows = slices.Concat(rows, slices.Repeat(rows[:1], cfg.Batch-weighted))
 	n, dim, all := len(rows), t.shape.Dim, len(t.combinations)
 	query, memory := make([]float32, n*dim), make([]float32, t.shape.Memories()*n*dim)
 	lambda, returns, weights := make([]float32, n), make([]float32, n*all), make([]float32, n)
 	for i, row := range rows {
 		if i < weighted {
-			weights[i] = weight
+			weights[i] = 1 / float32(weighted)
 		}
 		l := cfg.DrawLambda(rng)
 		copy(query[i*dim:], t.episodes[row].Query)
@@ -186,6 +177,6 @@ func (t *outcomes) inputs(rows []int, weighted int, weight float32, cfg Config, 
 			returns[i*all+c] = (t.score[row][c] + float32(l)*t.efficiency[row][c]) / float32(t.unit)
 		}
 	}
-	return append(router.Inputs(t.shape, query, memory, lambda), tensors.FromFlatDataAndDimensions(returns, n, all),
-		tensors.FromFlatDataAndDimensions(weights, n))
+	return router.NewInputs(t.shape, query, memory, lambda, tensors.FromFlatDataAndDimensions(returns, n, all),
+		tensors.FromFlatDataAndDimensions(weights, n), tensors.FromScalar(float32(entropy)))
 }

@@ -24,7 +24,7 @@ type clusters struct {
 
 func newClusters(dim, questions int, seed uint64) *clusters {
 	return &clusters{routertest.NewClusters(dim, questions, seed),
-		router.Shape{Dim: dim, Embedder: "test", States: routertest.Inputs(), Modules: routertest.Modules()}}
+		router.Shape{Dim: dim, Embedder: "test", MemoryIndex: routertest.Inputs(), Modules: routertest.Modules()}}
 }
 
 func (c *clusters) outcome(question int, choices []int) router.Outcome {
@@ -148,7 +148,7 @@ func TestOfflineFallsBackToTheBestStatic(t *testing.T) {
 	}
 	right := 0
 	for _, l := range episodes {
-		for m, s := range env.shape.States {
+		for m, s := range env.shape.MemoryIndex {
 			got, err := p.Decide(context.Background(), router.State{Module: m, Query: l.Query, Memory: func(context.Context) ([]float32, error) { return l.Memory[s], nil }})
 			if err != nil {
 				t.Fatal(err)
@@ -196,7 +196,7 @@ func TestFullInformation(t *testing.T) {
 // predictions of a question are on average what is true.
 func TestDoublyRobustCorrectionHasNoBias(t *testing.T) {
 	env := newClusters(4, 2, 4)
-	env.shape.Modules, env.shape.States = env.shape.Modules[:2], env.shape.States[:2]
+	env.shape.Modules, env.shape.MemoryIndex = env.shape.Modules[:2], env.shape.MemoryIndex[:2]
 	all, err := env.shape.Modules.Combinations()
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestDoublyRobustCorrectionHasNoBias(t *testing.T) {
 			episodes = append(episodes, router.Episode{ID: fmt.Sprint(q), Query: query, Memory: memory, Choices: choices, Score: float64(10*drawn + q)})
 		}
 		table := &outcomes{shape: env.shape, episodes: episodes, combinations: all}
-		model := &GaussianProcess{modules: env.shape.Modules, inputs: env.shape.States, episodes: episodes, question: questionIndices(episodes), gram: grams(env.shape, episodes), alpha: []float64{0, 0}, mean: 3.5}
+		model := &GaussianProcess{modules: env.shape.Modules, inputs: env.shape.MemoryIndex, episodes: episodes, question: questionIndices(episodes), gram: grams(env.shape, episodes), alpha: []float64{0, 0}, mean: 3.5}
 		rows := table.correct(model, []float64{episodes[0].Score, episodes[1].Score}, cfg)
 		for c := range all {
 			sum[c] += float64(rows[0][c]) / float64(len(all))

@@ -75,10 +75,10 @@ func (t Task) vector(i, n int) []float32 {
 // Header is the header of the task's traces.
 func (t Task) Header() episodes.Header {
 	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: "made up", DataHash: fmt.Sprint(t.Seed), Split: t.Split, Metric: "f1",
-		Space: Space(), States: []int{0, 1, 1, 1, 2}, Embedder: "made-up@1", Dim: Dim}
+		Space: Space(), MemoryIndex: []int{0, 1, 1, 1, 2}, Embedder: "made-up@1", Dim: Dim}
 }
 
-// File has n combinations of each question, drawn as router.Shuffled draws them; with 243 all there are.
+// File has n combinations of each question, drawn as router.RandomCombination draws them; with 243 all there are.
 func (t Task) File(n int) *episodes.File {
 	f := &episodes.File{Header: t.Header()}
 	all, err := f.Space.Combinations()

@@ -7,7 +7,7 @@ import (
 )
 
 // The policies random:1 … random:n ask each question every combination once, in an order of the question's own.
-func TestShuffledAsksEachCombinationOnce(t *testing.T) {
+func TestRandomCombinationAsksEachCombinationOnce(t *testing.T) {
 	const all = 3 * 3 * 2
 	orders := map[string]bool{}
 	first := map[string]int{}
