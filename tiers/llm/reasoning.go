@@ -112,7 +112,7 @@ var (
 	// channelRE matches the head of a message in OpenAI's harmony format. Decoders that drop special tokens leave
 	// "assistantfinal" of it.
 	channelRE = regexp.MustCompile(`(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>`)
-	bareRE    = regexp.MustCompile(`^\s*(?:analysis|commentary)(?:[A-Z\s]|$)`)
+	bareRE    = regexp.MustCompile(`^\s*(?:analysis|commentary)(?:[A-Z]|$)`)
 	endRE     = regexp.MustCompile(`<\|(?:end|return|call)\|>`)
 )
 
@@ -131,6 +131,7 @@ func StripReasoning(reply string) (text string, inside bool) {
 		if i := strings.LastIndex(reply, "assistantfinal"); i >= 0 {
 			return strings.TrimSpace(reply[i+len("assistantfinal"):]), false
 		}
+		return "", true
 	}
 	return stripTags(reply)
 }
