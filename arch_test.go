@@ -28,7 +28,7 @@ var rooms = map[string][]string{
 	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/api", "serve/registry", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":                  nil, // anything
-	"datasets":             {"bmem/chunk", "internal"},
+	"datasets":             {"bmem/chunk", "internal", "tiers/text"},
 	"datasets/judge":       {"tiers/llm", "internal"},
 
 	"experiments":          {},

@@ -63,7 +63,7 @@ func (m *Memory) summarize(ctx context.Context, a ask, b *budget, t *Trace) ([]t
 		return nil, "", err
 	}
 	p := pipeline{budget: b, set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
-		Query: a.question, QueryVector: query, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
+		Query: a.question, QueryVector: query, Language: t.Language, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
 	}}
 	return p.run(ctx)
 }
@@ -159,7 +159,7 @@ func (m *Memory) retrieve(ctx context.Context, a ask, e *meter, t *Trace) ([]ret
 	if err != nil {
 		return fail(err)
 	}
-	t.Dates = o.times.reading
+	t.Dates, t.Language = o.times.reading, o.retriever.Lang()
 	vecs, err := e.Embed(ctx, []string{a.question})
 	if err != nil {
 		return fail(fmt.Errorf("embed the question: %w", err))

@@ -24,7 +24,9 @@ type Trace struct {
 	Date     string `json:"date,omitempty"`
 	Policy   string `json:"policy"`
 	// Dates says how the memory's numeric dates were read, and which times were not; nil if all were plain.
-	Dates     *text.Reading `json:"dates,omitempty"`
+	Dates *text.Reading `json:"dates,omitempty"`
+	// Language is that of the memory, as it was recognised; "" is English. Its Limits say what is lacking for it.
+	Language  text.Language `json:"language,omitempty"`
 	Retrieval string        `json:"retrieval,omitempty"`
 	TopK      int           `json:"top_k,omitempty"`
 	// Retrieved are the chunks found, best first; Kept those that passed the filter.

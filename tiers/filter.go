@@ -67,7 +67,7 @@ func evidenceProbabilities(in Input) ([]float64, bool) {
 func keywordShares(in Input) []float64 {
 	var asked []string
 	seen := map[string]bool{}
-	for _, w := range text.English.ContentWords(in.Query) {
+	for _, w := range in.Language.ContentWords(in.Query) {
 		if !seen[w] {
 			seen[w] = true
 			asked = append(asked, w)

@@ -80,7 +80,7 @@ func (tb *toolbox) relationAsked(m Module) runFunc {
 			step.Notes = append(step.Notes, notes...)
 			if err == nil {
 				d := tb.relationPrompt(in)
-				facts, dropped := grounded(facts, d.Memory, d.Question, m != Topic) // a theme begins with a word of its own
+				facts, dropped := grounded(in.Language, facts, d.Memory, d.Question, m != Topic) // a theme begins with a word of its own
 				if dropped > 0 {
 					step.note("%d not in the memory", dropped)
 				}

@@ -23,11 +23,11 @@ var numberingRE = regexp.MustCompile(`(?m)^(?:Passage \d+|\[\d+\])`)
 //
 // A word with a capital is held for a name. That a sentence begins with one tells nothing, but is checked all the same if
 // strict: facts about somebody begin with the name.
-func grounded(facts []string, memory, question string, strict bool) (kept []string, dropped int) {
-	asked, said := text.English.Stems(question), text.English.Stems(numberingRE.ReplaceAllString(memory, ""))
+func grounded(l text.Language, facts []string, memory, question string, strict bool) (kept []string, dropped int) {
+	asked, said := l.Stems(question), l.Stems(numberingRE.ReplaceAllString(memory, ""))
 	known := func(stem string) bool { return said[stem] || asked[stem] }
 	for _, fact := range facts {
-		stems := text.English.Stems(fact)
+		stems := l.Stems(fact)
 		found, new := 0, 0
 		for s := range stems {
 			if known(s) {
@@ -43,7 +43,7 @@ func grounded(facts []string, memory, question string, strict bool) (kept []stri
 			if named := unicode.IsDigit(first) || unicode.IsUpper(first) && (strict || i > 0); !named {
 				continue
 			}
-			for s := range text.English.Stems(word) { // none for a stopword
+			for s := range l.Stems(word) { // none for a stopword
 				ok = ok && known(s)
 			}
 		}

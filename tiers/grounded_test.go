@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"github.com/budgetmem/budgetmem/tiers/text"
 	"reflect"
 	"testing"
 )
@@ -28,13 +29,13 @@ func TestGrounded(t *testing.T) {
 		{"nothing", "it is so", false, false},
 	} {
 		for strict, want := range map[bool]bool{true: c.strict, false: c.lenient} {
-			kept, dropped := grounded([]string{c.fact}, memory, question, strict)
+			kept, dropped := grounded(text.English, []string{c.fact}, memory, question, strict)
 			if got := len(kept) == 1; got != want || dropped != 1-len(kept) {
 				t.Errorf("%s, strict %v: kept %q, %d dropped; want it kept: %v", c.name, strict, kept, dropped, want)
 			}
 		}
 	}
-	kept, dropped := grounded([]string{"Mina coaches kids", "Ana ran", "Hugo left the bakery"}, memory, question, true)
+	kept, dropped := grounded(text.English, []string{"Mina coaches kids", "Ana ran", "Hugo left the bakery"}, memory, question, true)
 	if want := []string{"Mina coaches kids", "Hugo left the bakery"}; !reflect.DeepEqual(kept, want) || dropped != 1 {
 		t.Errorf("kept %q, dropped %d; want %q in their order", kept, dropped, want)
 	}

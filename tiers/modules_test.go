@@ -200,7 +200,7 @@ func TestSummariesKeepTheirBudget(t *testing.T) {
 func TestLongTurnsAreShortened(t *testing.T) {
 	long := "I like tea. " + strings.Repeat("This says nothing of use at all. ", 50) + "My dog is called Rex. Bye."
 	lines := []turnRef{{turn: chunk.Turn{ID: "1", Text: long}}, {turn: chunk.Turn{ID: "2", Text: "short"}}}
-	got := shorten(lines, "What is the dog called?", estimateTokens, 12)
+	got := shorten(lines, Input{Query: "What is the dog called?"}, estimateTokens, 12)
 	if want := "I like tea. … My dog is called Rex. Bye."; got[0].turn.Text != want || got[1].turn.Text != "short" || lines[0].turn.Text != long {
 		t.Errorf("got %q, %q; want %q and the short turn as it is", got[0].turn.Text, got[1].turn.Text, want)
 	}
@@ -282,11 +282,11 @@ func TestImplementationNeedsAClient(t *testing.T) {
 
 func TestRelevantPutsSharedRareWordsFirst(t *testing.T) {
 	facts := []string{"Caroline - likes - tea", "Caroline - plays - guitar", "Melanie - likes - tea", "Caroline - plays - guitar"}
-	got := relevant("Does Caroline play the guitar?", facts, 2)
+	got := relevant(Input{Query: "Does Caroline play the guitar?"}, facts, 2)
 	if want := []string{"Caroline - plays - guitar", "Caroline - likes - tea"}; !reflect.DeepEqual(got[:1], want[:1]) {
 		t.Errorf("got %q", got)
 	}
-	if got := relevant("zzz", facts, 2); len(got) != 2 {
+	if got := relevant(Input{Query: "zzz"}, facts, 2); len(got) != 2 {
 		t.Errorf("with nothing shared: %q, want the first facts, within the limit", got)
 	}
 }

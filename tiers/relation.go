@@ -48,7 +48,7 @@ func (tb *toolbox) extracted(e extractor) runFunc {
 				facts = append(facts, f...)
 			}
 		}
-		return Output{Facts: relevant(in.Query, facts, tb.Options.MaxFacts)}, nil
+		return Output{Facts: relevant(in, facts, tb.Options.MaxFacts)}, nil
 	}
 }
 
@@ -76,14 +76,14 @@ const weakest = 0.3
 
 // relevant returns at most limit distinct facts, those first that share the rarer words with the question. Facts that
 // share much less than the best one are left out.
-func relevant(query string, facts []string, limit int) []string {
+func relevant(in Input, facts []string, limit int) []string {
 	facts = distinct(facts)
-	asked := slices.Sorted(maps.Keys(text.English.Stems(query))) // in a fixed order: sums must not vary from run to run
+	asked := slices.Sorted(maps.Keys(in.Language.Stems(in.Query))) // in a fixed order: sums must not vary from run to run
 	stems := make([]map[string]bool, len(facts))
 	count := map[string]int{}
 	for i, f := range facts {
 		statement, _, _ := strings.Cut(f, " (") // what follows is context: dates, speakers, neighbours
-		stems[i] = text.English.Stems(statement)
+		stems[i] = in.Language.Stems(statement)
 		for s := range stems[i] {
 			count[s]++
 		}

@@ -64,7 +64,7 @@ func (tb *toolbox) summaryHeadings(ctx context.Context, in Input, step *Step) (O
 	b.report(step)
 	b.left += tb.Options.MidTokens - tb.Options.MidTokens/2
 	b.add("\n# What was said")
-	b.lines = append(b.lines, tb.likeliest(lines, in.Query, b.left, step)...)
+	b.lines = append(b.lines, tb.likeliest(lines, in, b.left, step)...)
 	return Output{Text: b.text()}, nil
 }
 
@@ -74,13 +74,13 @@ func (tb *toolbox) summaryQuotes(ctx context.Context, in Input, step *Step) (Out
 	if err != nil {
 		return Output{}, err
 	}
-	return Output{Text: strings.Join(tb.likeliest(lines, in.Query, tb.Options.MidTokens, step), "\n")}, nil
+	return Output{Text: strings.Join(tb.likeliest(lines, in, tb.Options.MidTokens, step), "\n")}, nil
 }
 
 // likeliest quotes the best lines within the tokens, the likeliest evidence last.
-func (tb *toolbox) likeliest(lines []turnRef, query string, tokens int, step *Step) []string {
+func (tb *toolbox) likeliest(lines []turnRef, in Input, tokens int, step *Step) []string {
 	best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
-	chosen := fitting(shorten(best, query, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tokens)
+	chosen := fitting(shorten(best, in, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tokens)
 	if dropped := len(lines) - len(chosen); dropped > 0 {
 		step.note("%d turns left out", dropped)
 	}
@@ -112,10 +112,10 @@ func (tb *toolbox) summaryQuoted(pick picker) runFunc {
 			return "", err
 		}
 		best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
-		chosen := fitting(shorten(best, in.Query, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tb.Options.HighTokens)
+		chosen := fitting(shorten(best, in, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tb.Options.HighTokens)
 		said := quote(bestLast(chosen))
 		b := budget{count: tb.CountTokens, left: tb.Options.HighTokens - tb.CountTokens(strings.Join(said, "\n"))}
-		if b.section("Dates", relevant(in.Query, in.Temporal, quotedTemporalFacts), quotedTemporalFacts); len(b.lines) > 0 {
+		if b.section("Dates", relevant(in, in.Temporal, quotedTemporalFacts), quotedTemporalFacts); len(b.lines) > 0 {
 			b.lines = append(b.lines, "\n# What was said")
 		}
 		b.lines = append(b.lines, said...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // Module names one of the five steps.
@@ -49,6 +50,8 @@ type Input struct {
 	// Query is the question and QueryVector its unit embedding [d] float32.
 	Query       string
 	QueryVector []float32
+	// Language is that of the memory; the zero value is English.
+	Language text.Language
 	// QueryDate is when the question is asked; "" if the data set does not say.
 	QueryDate string
 	// Items are the retrieved chunks (filter) or the kept ones (all others), best first.

@@ -57,11 +57,11 @@ func (tb *toolbox) turnsByRetrieval(ctx context.Context, in Input) ([]turnRef, e
 }
 
 func (tb *toolbox) scoreTurns(ctx context.Context, in Input, lines []turnRef) error {
-	asked := text.English.Stems(in.Query)
+	asked := in.Language.Stems(in.Query)
 	texts := make([]string, len(lines))
 	for i, l := range lines {
 		texts[i] = l.turn.String()
-		said, n := text.English.Stems(texts[i]), 0
+		said, n := in.Language.Stems(texts[i]), 0
 		for s := range asked {
 			if said[s] {
 				n++
@@ -92,8 +92,8 @@ func bestFirst(lines []turnRef) []turnRef {
 }
 
 // shorten cuts turns longer than the tokens to their sentences nearest to the question, in their order, gaps marked.
-func shorten(lines []turnRef, query string, count func(string) int, tokens int) []turnRef {
-	asked := text.English.Stems(query)
+func shorten(lines []turnRef, in Input, count func(string) int, tokens int) []turnRef {
+	asked := in.Language.Stems(in.Query)
 	out := append([]turnRef(nil), lines...)
 	for i, l := range out {
 		if count(l.turn.Text) <= tokens {
@@ -103,7 +103,7 @@ func shorten(lines []turnRef, query string, count func(string) int, tokens int) 
 		shared, order := make([]int, len(sentences)), make([]int, len(sentences))
 		for j, s := range sentences {
 			order[j] = j
-			for stem := range text.English.Stems(s) {
+			for stem := range in.Language.Stems(s) {
 				if asked[stem] {
 					shared[j]++
 				}

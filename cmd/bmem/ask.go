@@ -65,6 +65,9 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 			}
 			answer, err := sys.Memory.Ask(cmd.Context(), args[0], opts...)
 			noteDates(cmd.ErrOrStderr(), answer.Trace.Dates)
+			if limits := answer.Trace.Language.Limits(); limits != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "note:", limits)
+			}
 			if err != nil {
 				return err
 			}

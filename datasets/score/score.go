@@ -11,6 +11,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/pytext"
 	"github.com/budgetmem/budgetmem/internal/suggest"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // Item is a prediction with what it is judged by.
@@ -84,7 +85,8 @@ func Lookup(name string) (Metric, error) {
 	return metrics[i], nil
 }
 
-// Score scores one item: the best result over its gold answers. It fails with ErrNoGold or, for the metric "locomo",
+// Score scores one item: the best result over its gold answers. Where both sides are in a script without spaces between words, which
+// the official scripts take for one word, they are cut into words first; see text.Tokens. It fails with ErrNoGold or, for the metric "locomo",
 // with ErrCategory.
 func (m Metric) Score(it Item) (Result, error) {
 	pair := m.pair
@@ -101,9 +103,15 @@ func (m Metric) Score(it Item) (Result, error) {
 	if len(it.Gold) == 0 {
 		return Result{}, fmt.Errorf("%w, which %s needs", ErrNoGold, m.Name)
 	}
-	best := pair(it.Prediction, it.Gold[0])
+	one := func(gold string) Result {
+		if text.Unspaced(gold) && text.Unspaced(it.Prediction) {
+			return pair(text.Spaced(it.Prediction), text.Spaced(gold))
+		}
+		return pair(it.Prediction, gold)
+	}
+	best := one(it.Gold[0])
 	for _, g := range it.Gold[1:] {
-		if r := pair(it.Prediction, g); r.Score > best.Score {
+		if r := one(g); r.Score > best.Score {
 			best = r
 		}
 	}

@@ -115,3 +115,19 @@ func TestRetrievalEdges(t *testing.T) {
 	equal(t, "a gold id given twice", Recall(ids, []string{"a", "a", "z"}, 3), 0.5)
 	equal(t, "a retrieved id given twice", NDCG([]string{"a", "a"}, []string{"a", "b"}, 2), 0.5)
 }
+
+// Answers in scripts without spaces are scored by their words and not as one.
+func TestScoreOfUnspacedScripts(t *testing.T) {
+	for _, name := range []string{"locomo-f1", "locomo-f1-max", "token-set-f1", "hotpot"} {
+		m, err := Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for prediction, want := range map[string][2]float64{"她的猫叫小黑。": {0.2, 0.8}, "小黑": {1, 1}, "大白": {0, 0}, "": {0, 0}} {
+			r, err := m.Score(Item{Prediction: prediction, Gold: []string{"小黑"}})
+			if err != nil || r.Score < want[0] || r.Score > want[1] {
+				t.Errorf("%s of %q: %v (%v), want %v", name, prediction, r.Score, err, want)
+			}
+		}
+	}
+}

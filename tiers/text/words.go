@@ -26,10 +26,10 @@ func Tokens(s string) []string {
 		f = strings.TrimSuffix(strings.TrimSuffix(f, "'s"), "'S")
 		switch {
 		case f == "":
-		case strings.IndexFunc(f, unspaced) < 0:
-			tokens = append(tokens, f)
-		default:
+		case Unspaced(f):
 			tokens = appendSegments(tokens, f)
+		default:
+			tokens = append(tokens, f)
 		}
 	}
 	return tokens
@@ -38,12 +38,48 @@ func Tokens(s string) []string {
 // Words returns the Tokens of s in lower case.
 func Words(s string) []string { return Tokens(strings.ToLower(s)) }
 
+// Spaced returns s with spaces where Tokens cuts scripts that have none, and in place of their punctuation, for programs that
+// know words by white space. Everything else stays as it is.
+func Spaced(s string) string {
+	if !Unspaced(s) {
+		return s
+	}
+	var b strings.Builder
+	for s != "" {
+		n := strings.IndexFunc(s, unspaced)
+		if n < 0 {
+			n = len(s)
+		}
+		b.WriteString(widePunctuation.Replace(s[:n]))
+		s = s[n:]
+		end := strings.IndexFunc(s, func(r rune) bool { return !unspaced(r) && !unicode.IsMark(r) })
+		if end < 0 {
+			end = len(s)
+		}
+		if end > 0 {
+			b.WriteString(" " + strings.Join(appendPairs(nil, s[:end]), " ") + " ")
+		}
+		s = s[end:]
+	}
+	return b.String()
+}
+
+var widePunctuation = strings.NewReplacer("。", " ", "，", ", ", "、", ", ", "！", " ", "？", " ", "「", " ", "」", " ", "・", " ", "：", " ", "；", " ")
+
 // unspacedScripts are the scripts that Tokens cuts into pairs.
 var unspacedScripts = []*unicode.RangeTable{unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar}
 
+// Unspaced reports whether a letter of s is of a script that Tokens cuts into pairs.
+func Unspaced(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return unspaced(r) && unicode.IsLetter(r) }) >= 0
+}
+
 // unspaced reports whether words of the character's script are not separated by spaces.
 func unspaced(r rune) bool {
-	return r >= 0x0e00 && (unicode.In(r, unspacedScripts...) || r == 'ー') // the mark of a long vowel belongs to no script
+	if r < 0x0e00 || !unicode.IsLetter(r) && !unicode.IsMark(r) {
+		return false
+	}
+	return unicode.In(r, unspacedScripts...) || r == 'ー' // the mark of a long vowel belongs to no script
 }
 
 // appendSegments cuts a word that holds characters of unspaced scripts.
