@@ -19,9 +19,11 @@ type DType string
 
 // The types that this package converts; a file may hold others, which Parse keeps as bytes.
 const (
-	F32 DType = "F32"
-	F64 DType = "F64"
-	I64 DType = "I64"
+	F16  DType = "F16"
+	BF16 DType = "BF16"
+	F32  DType = "F32"
+	F64  DType = "F64"
+	I64  DType = "I64"
 )
 
 // Tensor is one tensor: its bytes are little endian, row by row.
@@ -110,6 +112,8 @@ func Parse(file []byte) (File, error) {
 func (t DType) bytes(shape []int) (int64, error) {
 	var size int64
 	switch t {
+	case F16, BF16:
+		size = 2
 	case F32:
 		size = 4
 	case F64, I64:

@@ -198,13 +198,15 @@ func (m *Model) CountTokens(messages []llm.Message) (int, error) {
 }
 
 // encode renders messages as a prompt that ends where the assistant's reply begins.
-func (m *Model) encode(messages []llm.Message) ([]int32, error) {
-	text, err := m.tok.Template().Render(messages, true)
+func (m *Model) encode(messages []llm.Message) ([]int32, error) { return encodePrompt(m.tok, messages) }
+
+func encodePrompt(tok *tokenizer.Tokenizer, messages []llm.Message) ([]int32, error) {
+	text, err := tok.Template().Render(messages, true)
 	if err != nil {
 		return nil, err
 	}
-	ids := m.tok.Encode(text, true)
-	if bos, ok := m.tok.BOS(); ok && (len(ids) == 0 || ids[0] != bos) {
+	ids := tok.Encode(text, true)
+	if bos, ok := tok.BOS(); ok && (len(ids) == 0 || ids[0] != bos) {
 		ids = append([]int32{bos}, ids...)
 	}
 	if len(ids) == 0 {
