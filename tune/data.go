@@ -42,8 +42,8 @@ type DataConfig struct {
 	Dataset datasets.Dataset
 	// Memory retrieves and writes notes; its tier set should quote turns alone (tiers.QuotesSet).
 	Memory *bmem.Memory
-	// Split is what questions are taken from; the zero value is datasets.Train.
-	Split datasets.Split
+	// Questions are those of the data set to make examples of.
+	Questions []datasets.Question
 	// Policy are the tiers that write the notes, as router.Parse reads them; "" means mid.
 	Policy string
 	// Variants are made of each question, in this order; nil means Retrieved alone.
@@ -51,10 +51,8 @@ type DataConfig struct {
 	// Unseen keeps retrieved notes that hold none of the gold evidence. Training on them teaches to guess, but a validation
 	// set must have them.
 	Unseen bool
-	// Questions is how many are used, chosen by Seed in the data's natural proportions; 0 means all. Seed also drives the
-	// random variants.
-	Questions int
-	Seed      int64
+	// Seed drives the random variants.
+	Seed int64
 	// Ask are options for each question, such as bmem.WithTopK.
 	Ask []bmem.Option
 	// InFlight is how many questions are retrieved at one time; 0 means 4.
@@ -71,7 +69,7 @@ type Made struct {
 	Unseen     int            `json:"unseen"`      // questions whose retrieved notes hold no gold evidence
 }
 
-// MakeExamples makes the examples of a split: for each question all variants side by side, in the order of the split.
+// MakeExamples makes the examples: for each question all variants side by side, in the order of the questions.
 func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
 	made := Made{Examples: map[string]int{}}
 	if len(c.Variants) == 0 {
@@ -82,11 +80,7 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
 			return nil, made, fmt.Errorf("make examples: unknown variant %q; did you mean %q? There are %s", v, suggest.Name(v, Variants()), strings.Join(Variants(), ", "))
 		}
 	}
-	questions, err := c.Dataset.Questions(ctx, cmp.Or(c.Split, datasets.Train))
-	if err != nil {
-		return nil, made, fmt.Errorf("make examples: %w", err)
-	}
-	questions = Sample(questions, c.Questions, c.Seed)
+	questions := c.Questions
 	turns, err := c.addHistories(ctx, questions)
 	if err != nil {
 		return nil, made, fmt.Errorf("make examples: %w", err)
@@ -227,20 +221,4 @@ func splitGold(lines, gold []string) (hits, others []string) {
 		}
 	}
 	return hits, others
-}
-
-// Sample returns n of the questions, drawn without regard to their category and so in the data's natural proportions, in
-// their order. The questions of a smaller n with the same seed are among those of a larger. n ≤ 0, or more than there are,
-// takes all.
-func Sample(questions []datasets.Question, n int, seed int64) []datasets.Question {
-	if n <= 0 || n >= len(questions) {
-		return questions
-	}
-	order := rand.New(rand.NewPCG(uint64(seed), 0)).Perm(len(questions))[:n]
-	slices.Sort(order)
-	out := make([]datasets.Question, n)
-	for i, at := range order {
-		out[i] = questions[at]
-	}
-	return out
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tune"
@@ -87,6 +88,13 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	questions, err := data.Questions(cmd.Context(), datasets.Split(f.split))
+	if err != nil {
+		return err
+	}
+	if questions, err = run.Choose(questions, f.questions, f.seed, run.Natural); err != nil {
+		return err
+	}
 	f.system.spec.ChunkTokens = data.ChunkTokens()
 	sys, err := f.system.open(cmd.Context(), cmd.ErrOrStderr())
 	if err != nil {
@@ -95,8 +103,8 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	defer closing(sys, &err)
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "questions")
 	examples, made, err := tune.MakeExamples(cmd.Context(), tune.DataConfig{
-		Dataset: data, Memory: sys.Memory, Split: datasets.Split(f.split), Policy: f.tier, Variants: f.variants, Unseen: f.unseen,
-		Questions: f.questions, Seed: f.seed, Progress: func(done, total int) { bar.Set(done, total, "") },
+		Dataset: data, Memory: sys.Memory, Questions: questions, Policy: f.tier, Variants: f.variants, Unseen: f.unseen,
+		Seed: f.seed, Progress: func(done, total int) { bar.Set(done, total, "") },
 		Ask: []bmem.Option{bmem.WithTopK(f.system.topK), bmem.WithKeepK(f.system.keepK), bmem.WithRetrieval(retrieve.Mode(f.system.retrieval))},
 	})
 	bar.End(err)

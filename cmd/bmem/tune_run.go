@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
-	"github.com/budgetmem/budgetmem/experiments"
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/kernel/display"
@@ -81,7 +81,7 @@ func (f *tuneRunFlags) run(cmd *cobra.Command) error {
 	if f.dir == "" {
 		return errors.New("--dir names the run's folder; give one, such as --dir runs/tune")
 	}
-	r := tune.Run{Dir: f.dir, Config: f.config, Commit: experiments.Commit(), License: f.license}
+	r := tune.Run{Dir: f.dir, Config: f.config, Commit: run.Commit(), License: f.license}
 	for _, path := range f.train {
 		examples, err := tune.ReadExamples(path)
 		if err != nil {
