@@ -176,7 +176,8 @@ func columns(x *Node, from, to int) *Node { return Slice(x, AxisRange(), AxisRan
 // rmsNorm scales the rows of x to unit root mean square, times w.
 func rmsNorm(x, w *Node, eps float64) *Node {
 	ms := ReduceAndKeep(Square(x), ReduceMean, -1)
-	return Mul(Mul(x, Rsqrt(AddScalar(ms, eps))), ExpandDims(w, 0))
+	// GoMLX has no gradient for Rsqrt.
+	return Mul(Div(x, Sqrt(AddScalar(ms, eps))), ExpandDims(w, 0))
 }
 
 // adapted lists the maps that an adapter of the top layers has.

@@ -141,7 +141,7 @@ func (m *matrices) values() ([]any, error) {
 func (m *matrices) zeros() []*tensors.Tensor {
 	var out []*tensors.Tensor
 	for _, v := range m.variables() {
-		out = append(out, tensors.FromShape(v.Shape()))
+		out = append(out, tensors.FromFlatDataAndDimensions(make([]float32, v.Shape().Size()), v.Shape().Dimensions...))
 	}
 	return out
 }

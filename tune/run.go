@@ -126,6 +126,9 @@ func (r Run) open() (*training, error) {
 	if len(r.Train) == 0 {
 		return nil, errors.New("no examples to train on")
 	}
+	if w, ok := r.Backend.(interface{ Unwrap() compute.Backend }); ok {
+		r.Backend = w.Unwrap() // tensors know the engine itself, and would take the wrapper for another one
+	}
 	t := &training{Run: r}
 	var err error
 	if t.base, err = local.OpenBase(r.Path, r.Backend); err != nil {
