@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 	"tiers":                {"tiers/text", "bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
 	"tiers/llm":            {"internal"},
 	"tiers/text":           {},
-	"tiers/llm/local":      {"tiers/llm", "internal"},
+	"tiers/llm/local":      {"tiers/llm", "internal", "internal/safetensors"},
 	"tiers/llm/openai":     {"tiers/llm", "internal"},
 	"tune":                 {"bmem", "bmem/chunk", "datasets", "tiers", "tiers/llm", "tiers/llm/local", "internal", "internal/safetensors"},
 }

@@ -170,3 +170,26 @@ func AsTokenCounter(c Client) (TokenCounter, bool) {
 	}
 	return nil, false
 }
+
+// Tuned is an optional capability of a Client: a model that was fine-tuned to answer one prompt, which needs no worked
+// examples.
+type Tuned interface {
+	// PromptTemplate returns the prompt's name, as package tiers knows it, and the SHA-256 of its template in hexadecimal
+	// digits; "" for a model that is not tuned.
+	PromptTemplate() (name, sha256 string)
+}
+
+// PromptTemplate returns the prompt that c was tuned for, or the first client among those it wraps; "" for none.
+func PromptTemplate(c Client) (name, sha256 string) {
+	for c != nil {
+		if t, ok := c.(Tuned); ok {
+			return t.PromptTemplate()
+		}
+		w, ok := c.(interface{ Unwrap() Client })
+		if !ok {
+			break
+		}
+		c = w.Unwrap()
+	}
+	return "", ""
+}

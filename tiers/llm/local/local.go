@@ -24,6 +24,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/osmem"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/tokenizer"
 )
 
@@ -31,6 +32,9 @@ import (
 type Options struct {
 	// Name is what Model returns; empty means the file's name without extension.
 	Name string
+	// Adapter is the folder of an adapter in PEFT's format, which is merged into the weights; "" for none. The error of one that
+	// was made for another model wraps ErrAdapter, that of a broken one adapter.ErrFormat.
+	Adapter string
 	// Context is the longest prompt and reply together, in tokens; 0 means 4096, or what the model was trained for if less.
 	Context int
 	// MaxBatch is how many replies are generated at a time; 0 means 16, or 4 in pure Go. A step takes as long for one as for
@@ -68,6 +72,7 @@ type Model struct {
 	tok      *tokenizer.Tokenizer
 	eng      *engine
 	sched    *scheduler
+	adapter  *adapter.Adapter // nil without one
 }
 
 // ContextError is returned for a prompt that leaves no room for a reply.
@@ -115,6 +120,11 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	if m.tok, err = tokenizer.FromGGUF(f); err != nil {
 		return nil, err
 	}
+	if opts.Adapter != "" {
+		if m.adapter, err = adapter.Read(opts.Adapter); err != nil {
+			return nil, err
+		}
+	}
 	m.context = opts.Context
 	if m.context <= 0 {
 		m.context = 4096
@@ -133,6 +143,16 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := <-hashed
+	if err = s.err; err == nil && m.adapter != nil {
+		if err = checkAdapter(m.adapter, &m.cfg, s.hex); err == nil {
+			err = w.merge(&m.cfg, m.adapter)
+		}
+	}
+	if err != nil {
+		w.finalize()
+		return nil, err
+	}
 	embed, err := openEmbedding(f, &m.cfg)
 	if err != nil {
 		w.finalize()
@@ -142,11 +162,10 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 		w.finalize()
 		return nil, errors.Join(err, embed.reader.Close())
 	}
-	s := <-hashed
-	if s.err != nil {
-		return nil, errors.Join(s.err, m.eng.finalize())
-	}
 	m.id = "local:sha256:" + s.hex
+	if m.adapter != nil {
+		m.id += "+sha256:" + m.adapter.SHA256
+	}
 	m.sched = newScheduler(m.eng, m.context, opts.MaxBatch, opts.PrefixCacheBytes)
 	return m, nil
 }
@@ -173,7 +192,7 @@ func (m *Model) Close() error {
 // Model returns the name of the model.
 func (m *Model) Model() string { return m.name }
 
-// ID names the weights by the sha256 of their file.
+// ID names the weights by the sha256 of their file, and of the adapter's.
 func (m *Model) ID() string { return m.id }
 
 // Config returns the shape of the model.
