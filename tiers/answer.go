@@ -14,7 +14,7 @@ import (
 type Answerer struct {
 	// Client is the answering model.
 	Client llm.Client
-	// Style is the form of prompt and answer; the zero value is StyleShort.
+	// Style is the form of prompt and answer; the zero value is StyleShort. A tuned model has a prompt of its own instead.
 	Style AnswerStyle
 	// MaxTokens bounds the reply; 0 means 40, enough for a short phrase.
 	MaxTokens int
@@ -54,9 +54,15 @@ type Answer struct {
 }
 
 func (a Answerer) request(summary, question, date string) (llm.Request, error) {
-	messages, err := chat("answer_"+string(cmp.Or(a.Style, StyleShort)), promptData{
-		Summary: escape(summary), Question: oneLine(question), Date: oneLine(date),
-	})
+	var messages []llm.Message
+	var err error
+	if tuned, _ := llm.PromptTemplate(a.Client); tuned != "" {
+		messages, err = TunedPrompt(tuned, summary, question, date)
+	} else {
+		messages, err = chat("answer_"+string(cmp.Or(a.Style, StyleShort)), promptData{
+			Summary: escape(summary), Question: oneLine(question), Date: oneLine(date),
+		})
+	}
 	if err != nil {
 		return llm.Request{}, fmt.Errorf("answer step: %w", err)
 	}

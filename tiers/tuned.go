@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -47,6 +48,25 @@ func TunedHash(name string) (string, error) {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// ErrTemplate is wrapped by CheckTuned.
+var ErrTemplate = errors.New("the model was tuned for a prompt that this version does not have")
+
+// CheckTuned refuses a tuned model whose prompt's template has changed since, or is not here. The error wraps ErrTemplate.
+func CheckTuned(c llm.Client) error {
+	name, hash := llm.PromptTemplate(c)
+	if name == "" {
+		return nil
+	}
+	now, err := TunedHash(name)
+	if err != nil {
+		return fmt.Errorf("model %s: %w: %w", c.Model(), ErrTemplate, err)
+	}
+	if now != hash {
+		return fmt.Errorf("model %s: %w: template %q has sha256 %.12s…, the model was trained with %.12s…: train it again", c.Model(), ErrTemplate, name, now, hash)
+	}
+	return nil
 }
 
 func tunedNames() []string {

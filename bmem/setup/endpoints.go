@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
@@ -123,7 +124,11 @@ func origin(text string) (string, error) {
 // base opens a model with nothing around it.
 func (sys *System) base(ctx context.Context, w whereabouts) (llm.Client, error) {
 	if w.path != "" {
-		return sys.spec.Engine.Model(ctx, w.name, w.path)
+		client, err := sys.spec.Engine.Model(ctx, w.name, w.path, w.adapter)
+		if err != nil {
+			return nil, err
+		}
+		return client, tiers.CheckTuned(client)
 	}
 	endpoints := sys.spec.Endpoints
 	if w.endpoint != "" {

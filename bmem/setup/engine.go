@@ -14,8 +14,9 @@ type Engine interface {
 	Name() string
 	// Embedder opens the embedder of this name, whose files lie in a folder.
 	Embedder(ctx context.Context, name, dir string) (Encoder, error)
-	// Model opens the language model of this name, with nothing around it, from its GGUF file.
-	Model(ctx context.Context, name, path string) (llm.Client, error)
+	// Model opens the language model of this name, with nothing around it, from its GGUF file, with the adapter in a folder if
+	// one is given.
+	Model(ctx context.Context, name, path, adapter string) (llm.Client, error)
 	// Close closes everything that was opened.
 	Close() error
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers"
@@ -59,6 +61,8 @@ func (s Spec) checkRoles(set tiers.Spec) error {
 //	NAME@URL    a model at the endpoint of that base URL
 //	(nothing)   the best of the catalogue that is there
 //
+// Behind the first two may stand "+" and the folder of an adapter that bmem tune made, or its name in a folder adapters.
+//
 // A model that is open already is not opened again. The System closes them all. Errors: llm.ErrUnpriced, models.ErrMissing.
 func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 	w, err := sys.find(ctx, name)
@@ -86,7 +90,10 @@ func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 }
 
 // whereabouts says where a model is: in a file on this machine, or else at an endpoint, at all of Spec's if none is named.
-type whereabouts struct{ name, path, endpoint string }
+type whereabouts struct {
+	name, path, endpoint string
+	adapter              string // its folder; "" for none
+}
 
 func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 	if model, url, ok := cutEndpoint(name); ok {
@@ -95,12 +102,40 @@ func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 	if len(sys.spec.Endpoints) > 0 {
 		return whereabouts{name: name}, nil
 	}
+	name, adapter, err := sys.cutAdapter(name)
+	if err != nil {
+		return whereabouts{}, err
+	}
 	m, err := sys.catalogue.Locate(ctx, name)
 	if m.Why != "" {
 		sys.Chosen = m.Why
 	}
-	return whereabouts{name: m.Name, path: m.Path}, err
+	w := whereabouts{name: m.Name, path: m.Path, adapter: adapter}
+	if adapter != "" {
+		w.name += "+" + filepath.Base(adapter)
+	}
+	return w, err
 }
+
+// cutAdapter splits NAME+ADAPTER and finds the adapter's folder: by its path, or by its name in the folder adapters of the working
+// directory or beside the models. A model's file may have a plus in its own name.
+func (sys *System) cutAdapter(s string) (name, dir string, err error) {
+	i := strings.LastIndexByte(s, '+')
+	if _, err := os.Stat(s); i <= 0 || err == nil {
+		return s, "", nil
+	}
+	name, adapter := s[:i], s[i+1:]
+	places := []string{adapter, filepath.Join("adapters", adapter), filepath.Join(sys.catalogue.Dir, "adapters", adapter)}
+	for _, dir := range places {
+		if _, err := os.Stat(filepath.Join(dir, adapterConfig)); err == nil {
+			return name, filepath.Clean(dir), nil
+		}
+	}
+	return "", "", fmt.Errorf("model %s: no adapter %q: there is no %s in %s", s, adapter, adapterConfig, strings.Join(places, ", "))
+}
+
+// adapterConfig is the file that every adapter in PEFT's format has.
+const adapterConfig = "adapter_config.json"
 
 // cutEndpoint splits NAME@URL.
 func cutEndpoint(s string) (name, url string, ok bool) {

@@ -37,7 +37,7 @@ type systemFlags struct {
 func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	s := &f.spec
 	flags.StringVar(&f.backend, "backend", "", "what computes local models: "+inprocess.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
-	flags.StringVar(&s.Model, "model", "", "answering `model`: a name that 'bmem models list' shows, a GGUF file, or with --endpoint the endpoint's name (default the best that is here)")
+	flags.StringVar(&s.Model, "model", "", "answering `model`: a name that 'bmem models list' shows or a GGUF file, also with +ADAPTER of 'bmem tune' behind it, or with --endpoint the endpoint's name (default the best that is here)")
 	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")

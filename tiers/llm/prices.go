@@ -129,7 +129,11 @@ func (p Prices) with(over map[string]Price) Prices {
 
 // Price is the price of the model of that name or alias. The error is an ErrUnpriced.
 func (p Prices) Price(model string) (Price, error) {
-	price, ok := p.byName[priceKey(model)]
+	key := priceKey(model)
+	price, ok := p.byName[key]
+	if base, _, tuned := strings.Cut(key, "+"); !ok && tuned {
+		price, ok = p.byName[base] // an adapter costs what its base model costs
+	}
 	if !ok {
 		return Price{}, fmt.Errorf("%q: %w: add it to a price file, or allow it by name to count as free", model, ErrUnpriced)
 	}

@@ -50,11 +50,11 @@ func (e *Engine) Embedder(_ context.Context, _, dir string) (setup.Encoder, erro
 }
 
 // Model implements setup.Engine.
-func (e *Engine) Model(_ context.Context, name, path string) (llm.Client, error) {
+func (e *Engine) Model(_ context.Context, name, path, adapter string) (llm.Client, error) {
 	if err := e.open(); err != nil {
 		return nil, err
 	}
-	m, err := local.Open(path, e.backend, local.Options{Name: name})
+	m, err := local.Open(path, e.backend, local.Options{Name: name, Adapter: adapter})
 	if err != nil {
 		return nil, err
 	}

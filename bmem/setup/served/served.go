@@ -56,8 +56,11 @@ func (e *Engine) Embedder(ctx context.Context, name, dir string) (setup.Encoder,
 	return &encoder{tokens, client, is.ID, is.Dim}, nil
 }
 
-// Model implements setup.Engine. The server opens the model by its name.
-func (e *Engine) Model(ctx context.Context, name, _ string) (llm.Client, error) {
+// Model implements setup.Engine. The server opens the model by its name. It opens no adapters.
+func (e *Engine) Model(ctx context.Context, name, _, adapter string) (llm.Client, error) {
+	if adapter != "" {
+		return nil, fmt.Errorf("open model %s: a server opens no adapters; answer in this process instead", name)
+	}
 	client, is, err := e.open(ctx, name, api.Chat)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ type opened struct {
 	encoder setup.Encoder
 }
 
-func (o *opened) Model(context.Context, string, string) (llm.Client, error) { return o.model, nil }
+func (o *opened) Model(context.Context, string, string, string) (llm.Client, error) { return o.model, nil }
 func (o *opened) Embedder(context.Context, string, string) (setup.Encoder, error) {
 	return o.encoder, nil
 }
@@ -51,7 +51,7 @@ func open(t *testing.T) *opened {
 	t.Cleanup(func() { engine.Close() })
 	o := &opened{Engine: engine}
 	var err error
-	if o.model, err = engine.Model(t.Context(), small, file); err != nil {
+	if o.model, err = engine.Model(t.Context(), small, file, ""); err != nil {
 		t.Fatal(err)
 	}
 	if o.encoder, err = engine.Embedder(t.Context(), setup.Embedder, dir); err != nil {
@@ -210,7 +210,7 @@ func testExact(t *testing.T, o *opened) {
 	t.Setenv(api.EnvToken, "a-token")
 	url, _ := start(t, o, "a-token")
 	ctx, through := t.Context(), New(url)
-	model, err := through.Model(ctx, small, "")
+	model, err := through.Model(ctx, small, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,16 +255,16 @@ func testExact(t *testing.T, o *opened) {
 
 func testMissing(t *testing.T, o *opened) {
 	url, _ := start(t, o, "")
-	_, err := New(url).Model(t.Context(), "qwen2.5-coder-0.5b-instruct", "")
+	_, err := New(url).Model(t.Context(), "qwen2.5-coder-0.5b-instruct", "", "")
 	if err == nil || !strings.Contains(err.Error(), "--on-demand") || !strings.Contains(err.Error(), url) {
 		t.Errorf("a model that is not served: %v", err)
 	}
-	if _, err := New(url).Model(t.Context(), setup.Embedder, ""); err == nil || !strings.Contains(err.Error(), `kind "embedding"`) {
+	if _, err := New(url).Model(t.Context(), setup.Embedder, "", ""); err == nil || !strings.Contains(err.Error(), `kind "embedding"`) {
 		t.Errorf("an embedder to chat with: %v", err)
 	}
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	t.Setenv(api.EnvServer, "")
-	if _, err := New("").Model(t.Context(), small, ""); err == nil || !strings.Contains(err.Error(), "bmem serve --on-demand") {
+	if _, err := New("").Model(t.Context(), small, "", ""); err == nil || !strings.Contains(err.Error(), "bmem serve --on-demand") {
 		t.Errorf("no server: %v", err)
 	}
 }
