@@ -36,7 +36,9 @@ type opened struct {
 	encoder setup.Encoder
 }
 
-func (o *opened) Model(context.Context, string, string, string) (llm.Client, error) { return o.model, nil }
+func (o *opened) Model(context.Context, string, string, string) (llm.Client, error) {
+	return o.model, nil
+}
 func (o *opened) Embedder(context.Context, string, string) (setup.Encoder, error) {
 	return o.encoder, nil
 }
