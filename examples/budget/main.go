@@ -1,4 +1,4 @@
-// Command budget asks one question under falling limits in dollars, and shows what each module still could afford.
+// Command budget asks one question under falling limits in dollars, and shows which tiers it could afford.
 //
 //	go run ./examples/budget
 package main
@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 
@@ -23,7 +24,7 @@ func main() {
 	defer stop()
 	turns, err := bmem.ReadTurnsFile("examples/conversation.jsonl")
 	if err == nil {
-		err = run(ctx, turns, "Why did Omar move his trip?")
+		err = run(ctx, turns, "Why did Omar move his trip?", os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "budget:", err)
@@ -31,7 +32,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, turns []chunk.Turn, question string) error {
+func run(ctx context.Context, turns []chunk.Turn, question string, out io.Writer) error {
 	sys, err := setup.Open(ctx, setup.Spec{Engine: inprocess.New("", nil)})
 	if err != nil {
 		return err
@@ -43,14 +44,14 @@ func run(ctx context.Context, turns []chunk.Turn, question string) error {
 	for _, limit := range limits {
 		answer, err := sys.Memory.Ask(ctx, question, bmem.WithMemory("chat"), bmem.WithTiers("high"), bmem.WithMaxCost(limit))
 		if refused := (*bmem.MaxCostError)(nil); errors.As(err, &refused) {
-			fmt.Printf("$%.7f: %v\n", limit, err)
+			fmt.Fprintf(out, "$%.7f: %v\n", limit, err)
 			continue
 		} else if err != nil {
 			return err
 		}
-		fmt.Printf("$%.7f: %s (spent $%.7f)\n", limit, answer.Text, answer.Trace.Usage().Dollars)
+		fmt.Fprintf(out, "$%.7f: %s (spent $%.7f)\n", limit, answer.Text, answer.Trace.Usage().Dollars)
 		for _, m := range answer.Trace.Modules {
-			fmt.Printf("  %-8s %s\n", m.Module, m.Served)
+			fmt.Fprintf(out, "  %-8s %s\n", m.Module, m.Served)
 		}
 	}
 	return nil

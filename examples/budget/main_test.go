@@ -1,0 +1,29 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+)
+
+// The highest limit affords every High tier, the lowest is refused.
+func TestRun(t *testing.T) {
+	modelstest.Path(t, "all-minilm-l6-v2")
+	modelstest.Path(t, "qwen2.5-coder-0.5b-instruct")
+	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
+	turns, err := bmem.ReadTurnsFile("../conversation.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), turns, "Why did Omar move his trip?", &out); err != nil {
+		t.Fatal(err)
+	}
+	answers := strings.Count(out.String(), "(spent $")
+	if answers != 2 || !strings.Contains(out.String(), "summary  high") || !strings.Contains(out.String(), "allow at least") {
+		t.Errorf("%s", &out)
+	}
+}
