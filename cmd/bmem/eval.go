@@ -94,10 +94,25 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 		}
 		fmt.Fprintf(out, "\nreport: %s\n", summary.Report)
 	}
+	if u := sys.Embedded(); u.Calls > 0 {
+		fmt.Fprintf(notes, "embedding at the endpoint: %d calls, %d tokens, $%.6f\n", u.Calls, u.In, u.Dollars)
+	}
 	if summary.Failed > 0 {
-		fmt.Fprintf(notes, "%d answers failed and are in no mean; start the run again to retry them\n", summary.Failed)
+		err = errors.Join(err, fmt.Errorf("%d answers failed and are in no mean; start the run again to retry them; the first: %s", summary.Failed, firstFailure(outcome)))
 	}
 	return err
+}
+
+// firstFailure is why the first answer of a run failed.
+func firstFailure(o *run.Outcome) string {
+	for _, c := range o.Columns {
+		for _, r := range c.Records {
+			if r.Failed() {
+				return r.Error
+			}
+		}
+	}
+	return ""
 }
 
 // checkJudges finds judges that cannot work before anything slow is done.

@@ -115,35 +115,36 @@ func (m meter) price(next Handler) Handler {
 	}
 }
 
-// plausible returns the token counts of a reply, brought between what can be counted here and the call's bound. A count
-// below 0 is none, and becomes the bound. Failed calls may have cost nothing.
+// plausible returns the token counts of a reply, brought between what can be counted here and the call's bound. A count of
+// 0 for a text, or below, is none, and becomes the bound. Failed calls may have cost nothing.
 func (m meter) plausible(call Call, reply Reply) (in, out int) {
 	u := reply.Usage
 	if u.In == 0 && u.Out == 0 {
 		return 0, 0
 	}
 	bound := m.bound(call)
-	least := 0
+	bytes := 0
 	switch {
 	case call.Chat != nil:
 		for _, msg := range call.Chat.Messages {
-			least += len(msg.Content)
+			bytes += len(msg.Content)
 		}
 	case call.Embed != nil:
 		for _, text := range call.Embed {
-			least += len(text)
+			bytes += len(text)
 		}
 	default:
-		bound.Out = bound.In
+		bytes, bound.Out = 1, bound.In
 	}
-	return between(u.In, least/longestToken, bound.In), between(u.Out, len(reply.Text)/longestToken, bound.Out)
+	return between(u.In, bytes, bound.In), between(u.Out, len(reply.Text), bound.Out)
 }
 
-func between(n, least, most int) int {
-	if n < 0 {
+// between brings the count of a text's tokens between the fewest that its bytes can make and the most.
+func between(n, bytes, most int) int {
+	if n < 0 || n == 0 && bytes > 0 {
 		return most
 	}
-	return min(max(n, least), most)
+	return min(max(n, bytes/longestToken), most)
 }
 
 // addCounts adds two counts, which may come from an endpoint, without wrapping.

@@ -17,7 +17,7 @@ import (
 
 // Settings are one model's entry of a model configuration. The zero value of a field leaves things as they are.
 //
-// MaxTokens, ReasoningTokens and ContextTokens hold for every model; the rest is for models at endpoints.
+// MaxTokens and ReasoningTokens hold for every model; the rest is for models at endpoints.
 type Settings struct {
 	// MaxTokens is the output limit of every call in tokens, in place of the call's own (answers ask for 40).
 	MaxTokens int `json:"max_tokens,omitempty" yaml:"max_tokens,omitempty"`

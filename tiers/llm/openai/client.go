@@ -142,7 +142,7 @@ func (c *Client) readReply(x *exchange, req llm.Request, resp *llm.Response) err
 	}
 	resp.Text = c.secret.cleanReply(reply.text)
 	resp.Finish = reply.finish
-	if reply.usage.in <= 0 && reply.usage.out <= 0 && !c.config.Exact {
+	if reply.usage.in == 0 && reply.usage.out == 0 && !c.config.Exact {
 		resp.Usage.In, resp.Usage.Out = llm.UpperBound(req.Messages), min(len(reply.text)+len(reply.reasoning), req.ReplyLimit())
 	}
 	if strings.TrimSpace(reply.text) != "" || c.config.Exact {

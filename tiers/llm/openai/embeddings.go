@@ -75,7 +75,7 @@ func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, llm.Us
 		if reply.said.words != "" {
 			return c.errorInReply(x, chatReply{said: reply.said})
 		}
-		if u.In = reply.tokens; u.In <= 0 && !c.config.Exact {
+		if u.In = reply.tokens; u.In == 0 && !c.config.Exact {
 			u.In = 0
 			for _, text := range texts {
 				u.In += len(text)
