@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,6 +143,7 @@ type trainFlags struct {
 	method, config string
 	set            []string
 	seeds          int
+	progress       string
 	asJSON         bool
 }
 
@@ -181,6 +183,7 @@ tracker that fails neither stops nor changes the training; what it lacks is deli
 	flags.StringVar(&f.config, "config", "", "JSON `file` with settings over the method's own")
 	flags.StringArrayVar(&f.set, "set", nil, "a setting, as `key=value`, over the file's; may be repeated")
 	flags.IntVar(&f.seeds, "seeds", 5, "how many trainings, with seeds that count up from --seed")
+	flags.StringVar(&f.progress, "progress", "text", "how progress is written to stderr: text, or jsonl, a JSON value per step and epoch")
 	flags.BoolVar(&f.asJSON, "json", false, "write the summary as JSON instead of the table")
 	return cmd
 }
@@ -189,22 +192,25 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 	if err := f.check(); err != nil {
 		return err
 	}
-	o := train.Options{Method: f.method, Seeds: f.seeds, Progress: newTrainProgress(cmd.ErrOrStderr()), NoTest: "give --test-traces FILE, or --live to ask the models"}
-	if o.Config, err = train.Settings(f.method); err != nil {
+	o := train.Options{Seeds: f.seeds, NoTest: "give --test-traces FILE, or --live to ask the models"}
+	if o.Progress, err = newTrainProgress(cmd.ErrOrStderr(), f.progress); err != nil {
+		return err
+	}
+	if o.Settings, err = train.NewSettings(f.method); err != nil {
 		return fmt.Errorf("--method: %w", err)
 	}
-	o.Config.Seed = f.seed
+	o.Settings.Config().Seed = f.seed
 	if f.config != "" {
 		data, err := os.ReadFile(f.config)
 		if err != nil {
 			return fmt.Errorf("--config: %w", err)
 		}
-		if err := o.Config.Merge(data); err != nil {
+		if err := o.Settings.Merge(data); err != nil {
 			return fmt.Errorf("--config %s: %w", f.config, err)
 		}
 	}
 	for _, s := range f.set {
-		if err := o.Config.Set(s); err != nil {
+		if err := o.Settings.Set(s); err != nil {
 			return fmt.Errorf("--set: %w", err)
 		}
 	}
@@ -263,12 +269,20 @@ func (f *trainFlags) trainName(o train.Options) string {
 	for _, split := range splits {
 		files = append(files, *f.files[split])
 	}
-	h := sha256.Sum256(fmt.Appendf(nil, "%q %+v %v %v %s %v", files, o.Config, f.live, f.questions, f.system.spec.Model, f.system.spec.Roles))
+	h := sha256.Sum256(fmt.Appendf(nil, "%q %+v %v %v %s %v", files, o.Settings, f.live, f.questions, f.system.spec.Model, f.system.spec.Roles))
 	return fmt.Sprintf("train-%s-%s-%.4x", f.dataset, f.method, h)
 }
 
-// newTrainProgress tells on w of each epoch, and every few seconds of steps that are slow.
-func newTrainProgress(w io.Writer) func(train.Progress) {
+// newTrainProgress writes progress to w: as text each epoch and, every few seconds, a step; as JSON lines everything.
+func newTrainProgress(w io.Writer, format string) (func(train.Progress), error) {
+	switch format {
+	case "text":
+	case "jsonl":
+		enc := json.NewEncoder(w)
+		return func(p train.Progress) { _ = enc.Encode(p) }, nil // a reader that is gone does not stop the training
+	default:
+		return nil, fmt.Errorf("--progress %q: want text or jsonl", format)
+	}
 	last := time.Now()
 	return func(p train.Progress) {
 		switch {
@@ -290,7 +304,7 @@ func newTrainProgress(w io.Writer) func(train.Progress) {
 				p.Seed, m.Epoch+1, m.Batch+1, m.Score, m.Dollars, m.Return, m.Entropy, tierMix(m.Shares))
 			last = time.Now()
 		}
-	}
+	}, nil
 }
 
 // tierMix is the share of decisions for each tier over all modules, cheapest first.

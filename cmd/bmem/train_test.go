@@ -1,13 +1,18 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
+	"github.com/budgetmem/budgetmem/experiments/lab"
+	"github.com/budgetmem/budgetmem/experiments/train"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -108,5 +113,43 @@ func TestBadTrainingCommands(t *testing.T) {
 		if _, err := runVerb(t, "", strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bmem %s: error %v, want %q", args, err, want)
 		}
+	}
+}
+
+// The notebooks' lab starts the real program and reads its progress.
+func TestLabReadsProgress(t *testing.T) {
+	dir := t.TempDir()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	script := "#!/bin/sh\nexec env " + processEnv + "=1 '" + program + "' \"$@\"\n"
+	if err := errors.Join(os.Mkdir("bin", 0o755), os.WriteFile("bin/bmem", []byte(script), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	file := func(split string, n int) *episodes.File {
+		return episodestest.Task{Split: split, Questions: n, Seed: 1}.File(12)
+	}
+	b := lab.Benchmark{Train: file("train", 12), Validation: file("validation", 4), Test: file("test", 4)}
+	for _, method := range []string{train.Offline, train.PPO} {
+		var notes []string
+		s, err := b.TrainRouters(t.Context(), lab.Training{Name: "x", Method: method, Seeds: 2, Settings: []string{"epochs=3", "batch=8", "minibatch=8"}, Runs: filepath.Join(dir, "runs"),
+			Progress: func(done, total int, note string) { notes = append(notes, fmt.Sprintf("%d/%d %s", done, total, note)) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, seed := range s.Seeds {
+			for _, e := range seed.Epochs {
+				want = append(want, fmt.Sprintf("%d/6 seed %d, value %.4f", len(want)+1, seed.Seed, e.Value))
+			}
+		}
+		if len(want) != 6 || !slices.Equal(notes, want) {
+			t.Errorf("%s: progress %q, want %q", method, notes, want)
+		}
+	}
+	if _, err := runVerb(t, "", "train", "--progress", "xml"); err == nil || !strings.Contains(err.Error(), "want text or jsonl") {
+		t.Errorf("an unknown form of progress: %v", err)
 	}
 }

@@ -20,7 +20,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 
@@ -32,21 +31,41 @@ import (
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
-// Path finds a file or folder of the project: as it is named from the working folder, or else from the root of the module, so
-// that notebooks work wherever they lie.
+// HomeEnv is the environment variable with the project's folder. The notebook kernel sets it for its cells.
+const HomeEnv = "BUDGETMEM_HOME"
+
+// Path finds a file or folder of the project: relative to the working folder, or else to the project's folder, so that
+// notebooks work wherever they are. The project's folder is that of HomeEnv, or else the nearest folder with a go.mod, from the
+// working folder upwards.
 func Path(name string) string {
 	if _, err := os.Stat(name); err == nil || filepath.IsAbs(name) {
 		return name
 	}
-	_, source, _, _ := runtime.Caller(0)
-	path := filepath.Join(filepath.Dir(source), "..", "..", name)
-	if wd, err := os.Getwd(); err == nil {
-		// What is shown of it then says nothing of this machine.
-		if near, err := filepath.Rel(wd, path); err == nil && len(near) < len(path) {
-			return near
-		}
+	wd, err := os.Getwd()
+	if err != nil {
+		return name
+	}
+	path := filepath.Join(home(wd), name)
+	// A relative path keeps names of this machine out of a notebook's outputs.
+	if near, err := filepath.Rel(wd, path); err == nil && len(near) < len(path) {
+		return near
 	}
 	return path
+}
+
+// home finds the project's folder; it is the working folder if there is no other.
+func home(wd string) string {
+	if dir := os.Getenv(HomeEnv); dir != "" {
+		return dir
+	}
+	for dir := wd; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return wd
+		}
+	}
 }
 
 // Traces are what was collected of a benchmark on one tier set: a file of traces for each of the splits.

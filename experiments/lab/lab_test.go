@@ -68,6 +68,11 @@ func TestPath(t *testing.T) {
 	if got := Path("go.mod"); got != "go.mod" {
 		t.Errorf("%s; what lies in the working folder comes first", got)
 	}
+	elsewhere := t.TempDir()
+	t.Setenv(HomeEnv, elsewhere)
+	if got, err := filepath.Abs(Path("traces/x")); err != nil || got != filepath.Join(elsewhere, "traces", "x") {
+		t.Errorf("%s, %v; want the configured folder", got, err)
+	}
 }
 
 func TestOpenSaysWhatIsMissing(t *testing.T) {
@@ -270,20 +275,6 @@ func TestTables(t *testing.T) {
 	}
 }
 
-func TestProgressLines(t *testing.T) {
-	var got []string
-	set := func(done, total int, note string) { got = append(got, fmt.Sprintf("%d/%d %s", done, total, note)) }
-	told := epochs(2, set)
-	told("seed 42, epoch 1 of 3: value 0.5000; λ 0: score 1")
-	told("seed 42, epoch 1 of 3: value 0.5000; λ 0: score 1") // told again after a restart
-	told("something else")
-	told("seed 43, epoch 1 of 3: value 0.6000; λ 0: score 1")
-	want := []string{"1/6 seed 42, value 0.5000", "2/6 seed 43, value 0.6000"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
-
 // program puts a script in the place of the program bmem, on the PATH of a working folder that has bin/bmem.
 func program(t *testing.T, script string) {
 	t.Helper()
@@ -326,7 +317,7 @@ func TestTrainRouters(t *testing.T) {
 		t.Fatal("no error of a program that fails")
 	}
 	args, _ := os.ReadFile("args")
-	for _, want := range []string{"train --method offline --seeds 1", "--name try-", filepath.Join(made.Folder, "validation.jsonl.gz"), "--set epochs=2"} {
+	for _, want := range []string{"train --progress jsonl --method offline --seeds 1", "--name try-", filepath.Join(made.Folder, "validation.jsonl.gz"), "--set epochs=2"} {
 		if !strings.Contains(string(args), want) {
 			t.Errorf("no %q in %s", want, args)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"strconv"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
@@ -24,14 +23,16 @@ type Training struct {
 	// Method is one of train.Methods, "" for the first. Settings change its settings, as KEY=VALUE.
 	Method   string
 	Settings []string
-	// Seeds is how many trainings are done, 0 for 1.
+	// Seeds is the number of trainings, 0 for 1.
 	Seeds int
-	// Runs is the folder of trainings, "" for runs/lab in the module's.
+	// Runs is the folder of trainings, "" for runs/lab in the project.
 	Runs string
+	// Progress, if not nil, is called after each epoch instead of drawing a progress bar.
+	Progress func(done, total int, note string)
 }
 
-// TrainRouters trains routers, with a bar of progress, and returns the training's summary. The same training is done once: afterwards
-// it is read from its folder.
+// TrainRouters trains routers by the program bmem, with a progress bar, and returns the training's summary. A training that was
+// done before is read from its folder.
 func (t *Benchmark) TrainRouters(ctx context.Context, o Training) (*train.Summary, error) {
 	if o.Method == "" {
 		o.Method = train.Methods()[0]
@@ -62,32 +63,38 @@ func (t *Benchmark) TrainRouters(ctx context.Context, o Training) (*train.Summar
 			return nil, err
 		}
 	}
-	args := []string{"train", "--method", o.Method, "--seeds", strconv.Itoa(o.Seeds), "--runs", runs, "--name", name,
+	args := []string{"train", "--progress", "jsonl", "--method", o.Method, "--seeds", strconv.Itoa(o.Seeds), "--runs", runs, "--name", name,
 		"--traces", t.path(splits[0]), "--validation-traces", t.path(splits[1]), "--test-traces", t.path(splits[2])}
 	for _, s := range o.Settings {
 		args = append(args, "--set", s)
 	}
-	bar := display.Progress(ctx, "epochs of training")
-	_, err = Bmem(ctx, epochs(o.Seeds, bar.Set), args...)
-	bar.End(err)
+	report, end := o.Progress, func(error) {}
+	if report == nil {
+		bar := display.Progress(ctx, "epochs of training")
+		report, end = bar.Set, bar.End
+	}
+	_, err = Bmem(ctx, epochs(o.Seeds, report), args...)
+	end(err)
 	if err != nil {
 		return nil, err
 	}
 	return train.Read(dir)
 }
 
-var epochLine = regexp.MustCompile(`^seed (\d+), epoch (\d+) of (\d+): (value [\d.]+)`)
-
-// epochs makes progress of the lines by which `bmem train` tells of epochs.
-func epochs(seeds int, set func(done, total int, note string)) func(line string) {
-	done, seen := 0, map[string]bool{}
+// epochs turns lines of progress into calls of report with the number of epochs done, of all seeds, and their total.
+func epochs(seeds int, report func(done, total int, note string)) func(line string) {
+	bySeed := map[int64]int{}
 	return func(line string) {
-		if m := epochLine.FindStringSubmatch(line); m != nil && !seen[m[1]+"/"+m[2]] {
-			seen[m[1]+"/"+m[2]] = true
-			done++
-			each, _ := strconv.Atoi(m[3]) // the expression found digits
-			set(done, seeds*each, "seed "+m[1]+", "+m[4])
+		p, ok := train.ParseProgress([]byte(line))
+		if !ok || p.Validation == nil {
+			return
 		}
+		bySeed[p.Seed] = p.Epoch
+		done := 0
+		for _, n := range bySeed {
+			done += n
+		}
+		report(done, seeds*p.Epochs, fmt.Sprintf("seed %d, value %.4f", p.Seed, p.Validation.Value))
 	}
 }
 

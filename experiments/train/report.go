@@ -22,7 +22,7 @@ type Summary struct {
 	Lambdas []float64    `json:"lambdas"`
 	Space   router.Space `json:"modules"`
 	Seeds   []Seed       `json:"seeds"`
-	// NoTest says why there is no evaluation on test; "" if there is one.
+	// NoTest is why there is no evaluation on test; "" if there is one.
 	NoTest string `json:"no_test,omitempty"`
 }
 
@@ -31,16 +31,16 @@ type Seed struct {
 	Seed      int64   `json:"seed"`
 	BestEpoch int     `json:"best_epoch"`
 	Epochs    []Epoch `json:"epochs"`
-	// Hashes has the SHA-256 of the files of best and last, Routers where they are.
+	// Hashes has the SHA-256 of the best and the last router's files, Routers their paths.
 	Hashes  map[string]string `json:"hashes"`
 	Routers map[string]string `json:"routers"`
-	// Test has the evaluation of best and last on test.
+	// Test has the evaluations of the best and the last router on test.
 	Test map[string]Evaluation `json:"test,omitempty"`
 	// Metrics are the lines of metrics.jsonl.
 	Metrics []json.RawMessage `json:"-"`
 }
 
-// Evaluation is what a router earns and costs.
+// Evaluation is the evaluation of a router at all λs.
 type Evaluation struct {
 	// Value is the mean return over the λs.
 	Value  float64 `json:"value"`
@@ -49,11 +49,7 @@ type Evaluation struct {
 
 // write writes summary.json and report.html.
 func (s *Summary) write() error {
-	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the training's summary: %w", err)
-	}
-	if err := atomicfile.WriteFile(filepath.Join(s.Dir, "summary.json"), append(data, '\n'), 0o644); err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(s.Dir, "summary.json"), s); err != nil {
 		return err
 	}
 	charts, err := s.Charts()
@@ -63,7 +59,7 @@ func (s *Summary) write() error {
 	return report.WritePage(s.Report(), "Training of "+filepath.Base(s.Dir), "", s.Heading(), charts, s.Tables(), note)
 }
 
-const note = "Return is α·score + λ·efficiency, by one measure for all epochs and seeds. Value is its mean over the λs: the best epoch is the one with the largest on validation."
+const note = "Return is α·score + λ·efficiency, by one reward for all epochs and seeds. Value is its mean over the λs; the best epoch has the largest value on validation."
 
 // Report is the path of the HTML report.
 func (s *Summary) Report() string { return filepath.Join(s.Dir, "report.html") }
@@ -86,7 +82,7 @@ func (s *Summary) Heading() []string {
 		}
 	}
 	if most > 0 {
-		lines = append(lines, fmt.Sprintf("warning: up to %.0f %% of the outcomes at a λ are predicted from other traced combinations by an outcome model", 100*most))
+		lines = append(lines, fmt.Sprintf("warning: up to %.0f %% of the outcomes at a λ are predicted from other traced combinations by a Gaussian process", 100*most))
 	}
 	return lines
 }
@@ -134,7 +130,7 @@ func (s *Summary) rows(points func(Seed) []Point) [][]string {
 				}
 			}
 		}
-		row := []string{fmt.Sprintf("%.3g", lambda), fmt.Sprintf("%.4f", score), strconv.FormatFloat(dollars, 'g', 4, 64), fmt.Sprintf("%.4f", ret)}
+		row := []string{fmt.Sprintf("%.3g", lambda), fmt.Sprintf("%.4f", score), report.Dollars(dollars), fmt.Sprintf("%.4f", ret)}
 		for m, module := range s.Space {
 			row = append(row, frontier.Mix(module, shares[m]))
 		}

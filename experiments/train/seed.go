@@ -19,10 +19,10 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// Epoch is what the router of an epoch earns and costs on validation.
+// Epoch is the evaluation of an epoch's router on validation.
 type Epoch struct {
 	Epoch int `json:"epoch"` // counted from 1
-	// Value is the mean return over the λs: what is trained for.
+	// Value is the mean return over the λs, which training maximises.
 	Value  float64 `json:"value"`
 	Points []Point `json:"points"`
 }
@@ -32,9 +32,9 @@ type Point struct {
 	Lambda float64 `json:"lambda"`
 	frontier.CostScore
 	Return float64 `json:"return"`
-	// Shares[m][t] is the share of the questions that asked for tier t in module m.
+	// Shares[m][t] is the share of the questions that requested tier t of module m.
 	Shares [][]float64 `json:"shares"`
-	// Predicted is the share of outcomes that were not traced and are predicted by an outcome model.
+	// Predicted is the share of outcomes that were not traced and are predicted.
 	Predicted float64 `json:"predicted,omitempty"`
 }
 
@@ -45,23 +45,23 @@ type offlineStep struct {
 	Value float64 `json:"value"`
 }
 
-// seeding is the training of one seed.
-type seeding struct {
+// seedRun is the training of one seed.
+type seedRun struct {
 	*training
 	seed    int64
 	dir     string
 	epochs  []Epoch
 	metrics []json.RawMessage
 	shown   *track.Recorder
-	steps   int // of metrics that were shown
+	steps   int // number of metrics that were given to the trackers
 }
 
 // saveEvery is how often PPO's state is saved within an epoch; at an epoch's end it always is.
 const saveEvery = 5 * time.Second
 
-// seed trains one seed, as far as it is not trained yet, and evaluates it.
-func (t *training) seed(ctx context.Context, seed int64) (*Seed, error) {
-	s := &seeding{training: t, seed: seed, dir: filepath.Join(t.Dir, fmt.Sprintf("seed-%d", seed))}
+// runSeed trains one seed, as far as that is not done yet, and evaluates it.
+func (t *training) runSeed(ctx context.Context, seed int64) (*Seed, error) {
+	s := &seedRun{training: t, seed: seed, dir: filepath.Join(t.Dir, fmt.Sprintf("seed-%d", seed))}
 	checkpoints := s.path("checkpoints")
 	if err := errors.Join(os.MkdirAll(checkpoints, 0o755), atomicfile.RemoveTemporary(s.dir), atomicfile.RemoveTemporary(checkpoints)); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (t *training) seed(ctx context.Context, seed int64) (*Seed, error) {
 	return out, err
 }
 
-func (s *seeding) run(ctx context.Context) (*Seed, error) {
+func (s *seedRun) run(ctx context.Context) (*Seed, error) {
 	var err error
 	if s.metrics, err = readLines(s.path("metrics.jsonl")); err != nil {
 		return nil, err
@@ -84,12 +84,12 @@ func (s *seeding) run(ctx context.Context) (*Seed, error) {
 	for i, l := range lines {
 		var e Epoch
 		if err := json.Unmarshal(l, &e); err != nil || e.Epoch != i+1 {
-			return nil, fmt.Errorf("%s:%d: not the evaluation of epoch %d: %w; remove the file to have it made again", s.path("epochs.jsonl"), i+1, i+1, err)
+			return nil, fmt.Errorf("%s:%d: not the evaluation of epoch %d: %w; remove the file to evaluate the epochs again", s.path("epochs.jsonl"), i+1, i+1, err)
 		}
 		s.epochs = append(s.epochs, e)
 	}
-	if len(s.epochs) < s.Config.Epochs {
-		if s.Method == Offline {
+	if len(s.epochs) < s.Settings.Config().Epochs {
+		if s.Settings.Method() == Offline {
 			err = s.offline(ctx)
 		} else {
 			err = s.ppo(ctx)
@@ -101,14 +101,14 @@ func (s *seeding) run(ctx context.Context) (*Seed, error) {
 	return s.finish(ctx)
 }
 
-func (s *seeding) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *seedRun) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *seeding) checkpoint(epoch int) string {
+func (s *seedRun) checkpoint(epoch int) string {
 	return s.path(fmt.Sprintf("checkpoints/epoch-%03d.safetensors", epoch))
 }
 
-func (s *seeding) offline(ctx context.Context) error {
-	cfg := s.Config
+func (s *seedRun) offline(ctx context.Context) error {
+	cfg := s.Settings.config
 	cfg.Seed = s.seed
 	f, _ := s.Train.Snapshot()
 	if err := f.Usable(); err != nil {
@@ -135,10 +135,10 @@ func (s *seeding) offline(ctx context.Context) error {
 	return nil
 }
 
-// ppo plays and learns. The order of what is written makes a kill harmless: a state that says that an epoch is done is
-// written after the epoch's router, and all lines of metrics and traces before the state that is behind them.
-func (s *seeding) ppo(ctx context.Context) error {
-	cfg := s.Config.Config
+// ppo trains by PPO. The order of writes makes a kill harmless: a state after an epoch is written after the epoch's router, and
+// metrics and traces are written before the state that includes them.
+func (s *seedRun) ppo(ctx context.Context) error {
+	cfg := *s.Settings.Config()
 	cfg.Seed = s.seed
 	shape := s.Train.Header().Shape()
 	t, err := router.NewTrainer(s.Backend, s.Train, shape, cfg)
@@ -146,8 +146,8 @@ func (s *seeding) ppo(ctx context.Context) error {
 		return err
 	}
 	defer t.Close()
-	if s.Method != Paper {
-		// The measure of costs is there from the first step on, instead of being learned on the way.
+	if s.Settings.Method() != Paper {
+		// The reward knows the range of costs from the first step on, instead of observing it on the way.
 		*t.Reward() = *s.reward.Clone()
 	}
 	state := s.path("state.safetensors")
@@ -160,7 +160,7 @@ func (s *seeding) ppo(ctx context.Context) error {
 		return err
 	}
 	epochs, batches := t.At()
-	if err := s.forget(epochs, batches); err != nil {
+	if err := s.truncateMetrics(epochs, batches); err != nil {
 		return err
 	}
 	// Epochs that ended right before a kill have a router and no evaluation yet.
@@ -215,8 +215,8 @@ func (s *seeding) ppo(ctx context.Context) error {
 	return nil
 }
 
-// forget drops the lines of metrics that the state does not know of, as they will come again.
-func (s *seeding) forget(epoch, batch int) error {
+// truncateMetrics drops the metrics of steps after the saved state, which will be done again.
+func (s *seedRun) truncateMetrics(epoch, batch int) error {
 	for i, line := range s.metrics {
 		var at struct{ Epoch, Batch int }
 		if err := json.Unmarshal(line, &at); err != nil {
@@ -230,8 +230,8 @@ func (s *seeding) forget(epoch, batch int) error {
 	return nil
 }
 
-// epoch keeps and evaluates the router of an epoch, unless that is done.
-func (s *seeding) epoch(ctx context.Context, epoch int, r *portable.Router) error {
+// epoch writes and evaluates the router of an epoch, unless that is done.
+func (s *seedRun) epoch(ctx context.Context, epoch int, r *portable.Router) error {
 	if err := s.writeRouter(s.checkpoint(epoch), r); err != nil {
 		return err
 	}
@@ -262,15 +262,15 @@ func (s *seeding) epoch(ctx context.Context, epoch int, r *portable.Router) erro
 	return s.show()
 }
 
-func (s *seeding) report(p Progress) {
+func (s *seedRun) report(p Progress) {
 	if s.Progress != nil {
-		p.Seed, p.Epoch, p.Epochs = s.seed, len(s.epochs), s.Config.Epochs
+		p.Seed, p.Epoch, p.Epochs = s.seed, len(s.epochs), s.Settings.Config().Epochs
 		s.Progress(p)
 	}
 }
 
-// best is the epoch with the largest value, the first of equals.
-func (s *seeding) best() Epoch {
+// best is the epoch with the largest value; of equal ones the first.
+func (s *seedRun) best() Epoch {
 	best := s.epochs[0]
 	for _, e := range s.epochs {
 		if e.Value > best.Value {
@@ -281,7 +281,7 @@ func (s *seeding) best() Epoch {
 }
 
 // writeBest copies the best and the last router so far.
-func (s *seeding) writeBest() error {
+func (s *seedRun) writeBest() error {
 	for name, epoch := range map[string]int{"best": s.best().Epoch, "last": len(s.epochs)} {
 		data, err := os.ReadFile(s.checkpoint(epoch))
 		if err != nil {
@@ -294,8 +294,8 @@ func (s *seeding) writeBest() error {
 	return nil
 }
 
-// evaluate asks a router at every λ.
-func (s *seeding) evaluate(ctx context.Context, split string, r *portable.Router) (points []Point, value float64, err error) {
+// evaluate evaluates a router at every λ.
+func (s *seedRun) evaluate(ctx context.Context, split string, r *portable.Router) (points []Point, value float64, err error) {
 	env := s.Validation
 	if split == "test" {
 		env = s.Test
@@ -305,11 +305,11 @@ func (s *seeding) evaluate(ctx context.Context, split string, r *portable.Router
 		if err != nil {
 			return nil, 0, err
 		}
-		played, err := frontier.Evaluate(ctx, env, p, s.InFlight)
+		evaluation, err := frontier.Evaluate(ctx, env, p, s.InFlight)
 		if err != nil {
 			return nil, 0, fmt.Errorf("evaluate on %s: %w", split, err)
 		}
-		pt := Point{Lambda: lambda, CostScore: played.Mean(), Return: played.Return(s.reward, lambda), Shares: played.Shares(env.Header().Space), Predicted: played.Counts.Share()}
+		pt := Point{Lambda: lambda, CostScore: evaluation.Mean(), Return: evaluation.Return(s.reward, lambda), Shares: evaluation.Shares(env.Header().Space), Predicted: evaluation.Counts.Share()}
 		points = append(points, pt)
 		value += pt.Return / float64(len(s.Lambdas))
 	}
@@ -317,7 +317,7 @@ func (s *seeding) evaluate(ctx context.Context, split string, r *portable.Router
 }
 
 // finish evaluates best and last on test.
-func (s *seeding) finish(ctx context.Context) (*Seed, error) {
+func (s *seedRun) finish(ctx context.Context) (*Seed, error) {
 	if err := errors.Join(s.writeBest(), s.show()); err != nil {
 		return nil, err
 	}
@@ -348,9 +348,9 @@ func (s *seeding) finish(ctx context.Context) (*Seed, error) {
 	return out, nil
 }
 
-func (s *seeding) writeRouter(path string, r *portable.Router) error {
+func (s *seedRun) writeRouter(path string, r *portable.Router) error {
 	h := s.Train.Header()
-	r, err := r.WithInfo(nil, fmt.Sprintf("trained by %s on %s %s, %s, seed %d", s.Method, h.Dataset, h.Split, h.Metric, s.seed))
+	r, err := r.WithInfo(nil, fmt.Sprintf("trained by %s on %s %s, %s, seed %d", s.Settings.Method(), h.Dataset, h.Split, h.Metric, s.seed))
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,7 @@ func (s *seeding) writeRouter(path string, r *portable.Router) error {
 	return atomicfile.WriteFile(path, data, 0o644)
 }
 
-func (s *seeding) addMetrics(v any) error {
+func (s *seedRun) addMetrics(v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("record a step: %w", err)
@@ -373,4 +373,4 @@ func (s *seeding) addMetrics(v any) error {
 	return s.show()
 }
 
-func (s *seeding) writeMetrics() error { return writeLines(s.path("metrics.jsonl"), s.metrics) }
+func (s *seedRun) writeMetrics() error { return writeLines(s.path("metrics.jsonl"), s.metrics) }

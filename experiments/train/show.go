@@ -12,24 +12,24 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// What trackers show, one step for each line of metrics.jsonl. The names follow cleanrl's:
+// Trackers show one step for each line of metrics.jsonl. The names follow cleanrl's:
 //
 //	train/*       score, return, lambda, scale (the reward's α), episodes, failed, updates, epoch; offline value and epoch
 //	cost/dollars  of a question, in training
 //	losses/*      the fields of router.Metrics about the update: policy_loss, value_loss, entropy, approx_kl, …
 //	route/MODULE/TIER
-//	              the share of the questions that had the tier, in training
+//	              the share of the questions that requested the tier, in training
 //	validation/*  at the last step of an epoch, means over the λs: value, score, dollars, predicted, route/MODULE/TIER;
 //	              and lambda-X/score, /dollars and /return for each λ
 //
 // The summary has validation/best/value, validation/last/value, validation/best/epoch and, with test questions, the names of
 // validation/* below test/best and test/last; the notes are the hashes of both routers.
 
-// start tells the trackers of the seed.
-func (s *seeding) start() {
-	config, settings := map[string]any{}, s.settings
-	settings.Config.Seed = s.seed
-	data, err := json.Marshal(settings)
+// start starts the seed's run in the trackers.
+func (s *seedRun) start() {
+	config, recorded := map[string]any{}, s.recorded
+	recorded.Config.Seed = s.seed
+	data, err := json.Marshal(recorded)
 	if err == nil {
 		err = json.Unmarshal(data, &config)
 	}
@@ -39,9 +39,8 @@ func (s *seeding) start() {
 	s.shown = s.trackers.Start(track.Run{Training: filepath.Base(s.Dir), Name: fmt.Sprintf("seed %d", s.seed), Dir: s.dir, Config: config, Commit: run.Commit()})
 }
 
-// show gives the trackers the steps that are complete and that they have not been given: the last step of an epoch is complete
-// when the epoch's router is evaluated.
-func (s *seeding) show() error {
+// show gives the trackers the new complete steps. The last step of an epoch is complete when the epoch's router is evaluated.
+func (s *seedRun) show() error {
 	if len(s.Trackers) == 0 {
 		return nil
 	}
@@ -78,9 +77,9 @@ func (s *seeding) show() error {
 	return nil
 }
 
-// stepValues names what a line of metrics.jsonl holds.
-func (s *seeding) stepValues(line json.RawMessage) (map[string]float64, error) {
-	if s.Method == Offline {
+// stepValues returns the values of a line of metrics.jsonl by their names in trackers.
+func (s *seedRun) stepValues(line json.RawMessage) (map[string]float64, error) {
+	if s.Settings.Method() == Offline {
 		var m offlineStep
 		err := json.Unmarshal(line, &m)
 		return map[string]float64{"train/epoch": float64(m.Epoch), "train/value": m.Value}, err
@@ -100,7 +99,7 @@ func (s *seeding) stepValues(line json.RawMessage) (map[string]float64, error) {
 	return v, nil
 }
 
-// addEvaluation adds what a router earns and costs.
+// addEvaluation adds the values of a router's evaluation.
 func addEvaluation(v map[string]float64, prefix string, space router.Space, value float64, points []Point) {
 	v[prefix+"value"] = value
 	n := float64(len(points))
@@ -123,8 +122,8 @@ func addShares(v map[string]float64, prefix string, space router.Space, shares [
 	}
 }
 
-// end tells the trackers how the seed ended.
-func (s *seeding) end(ctx context.Context, out *Seed, err error) {
+// end ends the seed's run in the trackers.
+func (s *seedRun) end(ctx context.Context, out *Seed, err error) {
 	switch {
 	case ctx.Err() != nil:
 		s.shown.End(track.Outcome{Status: track.Killed})

@@ -57,15 +57,16 @@ func replay(task episodestest.Task, n int) *episodes.Replay {
 
 // options is a small training of two seeds.
 func options(be compute.Backend, method, dir string) Options {
-	cfg, err := Settings(method)
+	settings, err := NewSettings(method)
 	if err != nil {
 		panic(err) // methods are known
 	}
+	cfg := settings.Config()
 	cfg.Batch, cfg.Minibatch, cfg.Epochs = 8, 8, 4
 	if method == Paper {
 		cfg.LambdaMin, cfg.LambdaMax = 0.3, 0.3
 	}
-	return Options{Dir: dir, Method: method, Config: cfg, Seeds: 2, Backend: be,
+	return Options{Dir: dir, Settings: settings, Seeds: 2, Backend: be,
 		Train: replay(episodestest.Task{Split: "train", Questions: 24, Seed: 1}, 8), Validation: replay(episodestest.Task{Split: "validation", Questions: 10, Seed: 1}, 20),
 		Test: replay(episodestest.Task{Split: "test", Questions: 10, Seed: 1}, 20)}
 }
@@ -143,7 +144,7 @@ func TestEveryMethodWritesItsFiles(t *testing.T) {
 			if _, err := Run(context.Background(), o); err != nil || !maps.Equal(got, files(t, dir)) {
 				t.Errorf("a second run changed files, or failed: %v", err)
 			}
-			o.Config.Epochs++
+			o.Settings.Config().Epochs++
 			if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "other settings") {
 				t.Errorf("a run with other settings: %v", err)
 			}
@@ -154,7 +155,7 @@ func TestEveryMethodWritesItsFiles(t *testing.T) {
 // What is learned from traces is close to the best there is, and better than any one combination for all.
 func TestLearnsFromTraces(t *testing.T) {
 	o := options(open(t), Offline, filepath.Join(t.TempDir(), "x"))
-	o.Seeds, o.Config.Epochs, o.Config.Batch = 1, 40, 64
+	o.Seeds, o.Settings.Config().Epochs, o.Settings.Config().Batch = 1, 40, 64
 	o.Train = replay(episodestest.Task{Split: "train", Questions: 60, Seed: 1}, 6)
 	o.Validation, o.Test = replay(episodestest.Task{Split: "validation", Questions: 20, Seed: 1}, 243), replay(episodestest.Task{Split: "test", Questions: 30, Seed: 1}, 243)
 	s, err := Run(context.Background(), o)
@@ -267,7 +268,7 @@ func TestRefusesQuestionsUsedTwice(t *testing.T) {
 	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "embedder other") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := Settings("best"); err == nil {
+	if _, err := NewSettings("best"); err == nil {
 		t.Error("an unknown method was taken")
 	}
 }

@@ -29,6 +29,8 @@ func (s Spec) Environ(ctx context.Context, parent []string) ([]string, error) {
 		// A cell's program lies in a temporary folder, with no environment beside it.
 		set(venv.Env, folders[0])
 	}
+	set("BUDGETMEM_HOME", s.Source) // where experiments/lab finds traces and runs
+
 	settings, err := s.goEnv(ctx, env)
 	if err != nil {
 		return nil, err
