@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
@@ -56,6 +57,21 @@ func oneLines(list []string) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
 		out[i] = oneLine(s)
+	}
+	return out
+}
+
+// quotable returns the items with turns, times and names that cannot be taken for another turn or a heading, wherever a tier
+// quotes them; see chunk.Turn.Quotable.
+func quotable(items []Item) []Item {
+	out := slices.Clone(items)
+	for i := range out {
+		c := &out[i].Chunk
+		c.Session, c.Time = chunk.Label(c.Session), chunk.Label(c.Time)
+		c.Turns = slices.Clone(c.Turns)
+		for j, t := range c.Turns {
+			c.Turns[j] = t.Quotable()
+		}
 	}
 	return out
 }

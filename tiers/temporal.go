@@ -78,10 +78,7 @@ func (e temporalGrammar) event(sentence string, d text.DateExpr, t chunk.Turn, o
 		return strings.TrimRight(c.Subject+" "+c.Relation+" "+c.Object, " ,")
 	}
 	bare = strings.Trim(strings.Join(strings.Fields(bare), " "), " .,!?-–—")
-	if t.Speaker == "" {
-		return bare
-	}
-	return t.Speaker + ` said, "` + bare + `"`
+	return chunk.Turn{Speaker: t.Speaker, Text: bare}.String()
 }
 
 // nearestClause returns the clause that shares most words with the few around the expression.

@@ -156,6 +156,7 @@ func (t *timed) Name() string { return t.name }
 func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 	step := Step{Asked: t.name, Served: t.name}
 	start := time.Now()
+	in.Items = quotable(in.Items)
 	out, err := t.run(ctx, in, &step)
 	step.MS = float64(time.Since(start)) / float64(time.Millisecond)
 	if step.Usage.Calls > 0 {
@@ -170,6 +171,7 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 
 // WorstCase implements Tier.
 func (t *timed) WorstCase(ctx context.Context, in Input) (float64, error) {
+	in.Items = quotable(in.Items)
 	if t.plan == nil {
 		return 0, nil
 	}

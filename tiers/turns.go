@@ -209,6 +209,7 @@ func bestLast(lines []turnRef) []turnRef {
 func Quote(turns []chunk.Turn) string {
 	lines := make([]turnRef, len(turns))
 	for i, t := range turns {
+		t = t.Quotable()
 		lines[i] = turnRef{turn: t, at: i, time: t.Time}
 	}
 	return strings.Join(quote(lines), "\n")

@@ -19,8 +19,10 @@ type Turn struct {
 	Text string `json:"text"`
 }
 
-// String renders the turn as it stands in a chunk: `SPEAKER said, "TEXT"`, or the bare text when nobody speaks.
+// String renders the turn as it stands in a chunk: `SPEAKER said, "TEXT"`, or the bare text when nobody speaks. It cannot be
+// taken for another turn: see Quotable.
 func (t Turn) String() string {
+	t = t.Quotable()
 	if t.Speaker == "" {
 		return t.Text
 	}

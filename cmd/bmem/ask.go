@@ -121,7 +121,7 @@ func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) e
 	} else if len(a.Evidence) > 0 {
 		fmt.Fprintf(&b, "\nfrom turns %s\n", strings.Join(a.Evidence, ", "))
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, chunk.Plain(b.String())) // what is quoted does not command the terminal
 	return err
 }
 

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
 
 func main() {
@@ -19,7 +21,7 @@ func main() {
 		debug.SetGCPercent(50) // a model leaves little memory, and its programs all the time that collecting needs
 	}
 	if err := newRoot().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "bmem:", err)
+		fmt.Fprintln(os.Stderr, "bmem:", chunk.Plain(err.Error())) // it may quote a file or a reply
 		os.Exit(1)
 	}
 }
