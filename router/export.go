@@ -61,7 +61,7 @@ func (n *Network) Agreement(r *portable.Router) (float64, error) {
 	for i := range lambda {
 		lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
 	}
-	logProbs, _, err := n.Evaluate(query, memory, lambda)
+	logProbs, _, err := n.predict(query, memory, lambda)
 	if err != nil {
 		return 0, err
 	}

@@ -80,9 +80,9 @@ func (l layers) mask() *Node {
 	return Const(l.g, tensors.FromFlatDataAndDimensions(mask, len(l.shape.Modules), 1, width))
 }
 
-// Evaluate computes on GoMLX the log-probabilities of the tiers [modules, B, tiers] and the values [B] of B questions: query
+// predict computes on GoMLX the log-probabilities of the tiers [modules, B, tiers] and the values [B] of B questions: query
 // [B, dim], memory [memories, B, dim] by the numbers in Shape.MemoryIndex, lambda [B].
-func (n *Network) Evaluate(query, memory, lambda []float32) (logProbs, values []float32, err error) {
+func (n *Network) predict(query, memory, lambda []float32) (logProbs, values []float32, err error) {
 	out, err := callOnce(n.evaluate, NewInputs(n.shape, query, memory, lambda))
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate the router: %w", err)

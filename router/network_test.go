@@ -47,7 +47,7 @@ func TestPortableAgreesWithGoMLX(t *testing.T) {
 	}
 }
 
-// A tier that a module lacks has no chance.
+// A tier that a module does not have has probability zero.
 func TestMask(t *testing.T) {
 	n, err := NewNetwork(routertest.Open(t), five(8), Init{ActorGain: 1, CriticGain: 1})
 	if err != nil {
@@ -55,7 +55,7 @@ func TestMask(t *testing.T) {
 	}
 	defer n.Close()
 	rng := rand.New(rand.NewPCG(1, 1))
-	logProbs, values, err := n.Evaluate(routertest.Vector(rng, 8), routertest.Vector(rng, 3*8), []float32{0.5})
+	logProbs, values, err := n.predict(routertest.Vector(rng, 8), routertest.Vector(rng, 3*8), []float32{0.5})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +65,11 @@ func TestMask(t *testing.T) {
 			p := math.Exp(float64(l))
 			sum += p
 			if has := tier < len(module.Tiers); has != (p > 0) {
-				t.Errorf("module %s, tier %d has the chance %v", module.Name, tier, p)
+				t.Errorf("module %s, tier %d has the probability %v", module.Name, tier, p)
 			}
 		}
 		if math.Abs(sum-1) > 1e-6 {
-			t.Errorf("module %s: the chances sum up to %v", module.Name, sum)
+			t.Errorf("module %s: the probabilities sum to %v", module.Name, sum)
 		}
 	}
 	if len(values) != 1 || values[0] == 0 {

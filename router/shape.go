@@ -8,8 +8,8 @@ import (
 
 // Default widths of the network's layers, as in BudgetMem.
 const (
-	DefaultHidden = 256
-	DefaultActor  = 128
+	defaultHidden = 256
+	defaultActor  = 128
 )
 
 // Shape describes the decisions of a router and the widths of its network.
@@ -31,10 +31,10 @@ type Shape struct {
 // Complete returns the shape with defaults for zero fields, or an error that says which parts do not fit together.
 func (s Shape) Complete() (Shape, error) {
 	if s.Hidden == 0 {
-		s.Hidden = DefaultHidden
+		s.Hidden = defaultHidden
 	}
 	if s.Actor == 0 {
-		s.Actor = DefaultActor
+		s.Actor = defaultActor
 	}
 	if s.MemoryIndex == nil {
 		for m := range s.Modules {

@@ -228,11 +228,11 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
-// The chances that a choice was drawn by are those that the update starts from: every ratio is 1 at first.
+// The update starts from the probabilities that choices were sampled with, so every ratio is 1 at first.
 func TestFirstRatioIsOne(t *testing.T) {
 	env := smallTask()
 	cfg := small()
-	cfg.ActorGain = 2 // so that chances differ from the start
+	cfg.ActorGain = 2 // so that probabilities differ from the start
 	_, metrics := train(t, routertest.Open(t), env, env.shape, cfg)
 	for i, m := range metrics {
 		if !(m.FirstRatioError < 1e-5) {

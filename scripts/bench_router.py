@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Our router beside PyTorch on the same network (dim 384, hidden 256): five decisions, and one PPO update.
+"""Compares our router with PyTorch on the same network (dim 384, hidden 256): five decisions, and one PPO update.
 
-Ours and PyTorch's run in turns, one right after the other, each warm and for about a second; printed are the medians over
-the rounds, and of the ratios of the pairs, which other programs on the machine disturb the least, with their range. Decisions
-use one thread each, updates all cores. An update is what follows once a batch was played, and its questions were valued: four
-passes. PyTorch does it as one would write it down; we project what several rows have in common once.
-Usage: bench_router.py [ROUNDS], from the repository's root, as `make bench-router` runs it. Needs PyTorch.
+The two run alternately, each warm and for about a second. Printed are medians over the rounds, and the median and range of the
+ratios of each pair, which other load on the machine disturbs least. Decisions use one thread, updates all cores. An update is
+four passes over a batch that was played and valued.
+Usage: bench_router.py [ROUNDS], from the root of the repository, as `make bench-router` runs it. Needs PyTorch.
 """
 import os, pathlib, re, statistics, subprocess, sys, tempfile, time
 

@@ -85,7 +85,7 @@ def weights(net, hidden):
 
 
 def random_batch(n, dim, states, tiers, net):
-    """Made-up episodes of a router with so many tiers a module, whose log-probabilities are the net's."""
+    """Random episodes of a router with the given tiers per module, and the log-probabilities of the network."""
     width = max(tiers)
     mask = torch.tensor([[t >= k for t in range(width)] for k in tiers])
     unit = lambda *shape: nn.functional.normalize(torch.randn(*shape), dim=-1)

@@ -91,7 +91,7 @@ func TestRouterCommand(t *testing.T) {
 		{"not of another", []string{"verify", file, "--embedder", "another"}},
 		{"cut", []string{"verify", cut}},
 		{"cut", []string{"info", cut}},
-		{"no usable router file", []string{"info", path}},
+		{"not a usable router file", []string{"info", path}},
 		{"not a training's checkpoint", []string{"export", file, filepath.Join(dir, "x"), "--backend", "go"}},
 		{curve + "x", []string{"export", path, filepath.Join(dir, "x"), "--backend", "go", "--calibration", curve + "x"}},
 	} {

@@ -163,7 +163,7 @@ func TestOfflineFallsBackToTheBestStatic(t *testing.T) {
 	}
 }
 
-// With every combination traced, the table is what was traced, whatever the model predicts.
+// If every combination is measured, the estimates are what was measured, whatever the model predicts.
 func TestFullInformation(t *testing.T) {
 	env := newClusters(8, 2, 3)
 	all, err := env.shape.Modules.Combinations()
@@ -183,10 +183,10 @@ func TestFullInformation(t *testing.T) {
 		for c, choices := range all {
 			o := byKey[key(router.Episode{ID: l.ID, Choices: choices})]
 			if got, want := float64(table.score[i][c]), table.reward.Scale()*o.Score; math.Abs(got-want) > 1e-5 {
-				t.Fatalf("row %d, choices %v: score %v, traced was %v", i, choices, got, want)
+				t.Fatalf("row %d, choices %v: score %v, measured was %v", i, choices, got, want)
 			}
 			if got, want := float64(table.efficiency[i][c]), table.reward.Efficiency(o.Dollars); math.Abs(got-want) > 1e-5 {
-				t.Fatalf("row %d, choices %v: efficiency %v, traced was %v", i, choices, got, want)
+				t.Fatalf("row %d, choices %v: efficiency %v, measured was %v", i, choices, got, want)
 			}
 		}
 	}
@@ -210,7 +210,7 @@ func TestDoublyRobustCorrectionHasNoBias(t *testing.T) {
 		for q := range 2 {
 			_, query := env.Query(q)
 			choices := all[drawn]
-			if q == 1 { // another question, always traced in the same way, so that the model predicts the same
+			if q == 1 { // another question, always measured in the same way, so that the model predicts the same
 				choices = all[0]
 			}
 			memory := [][]float32{query, query}
@@ -276,7 +276,7 @@ func TestOfflineIsDeterministicAndRefuses(t *testing.T) {
 	}
 }
 
-// An estimate's variance covers how far it is off, and is smallest for what is traced for every question.
+// An estimate's variance covers how far it is off, and is smallest for what is measured for every question.
 func TestEstimateKnowsWhatItDoesNotKnow(t *testing.T) {
 	env := newClusters(8, 60, 1)
 	all, err := env.shape.Modules.Combinations()
@@ -317,7 +317,7 @@ func TestEstimateKnowsWhatItDoesNotKnow(t *testing.T) {
 		alpha := observed(episodes, true).Scale()
 		for c, v := range values[1:] {
 			if v.ScoreVariance < values[0].ScoreVariance {
-				t.Errorf("seed %d: %v, hardly traced, is held to be surer than %v", seed, v.Choices, values[0].Choices)
+				t.Errorf("seed %d: %v, hardly measured, has a smaller variance than %v", seed, v.Choices, values[0].Choices)
 			}
 			if v.LowerBound(0) >= v.Return(0) {
 				t.Errorf("seed %d: %v is at least %v, on average %v", seed, v.Choices, v.LowerBound(0), v.Return(0))
@@ -365,7 +365,7 @@ func TestExplained(t *testing.T) {
 		t.Errorf("only the filter's tier matters: %+v", e)
 	}
 	if e := explained(func(_ router.Episode, rng *rand.Rand) float64 { return rng.NormFloat64() }); e.Rest < 0.6 {
-		t.Errorf("only chance matters: %+v", e)
+		t.Errorf("only noise matters: %+v", e)
 	}
 	if e := explained(func(l router.Episode, _ *rand.Rand) float64 { return env.outcome(number(t, l), l.Choices).Score }); e.TiersByQuestion < e.Tiers || e.TiersByQuestion < 0.3 {
 		t.Errorf("tiers earn by the question's cluster: %+v", e)

@@ -11,7 +11,7 @@ import (
 )
 
 // Where the best tiers depend on the question, choosing by embeddings earns more on questions that were held out, near the best
-// of what is traced; where they do not, it earns no more. A category that decides is found as well.
+// of what is measured; where they do not, it earns no more. A category that decides is found as well.
 func TestLearnable(t *testing.T) {
 	env := newClusters(24, 60, 1)
 	same := newClusters(24, 60, 1)
@@ -56,7 +56,7 @@ func TestLearnable(t *testing.T) {
 			t.Logf("%s, λ %g: non-contextual %.3f, by embeddings %.3f, by category %.3f of %.3f", name, lambda, nonContextual, seen, told, best)
 			switch {
 			case nonContextual > best || seen > best || told > best:
-				t.Errorf("%s: more than the best of what is traced", name)
+				t.Errorf("%s: more than the best of what is measured", name)
 			case tt.routes && seen-nonContextual < 0.6*(best-nonContextual):
 				t.Errorf("%s, λ %g: embeddings add %.3f of %.3f that there is", name, lambda, seen-nonContextual, best-nonContextual)
 			case tt.routes && told-nonContextual < 0.2*(best-nonContextual): // it decides three of five modules

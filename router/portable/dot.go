@@ -1,6 +1,6 @@
 package portable
 
-// add computes y += x·W from some rows of W: y [n], x [k], W [k, n] row by row.
+// add computes y += x·W over the given rows of W: y [n], x [k], W [k, n] in row-major order.
 func add(y, x, w []float32, rows []int32) {
 	n := len(y)
 	_ = w[:len(x)*n]
@@ -26,15 +26,15 @@ func add(y, x, w []float32, rows []int32) {
 	}
 }
 
-// positive lists in places, which has room for len(x), where the numbers above zero are: those that a relu lets through.
-func positive(x []float32, places []int32) []int32 {
-	places = places[:len(x)]
+// positive lists the indices of the numbers above zero, those that a relu lets through, in a buffer with room for len(x).
+func positive(x []float32, indices []int32) []int32 {
+	indices = indices[:len(x)]
 	found := 0
 	for i, v := range x {
-		places[found] = int32(i)
+		indices[found] = int32(i)
 		if v > 0 {
 			found++
 		}
 	}
-	return places[:found]
+	return indices[:found]
 }

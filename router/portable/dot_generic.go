@@ -2,5 +2,5 @@
 
 package portable
 
-// addVectors is there for builds with SIMD; it computes no column.
+// addVectors computes no columns in builds without SIMD.
 func addVectors(_, _, _ []float32, _ []int32) int { return 0 }

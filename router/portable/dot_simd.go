@@ -7,31 +7,31 @@ import (
 	"unsafe"
 )
 
-// What the processor has.
+// The instruction sets of this processor.
 var (
 	avx2   = archsimd.X86.AVX2() && archsimd.X86.FMA()
 	avx512 = avx2 && archsimd.X86.AVX512()
 )
 
-// addVectors computes add for as many of the first columns as it can and returns how many. rows lists the rows of W to use,
-// each below len(x); W has at least len(x) rows of len(y). The eight sums of a block of columns stay in registers while it
-// goes down the rows.
+// addVectors computes add for as many leading columns as fill whole blocks and returns their number. The given rows of W are
+// below len(x); W has at least len(x) rows of len(y). The eight accumulators of a block of columns stay in registers while
+// it goes down the rows.
 func addVectors(y, x, w []float32, rows []int32) int {
 	if !avx2 {
 		return 0
 	}
 	j := 0
 	if avx512 {
-		j = add16(y, x, w, rows, j)
+		j = addAVX512(y, x, w, rows, j)
 	}
-	j = add8(y, x, w, rows, j)
-	// Without this, all that follows would wait for the upper halves of the registers.
+	j = addAVX2(y, x, w, rows, j)
+	// Otherwise later SSE instructions would wait for the upper halves of the registers.
 	archsimd.ClearAVXUpperBits()
 	return j
 }
 
-// add16 computes blocks of 128 columns from column j on and returns where it stopped.
-func add16(y, x, w []float32, rows []int32, j int) int {
+// addAVX512 computes blocks of 128 columns from column j on and returns the first column that it did not compute.
+func addAVX512(y, x, w []float32, rows []int32, j int) int {
 	n := len(y)
 	px, pw := unsafe.Pointer(unsafe.SliceData(x)), unsafe.Pointer(unsafe.SliceData(w))
 	for ; j+8*16 <= n; j += 8 * 16 {
@@ -57,13 +57,13 @@ func add16(y, x, w []float32, rows []int32, j int) int {
 	return j
 }
 
-// load16 reads the k-th sixteen numbers from p on, which the caller knows to be there.
+// load16 reads the k-th group of sixteen numbers behind p, which the caller has checked to exist.
 func load16(p unsafe.Pointer, k int) archsimd.Float32x16 {
 	return archsimd.LoadFloat32x16((*[16]float32)(unsafe.Add(p, 4*16*k)))
 }
 
-// add8 does the same with blocks of 64 columns.
-func add8(y, x, w []float32, rows []int32, j int) int {
+// addAVX2 computes blocks of 64 columns in the same way.
+func addAVX2(y, x, w []float32, rows []int32, j int) int {
 	n := len(y)
 	px, pw := unsafe.Pointer(unsafe.SliceData(x)), unsafe.Pointer(unsafe.SliceData(w))
 	for ; j+8*8 <= n; j += 8 * 8 {
@@ -89,7 +89,7 @@ func add8(y, x, w []float32, rows []int32, j int) int {
 	return j
 }
 
-// load8 reads the k-th eight numbers from p on, which the caller knows to be there.
+// load8 reads the k-th group of eight numbers behind p, which the caller has checked to exist.
 func load8(p unsafe.Pointer, k int) archsimd.Float32x8 {
 	return archsimd.LoadFloat32x8((*[8]float32)(unsafe.Add(p, 4*8*k)))
 }

@@ -15,7 +15,7 @@ func TestKernels(t *testing.T) {
 		add    func(y, x, w []float32, rows []int32, j int) int
 		block  int
 		usable bool
-	}{"AVX2": {add8, 64, avx2}, "AVX-512": {add16, 128, avx512}} {
+	}{"AVX2": {addAVX2, 64, avx2}, "AVX-512": {addAVX512, 128, avx512}} {
 		if !k.usable {
 			t.Logf("this processor has no %s", name)
 			continue

@@ -13,7 +13,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/safetensors"
 )
 
-// What a router's file says of itself among the metadata of its safetensors.
+// The keys of the metadata of a router's file, which is in the safetensors format.
 const (
 	keyFormat  = "format"
 	keyVersion = "version"
@@ -21,20 +21,20 @@ const (
 	keyHash    = "sha256"
 
 	format = "budgetmem-router"
-	// Version is the newest version of the file that this package reads, and the one that it writes.
+	// Version is the newest file version that this package reads, and the one that it writes.
 	Version = 1
 )
 
-// ErrVersion is in the error about a file of a version that this package does not know yet.
+// ErrVersion marks a file of a newer version than this package reads.
 var ErrVersion = errors.New("the file is of a newer version")
 
-// ErrFile is in every other error about a file's content: it is of another kind, was cut, or is damaged.
-var ErrFile = errors.New("no usable router file")
+// ErrFile marks a file that is of another kind, cut, or damaged.
+var ErrFile = errors.New("not a usable router file")
 
-// maxFile bounds what is read: a router has some hundred thousand numbers.
+// maxFile bounds the size of a file in bytes.
 const maxFile = 1 << 30
 
-// ReadFile reads a router's file.
+// ReadFile reads a router's file. Errors wrap ErrFile, ErrVersion, or the error of the file system, such as fs.ErrNotExist.
 func ReadFile(path string) (*Router, error) {
 	info, err := os.Stat(path)
 	if err == nil && (info.Mode()&fs.ModeType != 0 || info.Size() > maxFile) {
@@ -54,8 +54,7 @@ func ReadFile(path string) (*Router, error) {
 	return r, nil
 }
 
-// Parse reads the bytes of a router's file, as from an embedded one. A file of another kind, cut, damaged, or of a newer
-// version is refused; the error wraps ErrFile or ErrVersion.
+// Parse reads the bytes of a router's file, such as an embedded one. Errors wrap ErrFile or ErrVersion.
 func Parse(file []byte) (*Router, error) {
 	r, err := parse(file)
 	if err != nil && !errors.Is(err, ErrVersion) {
@@ -117,7 +116,7 @@ func size(f safetensors.File, name string) int {
 	return 0
 }
 
-// hash is the SHA-256 of the description and the tensors' bytes.
+// hash is the SHA-256 of the description and of the bytes of the tensors.
 func hash(f safetensors.File, tensors []named) string {
 	h := sha256.New()
 	h.Write([]byte(f.Metadata[keyRouter]))
@@ -127,7 +126,7 @@ func hash(f safetensors.File, tensors []named) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Marshal returns the router as a file's bytes. Equal routers give equal bytes.
+// Marshal returns the bytes of the router's file. Equal routers give equal bytes.
 func (r *Router) Marshal() ([]byte, error) {
 	info, err := json.Marshal(r.info)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package portable uses a trained router with the standard library alone: one file, read once, then some tens of
-// microseconds and no allocation for a question's decisions. Programs that only route need neither GoMLX nor XLA.
+// Package portable uses a trained router with the standard library alone. A router is one file, which is read once;
+// decisions allocate nothing. Programs that only route need neither GoMLX nor XLA.
 //
 //	r, err := portable.ReadFile("router.safetensors")
 //	d := r.NewDecider()
 //	err = d.Question(query, 0.3)   // the question's embedding and λ
-//	err = d.Memory(retrievedMean)  // what the first module looks at
+//	err = d.Memory(retrievedMean)  // the memory embedding that the first module looks at
 //	tier := d.Decide(0)            // index into r.Info().Modules[0].Tiers
-//	err = d.Memory(keptMean)       // the modules after it look at what it kept
+//	err = d.Memory(keptMean)       // the modules after it look at another one
 //	tier = d.Decide(1)
 //
 // Built with GOEXPERIMENT=simd on amd64, it computes with AVX-512 or AVX2 where the processor has them.
@@ -20,8 +20,8 @@
 //	a = relu(e·A + c)                 A [hidden, actor], c [actor]
 //	logits = a·L + z                  L [actor, tiers], z [tiers]
 //
-// and of the logits those count that belong to a tier of the module. The trained network has linear layers before the
-// first relu, for state and module apart; they are folded into Q, M, l and bᵢ when it is exported.
+// of which a module uses the first logits, one for each of its tiers. The trained network has more linear layers before the
+// first relu; the export multiplies them out into Q, M, l and bᵢ.
 package portable
 
 import (
@@ -42,30 +42,30 @@ type Range struct {
 	Max float64 `json:"max"`
 }
 
-// Point is what a router earned and cost on validation at one λ.
+// Point is the mean result of a router on validation questions at one λ.
 type Point struct {
 	Lambda  float64 `json:"lambda"`
-	Dollars float64 `json:"dollars"` // mean of a question
-	Score   float64 `json:"score"`   // mean of a question, in [0, 1]
+	Dollars float64 `json:"dollars"` // mean price of a question
+	Score   float64 `json:"score"`   // mean score of a question, in [0, 1]
 }
 
-// Info says what a router is for.
+// Info describes a router.
 type Info struct {
-	// Dim is the width of an embedding, and Embedder the id of the embedder, which names its weights' hash. Vectors of
-	// another embedder of the same width give decisions without meaning.
+	// Dim is the width of the embeddings, and Embedder the id of the model that makes them, which names the hash of its
+	// weights. Embeddings of another model with the same width give meaningless decisions.
 	Dim      int    `json:"dim"`
 	Embedder string `json:"embedder"`
 	// Modules lists the decisions in the order in which they are made.
 	Modules []Module `json:"modules"`
 	// Lambda is the range of λ, the weight of cost against score, that the router was trained for.
 	Lambda Range `json:"lambda"`
-	// Calibration holds points by ascending λ; it may be empty.
+	// Calibration holds points in ascending order of λ; it may be empty.
 	Calibration []Point `json:"calibration,omitempty"`
-	// Note says how the router was trained, for people.
+	// Note says how the router was trained, for human readers.
 	Note string `json:"note,omitempty"`
 }
 
-// tiers returns the largest number of tiers of a module.
+// tiers is the largest number of tiers that a module has.
 func (i Info) tiers() int {
 	most := 0
 	for _, m := range i.Modules {
@@ -98,8 +98,8 @@ func (i Info) check() error {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// LambdaFor returns the smallest λ whose questions cost at most that many dollars on average, by the calibration curve,
-// drawn straight between its points; false if there is no curve or every point of it is dearer.
+// LambdaFor returns the smallest λ at which a question costs at most the given dollars on average, by linear interpolation
+// of the calibration. It returns false if there is no calibration or if every point of it costs more.
 func (i Info) LambdaFor(dollars float64) (float64, bool) {
 	for n, p := range i.Calibration {
 		if p.Dollars > dollars {
@@ -108,14 +108,14 @@ func (i Info) LambdaFor(dollars float64) (float64, bool) {
 		if n == 0 {
 			return p.Lambda, true
 		}
-		before := i.Calibration[n-1] // dearer than dollars, or it would have been taken
+		before := i.Calibration[n-1] // costs more, or it would have been returned
 		share := (before.Dollars - dollars) / (before.Dollars - p.Dollars)
 		return before.Lambda + share*(p.Lambda-before.Lambda), true
 	}
 	return 0, false
 }
 
-// Weights are the tensors of a network, row by row; see the package's doc.
+// Weights are the tensors of a network in row-major order; the package documentation has the formulas.
 type Weights struct {
 	Query       []float32 // Q [dim, hidden]
 	Memory      []float32 // M [dim, hidden]
@@ -129,13 +129,14 @@ type Weights struct {
 	LogitsBias  []float32 // z [tiers]
 }
 
-// Router is a trained router. It does not change, so that any number of goroutines may use it, each with its own Decider.
+// Router is a trained router. It is immutable; any number of goroutines may use it, each with its own Decider.
 type Router struct {
 	info Info
 	w    Weights
 }
 
-// New makes a router of weights, which it keeps. Weights that do not fit together or are not finite are refused.
+// New makes a router from weights, which it keeps without copying. An Info that is incomplete, and weights that do not fit
+// together or are not finite, are errors that name the field or tensor.
 func New(info Info, w Weights) (*Router, error) {
 	if err := info.check(); err != nil {
 		return nil, err
@@ -156,6 +157,7 @@ func New(info Info, w Weights) (*Router, error) {
 	return &Router{info, w}, nil
 }
 
+// named is a tensor with its name in a file.
 type named struct {
 	name   string
 	values *[]float32
@@ -178,10 +180,11 @@ func (w *Weights) tensors(info Info, hidden, actor, tiers int) []named {
 	}
 }
 
-// Info returns what the router is for; its slices are the router's own.
+// Info describes the router; its slices must not be changed.
 func (r *Router) Info() Info { return r.info }
 
-// WithInfo returns a router of the same weights with another calibration and note.
+// WithInfo returns a router with the same weights and another calibration and note. A calibration whose λ do not rise, or with
+// numbers that are not finite, is an error.
 func (r *Router) WithInfo(calibration []Point, note string) (*Router, error) {
 	info := r.info
 	info.Calibration, info.Note = calibration, note
@@ -191,7 +194,7 @@ func (r *Router) WithInfo(calibration []Point, note string) (*Router, error) {
 	return &Router{info, r.w}, nil
 }
 
-// Parameters is how many numbers the router consists of.
+// Parameters is the number of weights.
 func (r *Router) Parameters() int {
 	n := 0
 	for _, t := range r.w.tensors(r.info, 0, 0, 0) {
@@ -200,16 +203,16 @@ func (r *Router) Parameters() int {
 	return n
 }
 
-// Decider takes one question's decisions after the other. It belongs to one goroutine at a time, and allocates nothing
-// after it was made.
+// Decider makes the decisions of one question after the other. It may be used by one goroutine at a time, and allocates
+// nothing after NewDecider.
 type Decider struct {
 	r             *Router
-	query, memory []float32 // [hidden]: what query and λ, and memory, give to the first layer
+	query, memory []float32 // [hidden] products of query and λ, and of memory, in the first layer
 	h, e          []float32 // [hidden], before the relu
 	a             []float32 // [actor], before the relu
 	logits        []float32 // [tiers]
 	all           []int32   // 0 … dim−1
-	some          []int32   // scratch of positive
+	some          []int32   // buffer of positive
 }
 
 // NewDecider makes a decider.
@@ -224,7 +227,8 @@ func (r *Router) NewDecider() *Decider {
 		all: all, some: make([]int32, max(hidden, actor))}
 }
 
-// Question starts a question: its embedding [dim] and λ. The memory is empty until Memory is called.
+// Question starts a question with its embedding [dim] and λ. The memory is empty until Memory is called. An embedding of
+// another width, and a λ outside the range that the router was trained for, are errors.
 func (d *Decider) Question(query []float32, lambda float64) error {
 	info := &d.r.info
 	if len(query) != info.Dim {
@@ -241,8 +245,8 @@ func (d *Decider) Question(query []float32, lambda float64) error {
 	return nil
 }
 
-// Memory sets the memory embedding [dim] that the decisions after it look at. An empty one stands for nothing found and
-// counts as zeros.
+// Memory sets the memory embedding [dim] for the following decisions. An empty one means that nothing was found and counts
+// as zeros. An embedding of another width is an error, and leaves the memory empty.
 func (d *Decider) Memory(memory []float32) error {
 	clear(d.memory)
 	if len(memory) != 0 && len(memory) != d.r.info.Dim {
@@ -252,7 +256,7 @@ func (d *Decider) Memory(memory []float32) error {
 	return nil
 }
 
-// forward returns the logits of a module's tiers, in a buffer that the next decision overwrites.
+// forward returns the logits of a module's tiers in a buffer that the next decision overwrites.
 func (d *Decider) forward(module int) []float32 {
 	w, hidden := &d.r.w, len(d.h)
 	tiers := len(d.r.info.Modules[module].Tiers)
@@ -266,14 +270,13 @@ func (d *Decider) forward(module int) []float32 {
 	return d.logits[:tiers]
 }
 
-// layer computes y = bias + relu(x)·W. Of relu's zeros, which are many, it takes no rows.
+// layer computes y = bias + relu(x)·W. It skips the rows of relu's zeros, which are many.
 func (d *Decider) layer(y, bias, x, w []float32) {
 	copy(y, bias)
 	add(y, x, w, positive(x, d.some))
 }
 
-// Decide returns the tier that the router finds best for a module, an index into its tiers. It panics if there is no such
-// module.
+// Decide returns the most probable tier of a module, an index into its tiers. It panics if the router has no such module.
 func (d *Decider) Decide(module int) int {
 	logits := d.forward(module)
 	best := 0
@@ -285,8 +288,8 @@ func (d *Decider) Decide(module int) int {
 	return best
 }
 
-// LogProbs returns the logarithms of the chances that the router gives to a module's tiers. The slice is valid until the
-// decider's next call. It panics if there is no such module.
+// LogProbs returns the log-probabilities of a module's tiers. The slice is valid until the next call of the Decider. It panics
+// if the router has no such module.
 func (d *Decider) LogProbs(module int) []float32 {
 	logits := d.forward(module)
 	top := slices.Max(logits)
