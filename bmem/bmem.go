@@ -1,16 +1,3 @@
-// Package bmem is a memory for agents that treats compute as money: add a long history once, then ask questions of it,
-// and choose for each question how much extraction it is worth.
-//
-//	mem, err := bmem.Open(ctx, bmem.Options{Path: "memory.db", Embedder: e, Tokenizer: e, Client: model})
-//	err = mem.Add(ctx, "chat", turns)
-//	answer, err := mem.Ask(ctx, "When did Ann move?", bmem.WithMemory("chat"), bmem.WithTiers("low,high,mid,low,high"))
-//
-// A question retrieves a few chunks and sends them through five modules: filter, then entity, temporal and topic side by
-// side, then summary. The answer is written from the summary alone. Each module runs at a tier that a policy chooses, and
-// the Trace in every Answer tells which tier that was, what served, why, and what it cost in tokens, dollars and
-// milliseconds.
-//
-// Histories, vectors and what the cheaper tiers extract are kept in one file, so nothing is embedded or extracted twice.
 package bmem
 
 import (

@@ -25,10 +25,9 @@ const maxTokens = 256
 // made for sentence-transformers/all-MiniLM-L6-v2 (d = 384). A text of more than 254 tokens is cut there, as
 // sentence-transformers does it: what comes after has no influence on the vector.
 type MiniLM struct {
-	id       string
-	config   bertConfig
-	tokens   *wordTokens
-	progress func(done, total int)
+	id     string
+	config bertConfig
+	tokens *wordTokens
 
 	mu      sync.Mutex // serialises the device, and with it the building of graphs, which GoMLX wants
 	exec    *graph.Exec
@@ -36,21 +35,11 @@ type MiniLM struct {
 	ran     map[[2]int]bool // sizes of batches
 }
 
-// Option changes how OpenMiniLM works.
-type Option func(*MiniLM)
-
-// WithProgress has done called during Embed after each batch, with how many of the call's texts are finished. Calls of
-// concurrent Embeds may overlap.
-func WithProgress(done func(done, total int)) Option { return func(m *MiniLM) { m.progress = done } }
-
 // OpenMiniLM loads the model in dir (config.json, tokenizer.json, tokenizer_config.json, model.safetensors) onto a backend.
 // The first text of each length bucket compiles a graph, which takes up to a second on XLA.
-func OpenMiniLM(dir string, be compute.Backend, options ...Option) (*MiniLM, error) {
+func OpenMiniLM(dir string, be compute.Backend) (*MiniLM, error) {
 	defer osmem.GiveBack() // loading leaves much behind
 	m := &MiniLM{ran: map[[2]int]bool{}}
-	for _, o := range options {
-		o(m)
-	}
 	if err := m.load(dir, be); err != nil {
 		return nil, fmt.Errorf("load embedder from %s: %w", dir, err)
 	}
@@ -127,9 +116,6 @@ func (m *MiniLM) Embed(ctx context.Context, texts []string) ([][]float32, error)
 			return nil, fmt.Errorf("embed texts (%d of %d done): %w", done, len(texts), err)
 		}
 		done += len(b.rows)
-		if m.progress != nil {
-			m.progress(done, len(texts))
-		}
 	}
 	return out, nil
 }
