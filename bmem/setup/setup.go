@@ -142,7 +142,7 @@ func (sys *System) open(ctx context.Context) error {
 	if sys.keys, err = s.keys(); err != nil {
 		return err
 	}
-	dir, err := s.cacheDir()
+	dir, err := CacheDir(s.CacheDir)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (sys *System) open(ctx context.Context) error {
 		return err
 	}
 	sys.Backend = s.Engine.Name()
-	if err := sys.openMoney(filepath.Join(dir, "replies.db")); err != nil {
+	if err := sys.openMoney(filepath.Join(dir, RepliesFile)); err != nil {
 		return err
 	}
 	var embedder embed.Embedder = minilm
@@ -186,7 +186,7 @@ func (sys *System) open(ctx context.Context) error {
 		}
 		sys.Roles[role], clients[role] = m, m.Client
 	}
-	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, "memory.db"), Embedder: embedder, Tokenizer: minilm,
+	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: minilm,
 		Client: sys.Client, Models: clients, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
@@ -195,8 +195,16 @@ func (sys *System) open(ctx context.Context) error {
 	return nil
 }
 
-func (s Spec) cacheDir() (string, error) {
-	dir := cmp.Or(s.CacheDir, os.Getenv(EnvCache))
+// The stores in the cache folder.
+const (
+	MemoryFile  = "memory.db"
+	RepliesFile = "replies.db"
+)
+
+// CacheDir returns the folder of a Spec.CacheDir, and makes it: dir, else what EnvCache names, else one in the user's
+// cache folder.
+func CacheDir(dir string) (string, error) {
+	dir = cmp.Or(dir, os.Getenv(EnvCache))
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {

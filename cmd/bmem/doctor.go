@@ -2,31 +2,44 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/doctor"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 func newDoctorCmd() *cobra.Command {
 	var spec string
-	var asJSON bool
+	var asJSON, check bool
+	var cache string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at what this machine has, how fast it is, and what to do about what is missing",
 		Long: `Look at what this machine has, how fast it is, and what to do about what is missing.
 
-Ends with status 1 if something is missing that nothing works without.`,
+With --check it reads the stores of memories and replies instead, and says what in them is damaged.
+
+Ends with status 1 if something is missing that nothing works without, or damaged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check {
+				return checkStores(cmd.Context(), cmd.OutOrStdout(), cache)
+			}
 			// What the backend would log stands in the report.
 			r, err := doctor.Check(cmd.Context(), spec, slog.New(slog.DiscardHandler))
 			if err != nil {
@@ -45,7 +58,57 @@ Ends with status 1 if something is missing that nothing works without.`,
 	}
 	cmd.Flags().StringVar(&spec, "backend", "", "backend to look at: "+backend.Specs+" (default $"+backend.Env+", else auto)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	cmd.Flags().BoolVar(&check, "check", false, "read the stores of memories and replies in full, and compare entries with their checksums")
+	cmd.Flags().StringVar(&cache, "cache", "", "folder of the stores (default $"+setup.EnvCache+", else the user's cache folder)")
 	return cmd
+}
+
+// checkStores reads the stores in a folder. Those that are not there are left alone.
+func checkStores(ctx context.Context, out io.Writer, dir string) error {
+	dir, err := setup.CacheDir(dir)
+	if err != nil {
+		return err
+	}
+	there := func(name string) (string, bool) {
+		path := filepath.Join(dir, name)
+		_, err := os.Stat(path)
+		return path, !errors.Is(err, fs.ErrNotExist)
+	}
+	var errs []error
+	if path, ok := there(setup.RepliesFile); ok {
+		n, err := checkReplies(ctx, path)
+		if errs = append(errs, err); err == nil {
+			fmt.Fprintf(out, "%s: %d replies, all sound\n", path, n)
+		}
+	}
+	if path, ok := there(setup.MemoryFile); ok {
+		err := checkMemory(ctx, path)
+		if errs = append(errs, err); err == nil {
+			fmt.Fprintf(out, "%s: sound\n", path)
+		}
+	}
+	if len(errs) == 0 {
+		fmt.Fprintf(out, "%s: no stores\n", dir)
+	}
+	return errors.Join(errs...)
+}
+
+func checkReplies(ctx context.Context, path string) (n int, err error) {
+	c, err := llm.OpenCache(path)
+	if err != nil {
+		return 0, err
+	}
+	defer closing(c, &err)
+	return c.Check(ctx)
+}
+
+func checkMemory(ctx context.Context, path string) (err error) {
+	s, err := store.Open(path)
+	if err != nil {
+		return err
+	}
+	defer closing(s, &err)
+	return s.Check(ctx)
 }
 
 func printReport(out io.Writer, r doctor.Report) error {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// batch commits what several callers write at one time together: every commit waits for the disk, and of several writers
-// SQLite lets all but one poll for their turn. There is one writer at a time in this process.
+// batch commits the concurrent writes of several callers together: every commit waits for the disk, and SQLite lets all
+// writers but one poll for their turn. This process has one writer at a time.
 type batch struct {
 	db      *sql.DB
 	mu      sync.Mutex
@@ -14,14 +14,14 @@ type batch struct {
 	writing bool
 }
 
-// write is a caller's part of a commit.
+// write is one caller's part of a commit.
 type write struct {
 	work func(*sql.Tx) error
 	err  error
 	done chan struct{} // closed when err is set
 }
 
-// do returns when work is on the disk. If it fails, or what is committed with it does, nothing of that is written.
+// do returns when work is on the disk. If it fails, or another write of the same commit does, nothing of the commit is written.
 func (b *batch) do(work func(*sql.Tx) error) error {
 	w := &write{work: work, done: make(chan struct{})}
 	b.mu.Lock()
@@ -35,7 +35,7 @@ func (b *batch) do(work func(*sql.Tx) error) error {
 	return w.err
 }
 
-// writeAll commits what waits, all of it at a time, until nothing does.
+// writeAll commits all waiting writes at once, until none are left.
 func (b *batch) writeAll() {
 	for {
 		b.mu.Lock()

@@ -92,7 +92,7 @@ func (c *Cache) mayPay() error {
 	return c.writable()
 }
 
-// Close closes the file. Calls in flight then fail to store their replies.
+// Close closes the file. Calls in flight then fail with an ErrCache, because their replies cannot be stored.
 func (c *Cache) Close() error { return c.db.Close() }
 
 // Check reads every entry and compares it with its checksum. The error is an ErrCache that names the first damaged entry;

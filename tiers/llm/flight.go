@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// flights lets callers who want the same thing at one time share one piece of work.
+// flights lets concurrent callers that want the same result share one piece of work.
 type flights[T any] struct {
 	mu     sync.Mutex
 	flying map[string]*flight[T]
@@ -20,9 +20,9 @@ type flight[T any] struct {
 	cancel  context.CancelFunc
 }
 
-// do returns what work returns, run once for all who ask for key while it runs; joined is true for those who did not
-// start it. The work does not end with the context of the one who started it, only when nobody waits any more: a reply on
-// its way is not thrown away because one of several askers left.
+// do returns what work returns. The work runs once for all callers that ask for key while it runs; joined is true for
+// those that did not start it. It does not end with the context of the caller that started it, but when no caller is
+// waiting any more: a reply in flight is not thrown away because one of several callers left.
 func (f *flights[T]) do(ctx context.Context, key string, work func(context.Context) (T, error)) (value T, joined bool, err error) {
 	f.mu.Lock()
 	c, joined := f.flying[key]
@@ -54,7 +54,7 @@ func (f *flights[T]) do(ctx context.Context, key string, work func(context.Conte
 	c.waiting--
 	last := c.waiting == 0
 	if last {
-		f.forget(key, c) // who comes now starts afresh
+		f.forget(key, c) // later callers start new work
 		c.cancel()
 	}
 	f.mu.Unlock()
@@ -62,7 +62,7 @@ func (f *flights[T]) do(ctx context.Context, key string, work func(context.Conte
 		var none T
 		return none, joined, context.Cause(ctx)
 	}
-	// The last to leave takes home what it did cost.
+	// The last caller to leave waits for the usage of the cancelled work.
 	<-c.done
 	if c.err != nil {
 		return c.value, joined, fmt.Errorf("%w: %w", context.Cause(ctx), c.err)

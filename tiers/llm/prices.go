@@ -21,7 +21,7 @@ type Price struct {
 	Out float64 `json:"out" yaml:"out"` // reply
 }
 
-// Dollars is the price of so many tokens.
+// Dollars is the price of in prompt tokens and out reply tokens.
 func (p Price) Dollars(in, out int) float64 {
 	return (float64(in)*p.In + float64(out)*p.Out) / 1e6
 }

@@ -47,7 +47,7 @@ type Refusal struct {
 	Body   string
 }
 
-// FamilyServer plays a Family. Safe for concurrent use.
+// FamilyServer is a running Family. Safe for concurrent use.
 type FamilyServer struct {
 	family Family
 	http   *httptest.Server

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// Kind is what goes wrong with a call.
+// Kind names what goes wrong with a call.
 type Kind string
 
-// The faults that the server can play. Those marked "billed" cost the caller: the model did its work before things went wrong.
+// The faults that the server can inject. Those marked "billed" cost the caller: the model had done its work before the
+// fault.
 const (
 	None    Kind = ""        // a good reply (billed)
 	Status  Kind = "status"  // an HTTP error, Fault.Status
@@ -35,7 +36,7 @@ type Fault struct {
 	For time.Duration
 }
 
-// billed says whether the caller pays for a call that met this fault.
+// billed reports whether the caller pays for a call with this fault.
 func (f Fault) billed() bool {
 	switch f.Kind {
 	case None, Hang, Cut, Prose, Empty:
@@ -44,10 +45,10 @@ func (f Fault) billed() bool {
 	return false
 }
 
-// Script says which fault a call meets.
+// Script chooses the fault of a call.
 type Script func(Call) Fault
 
-// Sequence plays the faults in the order of arrival, then none.
+// Sequence injects the faults in the order in which calls arrive, then none.
 func Sequence(faults ...Fault) Script {
 	return func(c Call) Fault {
 		if c.N <= len(faults) {
@@ -57,10 +58,10 @@ func Sequence(faults ...Fault) Script {
 	}
 }
 
-// Always lets every call meet the same fault.
+// Always injects the same fault into every call.
 func Always(f Fault) Script { return func(Call) Fault { return f } }
 
-// Mixed lets the given share of calls, in [0,1], meet a fault of any kind: 500, 502, 503, 429 with and without
+// Mixed injects faults of all kinds into the given share of calls, in [0,1]: 500, 502, 503, 429 with and without
 // Retry-After, hangs, resets, cut bodies, HTML, prose, empty replies. The choice depends on the seed, the messages and
 // how often these were sent before, not on the order of arrival, so a run repeats however its calls are scheduled.
 func Mixed(seed uint64, share float64) Script {

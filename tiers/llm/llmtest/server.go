@@ -28,7 +28,7 @@ type Call struct {
 	Messages []llm.Message // of a chat
 	Texts    []string      // of an embedding call
 	Body     string        // the request's JSON as sent
-	Fault    Fault         // what the script made of it
+	Fault    Fault         // chosen by the script
 	In, Out  int           // tokens billed; 0 for a fault that costs nothing
 }
 
@@ -40,7 +40,7 @@ type Config struct {
 	Script Script
 	// Latency is waited before every answer.
 	Latency time.Duration
-	// Keys are the bearer tokens let in; none means that everybody is.
+	// Keys are the bearer tokens let in; none lets every call in.
 	Keys []string
 	// Models are listed by /v1/models; nil means {"test-model"}.
 	Models []string
@@ -124,7 +124,7 @@ func (s *Server) Billed() (in, out int) {
 	return in, out
 }
 
-// Peak is the largest number of calls that were being answered at one time.
+// Peak is the largest number of calls that were in progress at the same time.
 func (s *Server) Peak() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,7 @@ type request struct {
 	MaxNew   int           `json:"max_completion_tokens"`
 }
 
-// serve records a call, plays its fault and leaves the good ones to answer, which returns the object to send.
+// serve records a call and injects its fault. answer returns the object to send for a good reply.
 func (s *Server) serve(answer func(*Call, request) any) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -179,7 +179,7 @@ func (s *Server) serve(answer func(*Call, request) any) http.HandlerFunc {
 	}
 }
 
-// record files the call with its fault and its bill, and returns the good reply to it.
+// record keeps the call with its fault and its bill, and returns the good reply to it.
 func (s *Server) record(call *Call, req request, answer func(*Call, request) any) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +216,7 @@ func (s *Server) allowed(key string) bool {
 	return len(s.config.Keys) == 0
 }
 
-// send writes the reply the way the fault wants it.
+// send writes the reply, or what the fault makes of it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, f Fault, reply any) {
 	if f.RetryAfter != "" {
 		w.Header().Set("Retry-After", f.RetryAfter)

@@ -16,7 +16,7 @@ const (
 	failuresInRow   = 3                // until an endpoint is left alone for others
 )
 
-// rotation hands out routes in turn and leaves alone those that ask for it or fail.
+// rotation hands out routes in turn and skips those that limit calls or fail.
 type rotation struct {
 	cooldown time.Duration
 	now      func() time.Time
@@ -26,7 +26,7 @@ type rotation struct {
 	routes []health
 }
 
-// health is how a route did of late.
+// health is the recent record of a route.
 type health struct {
 	until    time.Time // left alone until then
 	failures int       // in a row
@@ -56,7 +56,7 @@ func (r *rotation) do(ctx context.Context, call func(route int) error) error {
 		if ctx.Err() != nil {
 			return err // says nothing about the route
 		}
-		r.file(i, err)
+		r.record(i, err)
 		if err == nil {
 			return nil
 		}
@@ -100,8 +100,8 @@ func (r *rotation) pick() (int, error) {
 	return 0, &llm.Error{Kind: llm.ErrRateLimited, Unsent: true, Message: "every endpoint is cooling down", RetryAfter: r.waitLocked(now)}
 }
 
-// file notes how a call on route i went.
-func (r *rotation) file(i int, err error) {
+// record notes how a call on route i went.
+func (r *rotation) record(i int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := &r.routes[i]
@@ -110,7 +110,7 @@ func (r *rotation) file(i int, err error) {
 		return
 	}
 	now := r.now()
-	if !now.Before(h.until) { // of calls that were out together when a limit struck, only the first counts
+	if !now.Before(h.until) { // of the calls in flight when a limit struck, only the first counts
 		h.failures++
 	}
 	var e *llm.Error
@@ -134,7 +134,7 @@ func (r *rotation) file(i int, err error) {
 	}
 }
 
-// doubled is the cooldown, doubled so many times.
+// doubled is the cooldown after a number of doublings.
 func (r *rotation) doubled(times int) time.Duration {
 	return min(r.cooldown<<min(max(times, 0), 16), max(r.cooldown, longestCooldown))
 }
