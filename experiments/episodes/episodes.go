@@ -1,10 +1,10 @@
-// Package episodes keeps what combinations of tiers brought for a benchmark's questions, so that routers are trained and
-// compared from a file, in minutes and at no cost, and replays such files.
+// Package episodes reads, writes and replays files of episodes: what combinations of tiers earned and cost for a benchmark's
+// questions. Routers are trained and compared from such files without asking a model.
 //
 // # File
 //
-// A trace file is gzip-compressed JSON, one value a line: first the Header, then vectors and traces in any order, except
-// that a vector stands before the traces that name it. Vectors are numbered from 0 in the order of the file:
+// A trace file is gzip-compressed JSON, one value per line: first the Header, then vectors and episodes in any order, except
+// that a vector comes before the episodes that name it. Vectors are numbered from 0 in the order of the file:
 //
 //	{"format":"budgetmem-traces","version":1,"dataset":"locomo",…}
 //	{"vector":"<base64 of little-endian float32s>"}
@@ -23,14 +23,14 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// What a trace file says of itself.
+// The first fields of a trace file.
 const (
 	Format = "budgetmem-traces"
 	// Version is the version of the file that this package reads and writes.
 	Version = 1
 )
 
-// Header says what a file's traces are of.
+// Header describes a file's episodes.
 type Header struct {
 	Format  string `json:"format"`
 	Version int    `json:"version"`
@@ -87,11 +87,11 @@ func (v *Vector) UnmarshalText(text []byte) error {
 // File is a trace file's content.
 type File struct {
 	Header
-	// Traces holds at most one trace a question and combination.
+	// Episodes holds at most one episode per question and combination of tiers.
 	Episodes []router.Episode
 }
 
-// IDs lists the questions in the order of their first traces.
+// IDs lists the questions in the order of their first episodes.
 func (f *File) IDs() []string {
 	var ids []string
 	seen := map[string]bool{}
@@ -104,7 +104,7 @@ func (f *File) IDs() []string {
 	return ids
 }
 
-// Outcomes lists the outcomes of all traces.
+// Outcomes lists the outcomes of all episodes.
 func (f *File) Outcomes() []router.Outcome {
 	out := make([]router.Outcome, len(f.Episodes))
 	for i, t := range f.Episodes {
@@ -113,7 +113,7 @@ func (f *File) Outcomes() []router.Outcome {
 	return out
 }
 
-// Reward returns a measure of returns, with reward-scale alignment or without, that has seen all the outcomes.
+// Reward returns a reward, with reward-scale alignment or without, that has observed all outcomes.
 func (f *File) Reward(align bool) *router.Reward {
 	r := router.NewReward(align)
 	r.Observe(f.Outcomes()...)

@@ -323,3 +323,15 @@ func FuzzParse(f *testing.F) {
 		file.Outcomes()
 	})
 }
+
+// A file of an earlier version holds the same episodes today, and is written with the same content.
+func TestReadOldFile(t *testing.T) {
+	f, err := episodes.ReadFile("testdata/v1.jsonl.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := episodestest.Task{Split: "train", Questions: 3, Seed: 1}.File(3)
+	if fmt.Sprint(f) != fmt.Sprint(want) {
+		t.Errorf("%+v\nwant\n%+v", f, want)
+	}
+}

@@ -13,41 +13,41 @@ import (
 	"github.com/budgetmem/budgetmem/router/offline"
 )
 
-// Live asks a system. It must be safe for concurrent use.
+// Live asks a system questions. It must be safe for concurrent use.
 type Live interface {
 	// IDs lists the questions that can be asked.
 	IDs() []string
-	// Ask asks a question under a policy, which is asked for the tier of every module once.
+	// Ask asks a question under a policy, which decides once for every module. An error that wraps router.ErrFailed is that of
+	// the question; any other ends a training.
 	Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error)
 }
 
-// Replay is a router.Environment over traces: it plays questions from a file as far as they are traced. What is not traced
-// is asked live, if there is a system to ask, and is then part of the traces; else what it would have brought is predicted
-// by a Gaussian process fitted to the traces (see offline.Predictor), and modules look at what they did in the nearest traced
-// combination of the question: of those with the longest equal beginning the one with the most equal modules, the first of
-// equals. Such episodes are counted as predicted.
+// Replay is a router.Environment over the episodes of a file. A combination of tiers without an episode is asked live, if there
+// is a system to ask, and its episode is kept. Otherwise its outcome is predicted by a Gaussian process fitted to the episodes
+// (see offline.Predictor), and modules see the embeddings of the question's nearest episode: of those with the longest
+// common prefix of choices the one with the most equal choices, the first of equal ones. Such episodes count as predicted.
 type Replay struct {
 	file *File
 	live Live
 	ids  []string
-	// predictor fits the model that predicts what is not traced, once; only where nothing is asked, so that the traces stay as they are.
+	// predictor fits the Gaussian process once; it is used only without a live system, so that the episodes do not change.
 	predictor func() (*offline.Predictor, error)
 
 	mu      sync.Mutex
-	of      map[string][]int // the file's traces by question
+	of      map[string][]int // indices of the file's episodes by question
 	played  Counts
 	changed bool
 }
 
-// Counts says how a Replay's episodes came about.
+// Counts counts a replay's episodes by their origin.
 type Counts struct {
-	// Traced episodes were found in the traces, Live ones were asked, the outcomes of Predicted ones by a model.
+	// Traced episodes were in the file, Live ones were asked, and the outcomes of Predicted ones were predicted.
 	Traced    int `json:"traced"`
 	Live      int `json:"live"`
 	Predicted int `json:"predicted"`
 }
 
-// Share is the share of predicted episodes, 0 if there were none at all.
+// Share is the share of predicted episodes, 0 if there are no episodes.
 func (c Counts) Share() float64 {
 	if all := c.Traced + c.Live + c.Predicted; all > 0 {
 		return float64(c.Predicted) / float64(all)
@@ -55,7 +55,7 @@ func (c Counts) Share() float64 {
 	return 0
 }
 
-// Sub returns what was counted since before.
+// Sub returns the difference to earlier counts.
 func (c Counts) Sub(before Counts) Counts {
 	return Counts{c.Traced - before.Traced, c.Live - before.Live, c.Predicted - before.Predicted}
 }
@@ -65,8 +65,8 @@ func (c Counts) Add(o Counts) Counts {
 	return Counts{c.Traced + o.Traced, c.Live + o.Live, c.Predicted + o.Predicted}
 }
 
-// NewReplay replays a file's traces. live may be nil; if not, it must know the file's questions, and its own are played where
-// the file has none.
+// NewReplay replays a file's episodes. live may be nil; otherwise it must know the file's questions, and its own questions are
+// played if the file has none.
 func NewReplay(f *File, live Live) (*Replay, error) {
 	r := &Replay{file: &File{Header: f.Header, Episodes: slices.Clone(f.Episodes)}, live: live, ids: f.IDs(), of: map[string][]int{}}
 	if live != nil {
@@ -90,7 +90,7 @@ func NewReplay(f *File, live Live) (*Replay, error) {
 	return r, nil
 }
 
-// Header says what the traces are of.
+// Header describes the episodes.
 func (r *Replay) Header() Header { return r.file.Header }
 
 // IDs lists the questions in their order.
@@ -99,15 +99,15 @@ func (r *Replay) IDs() []string { return r.ids }
 // Len implements router.Environment.
 func (r *Replay) Len() int { return len(r.ids) }
 
-// Counts says how the episodes so far came about.
+// Counts counts the episodes played so far by their origin.
 func (r *Replay) Counts() Counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.played
 }
 
-// Snapshot returns the traces with those that were asked live, and whether there are such.
-func (r *Replay) Snapshot() (*File, bool) {
+// Snapshot returns the episodes including those asked live, and whether any was asked live.
+func (r *Replay) Snapshot() (f *File, grown bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f, err := Merge(&File{Header: r.file.Header, Episodes: slices.Clone(r.file.Episodes)})
@@ -123,8 +123,8 @@ func (r *Replay) Play(ctx context.Context, i int, p router.Policy) (router.Outco
 	return t.Outcome(), err
 }
 
-// Ask plays question i and returns the trace that served, with the outcome that is predicted where it is of other choices, and
-// what was asked for.
+// Ask plays question i and returns its episode and the choices of the policy. If the outcome is predicted, the episode is the
+// nearest one with the predicted outcome. Errors that wrap router.ErrFailed are those of the question.
 func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Episode, asked []int, err error) {
 	id := r.ids[i]
 	r.mu.Lock()
@@ -235,7 +235,7 @@ func (p resumed) Decide(ctx context.Context, s router.State) (int, error) {
 	return p.Policy.Decide(ctx, s)
 }
 
-// FullyObserved lists the combinations that are traced for every question of a replay.
+// FullyObserved lists the combinations that have an episode for every question.
 func (r *Replay) FullyObserved() [][]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -254,13 +254,13 @@ func (r *Replay) FullyObserved() [][]int {
 	return out
 }
 
-// CanAsk says whether what is not traced can be asked.
+// CanAsk reports whether there is a live system.
 func (r *Replay) CanAsk() bool { return r.live != nil }
 
-// errNoTraces is what an empty file is refused with where traces are needed.
+// errNoTraces means that a file is empty where episodes are needed.
 var errNoTraces = errors.New("the file holds no traces")
 
-// Usable refuses a file that nothing can be learned from or compared on.
+// Usable returns an error if the file holds no episodes.
 func (f *File) Usable() error {
 	if len(f.Episodes) == 0 {
 		return fmt.Errorf("traces of %s %s: %w", f.Dataset, f.Split, errNoTraces)
@@ -268,7 +268,7 @@ func (f *File) Usable() error {
 	return nil
 }
 
-// Hash is the SHA-256 of the traces as they are now.
+// Hash is the SHA-256 of the current episodes.
 func (r *Replay) Hash() string {
 	h := sha256.New()
 	f, _ := r.Snapshot()

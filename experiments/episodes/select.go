@@ -8,7 +8,7 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// Where returns the traces that keep approves of.
+// Where returns the episodes for which keep returns true.
 func (f *File) Where(keep func(router.Episode) bool) *File {
 	out := &File{Header: f.Header}
 	for _, t := range f.Episodes {
@@ -19,8 +19,8 @@ func (f *File) Where(keep func(router.Episode) bool) *File {
 	return out
 }
 
-// Only returns the traces of those combinations that need no other tiers than the named ones, as of a system that has no
-// others. It fails if a name is no module's, or if nothing is left.
+// Only returns the episodes whose combinations use the named tiers alone, as if the system had no other tiers. It fails if no
+// module has a named tier, or if nothing is left.
 func (f *File) Only(tiers ...string) (*File, error) {
 	var known []string
 	for _, m := range f.Space {

@@ -6,17 +6,17 @@ import "fmt"
 type Stats struct {
 	Questions int `json:"questions"`
 	Episodes  int `json:"traces"`
-	// Fewest and Most are how many combinations a question has.
+	// Fewest and Most are the smallest and largest number of combinations of a question.
 	Fewest int `json:"fewest"`
 	Most   int `json:"most"`
-	// Combinations is how many different ones there are, Everywhere how many of them every question has.
+	// Combinations is the number of different combinations, Everywhere the number of those that every question has.
 	Combinations int `json:"combinations"`
 	Everywhere   int `json:"everywhere"`
-	// Means over the traces.
+	// Means over the episodes; dollars per question.
 	Score         float64 `json:"score"`
 	Dollars       float64 `json:"dollars"`
 	AnswerDollars float64 `json:"dollars_answer"`
-	// Asked says for each module how often each tier was asked for, and how often another one served.
+	// Asked lists for each module how often each tier was requested, and how often another one served.
 	Asked [][]string `json:"asked"`
 }
 

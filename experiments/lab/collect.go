@@ -32,8 +32,8 @@ func Models(endpoint, keyEnv, model string) setup.Spec {
 	return s
 }
 
-// Source says where a benchmark's traces come from: from a folder; or, if that does not exist or an endpoint is named, from
-// models that are asked now.
+// Source says where a benchmark's traces come from: a folder, or models that are asked now if the folder does not exist or an
+// endpoint is named.
 type Source struct {
 	// Folder of the traces, see Open.
 	Folder string
@@ -49,8 +49,8 @@ type Source struct {
 	Runs string
 }
 
-// Open reads the traces, or collects them with a bar of progress. What was collected once is read afterwards; collecting that was
-// stopped goes on.
+// Open reads the traces, or collects them with a progress bar. Traces that were collected before are read, and a stopped
+// collection is resumed.
 func (s Source) Open(ctx context.Context) (*Benchmark, error) {
 	if len(s.Models.Endpoints) == 0 {
 		if t, err := Open(s.Folder); err == nil || !errors.Is(err, fs.ErrNotExist) {

@@ -1,5 +1,5 @@
-// Package lab is the bench that the notebooks work at: a benchmark's questions, the traces collected of them, routers trained on
-// these, and the comparisons that become charts. A cell then holds what differs from notebook to notebook.
+// Package lab has the steps of the notebooks: open or collect the traces of a benchmark, train routers on them, compare, and make
+// charts. A cell then holds only what differs from notebook to notebook.
 //
 //	t, err := lab.Open("traces/locomo-implementation")
 //	training, err := t.TrainRouters(ctx, lab.Training{Name: "locomo", Seeds: 3})
@@ -7,8 +7,8 @@
 //	result, err := t.Compare(ctx, routers)
 //	c, err := lab.Beside(result, "locomo", "Llama-3.3-70B-Instruct")
 //
-// Every cell is a program of its own, so nothing is kept in memory: traces and trainings lie in folders, and what was trained
-// before is read. Training needs a tensor engine, which a cell does not link; the program bmem does it.
+// Every cell is a program of its own, so nothing is kept in memory: traces and trainings are kept in folders, and a training
+// that was done before is read. Training needs a tensor engine, which cells do not link; the program bmem does it.
 package lab
 
 import (
@@ -68,18 +68,18 @@ func home(wd string) string {
 	}
 }
 
-// Traces are what was collected of a benchmark on one tier set: a file of traces for each of the splits.
+// Benchmark holds the episodes of a benchmark under one tier set, by split.
 type Benchmark struct {
-	// Folder holds the files, each named after its split; "" if the traces are in no files.
+	// Folder holds the trace files, each named after its split; "" if there are no files.
 	Folder                  string
 	Train, Validation, Test *episodes.File
 }
 
-// Open reads the files train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz of a folder, which is looked for by Path. If there
-// is one missing, the error wraps fs.ErrNotExist.
+// Open reads the files train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz of a folder, which is found by Path. If one is
+// missing, the error wraps fs.ErrNotExist.
 func Open(folder string) (*Benchmark, error) { return open(folder, splits) }
 
-// OpenTest reads test.jsonl.gz alone, which is all that policies without training need, such as Uniform's. If it is missing, the
+// OpenTest reads test.jsonl.gz alone, which is enough for policies without training, such as Uniform's. If it is missing, the
 // error wraps fs.ErrNotExist.
 func OpenTest(folder string) (*Benchmark, error) { return open(folder, []string{run.TestSplit}) }
 
@@ -108,7 +108,7 @@ func (t *Benchmark) files() map[string]**episodes.File {
 	return map[string]**episodes.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
 }
 
-// Save writes the three files into a folder, which becomes the traces' own.
+// Save writes the three files into a folder, which becomes t.Folder.
 func (t *Benchmark) Save(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("save traces: %w", err)
@@ -122,7 +122,7 @@ func (t *Benchmark) Save(folder string) error {
 	return nil
 }
 
-// Table tells for each split how much is traced, by which model, and what that earned and cost on average.
+// Table shows for each split the number of episodes, the model, and the mean score and dollars.
 func (t *Benchmark) Table() chart.Table {
 	rows := [][]string{{"split", "questions", "traces", "combinations a question", "mean score", "$/question", "model"}}
 	for _, split := range splits {
@@ -134,7 +134,7 @@ func (t *Benchmark) Table() chart.Table {
 	return chart.Table{Title: fmt.Sprintf("traces of %s, tier set %v, scored by %s", t.Test.Dataset, t.Test.System["axis"], t.Test.Metric), Rows: rows}
 }
 
-// Where returns the traces that keep approves of.
+// Where returns the episodes for which keep returns true.
 func (t *Benchmark) Where(keep func(router.Episode) bool) *Benchmark {
 	out := &Benchmark{}
 	for split, file := range out.files() {
@@ -143,8 +143,7 @@ func (t *Benchmark) Where(keep func(router.Episode) bool) *Benchmark {
 	return out
 }
 
-// Only returns the traces of those combinations that need no other tiers than the named ones, of a system that has no others.
-// It fails if nothing is left of a split.
+// Only returns the episodes that use the named tiers alone. It fails if nothing is left of a split.
 func (t *Benchmark) Only(names ...string) (*Benchmark, error) {
 	out := &Benchmark{}
 	for split, file := range out.files() {
@@ -156,7 +155,7 @@ func (t *Benchmark) Only(names ...string) (*Benchmark, error) {
 	return out, nil
 }
 
-// Questions counts the questions of a data set by category and split, and says what of it is not here.
+// Questions counts the questions of a data set by category and split, and marks splits that are not shipped.
 func Questions(ctx context.Context, dataset string) (chart.Table, error) {
 	info, err := datasets.Describe(dataset, datasets.Options{})
 	if err != nil {
@@ -204,7 +203,7 @@ func Questions(ctx context.Context, dataset string) (chart.Table, error) {
 	return chart.Table{Title: fmt.Sprintf("%s: %s (%s)", info.Name, info.Summary, info.Licence), Rows: rows}, nil
 }
 
-// Tiers tells what each tier of a tier set does, by module, cheapest first. The set is named as tiers.LoadSpec takes it.
+// Tiers lists the tiers of a tier set by module, cheapest first. The set is named as for tiers.LoadSpec.
 func Tiers(set string) (chart.Table, error) {
 	spec, err := tiers.LoadSpec(set)
 	if err != nil {

@@ -18,9 +18,10 @@ import (
 	"github.com/budgetmem/budgetmem/internal/child"
 )
 
-// Bmem runs the program bmem, that of the project or else the one on the PATH, and returns what it writes. told, if not nil, is
-// told of every line of its progress. An interrupt of this program, as of a notebook's cell, interrupts it and waits for its end.
-func Bmem(ctx context.Context, told func(line string), args ...string) ([]byte, error) {
+// Bmem runs the program bmem, that of the project or else the one on PATH, and returns its stdout. onLine, if not nil, is called
+// with every line of its stderr. An interrupt of this program, or the end of ctx, interrupts it and waits for its end; the error
+// then wraps context.Canceled.
+func Bmem(ctx context.Context, onLine func(line string), args ...string) ([]byte, error) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	path := Path("bin/bmem")
@@ -42,8 +43,8 @@ func Bmem(ctx context.Context, told func(line string), args ...string) ([]byte, 
 		lines := bufio.NewScanner(stderr)
 		line := ""
 		for lines.Scan() {
-			if line = lines.Text(); told != nil {
-				told(line)
+			if line = lines.Text(); onLine != nil {
+				onLine(line)
 			}
 		}
 		_, _ = io.Copy(io.Discard, stderr) // what is too long for a line

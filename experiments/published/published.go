@@ -1,5 +1,5 @@
-// Package published holds numbers that others have published on the benchmarks, to be shown beside ours, as theirs: other
-// models answered, in other circumstances.
+// Package published holds results that others have published on the benchmarks, to be shown beside ours. Other models answered
+// them, under other conditions.
 package published
 
 import (
@@ -14,13 +14,13 @@ import (
 //go:embed paper.yaml
 var paperYAML []byte
 
-// Result is what a method earned on a data set's test questions.
+// Result is a method's result on a data set's test questions.
 type Result struct {
 	// Model answered, in the system that Method names.
 	Model, Method string
 	// F1 and Judge are means in [0, 1]. F1 is the metric locomo-f1.
 	F1, Judge float64
-	// Dollars is the price of all calls, for so many Questions. How many these were is inferred, not printed.
+	// Dollars is the price of all calls for all Questions. The number of questions is inferred, not printed.
 	Dollars   float64
 	Questions int
 	// Source names the publication and the place in it.
@@ -46,8 +46,8 @@ var read = sync.OnceValues(func() (p paper, err error) {
 	return p, nil
 })
 
-// Results returns what the BudgetMem paper prints for a data set ("locomo", "longmemeval", "hotpotqa"), in its order; none for
-// others.
+// Results returns the BudgetMem paper's results for a data set ("locomo", "longmemeval", "hotpotqa"), in its order; none for
+// other data sets.
 func Results(dataset string) ([]Result, error) {
 	p, err := read()
 	if err != nil {
