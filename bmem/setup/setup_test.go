@@ -174,6 +174,9 @@ func TestOpenWithEndpointEmbedder(t *testing.T) {
 			t.Fatal(err)
 		}
 		embedded[i] = server.Count() - before
+		if u := sys.Embedded(); u.In == 0 || u.Dollars <= 0 {
+			t.Errorf("embedding cost %+v, want dollars", u)
+		}
 		if err := sys.Close(); err != nil {
 			t.Error(err)
 		}

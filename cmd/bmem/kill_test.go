@@ -73,7 +73,7 @@ type liveTraining struct {
 func (l liveTraining) start(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "train", "--live", "--method", "ppo", "--seeds", "1", "--dataset", "locomo", "--questions", "8", "--validation-questions", "4",
-		"--test-questions", "4", "--endpoint", l.server.URL(), "--model", "llama-3.3-70b", "--embedder", "made-up@"+l.server.URL(), "--in-flight", "4",
+		"--test-questions", "4", "--endpoint", l.server.URL(), "--model", "llama-3.3-70b", "--embedder", "made-up@"+l.server.URL(), "--allow-unpriced", "--in-flight", "4",
 		"--backend", "go", "--runs", l.dir, "--cache", filepath.Join(l.dir, "cache"), "--name", "x", "--set", "epochs=5", "--set", "batch=4", "--set", "minibatch=4")
 	cmd.Env = append(os.Environ(), processEnv+"=1")
 	output := &bytes.Buffer{}
