@@ -115,6 +115,9 @@ func (s *seedRun) offline(ctx context.Context) error {
 		return fmt.Errorf("offline learning needs traces, collect some or train by %s: %w", PPO, err)
 	}
 	s.metrics = nil
+	if missing := offline.GainOf(f.Episodes).Missing(); missing != "" && s.Warn != nil {
+		s.Warn("warning: " + missing)
+	}
 	net, _, err := offline.Learn(ctx, s.Backend, f.Episodes, offline.Options{Shape: f.Shape(), Config: cfg, AfterEpoch: func(epoch int, n *router.Network, value float64) error {
 		r, err := n.Portable(cfg.Lambdas())
 		if err != nil {

@@ -174,7 +174,7 @@ func (t *outcomes) inputs(rows []int, entropy float64, cfg Config, rng *rand.Ran
 		}
 		lambda[i] = float32(l)
 		for c := range all {
-			returns[i*all+c] = (t.score[row][c] + float32(l)*t.efficiency[row][c]) / float32(t.unit)
+			returns[i*all+c] = (t.score[row][c]+float32(l)*t.efficiency[row][c])/float32(t.unit) - t.handicap[c]
 		}
 	}
 	return router.NewInputs(t.shape, query, memory, lambda, tensors.FromFlatDataAndDimensions(returns, n, all),

@@ -20,6 +20,7 @@ type outcomes struct {
 	combinations [][]int     // [A][modules]
 	score        [][]float32 // [rows][A], times α
 	efficiency   [][]float32 // [rows][A]
+	handicap     []float32   // [A], see handicaps
 
 	scores, efficiencies *GaussianProcess // the models that predicted them
 }
@@ -30,6 +31,7 @@ func newOutcomes(shape router.Shape, episodes []router.Episode, reward *router.R
 	if t.combinations, err = shape.Modules.Combinations(); err != nil {
 		return nil, err
 	}
+	t.handicap = handicaps(t.combinations, shape, GainOf(episodes))
 	scores, efficiencies := returnParts(reward, episodes)
 	if t.unit = max(stat.PopStdDev(scores, nil), stat.PopStdDev(efficiencies, nil)); t.unit == 0 {
 		t.unit = 1

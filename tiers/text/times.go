@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	dateparser "github.com/markusmobius/go-dateparser"
 	"github.com/markusmobius/go-dateparser/date"
@@ -107,6 +108,9 @@ var (
 // parseAnyTime reads a date that names its month in words, or a Unix time. What depends on the day on which it is read is
 // refused, since such a time would change its meaning every day, and so is what depends on the order of numbers.
 func parseAnyTime(s string) (t time.Time, ok bool) {
+	if !utf8.ValidString(s) {
+		return time.Time{}, false
+	}
 	s = asciiDigits(s)
 	if len(s) > maxTime || isoWeekRE.MatchString(s) || !mayHoldDate(s) {
 		return time.Time{}, false
@@ -140,22 +144,25 @@ func parseDate(cfg *dateparser.Configuration, s string) (d date.Date, err error)
 	return dateparser.Parse(cfg, s)
 }
 
-// mayHoldDate is false for most texts that are no date, such as titles: a day and a year take two numbers besides the clock,
-// or a long one.
+// mayHoldDate is false for most texts that are no date, such as titles, and for all on which the library, which tries every
+// language, would spend half a second: a date names its month by a word and has two numbers besides the clock, and few more,
+// or it is one long number.
 func mayHoldDate(s string) bool {
-	numbers := 0
-	for _, n := range numberRE.FindAllString(timeOfDayRE.ReplaceAllString(s, " "), -1) {
-		if len(n) >= 8 {
-			return true
-		}
-		numbers++
+	if longNumberRE.MatchString(s) {
+		return true
 	}
-	return numbers >= 2
+	numbers := len(numberRE.FindAllString(timeOfDayRE.ReplaceAllString(s, " "), maxNumbers+1))
+	return numbers >= 2 && numbers <= maxNumbers && (asciiWordRE.MatchString(s) || strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII && unicode.IsLetter(r) }) >= 0)
 }
 
+// maxNumbers is how many numbers a time may have besides the clock.
+const maxNumbers = 6
+
 var (
-	numberRE    = regexp.MustCompile(`\d+`)
-	timeOfDayRE = regexp.MustCompile(`\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?`)
+	numberRE     = regexp.MustCompile(`\d+`)
+	timeOfDayRE  = regexp.MustCompile(`\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?`)
+	longNumberRE = regexp.MustCompile(`^\s*(?:\d{8}|\d{10}|\d{13})\s*$`) // a date without separators, a Unix time
+	asciiWordRE  = regexp.MustCompile(`[a-zA-Z]{3}`)
 )
 
 // asciiDigits writes the decimal digits of all scripts as 0 to 9.
