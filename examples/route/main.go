@@ -1,5 +1,4 @@
-// Command route uses an exported router in a program that needs the standard library alone. `bmem router export` writes such
-// a file; the one here is small and was trained on made-up payoffs.
+// Command route uses an exported router (`bmem router export`) in a program that needs the standard library alone.
 //
 //	go run ./examples/route < examples/route/questions.json
 package main
