@@ -78,6 +78,8 @@ type Result struct {
 	// Modules are the decisions, in the order of the points' shares.
 	Modules router.Space `json:"modules"`
 	Entries []Entry      `json:"entries"`
+	// Verdicts compare each trained family with the best static assignments.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
 }
 
 // Entry is a policy, or a family of policies over λ.

@@ -36,6 +36,7 @@ func (c *comparison) measure(how string) (*Result, error) {
 	for _, e := range c.entries {
 		r.Entries = append(r.Entries, e.Entry)
 	}
+	r.Verdicts = r.verdicts()
 	return r, nil
 }
 

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/experiments/train"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/kernel/display"
+)
+
+// demoFlags are the flags of `bmem demo`.
+type demoFlags struct {
+	bench  benchFlags
+	traces string
+	seeds  int
+	asJSON bool
+	// files are the traces by split.
+	files map[string]*episodes.File
+}
+
+// demoLambdas are the budgets that the short table shows.
+var demoLambdas = []float64{0, 0.5, 1}
+
+func newDemoCmd() *cobra.Command {
+	f := demoFlags{bench: benchFlags{split: run.TestSplit, sample: string(run.Natural), seed: 42}}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Train a router from traces, compare it, and check with live questions that the traces still hold",
+		Long: `Train a router from traces, compare it, and check with live questions that the traces still hold.
+
+The folder of --traces has train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz, as 'bmem traces collect' writes them. Routers
+are trained offline on the first, chosen on the second and compared with uniform, random and static tiers on the third. Then
+the system that answered the traces is opened, with the same model and settings, and asked some of the test questions at each
+uniform tier: score and cost have to be those of the traces. The command fails if the system has the settings of the traces and
+fewer than two thirds of the scores agree; local models are deterministic, but processors add up in different orders.
+
+Everything is kept in the folder of the run: router/ (the training), frontier.html, frontier.json, frontier.txt and live.json.`,
+		Example: `  bmem demo
+  bmem demo --traces traces/hotpotqa-implementation --name hotpotqa --questions 3`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.traces, "traces", filepath.Join("traces", "locomo-implementation"), "`folder` with the traces of the three splits")
+	flags.IntVar(&f.seeds, "seeds", 3, "how many routers are trained")
+	flags.IntVar(&f.bench.questions, "questions", 6, "how many test questions are asked live; 0 asks none")
+	flags.StringVar(&f.bench.runs, "runs", "runs", "folder that runs are kept in")
+	flags.StringVar(&f.bench.name, "name", "demo", "the run's name")
+	flags.StringVar(&f.bench.system.backend, "backend", "", "what computes: "+backend.Specs+" (default $"+backend.Env+", else auto)")
+	flags.StringVar(&f.bench.system.spec.CacheDir, "cache", "", "folder for memories and replies of the live questions (default cache in the run's folder, so that the model is asked)")
+	flags.BoolVar(&f.asJSON, "json", false, "write JSON instead of text")
+	return cmd
+}
+
+// demoResult is what --json writes.
+type demoResult struct {
+	Seconds  float64            `json:"seconds"`
+	Verdicts []frontier.Verdict `json:"verdicts"`
+	Live     *liveCheck         `json:"live,omitempty"`
+	Page     string             `json:"page"`
+	Tables   string             `json:"tables"`
+}
+
+func (f *demoFlags) run(cmd *cobra.Command) error {
+	start := time.Now()
+	if f.seeds < 1 || f.bench.questions < 0 {
+		return fmt.Errorf("--seeds %d, --questions %d: want at least 1 and 0", f.seeds, f.bench.questions)
+	}
+	if !filepath.IsLocal(f.bench.name) {
+		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.bench.name)
+	}
+	f.files = map[string]*episodes.File{}
+	for _, split := range splits {
+		file, err := episodes.ReadSplit(filepath.Join(f.traces, split+".jsonl.gz"), split)
+		if err != nil {
+			return fmt.Errorf("--traces: %w", err)
+		}
+		f.files[split] = file
+	}
+	if err := os.MkdirAll(f.dir(), 0o755); err != nil {
+		return fmt.Errorf("make the run's folder: %w", err)
+	}
+	training, err := f.train(cmd)
+	if err != nil {
+		return err
+	}
+	compared, err := f.compare(cmd, training)
+	if err != nil {
+		return err
+	}
+	result := demoResult{Verdicts: compared.Verdicts, Page: filepath.Join(f.dir(), "frontier.html"), Tables: filepath.Join(f.dir(), "frontier.txt")}
+	if f.bench.questions > 0 {
+		if result.Live, err = f.live(cmd); err != nil {
+			return err
+		}
+	}
+	result.Seconds = time.Since(start).Seconds()
+	if f.asJSON {
+		err = writeJSON(cmd.OutOrStdout(), result)
+	} else {
+		err = f.print(cmd.OutOrStdout(), compared, result)
+	}
+	if err == nil && result.Live != nil {
+		err = result.Live.fault()
+	}
+	return err
+}
+
+// dir is the folder of the run.
+func (f *demoFlags) dir() string { return filepath.Join(f.bench.runs, f.bench.name) }
+
+// train trains the routers offline.
+func (f *demoFlags) train(cmd *cobra.Command) (*train.Summary, error) {
+	bar := display.ProgressTo(cmd.ErrOrStderr(), "epochs of training")
+	done := 0
+	o := train.Options{Dir: filepath.Join(f.dir(), "router"), Method: train.Offline, Seeds: f.seeds, NoTest: "the comparison has them",
+		Progress: func(p train.Progress) {
+			if p.Validation != nil {
+				done++
+				bar.Set(done, f.seeds*p.Epochs, fmt.Sprintf("seed %d", p.Seed))
+			}
+		}}
+	var err error
+	if o.Config, err = train.Settings(o.Method); err != nil {
+		return nil, err
+	}
+	o.Config.Seed = f.bench.seed
+	if o.Train, err = episodes.NewReplay(f.files[splits[0]], nil); err != nil {
+		return nil, err
+	}
+	if o.Validation, err = episodes.NewReplay(f.files[splits[1]], nil); err != nil {
+		return nil, err
+	}
+	be, err := backend.Open(f.bench.system.backend, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer be.Finalize()
+	o.Backend = be
+	s, err := train.Run(cmd.Context(), o)
+	bar.End(err)
+	return s, err
+}
+
+// compare compares the routers on the test traces and writes page, tables and JSON.
+func (f *demoFlags) compare(cmd *cobra.Command, s *train.Summary) (*frontier.Result, error) {
+	families, err := readFamilies([]string{s.Dir}, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	o := frontier.Options{Routers: families, Seed: f.bench.seed}
+	if o.Validation, err = episodes.NewReplay(f.files[splits[1]], nil); err != nil {
+		return nil, err
+	}
+	if o.Test, err = episodes.NewReplay(f.files[splits[2]], nil); err != nil {
+		return nil, err
+	}
+	bar := display.ProgressTo(cmd.ErrOrStderr(), "outcomes compared")
+	o.Progress = func(done, of int) { bar.Set(done, of, "") }
+	r, err := frontier.Compare(cmd.Context(), o)
+	bar.End(err)
+	if err != nil {
+		return nil, err
+	}
+	path := func(name string) string { return filepath.Join(f.dir(), name) }
+	return r, errors.Join(r.WriteHTML(path("frontier.html")), r.WriteJSON(path("frontier.json")), atomicfile.Write(path("frontier.txt"), 0o644, r.WriteTable))
+}
+
+// print writes the run in at most 25 lines.
+func (f *demoFlags) print(out io.Writer, r *frontier.Result, result demoResult) error {
+	stats := f.files[splits[0]].Stats()
+	fmt.Fprintf(out, "\nCompared on %d %s test questions: %d routers trained on %d answers of %v to %d training questions.\n\n%s\n\n",
+		r.Questions, r.Dataset, f.seeds, stats.Episodes, r.System["model"], stats.Questions, r.Verdict())
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "policy\tλ\tscore\t95 %\tµ$/question\treturn vs best static, 95 %")
+	for _, e := range r.Entries {
+		for _, p := range e.Points {
+			lambda, versus := "", ""
+			if p.Lambda != nil {
+				if !short(*p.Lambda) {
+					continue
+				}
+				lambda = fmt.Sprint(*p.Lambda)
+			}
+			if p.Versus != nil {
+				versus = fmt.Sprintf("%+.3f  [%+.3f, %+.3f]", p.Versus.Mean, p.Versus.Low, p.Versus.High)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%.3f\t[%.3f, %.3f]\t%.1f\t%s\n", e.Name, lambda, p.Score.Mean, p.Score.Low, p.Score.High, 1e6*p.Dollars, versus)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if result.Live != nil {
+		fmt.Fprintf(out, "\n%s\n", result.Live)
+	}
+	_, err := fmt.Fprintf(out, "\npage: %s; all tables: %s; %.0f s\n", result.Page, result.Tables, result.Seconds)
+	return err
+}
+
+// short reports whether the short table has a λ.
+func short(lambda float64) bool {
+	for _, l := range demoLambdas {
+		if l == lambda {
+			return true
+		}
+	}
+	return false
+}
+
+// system fills in the flags of the system that answered the traces.
+func (f *demoFlags) system() error {
+	h := f.files[run.TestSplit].Header
+	b := &f.bench
+	text := func(name string) string { s, _ := h.System[name].(string); return s }
+	number := func(name string) int { n, _ := h.System[name].(float64); return int(n) }
+	b.dataset, b.system.spec.Tiers, b.system.spec.Model = h.Dataset, text("axis"), text("model")
+	b.system.topK, b.system.keepK, b.system.retrieval = number("top_k"), number("keep_k"), text("retrieval")
+	b.system.spec.CacheDir = cmp.Or(b.system.spec.CacheDir, filepath.Join(f.dir(), "cache"))
+	if h.System["roles"] != nil {
+		return fmt.Errorf("--traces %s: they were answered by several models, which only --questions 0 can show", f.traces)
+	}
+	return nil
+}
