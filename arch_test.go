@@ -47,7 +47,6 @@ var rooms = map[string][]string{
 	"examples":             {"bmem", "bmem/chunk", "bmem/setup", "bmem/setup/inprocess"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
-	"internal/doctor":      nil, // looks at everything, and only cmd looks at it
 	"internal/safetensors": {},
 	"internal/tools":       nil, // programs of their own, which nothing imports
 	"kernel":               {"internal"},

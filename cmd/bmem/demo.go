@@ -126,7 +126,7 @@ func (f *demoFlags) dir() string { return filepath.Join(f.bench.runs, f.bench.na
 func (f *demoFlags) train(cmd *cobra.Command) (*train.Summary, error) {
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "epochs of training")
 	done := 0
-	o := train.Options{Dir: filepath.Join(f.dir(), "router"), Method: train.Offline, Seeds: f.seeds, NoTest: "the comparison has them",
+	o := train.Options{Dir: filepath.Join(f.dir(), "router"), Seeds: f.seeds, NoTest: "the comparison has them",
 		Progress: func(p train.Progress) {
 			if p.Validation != nil {
 				done++
@@ -134,10 +134,10 @@ func (f *demoFlags) train(cmd *cobra.Command) (*train.Summary, error) {
 			}
 		}}
 	var err error
-	if o.Config, err = train.Settings(o.Method); err != nil {
+	if o.Settings, err = train.NewSettings(train.Offline); err != nil {
 		return nil, err
 	}
-	o.Config.Seed = f.bench.seed
+	o.Settings.Config().Seed = f.bench.seed
 	if o.Train, err = episodes.NewReplay(f.files[splits[0]], nil); err != nil {
 		return nil, err
 	}

@@ -18,8 +18,8 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/cmd/bmem/doctor"
 	"github.com/budgetmem/budgetmem/internal/backend"
-	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -141,11 +141,13 @@ func printReport(out io.Writer, r doctor.Report) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if len(r.Problems) == 0 {
-		_, err := fmt.Fprintln(out, "\nEverything is here.")
-		return err
-	}
 	fmt.Fprintln(out)
+	if r.OK() {
+		fmt.Fprintln(out, "All that is necessary is here.")
+	}
+	if left := optional(r); left != "" {
+		fmt.Fprintf(out, "Not here, and needed by those who name it only: %s.\n", left)
+	}
 	for _, p := range r.Problems {
 		label := "could be better"
 		if p.Necessary {
@@ -156,6 +158,22 @@ func printReport(out io.Writer, r doctor.Report) error {
 		}
 	}
 	return nil
+}
+
+// optional lists the models and data that are not here and that nothing needs by itself.
+func optional(r doctor.Report) string {
+	var left []string
+	for _, m := range r.Models {
+		if m.State == doctor.Missing && m.Name != setup.Embedder {
+			left = append(left, "model "+m.Name)
+		}
+	}
+	for _, d := range r.Data {
+		if len(d.Missing) > 0 {
+			left = append(left, "parts of the data set "+d.Name)
+		}
+	}
+	return strings.Join(left, ", ")
 }
 
 func yesNo(b bool) string {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/cmd/bmem/doctor"
 	"github.com/budgetmem/budgetmem/internal/backend"
-	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/testenv"
 )
@@ -55,10 +55,14 @@ func TestDoctorWithDamagedModel(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "necessary") {
 		t.Errorf("error %v", err)
 	}
-	for _, want := range []string{"smollm2-135m-instruct: damaged", "run `bmem models pull smollm2-135m-instruct`", "MISSING: no embedder", "could be better: computing in pure Go"} {
+	for _, want := range []string{"smollm2-135m-instruct: damaged", "run `bmem models pull smollm2-135m-instruct`", "MISSING: no embedder", "could be better: computing in pure Go",
+		"Not here, and needed by those who name it only: model qwen2.5-0.5b-instruct"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+	if strings.Contains(out, "All that is necessary is here") {
+		t.Errorf("it says that all is here without an embedder:\n%s", out)
 	}
 }
 

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,42 +24,6 @@ func TestSplitPolicies(t *testing.T) {
 		if got := splitPolicies(tt.in); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%q: %q, want %q", tt.in, got, tt.want)
 		}
-	}
-}
-
-// What is wrong with a command line or a file is said before anything slow is opened or written.
-func TestBadCommandLines(t *testing.T) {
-	dir := t.TempDir()
-	bad := filepath.Join(dir, "talk.jsonl")
-	if err := os.WriteFile(bad, []byte("{\"text\":\"a\"}\n{\"txet\":\"b\"}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for want, args := range map[string]string{
-		"talk.jsonl:2: field \"txet\"": "ask --memory " + bad + " Who?",
-		"no such file":                 "ask --memory " + filepath.Join(dir, "none") + " Who?",
-		"\"memory\" not set":           "ask Who?",
-		"did you mean \"locomo\"":      "eval --runs " + dir + " --dataset locmo",
-		"did you mean \"capacity\"":    "eval --runs " + dir + " --axis capcity",
-		"inside the folder of runs":    "eval --runs " + dir + " --name ../x",
-		"must not be negative":         "eval --runs " + dir + " --questions -1",
-		"did you mean \"paper\"":       "eval --runs " + dir + " --judge papr --judge-model x",
-		"go together":                  "eval --runs " + dir + " --judge paper",
-		"--judge-model go together":    "eval --runs " + dir + " --judge-model x",
-		"not the folder of a run":      "report " + dir,
-		"is not the folder of a run":   "stats " + dir,
-		"--endpoint needs --model":     "eval --runs " + dir + " --endpoint http://localhost:1/v1",
-		"retrieval mode \"magic\"":     "eval --runs " + dir + " --retrieval magic",
-	} {
-		root := newRoot()
-		root.SetArgs(strings.Fields(args))
-		root.SetOut(&bytes.Buffer{})
-		root.SetErr(&bytes.Buffer{})
-		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("bmem %s: error %v, want %q", args, err, want)
-		}
-	}
-	if found, _ := filepath.Glob(filepath.Join(dir, "*")); len(found) != 1 {
-		t.Errorf("a refused command left something behind: %v", found)
 	}
 }
 

@@ -15,9 +15,9 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/cmd/bmem/doctor"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/closers"
-	"github.com/budgetmem/budgetmem/internal/doctor"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/serve/api"

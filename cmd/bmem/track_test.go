@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
@@ -27,28 +26,16 @@ func trackers(t *testing.T) string {
 	return testenv.Python(t, "track", "wandb", "trackers")
 }
 
-// processEnv makes the test program bmem.
-const processEnv = "BMEM_TEST_PROCESS"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(processEnv) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
 // madeUp writes made-up traces and returns the arguments of a small training on them.
 func madeUp(t *testing.T, dir string) []string {
 	t.Helper()
 	args := []string{"train", "--backend", "go", "--runs", dir, "--name", "one", "--seeds", "2", "--method", "ppo",
 		"--set", "epochs=3", "--set", "batch=8", "--set", "minibatch=8"}
-	for split, n := range map[string]int{"train": 24, "validation": 8, "test": 8} {
-		path := filepath.Join(dir, split+".gz")
-		if err := (episodestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(path); err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, map[string]string{"train": "--traces", "validation": "--validation-traces", "test": "--test-traces"}[split], path)
+	if err := writeTraces(dir); err != nil {
+		t.Fatal(err)
+	}
+	for split, flag := range map[string]string{"train": "--traces", "validation": "--validation-traces", "test": "--test-traces"} {
+		args = append(args, flag, filepath.Join(dir, split+".jsonl.gz"))
 	}
 	return args
 }

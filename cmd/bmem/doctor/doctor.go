@@ -60,12 +60,19 @@ type Backend struct {
 type Model struct {
 	Name  string `json:"name"`
 	Kind  string `json:"kind"`
-	State string `json:"state"` // "here", "missing" or "damaged"
+	State string `json:"state"` // Here, Missing or Damaged
 	Path  string `json:"path,omitempty"`
 	// SHA256 is that of the weights, checked when they are here; it is the largest file's.
 	SHA256 string `json:"sha256"`
 	Bytes  int64  `json:"bytes"`
 }
+
+// The states of a model.
+const (
+	Here    = "here"
+	Missing = "missing"
+	Damaged = "damaged"
+)
 
 // Data is a data set.
 type Data struct {
@@ -163,7 +170,7 @@ func program() Program {
 func (r *Report) models(ctx context.Context, catalogue *models.Catalogue) error {
 	answering := false
 	for _, m := range catalogue.Models {
-		row := Model{Name: m.Name, Kind: m.Kind, State: "here", Bytes: m.Size()}
+		row := Model{Name: m.Name, Kind: m.Kind, State: Here, Bytes: m.Size()}
 		var largest int64
 		for _, f := range m.Files {
 			if f.Size > largest {
@@ -175,15 +182,15 @@ func (r *Report) models(ctx context.Context, catalogue *models.Catalogue) error 
 		var damaged *models.HashError
 		switch {
 		case errors.Is(err, models.ErrMissing):
-			row.State = "missing"
+			row.State = Missing
 		case errors.As(err, &damaged):
-			row.State = "damaged"
+			row.State = Damaged
 			r.advise("model "+m.Name+" is damaged", "run `bmem models pull "+m.Name+"`")
 		case err != nil:
 			return err
 		}
-		answering = answering || m.Kind != "embedder" && row.State == "here"
-		if m.Name == setup.Embedder && row.State != "here" {
+		answering = answering || m.Kind != "embedder" && row.State == Here
+		if m.Name == setup.Embedder && row.State != Here {
 			r.need("no embedder: "+m.Name+" is "+row.State, "run `bmem models pull "+m.Name+"`")
 		}
 		r.Models = append(r.Models, row)

@@ -37,7 +37,7 @@ func (r *Report) measure(ctx context.Context, be *backend.Backend) error {
 		return err
 	}
 	for _, m := range r.Models {
-		if m.Name == setup.Embedder && m.State == "here" {
+		if m.Name == setup.Embedder && m.State == Here {
 			r.Speed.TextsPerSecond, err = embedSpeed(ctx, be, m.Path)
 		}
 	}
