@@ -87,10 +87,10 @@ func run(ctx context.Context, name, spec string) error {
 	if r.Ours, err = measure(ctx, m, long, short); err != nil {
 		return err
 	}
-	if r.Prefill, err = encode(m, long[:prefillPrompts]); err != nil {
+	if r.Prefill, err = encode(ctx, m, long[:prefillPrompts]); err != nil {
 		return err
 	}
-	if r.Decode, err = encode(m, short); err != nil {
+	if r.Decode, err = encode(ctx, m, short); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
@@ -135,9 +135,9 @@ func conversation(ctx context.Context) ([]string, error) {
 	return words, nil
 }
 
-func encode(m *local.Model, chats [][]llm.Message) (ids [][]int32, err error) {
+func encode(ctx context.Context, m *local.Model, chats [][]llm.Message) (ids [][]int32, err error) {
 	for _, c := range chats {
-		text, err := m.Tokenizer().Template().Render(c, true)
+		text, err := m.Tokenizer().Template().Render(ctx, c, true)
 		if err != nil {
 			return nil, err
 		}

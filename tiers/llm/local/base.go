@@ -1,12 +1,12 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/go-huggingface/models/gguf"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -37,7 +37,7 @@ func OpenBase(path string, be compute.Backend) (*Base, error) {
 }
 
 func openBase(path string, be compute.Backend) (*Base, error) {
-	f, err := gguf.Open(path)
+	f, err := openGGUF(path)
 	if err != nil {
 		return nil, err
 	}
@@ -89,14 +89,16 @@ func (b *Base) Embed(x []float32, tokens []int32) error { return b.embed.fill(x,
 
 // Encode returns the tokens of messages as a prompt, and of the reply to it with the token that ends it.
 func (b *Base) Encode(messages []llm.Message, reply string) (prompt, answer []int32, err error) {
-	if prompt, err = encodePrompt(b.tok, messages); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*countLimit)
+	defer cancel()
+	if prompt, err = encodePrompt(ctx, b.tok, messages); err != nil {
 		return nil, nil, err
 	}
-	before, err := b.tok.Template().Render(messages, true)
+	before, err := b.tok.Template().Render(ctx, messages, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	whole, err := b.tok.Template().Render(append(messages[:len(messages):len(messages)], llm.Message{Role: llm.Assistant, Content: reply}), false)
+	whole, err := b.tok.Template().Render(ctx, append(messages[:len(messages):len(messages)], llm.Message{Role: llm.Assistant, Content: reply}), false)
 	if err != nil {
 		return nil, nil, err
 	}

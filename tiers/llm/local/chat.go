@@ -30,7 +30,7 @@ func (m *Model) generate(ctx context.Context, req llm.Request, emit func(string)
 		usage.Failed, usage.MS = 1, ms(start)
 		return llm.Response{Usage: usage}, fmt.Errorf("chat with %s: %w", m.name, err)
 	}
-	ids, err := m.encode(req.Messages)
+	ids, err := m.encode(ctx, req.Messages)
 	if err != nil {
 		return fail(err)
 	}

@@ -54,17 +54,22 @@ func (c *Config) frequencies() []float32 {
 func readConfig(f *gguf.File) (Config, error) {
 	c := Config{Arch: f.Architecture()}
 	if c.Arch != "llama" && c.Arch != "qwen2" {
-		return c, fmt.Errorf(`general.architecture is %q: supported are "llama" and "qwen2"`, c.Arch)
+		return c, fmt.Errorf(`general.architecture %q is %w: there are "llama" and "qwen2"`, c.Arch, ErrUnsupported)
 	}
-	var missing error
+	var wrong error
 	num := func(key string, fallback int) int {
-		if kv, ok := f.GetKeyValue(c.Arch + "." + key); ok {
-			return int(kv.Int64())
+		kv, ok := f.GetKeyValue(c.Arch + "." + key)
+		n := kv.Int64()
+		switch {
+		case !ok && fallback > 0:
+			return fallback
+		case wrong != nil:
+		case !ok:
+			wrong = fmt.Errorf("metadata %s.%s is missing", c.Arch, key)
+		case n < 1 || n > limits[key]:
+			wrong = fmt.Errorf("metadata %s.%s is %v: must be 1 to %d", c.Arch, key, kv.Raw(), limits[key])
 		}
-		if fallback <= 0 && missing == nil {
-			missing = fmt.Errorf("metadata %s.%s is missing", c.Arch, key)
-		}
-		return fallback
+		return int(n)
 	}
 	float := func(key string, fallback float64) float64 {
 		if kv, ok := f.GetKeyValue(c.Arch + "." + key); ok {
@@ -74,15 +79,20 @@ func readConfig(f *gguf.File) (Config, error) {
 	}
 	c.Layers, c.Dim, c.FF = num("block_count", 0), num("embedding_length", 0), num("feed_forward_length", 0)
 	c.Heads, c.Context = num("attention.head_count", 0), num("context_length", 0)
-	if missing != nil {
-		return c, missing
+	if wrong != nil {
+		return c, wrong
 	}
 	c.KVHeads = num("attention.head_count_kv", c.Heads)
-	if c.Heads <= 0 || c.KVHeads <= 0 || c.Heads%c.KVHeads != 0 {
+	if wrong != nil {
+		return c, wrong
+	}
+	if c.Heads%c.KVHeads != 0 {
 		return c, fmt.Errorf("%d query heads do not share %d key heads evenly", c.Heads, c.KVHeads)
 	}
 	c.HeadDim = num("attention.key_length", c.Dim/c.Heads)
-	if rot := num("rope.dimension_count", c.HeadDim); rot != c.HeadDim || c.HeadDim%2 != 0 {
+	if rot := num("rope.dimension_count", c.HeadDim); wrong != nil {
+		return c, wrong
+	} else if rot != c.HeadDim || c.HeadDim%2 != 0 {
 		return c, fmt.Errorf("rotary embedding of %d of %d head dimensions is not supported", rot, c.HeadDim)
 	}
 	if kv, ok := f.GetKeyValue(c.Arch + ".rope.scaling.type"); ok && kv.String() != "none" {
@@ -102,5 +112,5 @@ func readConfig(f *gguf.File) (Config, error) {
 	_, head := f.GetTensorInfo("output.weight")
 	_, c.Bias = f.GetTensorInfo("blk.0.attn_q.bias")
 	c.Tied = !head
-	return c, nil
+	return c, checkUse(f, &c)
 }

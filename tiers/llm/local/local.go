@@ -20,7 +20,6 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/gobackend"
-	"github.com/gomlx/go-huggingface/models/gguf"
 
 	"github.com/budgetmem/budgetmem/internal/osmem"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -49,7 +48,7 @@ const defaultPrefixCache = 256 << 20
 // MemoryNeeded is about how many bytes of memory the model in a GGUF file takes at work, with the default Options: its weights,
 // the prefix cache, and the caches of replies.
 func MemoryNeeded(path string) (int64, error) {
-	f, err := gguf.Open(path)
+	f, err := openGGUF(path)
 	if err != nil {
 		return 0, fmt.Errorf("size of language model %s: %w", path, err)
 	}
@@ -106,7 +105,7 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 		h, err := fileSHA256(path)
 		hashed <- sum{h, err}
 	}()
-	f, err := gguf.Open(path)
+	f, err := openGGUF(path)
 	if err != nil {
 		return nil, err
 	}
@@ -207,20 +206,24 @@ func (m *Model) Tokenizer() *tokenizer.Tokenizer { return m.tok }
 // Stats returns what has been computed so far.
 func (m *Model) Stats() Stats { return m.sched.snapshot() }
 
-// CompiledShapes returns the decoder programs compiled so far; each took seconds.
-func (m *Model) CompiledShapes() []Shape { return m.sched.snapshot().Shapes }
+// countLimit is how long rendering a chat to count its tokens may take.
+const countLimit = time.Second
 
 // CountTokens returns the number of tokens that messages take as a prompt, the chat template's own included.
 func (m *Model) CountTokens(messages []llm.Message) (int, error) {
-	ids, err := m.encode(messages)
+	ctx, cancel := context.WithTimeout(context.Background(), countLimit)
+	defer cancel()
+	ids, err := m.encode(ctx, messages)
 	return len(ids), err
 }
 
 // encode renders messages as a prompt that ends where the assistant's reply begins.
-func (m *Model) encode(messages []llm.Message) ([]int32, error) { return encodePrompt(m.tok, messages) }
+func (m *Model) encode(ctx context.Context, messages []llm.Message) ([]int32, error) {
+	return encodePrompt(ctx, m.tok, messages)
+}
 
-func encodePrompt(tok *tokenizer.Tokenizer, messages []llm.Message) ([]int32, error) {
-	text, err := tok.Template().Render(messages, true)
+func encodePrompt(ctx context.Context, tok *tokenizer.Tokenizer, messages []llm.Message) ([]int32, error) {
+	text, err := tok.Template().Render(ctx, messages, true)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +251,7 @@ func (m *Model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score
 	scores := make([]llm.Score, len(reqs))
 	index := make(map[*sequence]int, len(reqs))
 	for i, r := range reqs {
-		ids, err := m.encode(r.Messages)
+		ids, err := m.encode(ctx, r.Messages)
 		if err != nil {
 			return fail(fmt.Errorf("request %d: %w", i, err))
 		}

@@ -131,7 +131,7 @@ func TestTemplateSeesTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := tok.Template().Render([]llm.Message{{Role: llm.User, Content: "hi"}}, false); err != nil || got != "hi<end>" {
+	if got, err := tok.Template().Render(t.Context(), []llm.Message{{Role: llm.User, Content: "hi"}}, false); err != nil || got != "hi<end>" {
 		t.Errorf("got %q, %v", got, err)
 	}
 }

@@ -1,13 +1,15 @@
 package tokenizer
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/config"
 	"github.com/nikolalohinski/gonja/v2/exec"
 	"github.com/nikolalohinski/gonja/v2/loaders"
@@ -18,6 +20,9 @@ import (
 // ErrNoTemplate is what Render returns for a model without a chat template.
 var ErrNoTemplate = errors.New(keyTemplate + " is missing: this model was not made for chats")
 
+// maxError is how many bytes of an error of the engine are shown: it repeats the source, and every call.
+const maxError = 1000
+
 // ChatTemplate is the Jinja program that lays out a chat the way a model was trained to read it. It is safe for
 // concurrent use.
 type ChatTemplate struct {
@@ -25,55 +30,86 @@ type ChatTemplate struct {
 	bos, eos string
 }
 
-// newChatTemplate compiles source. It sees what chat templates of the Hugging Face libraries see (their settings
-// trim_blocks and lstrip_blocks, raise_exception, strftime_now, tojson in Python's spelling), and no files.
+// newChatTemplate compiles source under the settings of the Hugging Face libraries (trim_blocks and lstrip_blocks), with
+// their functions raise_exception, strftime_now and tojson in Python's spelling. Tags, filters and operators that chat
+// templates do not need are refused by name; see limits.go.
 func newChatTemplate(source, bos, eos string) (*ChatTemplate, error) {
 	const name = "/chat"
+	settings := config.New()
+	settings.TrimBlocks = true
+	settings.LeftStripBlocks = true
+	source, err := checkSource(source, settings)
+	if err != nil {
+		return nil, err
+	}
 	loader, err := loaders.NewMemoryLoader(map[string]string{name: source})
 	if err != nil {
 		return nil, err
 	}
-	settings := config.New()
-	settings.TrimBlocks = true
-	settings.LeftStripBlocks = true
-	filters := exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters)
-	if err := filters.Replace("tojson", toJSON); err != nil {
-		return nil, err
-	}
-	program, err := exec.NewTemplate(name, settings, loader, &exec.Environment{
-		Context:           exec.EmptyContext().Update(builtins.GlobalFunctions).Update(builtins.GlobalVariables).Update(chatFunctions()),
-		Filters:           filters,
-		Tests:             builtins.Tests,
-		ControlStructures: builtins.ControlStructures,
-		Methods:           builtins.Methods,
-	})
+	env, err := environment()
 	if err != nil {
 		return nil, err
+	}
+	program, err := exec.NewTemplate(name, settings, loader, env)
+	if err != nil {
+		if reason := errors.Unwrap(err); reason != nil {
+			err = reason // the rest is the source
+		}
+		return nil, clip(err)
 	}
 	return &ChatTemplate{program: program, bos: bos, eos: eos}, nil
 }
 
 // Render lays out messages as the prompt of the model, to be encoded with Encode(prompt, true). With
 // addGenerationPrompt it ends where the assistant's reply begins. A template that refuses the messages (no user turn,
-// roles that do not alternate) gives an error with the template's own words.
-func (t *ChatTemplate) Render(messages []llm.Message, addGenerationPrompt bool) (string, error) {
+// roles that do not alternate) gives an error with the template's own words. The error is ErrNoTemplate for a nil template,
+// wraps ErrTemplateLimit if the template takes too many steps or too much memory, and is the context's if that ends.
+func (t *ChatTemplate) Render(ctx context.Context, messages []llm.Message, addGenerationPrompt bool) (text string, err error) {
 	if t == nil {
 		return "", ErrNoTemplate
 	}
 	turns := make([]any, len(messages))
+	state := &render{ctx: ctx, limit: maxValue}
 	for i, m := range messages {
+		state.limit += 4 * (len(m.Content) + len(m.Role) + 64)
 		turns[i] = map[string]any{"role": string(m.Role), "content": m.Content}
 	}
-	text, err := t.program.ExecuteToString(exec.NewContext(map[string]any{
+	out := &limitedBuffer{render: state}
+	err = t.execute(out, exec.NewContext(map[string]any{
+		renderKey:               state,
 		"messages":              turns,
 		"add_generation_prompt": addGenerationPrompt,
 		"bos_token":             t.bos,
 		"eos_token":             t.eos,
 	}))
 	if err != nil {
+		if state.stopped != nil {
+			err = state.stopped
+		} else {
+			err = clip(err)
+		}
 		return "", fmt.Errorf("rendering %d messages with %s: %w", len(messages), keyTemplate, err)
 	}
-	return text, nil
+	return out.String(), nil
+}
+
+// clip shortens an error of the engine.
+func clip(err error) error {
+	text := err.Error()
+	if len(text) <= maxError {
+		return err
+	}
+	return errors.New(strings.ToValidUTF8(text[:maxError/2]+" … "+text[len(text)-maxError/2:], ""))
+}
+
+// execute runs the program. What the engine did not expect, it panics at.
+func (t *ChatTemplate) execute(out io.Writer, data *exec.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the template engine failed: %v", p)
+		}
+	}()
+	return t.program.Execute(out, data)
 }
 
 // chatFunctions are the functions that chat templates expect beside Jinja's own.
@@ -82,6 +118,7 @@ func chatFunctions() *exec.Context {
 		"raise_exception": func(_ *exec.Evaluator, args *exec.VarArgs) (string, error) {
 			return "", errors.New(args.First().String())
 		},
+		"range": rangeOf,
 		"strftime_now": func(_ *exec.Evaluator, args *exec.VarArgs) (string, error) {
 			return strftime(time.Now(), args.First().String())
 		},

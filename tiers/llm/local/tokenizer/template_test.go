@@ -48,7 +48,7 @@ func TestRenderEqualsJinja2(t *testing.T) {
 		} else if tmpl, err = newChatTemplate(c.Source, "<s>", "</s>"); err != nil {
 			t.Fatalf("%s: %v", c.Template, err)
 		}
-		got, err := tmpl.Render(c.Messages, c.Add)
+		got, err := tmpl.Render(t.Context(), c.Messages, c.Add)
 		switch {
 		case c.Error != "":
 			if err == nil || !strings.Contains(err.Error(), c.Error) {
@@ -70,7 +70,7 @@ func TestRenderEqualsJinja2(t *testing.T) {
 func TestRenderConcurrently(t *testing.T) {
 	tmpl := load(t, "qwen2").Template()
 	messages := []llm.Message{{Role: llm.System, Content: "s"}, {Role: llm.User, Content: "u"}}
-	want, err := tmpl.Render(messages, true)
+	want, err := tmpl.Render(t.Context(), messages, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestRenderConcurrently(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 50 {
-				if got, err := tmpl.Render(messages, true); err != nil || got != want {
+				if got, err := tmpl.Render(t.Context(), messages, true); err != nil || got != want {
 					t.Errorf("got %q, %v", got, err)
 				}
 			}
@@ -90,7 +90,7 @@ func TestRenderConcurrently(t *testing.T) {
 func TestTemplateReadsNoFiles(t *testing.T) {
 	tmpl, err := newChatTemplate(`{% include "/etc/hostname" %}`, "", "")
 	if err == nil {
-		_, err = tmpl.Render(nil, false)
+		_, err = tmpl.Render(t.Context(), nil, false)
 	}
 	if err == nil {
 		t.Error("a template could include a file")
@@ -99,7 +99,7 @@ func TestTemplateReadsNoFiles(t *testing.T) {
 
 func TestNoTemplate(t *testing.T) {
 	var none *ChatTemplate
-	if _, err := none.Render(nil, true); !errors.Is(err, ErrNoTemplate) {
+	if _, err := none.Render(t.Context(), nil, true); !errors.Is(err, ErrNoTemplate) {
 		t.Errorf("got %v, want ErrNoTemplate", err)
 	}
 }

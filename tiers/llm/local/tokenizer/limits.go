@@ -1,0 +1,432 @@
+package tokenizer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/nikolalohinski/gonja/v2/builtins"
+	controlStructures "github.com/nikolalohinski/gonja/v2/builtins/control_structures"
+	"github.com/nikolalohinski/gonja/v2/config"
+	"github.com/nikolalohinski/gonja/v2/exec"
+	"github.com/nikolalohinski/gonja/v2/nodes"
+	"github.com/nikolalohinski/gonja/v2/parser"
+	"github.com/nikolalohinski/gonja/v2/tokens"
+)
+
+// A chat template is a program from a file that anybody may have made, and the engine that runs it can be neither
+// interrupted nor limited. So the language is cut to what chat templates need, without operators and functions that make
+// much of little, and each turn of a loop and each call of a macro counts its steps and looks whether it is cancelled.
+const (
+	maxSource  = 64 << 10 // bytes of a template
+	maxOutputs = 500      // {{ … }} in a template
+	maxNesting = 100      // brackets in brackets, and calls of macros in macros
+	maxSteps   = 100_000  // turns of loops and calls of macros in one rendering
+	maxValue   = 1 << 20  // bytes and list entries of a value, and of the prompt beyond four times the messages
+)
+
+// ErrTemplateLimit is the cause of errors for a chat template that takes too many steps or too much memory.
+var ErrTemplateLimit = errors.New("the template goes beyond the limits of a chat template")
+
+// render is one rendering.
+type render struct {
+	ctx          context.Context
+	steps, depth int
+	limit        int // of a value and of the prompt, see size
+	// stopped is why the rendering stops; the engine passes on the text of errors only.
+	stopped error
+}
+
+// stop notes the first reason to stop.
+func (r *render) stop(err error) error {
+	if r.stopped == nil {
+		r.stopped = err
+	}
+	return err
+}
+
+// beyond is stop for a limit.
+func (r *render) beyond(format string, args ...any) error {
+	return r.stop(fmt.Errorf("%w: %s", ErrTemplateLimit, fmt.Sprintf(format, args...)))
+}
+
+// renderKey is the name of the *render in the context of a template, which no template can spell.
+const renderKey = "budgetmem render"
+
+func renderOf(c *exec.Context) (*render, error) {
+	if v, ok := c.Get(renderKey); ok {
+		if r, ok := v.(*render); ok {
+			return r, nil
+		}
+	}
+	return nil, errors.New("the template is not being rendered") // gonja evaluates nothing before
+}
+
+// step counts one step. out is what is being written to.
+func (r *render) step(out any) error {
+	if err := r.ctx.Err(); err != nil {
+		return r.stop(err)
+	}
+	if r.steps++; r.steps > maxSteps {
+		return r.beyond("more than %d steps", maxSteps)
+	}
+	if written, ok := out.(interface{ Len() int }); ok && written.Len() > r.limit {
+		return r.beyond("more than %d bytes written", r.limit)
+	}
+	return nil
+}
+
+// keep checks a value that is to be kept.
+func (r *render) keep(v any) error {
+	if size(v, r.limit, 0) > r.limit {
+		return r.beyond("a value of more than %d bytes or entries", r.limit)
+	}
+	return nil
+}
+
+// size counts bytes of strings and entries of lists, with what they hold, up to a little over limit.
+func size(v any, limit, depth int) int {
+	if depth > maxNesting {
+		return limit + 1
+	}
+	if value, ok := v.(*exec.Value); ok {
+		v = value.Interface()
+	}
+	x := reflect.ValueOf(v)
+	for x.Kind() == reflect.Pointer || x.Kind() == reflect.Interface {
+		if x.IsNil() {
+			return 1
+		}
+		x = x.Elem()
+	}
+	n := 1
+	switch x.Kind() {
+	case reflect.String:
+		return 1 + x.Len()
+	case reflect.Slice, reflect.Array:
+		for i := 0; i < x.Len() && n <= limit; i++ {
+			n += size(x.Index(i).Interface(), limit-n, depth+1)
+		}
+	case reflect.Map:
+		for it := x.MapRange(); n <= limit && it.Next(); {
+			n += size(it.Key().Interface(), limit-n, depth+1) + size(it.Value().Interface(), limit-n, depth+1)
+		}
+	}
+	return n
+}
+
+// limitedBuffer collects the prompt.
+type limitedBuffer struct {
+	bytes.Buffer
+	render *render
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) { return b.WriteString(string(p)) }
+
+func (b *limitedBuffer) WriteString(s string) (int, error) {
+	if b.Len()+len(s) > b.render.limit {
+		return 0, b.render.beyond("a prompt of more than %d bytes", b.render.limit)
+	}
+	if err := b.render.ctx.Err(); err != nil {
+		return 0, b.render.stop(err)
+	}
+	return b.Buffer.WriteString(s)
+}
+
+// checkSource refuses what is too large or uses operators that make much of little, and puts a step into every loop.
+func checkSource(source string, settings *config.Config) (string, error) {
+	if len(source) > maxSource {
+		return "", fmt.Errorf("%w: %d bytes of template, more than %d", ErrTemplateLimit, len(source), maxSource)
+	}
+	source = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(source) // as the lexer does, for its positions
+	var out strings.Builder
+	copied, outputs, nesting := 0, 0, 0
+	loop, opened := false, false
+	for stream := tokens.LexAll(source, settings); ; {
+		t := stream.Current()
+		if t == nil || t.Type == tokens.EOF || stream.End() {
+			break
+		}
+		switch t.Type {
+		case tokens.Multiply, tokens.Power:
+			return "", fmt.Errorf("line %d of the template uses the operator %s, which is not supported", t.Line, t.Val)
+		case tokens.VariableBegin:
+			if outputs++; outputs > maxOutputs {
+				return "", fmt.Errorf("%w: more than %d outputs", ErrTemplateLimit, maxOutputs)
+			}
+		case tokens.LeftParenthesis, tokens.LeftBracket, tokens.LeftBrace:
+			if nesting++; nesting > maxNesting {
+				return "", fmt.Errorf("%w: line %d has more than %d brackets in brackets", ErrTemplateLimit, t.Line, maxNesting)
+			}
+		case tokens.RightParenthesis, tokens.RightBracket, tokens.RightBrace:
+			nesting--
+		case tokens.BlockEnd:
+			if loop {
+				end := t.Pos + len(t.Val)
+				out.WriteString(source[copied:end])
+				copied = end
+				if strings.HasPrefix(t.Val, "-") {
+					out.WriteString("{% step -%}")
+				} else {
+					out.WriteString("{% step %}")
+				}
+			}
+			loop = false
+		case tokens.Name:
+			loop = loop || opened && t.Val == "for"
+		}
+		opened = t.Type == tokens.BlockBegin || opened && t.Type == tokens.Whitespace
+		stream.Next()
+	}
+	out.WriteString(source[copied:])
+	return out.String(), nil
+}
+
+// environment is the part of Jinja that chat templates use.
+func environment() (*exec.Environment, error) {
+	var missing error
+	filters := map[string]exec.FilterFunction{"tojson": toJSON}
+	for _, name := range []string{"abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int",
+		"items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round", "safe", "select",
+		"selectattr", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper"} {
+		filters[name], _ = builtins.Filters.Get(name)
+	}
+	for name, many := range map[string]func(in *exec.Value, args *exec.VarArgs) int{"join": joined, "replace": replaced, "indent": indented} {
+		own, _ := builtins.Filters.Get(name)
+		filters[name] = func(e *exec.Evaluator, in *exec.Value, args *exec.VarArgs) *exec.Value {
+			if r, err := renderOf(e.Environment.Context); err != nil {
+				return exec.AsValue(err)
+			} else if many(in, args) > r.limit {
+				return exec.AsValue(r.beyond("%s makes more than %d bytes", name, r.limit))
+			}
+			return own(e, in, args)
+		}
+	}
+	tags := map[string]parser.ControlStructureParser{"set": parseSet, "macro": parseMacro, "step": parseStep}
+	for _, name := range []string{"break", "continue", "do", "for", "if", "raw", "with"} {
+		tags[name], _ = builtins.ControlStructures.Get(name)
+	}
+	for name, f := range filters {
+		if f == nil {
+			missing = errors.Join(missing, fmt.Errorf("the template engine has no filter %s", name))
+		}
+	}
+	for name, f := range tags {
+		if f == nil {
+			missing = errors.Join(missing, fmt.Errorf("the template engine has no tag %s", name))
+		}
+	}
+	methods := builtins.Methods
+	methods.Str = exec.NewMethodSet(only(methods.Str, "capitalize", "count", "endswith", "find", "isalpha", "isdigit", "islower", "isspace", "isupper",
+		"lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rpartition", "rsplit", "rstrip", "split", "splitlines",
+		"startswith", "strip", "title", "upper"))
+	methods.List = exec.NewMethodSet(only(methods.List, "reverse", "copy"))
+	methods.Dict = exec.NewMethodSet(only(methods.Dict, "keys", "values", "items", "get", "copy"))
+	globals := exec.EmptyContext()
+	for _, name := range []string{"dict", "namespace"} {
+		if f, ok := builtins.GlobalFunctions.Get(name); ok {
+			globals.Set(name, f)
+		}
+	}
+	return &exec.Environment{
+		Context: globals.Update(builtins.GlobalVariables).Update(chatFunctions()),
+		Filters: exec.NewFilterSet(filters), Tests: builtins.Tests, ControlStructures: exec.NewControlStructureSet(tags), Methods: methods,
+	}, missing
+}
+
+func only[T any](set *exec.MethodSet[T], names ...string) map[string]exec.Method[T] {
+	out := map[string]exec.Method[T]{}
+	for _, name := range names {
+		if m, ok := set.Get(name); ok {
+			out[name] = m
+		}
+	}
+	return out
+}
+
+// joined, replaced and indented bound the bytes that a filter makes.
+func joined(in *exec.Value, args *exec.VarArgs) int {
+	n := size(in, maxValue<<4, 0)
+	return n * (1 + longest(args))
+}
+
+func replaced(in *exec.Value, args *exec.VarArgs) int {
+	return (1 + len(in.String())) * (1 + longest(args))
+}
+
+func indented(in *exec.Value, args *exec.VarArgs) int {
+	width := 4
+	for _, a := range args.Args {
+		if a.IsInteger() {
+			width = max(width, a.Integer())
+		}
+	}
+	for _, a := range args.KwArgs {
+		if a.IsInteger() {
+			width = max(width, a.Integer())
+		}
+	}
+	if width > maxNesting {
+		return maxValue << 10
+	}
+	return len(in.String()) + width*(1+strings.Count(in.String(), "\n"))
+}
+
+// longest is the length of the longest argument.
+func longest(args *exec.VarArgs) int {
+	n := 0
+	for _, a := range args.Args {
+		n = max(n, len(a.String()))
+	}
+	for _, a := range args.KwArgs {
+		n = max(n, len(a.String()))
+	}
+	return n
+}
+
+// rangeOf is Jinja's range; every number is a step.
+func rangeOf(e *exec.Evaluator, args *exec.VarArgs) ([]any, error) {
+	start, stop, by := 0, 0, 1
+	for _, a := range args.Args {
+		if !a.IsInteger() {
+			return nil, errors.New("range wants integers")
+		}
+	}
+	switch at := args.Args; len(at) {
+	case 1:
+		stop = at[0].Integer()
+	case 2:
+		start, stop = at[0].Integer(), at[1].Integer()
+	case 3:
+		start, stop, by = at[0].Integer(), at[1].Integer(), at[2].Integer()
+	default:
+		return nil, errors.New("range wants one to three integers")
+	}
+	if by == 0 {
+		return nil, errors.New("the step of range must not be 0")
+	}
+	r, err := renderOf(e.Environment.Context)
+	if err != nil {
+		return nil, err
+	}
+	out := []any{}
+	for i := start; by > 0 && i < stop || by < 0 && i > stop; i += by {
+		if err := r.step(nil); err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// stepTag counts a turn of a loop; checkSource puts it there.
+type stepTag struct{ at *tokens.Token }
+
+func parseStep(p *parser.Parser, _ *parser.Parser) (nodes.ControlStructure, error) {
+	return &stepTag{p.Current()}, nil
+}
+
+func (s *stepTag) Position() *tokens.Token { return s.at }
+func (s *stepTag) String() string          { return "step" }
+func (s *stepTag) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock) error {
+	state, err := renderOf(r.Environment.Context)
+	if err != nil {
+		return err
+	}
+	return state.step(r.Output)
+}
+
+// macroTag defines a macro whose calls are counted, and whose arguments are bounded.
+type macroTag struct {
+	nodes.ControlStructure
+	macro *nodes.Macro
+}
+
+func parseMacro(p *parser.Parser, args *parser.Parser) (nodes.ControlStructure, error) {
+	own, _ := builtins.ControlStructures.Get("macro")
+	c, err := own(p, args)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := c.(*controlStructures.MacroControlStructure)
+	if !ok {
+		return nil, errors.New("the template engine's macros have changed")
+	}
+	return &macroTag{m, m.Macro}, nil
+}
+
+// Execute implements exec.ControlStructure.
+func (m *macroTag) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock) error {
+	call, err := exec.MacroNodeToFunc(m.macro, r)
+	if err != nil {
+		return err
+	}
+	state, err := renderOf(r.Environment.Context)
+	if err != nil {
+		return err
+	}
+	r.Environment.Context.Set(m.macro.Name, exec.Macro(func(args *exec.VarArgs) *exec.Value {
+		if err := state.step(nil); err != nil {
+			return exec.AsValue(err)
+		}
+		if state.depth++; state.depth > maxNesting {
+			return exec.AsValue(state.beyond("macros call each other more than %d deep", maxNesting))
+		}
+		defer func() { state.depth-- }()
+		for _, a := range args.Args {
+			if err := state.keep(a); err != nil {
+				return exec.AsValue(err)
+			}
+		}
+		for _, a := range args.KwArgs {
+			if err := state.keep(a); err != nil {
+				return exec.AsValue(err)
+			}
+		}
+		out := call(args)
+		if err := state.keep(out); err != nil {
+			return exec.AsValue(err)
+		}
+		return out
+	}))
+	return nil
+}
+
+// setTag runs the engine's set and then bounds what was set.
+type setTag struct {
+	exec.ControlStructure
+	target nodes.Expression
+}
+
+func parseSet(p *parser.Parser, args *parser.Parser) (nodes.ControlStructure, error) {
+	own, _ := builtins.ControlStructures.Get("set")
+	mark := args.Stream().Current()
+	c, err := own(p, args)
+	if err != nil {
+		return nil, err
+	}
+	run, ok := c.(exec.ControlStructure)
+	if !ok || mark == nil {
+		return nil, errors.New("the template engine's set has changed")
+	}
+	return &setTag{ControlStructure: run, target: &nodes.Name{Name: mark}}, nil
+}
+
+// Execute implements exec.ControlStructure.
+func (s *setTag) Execute(r *exec.Renderer, block *nodes.ControlStructureBlock) error {
+	state, err := renderOf(r.Environment.Context)
+	if err != nil {
+		return err
+	}
+	if err := state.step(nil); err != nil {
+		return err
+	}
+	if err := s.ControlStructure.Execute(r, block); err != nil {
+		return err
+	}
+	// The first name of the target holds what was set: itself, or in the namespace of that name.
+	return state.keep(r.Eval(s.target))
+}
