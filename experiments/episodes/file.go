@@ -17,8 +17,12 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// maxBytes bounds what a file may unpack to: some 40 times the largest that is sensible.
-const maxBytes = 4 << 30
+// Limits of a file in bytes, unpacked: some 40 times the largest file that is sensible, and some 100 times the longest lines.
+const (
+	maxBytes  = 4 << 30
+	maxHeader = 1 << 20
+	maxLine   = 16 << 20
+)
 
 // ReadFile reads a trace file. Errors name the file and the line.
 func ReadFile(path string) (*File, error) {
@@ -54,7 +58,14 @@ func Parse(name string, r io.Reader) (*File, error) {
 	p := parser{file: &File{}, seen: map[string]int{}}
 	dec := bufio.NewReader(io.LimitReader(unpacked, maxBytes))
 	for n := 1; ; n++ {
-		text, err := dec.ReadBytes('\n')
+		limit := maxLine
+		if n == 1 {
+			limit = maxHeader
+		}
+		text, err := readLine(dec, limit)
+		if errors.Is(err, errLongLine) {
+			return nil, fmt.Errorf("%s:%d: %w of %d bytes: not a trace file", name, n, err, limit)
+		}
 		if err != nil && err != io.EOF {
 			return nil, fmt.Errorf("%s:%d: %w: the file is damaged or was cut", name, n, err)
 		}
@@ -69,6 +80,23 @@ func Parse(name string, r io.Reader) (*File, error) {
 		return nil, fmt.Errorf("%s: the file is empty", name)
 	}
 	return p.file, nil
+}
+
+var errLongLine = errors.New("the line is longer than the limit")
+
+// readLine reads a line of at most limit bytes, with its end.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > limit {
+			return nil, errLongLine
+		}
+		line = append(line, part...)
+		if err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
 }
 
 type parser struct {
