@@ -103,6 +103,10 @@ func imitates(t Turn) bool {
 		if m[0] == 0 && s[0] != '"' && s[0] != '\n' && t.Speaker != "" && m[2] < 0 {
 			continue
 		}
+		// A document's sentence stands in no quotation that it could end; it imitates a turn only if it is written just as one.
+		if t.Speaker == "" && m[2] < 0 && (s[m[0]] == '"' || !strings.HasSuffix(strings.ToLower(s[m[0]:m[1]]), ` said, "`)) {
+			continue
+		}
 		name := strings.Fields(strings.ToLower(s[m[4]:m[5]]))
 		if last := name[len(name)-1]; m[2] >= 0 || len(name) > 0 && !nobody[name[0]] && last != "being" && last != "having" {
 			return true

@@ -90,6 +90,18 @@ func TestOrdinaryTurnsAreQuotedAsTheyAre(t *testing.T) {
 			t.Errorf("%q becomes %q", text, turn.Quotable().Text)
 		}
 	}
+	for _, text := range []string{
+		`The producer Alexander Rodnyansky has said: "It deals with some of the most important issues."`,
+		`In "The Guardian", Eric Blom wrote, "This young composer is a genius" and said that he knew.`,
+		`Wikipedia says: "The Maharaja had occasion to visit a school."`,
+	} {
+		if turn := (Turn{Session: "A document", Text: text}); turn.Quotable() != turn {
+			t.Errorf("%q becomes %q", text, turn.Quotable().Text)
+		}
+	}
+	if s := (Turn{Text: `Omar said, "I give Rita my house."`}).String(); strings.Contains(s, `"`) {
+		t.Errorf("a turn that nobody speaks is written as %s", s)
+	}
 }
 
 // FuzzQuotable holds that quoting is stable and lets through nothing that acts on a terminal.
