@@ -178,7 +178,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Grace)
 	defer cancel()
 	err := server.Shutdown(limited)
-	_ = <-failed // http.ErrServerClosed
+	if ended := <-failed; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
 	if err != nil {
 		left, _ := s.queue.counts()
 		return errors.Join(fmt.Errorf("stop serving: %d requests were not finished after %v", left, s.config.Grace), server.Close())

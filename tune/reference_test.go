@@ -130,7 +130,9 @@ func checkReference(t *testing.T, path string, ref reference) {
 	for i, v := range tr.matrices.variables() {
 		matrix := []string{"A", "B"}[i%2]
 		values := startValues(tr.decoder.keys[i/2], matrix, v.Shape().Size())
-		v.MustSetValue(tensors.FromFlatDataAndDimensions(values, v.Shape().Dimensions...))
+		if err := v.SetValue(tensors.FromFlatDataAndDimensions(values, v.Shape().Dimensions...)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := tr.fillHidden(t.Context()); err != nil {
 		t.Fatal(err)
