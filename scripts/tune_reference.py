@@ -6,7 +6,7 @@ of the gradient of every LoRA matrix its norm and some of its elements.
 
     tune_reference.py MODEL.gguf EXAMPLES.json TOP_LAYERS OUT.json.gz
 
-EXAMPLES.json is a list of {"tokens": [...], "prompt": number of tokens before the answer}: what the Go test writes when
+EXAMPLES.json is a list of {"tokens": [...], "prompt": number of tokens before the answer}: what `go test -tags fixture -run WriteReferenceTokens ./tune` writes when
 BUDGETMEM_TUNE_TOKENS names a file. Needs torch, numpy and gguf.
 """
 import gzip, json, math, sys

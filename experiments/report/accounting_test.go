@@ -25,21 +25,21 @@ const (
 )
 
 // The paper's accounting on its capacity axis, with the three models at three endpoints and the largest one answering. All
-// messages count 1,000 tokens and all replies 30, so that every amount below can be worked out by hand:
+// messages count 20 tokens and all replies 30, so that every amount below can be worked out by hand:
 //
-//	a module's call has one message:                          1,030 tokens
-//	an answer has six worked examples of two messages before: 13,030 tokens
-//	all low:  5 · 1,030 · $0.06/M + 13,030 · $0.88/M = $0.000309 + $0.0114664 = $0.0117754
-//	all mid:  5 · 1,030 · $0.18/M + 13,030 · $0.88/M = $0.000927 + $0.0114664 = $0.0123934
-//	all high: 5 · 1,030 · $0.88/M + 13,030 · $0.88/M = $0.004532 + $0.0114664 = $0.0159984
-//	mixed:    1,030 · ($0.06 + $0.18 + $0.88 + $0.06 + $0.88)/M + 13,030 · $0.88/M = $0.0021218 + $0.0114664 = $0.0135882
+//	a module's call has one message:                          50 tokens
+//	an answer has six worked examples of two messages before: 290 tokens
+//	all low:  5 · 50 · $0.06/M + 290 · $0.88/M = $0.000015 + $0.0002552 = $0.0002702
+//	all mid:  5 · 50 · $0.18/M + 290 · $0.88/M = $0.000045 + $0.0002552 = $0.0003002
+//	all high: 5 · 50 · $0.88/M + 290 · $0.88/M = $0.000220 + $0.0002552 = $0.0004752
+//	mixed:    50 · ($0.06 + $0.18 + $0.88 + $0.06 + $0.88)/M + 290 · $0.88/M = $0.000103 + $0.0002552 = $0.0003582
 func TestCapacityAccounting(t *testing.T) {
 	const words = "word word word word word word word word word word word word word word word word word word word word word word word word word word word word word Bern"
 	count := func(s string) int {
 		if s == words {
 			return 30
 		}
-		return 1000
+		return 20
 	}
 	roles := []struct {
 		role, model string
@@ -87,10 +87,10 @@ func TestCapacityAccounting(t *testing.T) {
 
 	// What four questions cost.
 	want := map[string]struct{ modules, answer float64 }{
-		"low":                   {4 * 0.000309, 4 * 0.0114664},
-		"mid":                   {4 * 0.000927, 4 * 0.0114664},
-		"high":                  {4 * 0.004532, 4 * 0.0114664},
-		"low,mid,high,low,high": {4 * 0.0021218, 4 * 0.0114664},
+		"low":                   {4 * 0.000015, 4 * 0.0002552},
+		"mid":                   {4 * 0.000045, 4 * 0.0002552},
+		"high":                  {4 * 0.000220, 4 * 0.0002552},
+		"low,mid,high,low,high": {4 * 0.000103, 4 * 0.0002552},
 	}
 	same := func(what string, got, want float64) {
 		t.Helper()
@@ -117,10 +117,10 @@ func TestCapacityAccounting(t *testing.T) {
 	for _, count := range s.Calls.Models {
 		byModel[count.Name] = count.Dollars
 	}
-	perCall := 1030 / 1e6
+	perCall := 50 / 1e6
 	same("3B", byModel[roles[0].model], 4*(5+2)*perCall*price3B)
 	same("8B", byModel[roles[1].model], 4*(5+1)*perCall*price8B)
-	same("70B", byModel[roles[2].model], 4*(5+2)*perCall*price70B+4*4*0.0114664)
+	same("70B", byModel[roles[2].model], 4*(5+2)*perCall*price70B+4*4*0.0002552)
 	for _, r := range s.Policies {
 		if r.Judges[judge.Paper].Usage.Dollars == 0 || r.Judges[judge.Paper].Score.N != 4 {
 			t.Errorf("the judge is missing: %+v", r.Judges)
