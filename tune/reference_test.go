@@ -15,6 +15,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
@@ -84,9 +85,7 @@ func TestGradientsEqualPyTorch(t *testing.T) {
 		{"qwen2.5-coder-0.5b-instruct", "qwen2.json.gz"},
 	} {
 		t.Run(c.model, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("a model's layers on ten examples")
-			}
+			testenv.Slow(t, "a model's layers on ten examples")
 			checkReference(t, modelstest.Path(t, c.model), readReference(t, c.file))
 		})
 	}
