@@ -85,7 +85,7 @@ func TestGradientsEqualPyTorch(t *testing.T) {
 		{"qwen2.5-coder-0.5b-instruct", "qwen2.json.gz"},
 	} {
 		t.Run(c.model, func(t *testing.T) {
-			testenv.Slow(t, "a model's layers on ten examples")
+			testenv.Slow(t, "runs a model's layers on ten examples")
 			checkReference(t, modelstest.Path(t, c.model), readReference(t, c.file))
 		})
 	}
