@@ -43,7 +43,7 @@ cuda: $(VENV)/.stamp ## the engine for NVIDIA GPUs beside the one for the CPU, s
 	$(VENV)/bin/python $(PIP) --require-hashes --no-deps -r requirements-cuda.txt
 
 # Go knows best what has to be built anew.
-.PHONY: help setup models run test test-here check lint vuln race fuzz bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: $(BMEM)
 $(BMEM):
 	@scripts/check_tools.sh $(GO) $(PYTHON)
 	$(GO) build -buildvcs=auto -o $@ ./cmd/bmem
