@@ -66,7 +66,7 @@ func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	}
 	traced := f.files[run.TestSplit]
 	check = &liveCheck{Model: sys.Client.Model(), Tiers: traced.Space.Uniform(), Differs: episodes.Difference(traced.Header, live.Header())}
-	if check.Rows, err = tracedAnswers(traced, n); err != nil {
+	if check.Rows, err = tracedAnswers(traced, oneHistory(traced.IDs(), live.History, n)); err != nil {
 		return nil, err
 	}
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "live answers")
@@ -102,11 +102,25 @@ func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	return check, atomicfile.WriteJSON(filepath.Join(f.dir(), "live.json"), check)
 }
 
-// tracedAnswers lists what the traces have for the first n questions at the uniform tiers.
-func tracedAnswers(f *episodes.File, n int) ([]liveAnswer, error) {
+// oneHistory returns the first n ids, those with the history of the first id before the others, since every further history
+// has to be embedded.
+func oneHistory(ids []string, history func(id string) string, n int) []string {
+	var same, other []string
+	for _, id := range ids {
+		if history(id) == history(ids[0]) {
+			same = append(same, id)
+		} else {
+			other = append(other, id)
+		}
+	}
+	ids = append(same, other...)
+	return ids[:min(n, len(ids))]
+}
+
+// tracedAnswers lists what the traces have for the questions ids at the uniform tiers.
+func tracedAnswers(f *episodes.File, ids []string) ([]liveAnswer, error) {
 	var out []liveAnswer
-	ids := f.IDs()
-	for _, id := range ids[:min(n, len(ids))] {
+	for _, id := range ids {
 		for _, tier := range f.Space.Uniform() {
 			choices, err := f.Space.Choices(slices.Repeat([]string{tier}, len(f.Space)))
 			if err != nil {

@@ -40,6 +40,9 @@ func (l *Live) Header() episodes.Header { return l.run.header() }
 // IDs implements episodes.Live.
 func (l *Live) IDs() []string { return l.ids }
 
+// History names the history that a question is about; "" if the question is not among IDs.
+func (l *Live) History(id string) string { return l.questions[id].History }
+
 // Ask implements episodes.Live. If the system cannot answer, the error wraps router.ErrFailed, and training continues; if the
 // spend limit is reached it wraps llm.ErrBudget, and if ctx has ended ctx's error, without router.ErrFailed.
 func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error) {
