@@ -18,17 +18,18 @@ const module = "github.com/budgetmem/budgetmem"
 // A router knows nothing of tiers, tiers nothing of routers, and kernel shows results and computes none.
 var rooms = map[string][]string{
 	"":                     {},
-	"bmem":                 {"tiers/text", "bmem/chunk", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
+	"bmem":                 {"tiers/text", "bmem/chunk", "bmem/conversation", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
 	"bmem/chunk":           {},
+	"bmem/conversation":    {"bmem/chunk", "tiers/text"},
 	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/safetensors"},
-	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/setup", "bmem/setup/served"},
+	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/served"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal", "tiers/text"},
 	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
 	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/api", "serve/registry", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":                  nil, // anything
-	"datasets":             {"bmem/chunk", "internal", "tiers/text"},
+	"datasets":             {"bmem/chunk", "bmem/conversation", "internal", "tiers/text"},
 	"datasets/judge":       {"tiers/llm", "internal"},
 
 	"experiments":          {},
@@ -44,7 +45,7 @@ var rooms = map[string][]string{
 	"experiments/track":       {"internal"},
 	"experiments/train":       {"experiments/episodes", "experiments/frontier", "experiments/report", "experiments/run", "experiments/track", "kernel", "router", "router/offline", "router/portable", "internal"},
 
-	"examples":             {"bmem", "bmem/chunk", "bmem/setup", "bmem/setup/inprocess"},
+	"examples":             {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/inprocess"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
 	"internal/safetensors": {},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/router"
@@ -92,7 +93,7 @@ func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) err
 		return fmt.Errorf("add to memory %q: %w", memory, ErrNoTurns)
 	}
 	o := m.options
-	_, err := m.store.Append(ctx, memory, withoutAttachments(turns), func(ctx context.Context, all []chunk.Turn) ([]chunk.Chunk, error) {
+	_, err := m.store.Append(ctx, memory, conversation.WithoutAttachments(turns), func(ctx context.Context, all []chunk.Turn) ([]chunk.Chunk, error) {
 		return chunk.Split(ctx, all, o.Tokenizer.Count, o.ChunkTokens)
 	})
 	if err != nil {

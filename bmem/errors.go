@@ -3,6 +3,8 @@ package bmem
 import (
 	"errors"
 	"fmt"
+
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 )
 
 // Errors of Add, Retrieve and Ask, to be tested with errors.Is.
@@ -10,7 +12,7 @@ var (
 	// ErrUnknownMemory: nothing was ever added under this name.
 	ErrUnknownMemory = errors.New("unknown memory")
 	// ErrNoTurns: a memory needs at least one turn with text.
-	ErrNoTurns = errors.New("no turns")
+	ErrNoTurns = conversation.ErrNoTurns
 	// ErrNoQuestion: the question is empty.
 	ErrNoQuestion = errors.New("empty question")
 )

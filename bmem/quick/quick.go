@@ -14,6 +14,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/served"
 )
@@ -27,7 +28,7 @@ type Talk struct {
 	name string
 }
 
-// Open opens the conversation in a file, one turn a line as bmem.ReadTurns takes them, with the best answering model that is
+// Open opens the conversation in a file, one turn a line as conversation.Read takes them, with the best answering model that is
 // here. What was embedded and answered before, by `bmem ask` too, is not computed again.
 func Open(file string) *Talk { return OpenWith(setup.Spec{}, file) }
 
@@ -44,15 +45,15 @@ func OpenWith(s setup.Spec, file string) *Talk {
 }
 
 func open(ctx context.Context, s setup.Spec, file string) (*Talk, error) {
-	turns, err := bmem.ReadTurnsFile(file)
+	talk, err := conversation.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	t := &Talk{Turns: turns, name: bmem.ContentName(turns)}
+	t := &Talk{Turns: talk.Turns, name: conversation.Name(talk.Turns)}
 	if t.System, err = setup.Open(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := t.System.Memory.Add(ctx, t.name, turns); err != nil {
+	if err := t.System.Memory.Add(ctx, t.name, talk.Turns); err != nil {
 		return nil, errors.Join(err, t.System.Close())
 	}
 	return t, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
@@ -38,7 +39,7 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 			if err := flags.check(); err != nil {
 				return err
 			}
-			talk, err := bmem.ReadConversationFile(file)
+			talk, err := conversation.ReadFile(file)
 			if err != nil {
 				return err
 			}
@@ -51,7 +52,7 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 				return err
 			}
 			defer closing(sys, &err)
-			memory := bmem.ContentName(turns)
+			memory := conversation.Name(turns)
 			if err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
 				return err
 			}

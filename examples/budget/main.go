@@ -13,6 +13,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 )
@@ -22,9 +23,9 @@ var limits = []float64{0.0005, 0.00003, 0.000001} // dollars
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	turns, err := bmem.ReadTurnsFile("examples/conversation.jsonl")
+	talk, err := conversation.ReadFile("examples/conversation.jsonl")
 	if err == nil {
-		err = run(ctx, turns, "Why did Omar move his trip?", os.Stdout)
+		err = run(ctx, talk.Turns, "Why did Omar move his trip?", os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "budget:", err)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 )
 
@@ -14,12 +14,12 @@ func TestRun(t *testing.T) {
 	modelstest.Path(t, "all-minilm-l6-v2")
 	modelstest.Path(t, "qwen2.5-coder-0.5b-instruct")
 	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
-	turns, err := bmem.ReadTurnsFile("../conversation.jsonl")
+	talk, err := conversation.ReadFile("../conversation.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), turns, "Why did Omar move his trip?", &out); err != nil {
+	if err := run(t.Context(), talk.Turns, "Why did Omar move his trip?", &out); err != nil {
 		t.Fatal(err)
 	}
 	answers := strings.Count(out.String(), "(spent $")

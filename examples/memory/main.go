@@ -11,6 +11,7 @@ import (
 	"os/signal"
 
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 )
@@ -34,7 +35,7 @@ func main() {
 }
 
 func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
-	turns, err := bmem.ReadTurnsFile(file)
+	talk, err := conversation.ReadFile(file)
 	if err != nil {
 		return bmem.Answer{}, err
 	}
@@ -44,8 +45,8 @@ func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
 	}
 	defer sys.Close()
 	// A memory is embedded once; adding the same turns again costs nothing.
-	name := bmem.ContentName(turns)
-	if err := sys.Memory.Add(ctx, name, turns); err != nil {
+	name := conversation.Name(talk.Turns)
+	if err := sys.Memory.Add(ctx, name, talk.Turns); err != nil {
 		return bmem.Answer{}, err
 	}
 	return sys.Memory.Ask(ctx, question, bmem.WithMemory(name), bmem.WithTiers("mid"))

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
@@ -111,11 +112,11 @@ func ask(t *testing.T, engine setup.Engine, cache string, questions map[string][
 		t.Fatal(err)
 	}
 	defer sys.Close()
-	turns, err := bmem.ReadTurnsFile(filepath.Join("..", "..", "..", "examples", "conversation.jsonl"))
+	talk, err := conversation.ReadFile(filepath.Join("..", "..", "..", "examples", "conversation.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sys.Memory.Add(ctx, "talk", turns); err != nil {
+	if err := sys.Memory.Add(ctx, "talk", talk.Turns); err != nil {
 		t.Fatal(err)
 	}
 	out := outcome{IDs: []string{sys.Client.ID(), sys.EmbedderID, sys.Backend}}

@@ -1,4 +1,4 @@
-package bmem
+package conversation
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 )
 
 // What people have conversations in: the turns that are read from each.
-func TestReadConversationExports(t *testing.T) {
+func TestReadExports(t *testing.T) {
 	const mill = "We meet at the old mill on Saturday."
 	user := []chunk.Turn{{ID: "1:1", Session: "1", Speaker: "user", Text: mill}, {ID: "1:2", Session: "1", Speaker: "assistant", Text: "Noted."}}
 	for name, c := range map[string]struct {
@@ -70,7 +70,7 @@ func TestReadConversationExports(t *testing.T) {
 			[]chunk.Turn{{ID: "03.04.25:1", Session: "03.04.25", Time: "03.04.25, 19:02:11", Speaker: "Rita", Text: "Hi."},
 				{ID: "13.04.25:1", Session: "13.04.25", Time: "13.04.25, 19:03:11", Speaker: "Omar", Text: "10:30 is fine: come."}}, 1},
 	} {
-		got, err := ReadConversation(strings.NewReader(c.in), "talk")
+		got, err := Read(strings.NewReader(c.in), "talk")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -92,7 +92,7 @@ func TestExportFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := ReadConversation(f, file)
+		c, err := Read(f, file)
 		f.Close()
 		if err != nil || !strings.Contains(c.Turns[0].Text+c.Turns[len(c.Turns)-1].Text, "old mill") {
 			t.Errorf("%s: %+v, %v", file, c, err)
@@ -102,7 +102,7 @@ func TestExportFiles(t *testing.T) {
 
 // An id that is made up is none of the file's.
 func TestGeneratedIDsCollideWithNone(t *testing.T) {
-	got, err := ReadTurns(strings.NewReader(`{"id":"1:2","text":"First we talk."}
+	got, err := Read(strings.NewReader(`{"id":"1:2","text":"First we talk."}
 {"text":"Second, we meet at the old mill."}
 {"text":"Third."}
 {"id":"1:4","text":"Fourth."}
@@ -111,7 +111,7 @@ func TestGeneratedIDsCollideWithNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ids []string
-	for _, turn := range got {
+	for _, turn := range got.Turns {
 		ids = append(ids, turn.ID)
 	}
 	if want := []string{"1:2", "1:3", "1:5", "1:4", "1:7"}; !reflect.DeepEqual(ids, want) {

@@ -1,4 +1,4 @@
-package bmem
+package conversation
 
 import (
 	"encoding/base64"
@@ -117,8 +117,8 @@ func sniff(s string) string {
 	return ""
 }
 
-// withoutAttachments returns the turns with a note in place of each attachment. The given slice is not changed.
-func withoutAttachments(turns []chunk.Turn) []chunk.Turn {
+// WithoutAttachments returns the turns with a note in place of each attachment. The given slice is not changed.
+func WithoutAttachments(turns []chunk.Turn) []chunk.Turn {
 	out := make([]chunk.Turn, len(turns))
 	for i, t := range turns {
 		t.Text = noteAttachments(t.Text)

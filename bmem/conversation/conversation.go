@@ -1,4 +1,5 @@
-package bmem
+// Package conversation reads conversations from files in the forms that people have them in.
+package conversation
 
 import (
 	"bytes"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
+
+// ErrNoTurns says that no turn with text was given.
+var ErrNoTurns = errors.New("no turns")
 
 // turnFields are the fields of a line of turns.
 var turnFields = []string{"id", "session", "time", "speaker", "text"}
@@ -36,32 +40,13 @@ func (e *LineError) Error() string {
 	return where + ": " + e.Msg
 }
 
-// ReadTurnsFile reads the turns of a conversation from a file. See ReadTurns.
-func ReadTurnsFile(path string) ([]chunk.Turn, error) {
-	c, err := ReadConversationFile(path)
-	return c.Turns, err
-}
-
-// ContentName names a conversation by what it says, so that an edited one is another memory. Vectors are shared.
-func ContentName(turns []chunk.Turn) string {
+// Name names a conversation by what it says, so that an edited one is another memory. Vectors are shared.
+func Name(turns []chunk.Turn) string {
 	data, err := json.Marshal(turns)
 	if err != nil {
 		panic(err) // turns are nothing but strings
 	}
 	return fmt.Sprintf("conversation %.8x", sha256.Sum256(data))
-}
-
-// ReadTurns reads a conversation: one JSON object a line, or a list of such objects,
-//
-//	{"session": "2024-05-03", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
-//
-// or one of the exports that ReadConversation knows. Only text is required. A session left out is "1"; an id left out is
-// SESSION:N, N counting the session's turns from 1, or the next number whose id no other turn has. Empty lines are skipped.
-// Pictures and files inside a text are replaced by a note, as Memory.Add does it. The first bad line ends the reading with a
-// *LineError; name is what it calls the file. ErrNoTurns if nothing is in it.
-func ReadTurns(r io.Reader, name string) ([]chunk.Turn, error) {
-	c, err := ReadConversation(r, name)
-	return c.Turns, err
 }
 
 // Conversation is what a file holds.
@@ -73,20 +58,27 @@ type Conversation struct {
 	Skipped int
 }
 
-// ReadConversationFile reads a conversation from a file. See ReadConversation.
-func ReadConversationFile(path string) (Conversation, error) {
+// ReadFile reads a conversation from a file. See Read.
+func ReadFile(path string) (Conversation, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Conversation{}, fmt.Errorf("read a conversation: %w", err)
 	}
 	defer f.Close()
-	return ReadConversation(f, path)
+	return Read(f, path)
 }
 
-// ReadConversation reads a conversation in the form of ReadTurns, or as people have them: an export of ChatGPT, Claude,
-// Telegram, Slack, Discord or WhatsApp, or messages with a role and content as OpenAI, LangChain and mem0 write them. In an
-// export each conversation, and each day of it, is a session. Errors are those of ReadTurns.
-func ReadConversation(r io.Reader, name string) (Conversation, error) {
+// Read reads a conversation: one JSON object a line, or a list of such objects,
+//
+//	{"session": "2024-05-03", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
+//
+// or as people have them: an export of ChatGPT, Claude, Telegram, Slack, Discord or WhatsApp, or messages with a role and
+// content as OpenAI, LangChain and mem0 write them. In an export each conversation, and each day of it, is a session. Of a turn
+// only text is required. A session left out is "1"; an id left out is SESSION:N, N counting the session's turns from 1, or the
+// next number whose id no other turn has. Empty lines are skipped. Pictures and files inside a text are replaced by a note; see
+// WithoutAttachments. The first bad line ends the reading with a *LineError; name is what it calls the file. ErrNoTurns if
+// nothing is in it.
+func Read(r io.Reader, name string) (Conversation, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return Conversation{}, fmt.Errorf("read %s: %w", name, err)
@@ -104,7 +96,7 @@ func ReadConversation(r io.Reader, name string) (Conversation, error) {
 	if len(c.turns) == 0 {
 		return Conversation{}, fmt.Errorf("%s: %w; write one a line, such as {\"speaker\": \"Ann\", \"text\": \"I moved to Bern.\"}", name, ErrNoTurns)
 	}
-	return Conversation{withoutAttachments(c.turns), c.form, c.skipped}, nil
+	return Conversation{WithoutAttachments(c.turns), c.form, c.skipped}, nil
 }
 
 // collector gathers the turns of a file.

@@ -1,4 +1,4 @@
-package bmem
+package conversation
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ func TestReadTurns(t *testing.T) {
 {"session":"a","speaker":"Bob","text":" Nice ☺ "}
 {"text":"on its own","time":null}
 {"session":"b","id":"x7","text":"named"}`
-	got, err := ReadTurns(strings.NewReader(in), "talk.jsonl")
+	got, err := Read(strings.NewReader(in), "talk.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,12 +26,12 @@ func TestReadTurns(t *testing.T) {
 		{ID: "1:1", Session: "1", Text: "on its own"},
 		{ID: "x7", Session: "b", Text: "named"},
 	}
-	if !reflect.DeepEqual(got, want) {
+	if !reflect.DeepEqual(got.Turns, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }
 
-func TestReadTurnsNamesTheFault(t *testing.T) {
+func TestReadNamesTheFault(t *testing.T) {
 	good := `{"text":"fine"}` + "\n"
 	for _, tt := range []struct{ in, want string }{
 		{good + `{"text": 3}`, `talk.jsonl:2: field "text": want a string, got 3; put it in quotes`},
@@ -49,7 +49,7 @@ func TestReadTurnsNamesTheFault(t *testing.T) {
 		{"Ann: hello\nBob: hi", `talk.jsonl:1: not a JSON object; write one object a line (byte 1: invalid character 'A' looking for beginning of value); exports are read too: ChatGPT`},
 		{"{\"text\":\"\xff\"}", `talk.jsonl:1: not UTF-8`},
 	} {
-		_, err := ReadTurns(strings.NewReader(tt.in), "talk.jsonl")
+		_, err := Read(strings.NewReader(tt.in), "talk.jsonl")
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: error %v, want %q", tt.in, err, tt.want)
 		}
@@ -58,20 +58,21 @@ func TestReadTurnsNamesTheFault(t *testing.T) {
 			t.Errorf("%q: error of type %T", tt.in, err)
 		}
 	}
-	if _, err := ReadTurns(strings.NewReader("\n \n"), "x"); !errors.Is(err, ErrNoTurns) {
+	if _, err := Read(strings.NewReader("\n \n"), "x"); !errors.Is(err, ErrNoTurns) {
 		t.Errorf("an empty file: %v, want ErrNoTurns", err)
 	}
 }
 
-// FuzzReadTurns checks that any input gives turns with text and ids of their own, which written out read back the same,
+// FuzzRead checks that any input gives turns with text and ids of their own, which written out read back the same,
 // or an error.
-func FuzzReadTurns(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"session":"a","time":"t","speaker":"s","text":"x"}` + "\n" + `{"text":"y"}`))
 	f.Add([]byte("\ufeff{\"text\":\"x\",\"id\":null}\r\n\r\n"))
 	f.Add([]byte(`{"text":"\ud800"}`))
 	f.Add([]byte(`[1]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		turns, err := ReadTurns(strings.NewReader(string(data)), "f")
+		got, err := Read(strings.NewReader(string(data)), "f")
+		turns := got.Turns
 		if err != nil {
 			if turns != nil {
 				t.Fatal("turns beside an error")
@@ -92,8 +93,8 @@ func FuzzReadTurns(f *testing.F) {
 			again.Write(b)
 			again.WriteByte('\n')
 		}
-		back, err := ReadTurns(strings.NewReader(again.String()), "f")
-		if err != nil || !reflect.DeepEqual(back, turns) {
+		back, err := Read(strings.NewReader(again.String()), "f")
+		if err != nil || !reflect.DeepEqual(back.Turns, turns) {
 			t.Fatalf("read back %+v (%v), want %+v", back, err, turns)
 		}
 	})

@@ -1,4 +1,4 @@
-package bmem
+package conversation
 
 import (
 	"bytes"
