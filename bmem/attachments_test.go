@@ -20,7 +20,7 @@ func TestAddWithAPicture(t *testing.T) {
 	}
 	m := open(t, Options{})
 	start := time.Now()
-	if err := m.Add(t.Context(), DefaultMemory, talk.Turns); err != nil {
+	if _, err := m.Add(t.Context(), DefaultMemory, talk.Turns); err != nil {
 		t.Fatal(err)
 	}
 	hits, err := m.Retrieve(t.Context(), "Where do they meet?", WithTopK(1))
@@ -46,11 +46,11 @@ func TestAddStopsWithinASecond(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	start := time.Now()
-	err := m.Add(ctx, DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: strings.Repeat("a long text of many words ", 1<<17)}})
+	_, err := m.Add(ctx, DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: strings.Repeat("a long text of many words ", 1<<17)}})
 	if took := time.Since(start); !errors.Is(err, context.Canceled) || took > time.Second {
 		t.Errorf("%v after %s", err, took)
 	}
-	if _, err := m.Retrieve(t.Context(), "words?"); !errors.Is(err, ErrUnknownMemory) {
+	if _, err := m.Retrieve(t.Context(), "words?"); !errors.Is(err, ErrNoMemory) {
 		t.Errorf("something was added: %v", err)
 	}
 }

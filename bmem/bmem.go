@@ -15,8 +15,8 @@ import (
 
 // Memory holds named histories and answers questions about them. It is safe for concurrent use.
 type Memory struct {
+	*Archive
 	options Options
-	store   *store.Store
 	set     tiers.Set
 	space   router.Space
 
@@ -42,7 +42,7 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
 	}
-	m := &Memory{options: o, store: s, set: set, space: Space(set), open: newOpenHistories(o.OpenChunks)}
+	m := &Memory{Archive: &Archive{store: s}, options: o, set: set, space: Space(set), open: newOpenHistories(o.OpenChunks)}
 	if m.options.Policy == nil {
 		if m.options.Policy, err = router.NewStatic(m.space, make([]int, len(m.space))); err != nil {
 			return nil, errors.Join(fmt.Errorf("open memory %s: %w", o.Path, err), s.Close())
@@ -50,9 +50,6 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 	}
 	return m, nil
 }
-
-// Close closes the file. Questions still under way fail.
-func (m *Memory) Close() error { return m.store.Close() }
 
 // ChunkTokens is the size of the chunks that Add makes, in tokens.
 func (m *Memory) ChunkTokens() int { return m.options.ChunkTokens }
@@ -87,21 +84,35 @@ func MemoryIndex() []int {
 // Add appends turns to the memory of that name, which is created if need be: it cuts the whole history into chunks and
 // embeds what is new. Turns whose id is there already with the same content are skipped, so adding a history twice
 // changes nothing; the same id with other content is an error, and nothing is added. A picture or file inside a text, as a data:
-// URL or in base64, is replaced by a note of its type and size. ErrNoTurns if there is nothing to add.
-func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn) error {
+// URL or in base64, is replaced by a note of its type and size. ErrNoTurns if there is nothing to add, ErrTurnExists for
+// an id that is taken.
+func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn, opts ...AddOption) (Added, error) {
 	if len(turns) == 0 {
-		return fmt.Errorf("add to memory %q: %w", memory, ErrNoTurns)
+		return Added{}, fmt.Errorf("add to memory %q: %w", memory, ErrNoTurns)
 	}
-	o := m.options
-	_, err := m.store.Append(ctx, memory, conversation.WithoutAttachments(turns), func(ctx context.Context, all []chunk.Turn) ([]chunk.Chunk, error) {
-		return chunk.Split(ctx, all, o.Tokenizer.Count, o.ChunkTokens)
-	})
+	var o store.AddOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	before := 0
+	if old, err := m.store.Memory(ctx, memory); err == nil {
+		before = len(old.Turns)
+	}
+	all, err := m.store.Append(ctx, memory, conversation.WithoutAttachments(turns), m.split)
 	if err != nil {
-		return err
+		return Added{}, err
 	}
+	return Added{len(all.Turns) - before, len(turns) - len(all.Turns) + before}, m.embedNew(ctx, memory)
+}
+
+func (m *Memory) split(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
+	return chunk.Split(ctx, turns, m.options.Tokenizer.Count, m.options.ChunkTokens)
+}
+
+// embedNew embeds what was added, now and not in the first question.
+func (m *Memory) embedNew(ctx context.Context, memory string) error {
 	m.open.forget(memory)
-	// Opening the retriever embeds the chunks, here and not in the first question.
-	_, err = m.retriever(ctx, view{memory, o.Retrieval})
+	_, err := m.retriever(ctx, view{memory, m.options.Retrieval})
 	return err
 }
 
@@ -135,7 +146,7 @@ func (m *Memory) retriever(ctx context.Context, v view) (*opened, error) {
 		read.normalize(chunks)
 	}, progress)
 	if errors.Is(err, store.ErrNoMemory) {
-		return nil, fmt.Errorf("%w %q: add turns to it first", ErrUnknownMemory, v.memory)
+		return nil, fmt.Errorf("%w %q: add turns to it first", ErrNoMemory, v.memory)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open memory %q for %s retrieval: %w", v.memory, v.mode, err)

@@ -108,7 +108,7 @@ func open(t *testing.T, o Options) *Memory {
 func TestAsk(t *testing.T) {
 	ctx := context.Background()
 	m := open(t, Options{})
-	if err := m.Add(ctx, "talk", talk); err != nil {
+	if _, err := m.Add(ctx, "talk", talk); err != nil {
 		t.Fatal(err)
 	}
 	a, err := m.Ask(ctx, "Where did Ann move with her cat?", WithMemory("talk"), WithTopK(2), WithKeepK(1),
@@ -149,17 +149,17 @@ func TestAddTwiceEmbedsOnce(t *testing.T) {
 	e := &embedtest.Words{}
 	path := filepath.Join(t.TempDir(), "memory.db")
 	m := open(t, Options{Path: path, Embedder: e, Tokenizer: e})
-	if err := m.Add(ctx, "talk", talk[:2]); err != nil {
+	if _, err := m.Add(ctx, "talk", talk[:2]); err != nil {
 		t.Fatal(err)
 	}
 	first := e.Embedded.Load()
-	if err := m.Add(ctx, "talk", talk[:2]); err != nil {
+	if _, err := m.Add(ctx, "talk", talk[:2]); err != nil {
 		t.Fatal(err)
 	}
 	if n := e.Embedded.Load(); n != first || n == 0 {
 		t.Errorf("adding the same again embedded %d texts after %d", n-first, first)
 	}
-	if err := m.Add(ctx, "talk", talk[2:]); err != nil {
+	if _, err := m.Add(ctx, "talk", talk[2:]); err != nil {
 		t.Fatal(err)
 	}
 	hits, err := m.Retrieve(ctx, "Who found a flat near the river?", WithMemory("talk"), WithTopK(1))
@@ -168,7 +168,7 @@ func TestAddTwiceEmbedsOnce(t *testing.T) {
 	}
 	changed := talk[0]
 	changed.Text = "I moved to Basel."
-	if err := m.Add(ctx, "talk", []chunk.Turn{changed}); err == nil {
+	if _, err := m.Add(ctx, "talk", []chunk.Turn{changed}); err == nil {
 		t.Error("a turn took another's id")
 	}
 }
@@ -181,10 +181,10 @@ func TestErrors(t *testing.T) {
 			return tiers.Output{Step: tiers.Step{Usage: llm.Usage{Calls: 3, Dollars: 7}}}, boom
 		}}
 	})})
-	if err := m.Add(ctx, "talk", nil); !errors.Is(err, ErrNoTurns) {
+	if _, err := m.Add(ctx, "talk", nil); !errors.Is(err, ErrNoTurns) {
 		t.Errorf("adding nothing: %v", err)
 	}
-	if err := m.Add(ctx, "talk", talk); err != nil {
+	if _, err := m.Add(ctx, "talk", talk); err != nil {
 		t.Fatal(err)
 	}
 	in := WithMemory("talk")
@@ -194,7 +194,7 @@ func TestErrors(t *testing.T) {
 		want     error
 		text     string
 	}{
-		"unknown memory": {"Who?", []Option{WithMemory("walk")}, ErrUnknownMemory, `"walk"`},
+		"unknown memory": {"Who?", []Option{WithMemory("walk")}, ErrNoMemory, `"walk"`},
 		"no question":    {" \n", []Option{in}, ErrNoQuestion, ""},
 		"unknown tier":   {"Who?", []Option{in, WithTiers("best")}, nil, "low, mid, high"},
 		"unknown mode":   {"Who?", []Option{in, WithRetrieval("magic")}, nil, "magic"},
@@ -239,7 +239,7 @@ func TestRelationsRunConcurrently(t *testing.T) {
 			}}
 		}
 	})})
-	if err := m.Add(context.Background(), DefaultMemory, talk); err != nil {
+	if _, err := m.Add(context.Background(), DefaultMemory, talk); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Ask(context.Background(), "Who?"); err != nil {
@@ -256,7 +256,7 @@ func TestCancelEndsEverything(t *testing.T) {
 			return tiers.Output{}, ctx.Err()
 		}}
 	})})
-	if err := m.Add(ctx, DefaultMemory, talk); err != nil {
+	if _, err := m.Add(ctx, DefaultMemory, talk); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Ask(ctx, "Who?"); !errors.Is(err, context.Canceled) {
@@ -294,7 +294,7 @@ func TestRouterStates(t *testing.T) {
 				}}
 			}
 		})})
-		if err := m.Add(ctx, DefaultMemory, talk); err != nil {
+		if _, err := m.Add(ctx, DefaultMemory, talk); err != nil {
 			t.Fatal(err)
 		}
 		p := &spy{states: map[int][]float32{}}

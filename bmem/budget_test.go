@@ -110,7 +110,7 @@ func cappedMemory(t *testing.T, rng *rand.Rand, b *biller, cache *llm.Cache, low
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
-	if err := m.Add(context.Background(), DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "Ann moved to Bern."}, {ID: "2", Session: "2", Text: "Bob moved to Rome."}}); err != nil {
+	if _, err := m.Add(context.Background(), DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "Ann moved to Bern."}, {ID: "2", Session: "2", Text: "Bob moved to Rome."}}); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -244,7 +244,7 @@ func TestMaxCostOnEveryAxis(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer m.Close()
-			if err := m.Add(context.Background(), DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Time: "3 May 2024", Speaker: "Ann", Text: "I moved to Bern last week."}}); err != nil {
+			if _, err := m.Add(context.Background(), DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Time: "3 May 2024", Speaker: "Ann", Text: "I moved to Bern last week."}}); err != nil {
 				t.Fatal(err)
 			}
 			for _, limit := range []float64{0.001, 0.003, 0.006, 0.01, 0.03, 0.1} {

@@ -7,7 +7,7 @@
 // [Memory.Ask] answers a question from it:
 //
 //	mem, err := bmem.Open(ctx, bmem.Options{Path: "memory.db", Embedder: e, Tokenizer: e, Client: model})
-//	err = mem.Add(ctx, "chat", turns)
+//	_, err = mem.Add(ctx, "chat", turns)
 //	answer, err := mem.Ask(ctx, "When did Ann move?", bmem.WithMemory("chat"), bmem.WithTiers("mid"))
 //
 // A question retrieves a few chunks and sends them through five modules: filter, then entity, temporal and topic side by

@@ -5,12 +5,19 @@ import (
 	"fmt"
 
 	"github.com/budgetmem/budgetmem/bmem/conversation"
+	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
-// Errors of Add, Retrieve and Ask, to be tested with errors.Is.
+// Errors of a Memory, to be tested with errors.Is.
 var (
-	// ErrUnknownMemory: nothing was ever added under this name.
-	ErrUnknownMemory = errors.New("unknown memory")
+	// ErrNoMemory: there is no memory of this name.
+	ErrNoMemory = store.ErrNoMemory
+	// ErrNoTurn: the memory has no such turn.
+	ErrNoTurn = store.ErrNoTurn
+	// ErrTurnExists: another turn of the memory has the id already.
+	ErrTurnExists = store.ErrTurnExists
+	// ErrCursor: a page was asked for by a cursor that no page gave.
+	ErrCursor = store.ErrCursor
 	// ErrNoTurns: a memory needs at least one turn with text.
 	ErrNoTurns = conversation.ErrNoTurns
 	// ErrNoQuestion: the question is empty.

@@ -30,7 +30,7 @@ func Example() {
 			return bmem.Answer{}, err
 		}
 		defer sys.Close()
-		if err := sys.Memory.Add(ctx, "chat", turns); err != nil {
+		if _, err := sys.Memory.Add(ctx, "chat", turns); err != nil {
 			return bmem.Answer{}, err
 		}
 		return sys.Memory.Ask(ctx, question, bmem.WithMemory("chat"), bmem.WithMaxCost(0.00002))
@@ -54,7 +54,7 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	defer mem.Close()
-	if err := mem.Add(ctx, "chat", turns); err != nil {
+	if _, err := mem.Add(ctx, "chat", turns); err != nil {
 		log.Fatal(err)
 	}
 	answer, err := mem.Ask(ctx, "Where did Bob find a flat?", bmem.WithMemory("chat"), bmem.WithTiers("low"), bmem.WithKeepK(1))

@@ -16,7 +16,7 @@ func TestOpenChunksBoundsWhatIsKept(t *testing.T) {
 	m := open(t, Options{Path: filepath.Join(t.TempDir(), "memory.db"), Embedder: e, Tokenizer: e, OpenChunks: 7})
 	name := func(i int) string { return fmt.Sprint("talk ", i) }
 	for i := range 5 {
-		if err := m.Add(ctx, name(i), talk); err != nil {
+		if _, err := m.Add(ctx, name(i), talk); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -50,7 +50,7 @@ func TestOpenChunksBoundsWhatIsKept(t *testing.T) {
 func TestALargeHistoryIsKept(t *testing.T) {
 	m := open(t, Options{OpenChunks: 1})
 	for _, name := range []string{"a", "b"} {
-		if err := m.Add(t.Context(), name, talk); err != nil {
+		if _, err := m.Add(t.Context(), name, talk); err != nil {
 			t.Fatal(err)
 		}
 	}

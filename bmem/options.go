@@ -3,6 +3,7 @@ package bmem
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
@@ -104,6 +105,8 @@ type ask struct {
 	style       tiers.AnswerStyle
 	lambda      *float64 // of a learned policy; nil for its own
 	maxCost     *float64 // dollars; nil for no limit
+	// Turns from after and before before are seen; zero for no bound.
+	after, before time.Time
 }
 
 // WithMemory asks the memory of that name instead of DefaultMemory.
@@ -124,6 +127,13 @@ func WithKeepK(k int) Option { return func(a *ask) { a.keepK = k } }
 
 // WithRetrieval sets how chunks are found: retrieve.Hybrid (the default), retrieve.Dense or retrieve.BM25.
 func WithRetrieval(m retrieve.Mode) Option { return func(a *ask) { a.retrieval = m } }
+
+// WithBefore asks the memory as it was before a time: turns from then on are not seen. The time of a turn is that of its
+// session, or when it was added if its session's time is not known.
+func WithBefore(t time.Time) Option { return func(a *ask) { a.before = t } }
+
+// WithAfter leaves out the turns from before a time. See WithBefore.
+func WithAfter(t time.Time) Option { return func(a *ask) { a.after = t } }
 
 // WithQuestionDate says when the question is asked, in the words of the memory's dates.
 func WithQuestionDate(date string) Option { return func(a *ask) { a.date = date } }

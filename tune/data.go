@@ -145,7 +145,7 @@ func (c DataConfig) addHistories(ctx context.Context, questions []datasets.Quest
 		if err != nil {
 			return nil, err
 		}
-		if err := c.Memory.Add(ctx, c.memory(q.History), h.Turns); err != nil {
+		if _, err := c.Memory.Add(ctx, c.memory(q.History), h.Turns); err != nil {
 			return nil, err
 		}
 		turns[q.History] = h.Turns

@@ -53,7 +53,7 @@ func open(ctx context.Context, s setup.Spec, file string) (*Talk, error) {
 	if t.System, err = setup.Open(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := t.System.Memory.Add(ctx, t.name, talk.Turns); err != nil {
+	if _, err := t.System.Memory.Add(ctx, t.name, talk.Turns); err != nil {
 		return nil, errors.Join(err, t.System.Close())
 	}
 	return t, nil

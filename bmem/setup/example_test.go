@@ -16,7 +16,7 @@ func ask(ctx context.Context, turns []chunk.Turn, question string) error {
 		return err
 	}
 	defer sys.Close()
-	if err := sys.Memory.Add(ctx, "chat", turns); err != nil {
+	if _, err := sys.Memory.Add(ctx, "chat", turns); err != nil {
 		return err
 	}
 	answer, err := sys.Memory.Ask(ctx, question, bmem.WithMemory("chat"), bmem.WithMaxCost(0.00002))

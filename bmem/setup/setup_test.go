@@ -60,7 +60,7 @@ func TestOpenWithEndpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
+		_, err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestOpenWithEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sys.Close()
-	if err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "I moved to Bern."}}); err != nil {
+	if _, err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "I moved to Bern."}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := sys.Memory.Ask(ctx, "Where?", bmem.WithTiers("low")); !errors.Is(err, llm.ErrBudget) || server.Count() != 1 {
@@ -116,7 +116,7 @@ func TestOpenWithRoles(t *testing.T) {
 	if same, err := sys.OpenModel(ctx, "test-model"); err != nil || same.Client != sys.Client {
 		t.Errorf("the answering model opened again: %v, %v", same, err)
 	}
-	if err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}}); err != nil {
+	if _, err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, tier := range []string{"low", "mid", "high"} {
@@ -169,7 +169,7 @@ func TestOpenWithEndpointEmbedder(t *testing.T) {
 			t.Errorf("embedder %s", sys.EmbedderID)
 		}
 		before := server.Count()
-		err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
+		_, err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
 		if err != nil {
 			t.Fatal(err)
 		}

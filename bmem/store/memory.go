@@ -61,7 +61,7 @@ func merge(old, added []chunk.Turn) ([]chunk.Turn, error) {
 			all = append(all, t)
 			known[t.ID] = t
 		case was != t:
-			return nil, fmt.Errorf("turn %d: id %q is already used by another turn; give it an id of its own", i+1, t.ID)
+			return nil, fmt.Errorf("turn %d: id %q: %w; give it an id of its own, or edit that one", i+1, t.ID, ErrTurnExists)
 		}
 	}
 	return all, nil

@@ -34,6 +34,12 @@ var (
 	ErrCorrupt = errors.New("damaged memory store")
 	// ErrNoMemory: no memory of that name is in the store.
 	ErrNoMemory = errors.New("no such memory")
+	// ErrNoTurn: the memory has no such turn.
+	ErrNoTurn = errors.New("no such turn")
+	// ErrTurnExists: a turn has an id that another turn of the memory has already.
+	ErrTurnExists = errors.New("the id is already used by another turn")
+	// ErrCursor: a page was asked for by a cursor that no page gave.
+	ErrCursor = errors.New("not the cursor of a page")
 )
 
 const (

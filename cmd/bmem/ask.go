@@ -53,7 +53,7 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 			}
 			defer closing(sys, &err)
 			memory := conversation.Name(turns)
-			if err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
+			if _, err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
 				return err
 			}
 			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithTiers(policy), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),

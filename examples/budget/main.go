@@ -39,7 +39,7 @@ func run(ctx context.Context, turns []chunk.Turn, question string, out io.Writer
 		return err
 	}
 	defer sys.Close()
-	if err := sys.Memory.Add(ctx, "chat", turns); err != nil {
+	if _, err := sys.Memory.Add(ctx, "chat", turns); err != nil {
 		return err
 	}
 	for _, limit := range limits {

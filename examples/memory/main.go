@@ -46,7 +46,7 @@ func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
 	defer sys.Close()
 	// A memory is embedded once; adding the same turns again costs nothing.
 	name := conversation.Name(talk.Turns)
-	if err := sys.Memory.Add(ctx, name, talk.Turns); err != nil {
+	if _, err := sys.Memory.Add(ctx, name, talk.Turns); err != nil {
 		return bmem.Answer{}, err
 	}
 	return sys.Memory.Ask(ctx, question, bmem.WithMemory(name), bmem.WithTiers("mid"))

@@ -348,7 +348,7 @@ func (hs *histories) get(ctx context.Context, id string) (*history, error) {
 	// The data set's hash keeps a corrected edition of the data from being appended to the old one, and the
 	// chunk size two runs with different ones from changing each other's chunks.
 	name := fmt.Sprintf("%s/%s@%.12s/%d", hs.dataset.Name(), id, hs.dataset.Hash(), hs.memory.ChunkTokens())
-	if err := hs.memory.Add(ctx, name, data.Turns); err != nil {
+	if _, err := hs.memory.Add(ctx, name, data.Turns); err != nil {
 		return nil, err
 	}
 	h.turns, h.memory = data.Turns, name

@@ -116,7 +116,7 @@ func ask(t *testing.T, engine setup.Engine, cache string, questions map[string][
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sys.Memory.Add(ctx, "talk", talk.Turns); err != nil {
+	if _, err := sys.Memory.Add(ctx, "talk", talk.Turns); err != nil {
 		t.Fatal(err)
 	}
 	out := outcome{IDs: []string{sys.Client.ID(), sys.EmbedderID, sys.Backend}}
