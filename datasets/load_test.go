@@ -139,12 +139,13 @@ func put(t *testing.T, dir, name string, data []byte) {
 func TestVerifyAll(t *testing.T) {
 	t.Setenv(DataEnv, "")
 	want := map[string][3]int{ // questions of train, validation and test; -1 where the file is not shipped
-		"locomo":             {885, 341, 314},
-		"longmemeval":        {-1, -1, 105},
-		"longmemeval-oracle": {296, 98, 105},
-		"hotpotqa":           {200, 300, 200},
-		"hotpotqa-200":       {200, 300, 200},
-		"hotpotqa-full":      {-1, -1, -1},
+		"locomo":              {885, 341, 314},
+		"locomo-unanswerable": {272, 88, 86},
+		"longmemeval":         {-1, -1, 105},
+		"longmemeval-oracle":  {296, 98, 105},
+		"hotpotqa":            {200, 300, 200},
+		"hotpotqa-200":        {200, 300, 200},
+		"hotpotqa-full":       {-1, -1, -1},
 	}
 	if len(want) != len(Names()) {
 		t.Fatalf("the test does not know all of %v", Names())

@@ -14,7 +14,7 @@ import (
 )
 
 // locomoSpec is LoCoMo: ten long conversations between two people, questions of categories 1 to 4. Category 5
-// (adversarial questions, nearly all without an answer) is left out, as in the paper.
+// (adversarial questions) is a data set of its own, as the paper leaves it out.
 // Conversations 0–5 are for training, 6–7 for validation, 8–9 for the test.
 var locomoSpec = spec{
 	name:        "locomo",
@@ -24,17 +24,34 @@ var locomoSpec = spec{
 	metric:      "locomo",
 	index:       "locomo/locomo_splits.json",
 	sources:     func(Split) []source { return []source{locomoFile} },
-	read: func(ctx context.Context, opts Options, files []source, want func(string) bool, add addFunc) error {
+	read:        readLoCoMo((*locomoConversation).questions),
+}
+
+// locomoUnanswerableSpec is LoCoMo's category 5: questions about something that was never said. The right answer is a
+// refusal. The conversations and their splits are LoCoMo's.
+var locomoUnanswerableSpec = spec{
+	name:        "locomo-unanswerable",
+	summary:     "LoCoMo's fifth category: questions whose answer the conversation does not hold",
+	licence:     "CC BY-NC 4.0",
+	chunkTokens: 256,
+	metric:      "locomo",
+	index:       "locomo/locomo_unanswerable_splits.json",
+	sources:     func(Split) []source { return []source{locomoFile} },
+	read:        readLoCoMo((*locomoConversation).unanswerable),
+}
+
+func readLoCoMo(questions func(*locomoConversation, History) []Question) func(context.Context, Options, []source, func(string) bool, addFunc) error {
+	return func(ctx context.Context, opts Options, files []source, want func(string) bool, add addFunc) error {
 		return load(ctx, files[0], opts, func(c *locomoConversation) error {
 			h := c.history()
-			for _, q := range c.questions(h) {
+			for _, q := range questions(c, h) {
 				if want(q.ID) {
 					add(q, h)
 				}
 			}
 			return nil
 		})
-	},
+	}
 }
 
 var locomoFile = shippedSource("locomo/locomo10.json.gz")
@@ -109,7 +126,7 @@ func (c *locomoConversation) check() error {
 			return fmt.Errorf("field %q is %d, want 1 to %d", field+".category", q.Category, len(score.LoCoMoCategories))
 		case q.Question == "":
 			return missing(field + ".question")
-		case len(q.Answer) == 0 && q.Category != 5:
+		case len(q.Answer) == 0 && q.Category != locomoAdversarial:
 			return missing(field + ".answer")
 		}
 	}
@@ -132,20 +149,33 @@ func (c *locomoConversation) history() History {
 	return h
 }
 
-// questions returns those of categories 1 to 4. Their ids count all questions of the file, so that they do not depend on
-// what is left out.
+// locomoAdversarial is the number of the category whose questions have no answer.
+const locomoAdversarial = 5
+
+// questions returns those of categories 1 to 4.
 func (c *locomoConversation) questions(h History) []Question {
+	return c.choose(h, func(category int) bool { return category != locomoAdversarial })
+}
+
+// unanswerable returns those of category 5.
+func (c *locomoConversation) unanswerable(h History) []Question {
+	return c.choose(h, func(category int) bool { return category == locomoAdversarial })
+}
+
+// choose returns the questions of some categories. Their ids count all questions of the file, so that they do not depend
+// on what is left out.
+func (c *locomoConversation) choose(h History, want func(category int) bool) []Question {
 	known := map[string]bool{}
 	for _, t := range h.Turns {
 		known[t.ID] = true
 	}
 	var out []Question
 	for i, q := range c.QA {
-		if q.Category == 5 {
+		if !want(q.Category) {
 			continue
 		}
 		evidence, dropped := locomoEvidence(q.Evidence, known)
-		out = append(out, Question{
+		question := Question{
 			ID:               fmt.Sprintf("%s/q%04d", c.ID, i),
 			History:          c.ID,
 			Text:             q.Question,
@@ -154,7 +184,12 @@ func (c *locomoConversation) questions(h History) []Question {
 			Evidence:         evidence,
 			EvidenceDropped:  dropped,
 			EvidenceSessions: sessionsOf(evidence, h),
-		})
+		}
+		if q.Category == locomoAdversarial {
+			// The official score looks for a refusal even where the file gives an answer, which it does twice.
+			question.Abstention, question.Gold = true, []string{"No information available"}
+		}
+		out = append(out, question)
 	}
 	return out
 }

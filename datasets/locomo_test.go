@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/datasets/score"
 )
 
 func TestLoCoMo(t *testing.T) {
@@ -54,6 +55,43 @@ func TestLoCoMo(t *testing.T) {
 	}
 	if dropped != 4 {
 		t.Errorf("%d evidence ids dropped, want 4 (D10:19, D, D:11:26, D4:36)", dropped)
+	}
+}
+
+// The fifth category: 446 questions, each scored by whether the answer is a refusal.
+func TestLoCoMoUnanswerable(t *testing.T) {
+	d, err := Open("locomo-unanswerable", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	metric, err := score.Lookup(d.Metric())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, split := range splits {
+		questions, err := d.(*dataset).Questions(t.Context(), split)
+		if split == test {
+			questions, err = d.Test(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(questions)
+		for _, q := range questions {
+			if q.Category != "adversarial" || !q.Abstention {
+				t.Errorf("%s: category %s, abstention %v", q.ID, q.Category, q.Abstention)
+			}
+			for prediction, want := range map[string]float64{q.Gold[0]: 1, "a blue car": 0} {
+				got, err := metric.Score(score.Item{Prediction: prediction, Gold: q.Gold, Category: q.Category})
+				if err != nil || got.Score != want {
+					t.Errorf("%s: %q scores %v (%v), want %v", q.ID, prediction, got.Score, err, want)
+				}
+			}
+		}
+	}
+	if n != 446 {
+		t.Errorf("%d questions, want 446", n)
 	}
 }
 

@@ -57,7 +57,7 @@ type spec struct {
 
 type addFunc func(Question, History)
 
-var specs = []spec{locomoSpec, longMemEvalSpec, oracleSpec, hotpotSpec, hotpot200Spec, hotpotFullSpec}
+var specs = []spec{locomoSpec, locomoUnanswerableSpec, longMemEvalSpec, oracleSpec, hotpotSpec, hotpot200Spec, hotpotFullSpec}
 
 // Names lists the data sets that Open knows.
 func Names() []string {

@@ -22,9 +22,10 @@ var update = flag.Bool("update", false, "rewrite the split indexes and the hash 
 // The indexes are committed, and the rules they were made by are here.
 func TestSplitIndex(t *testing.T) {
 	indexes := map[string]map[Split][]string{
-		locomoSpec.index:      locomoSplits(t),
-		longMemEvalSpec.index: longMemEvalSplits(t),
-		hotpotSpec.index:      hotpotSplits(t),
+		locomoSpec.index:             locomoSplits(t, (*locomoConversation).questions),
+		locomoUnanswerableSpec.index: locomoSplits(t, (*locomoConversation).unanswerable),
+		longMemEvalSpec.index:        longMemEvalSplits(t),
+		hotpotSpec.index:             hotpotSplits(t),
 	}
 	for path, want := range indexes {
 		text, err := json.MarshalIndent(want, "", " ")
@@ -72,13 +73,13 @@ const externalSums = `c5588eace20f76906149878472da361a94b576500f0faf0b85ab226ae1
 `
 
 // locomoSplits: conversations 0–5, 6–7 and 8–9, in training order.
-func locomoSplits(t *testing.T) map[Split][]string {
+func locomoSplits(t *testing.T, questions func(*locomoConversation, History) []Question) map[Split][]string {
 	byCategory := map[Split]map[string][]string{Train: {}, Validation: {}, test: {}}
 	n := 0
 	err := load(t.Context(), locomoFile, Options{}, func(c *locomoConversation) error {
 		split := []Split{Train, Train, Train, Train, Train, Train, Validation, Validation, test, test}[n]
 		n++
-		for _, q := range c.questions(c.history()) {
+		for _, q := range questions(c, c.history()) {
 			byCategory[split][q.Category] = append(byCategory[split][q.Category], q.ID)
 		}
 		return nil
