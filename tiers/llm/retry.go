@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // Retry is the one retry loop: exponential backoff with jitter, Retry-After honoured, only for errors that Retryable
-// accepts. An empty reply, which was paid for, is asked for twice more at most. Retry never waits past the context's
+// accepts. An empty reply, or one that was cut short, is paid for, and is asked for twice more at most. Retry never waits past the context's
 // deadline: where the next wait would, the last error is returned at once. The zero value has the defaults given with
 // the fields.
 type Retry struct {
@@ -114,7 +115,7 @@ type schedule struct {
 	deadline time.Time // zero: none
 	last     error
 	sent     int // attempts that left this process
-	empty    int // of these, those that brought an empty reply
+	empty    int // of these, those that brought an empty reply or one that was cut short
 }
 
 func newSchedule(ctx context.Context, r Retry) *schedule {
@@ -131,12 +132,12 @@ func (s *schedule) note(err error) {
 	if !errors.As(err, &e) || !e.Unsent {
 		s.sent++
 	}
-	if errors.Is(err, ErrEmpty) {
+	if errors.Is(err, ErrEmpty) || errors.Is(err, io.ErrUnexpectedEOF) && e != nil && e.Status/100 == 2 {
 		s.empty++
 	}
 }
 
-// mostEmpty bounds how often an empty reply is paid for.
+// mostEmpty bounds how often an empty reply, or one that was cut short, is paid for.
 const mostEmpty = 3
 
 // Reset is part of backoff.BackOff.

@@ -192,7 +192,10 @@ func (c *Client) errorInReply(x *exchange, reply chatReply) error {
 
 // unreadable is the error for a body that is no reply. One that ends too early may come whole the next time.
 func (c *Client) unreadable(x *exchange, err error) error {
-	return &llm.Error{Kind: llm.ErrUnavailable, Status: x.status, Final: !cutShort(err),
+	if cutShort(err) {
+		return &llm.Error{Kind: llm.ErrUnavailable, Status: x.status, Message: "the body is no reply: " + c.snippet(x.body), Err: errCut}
+	}
+	return &llm.Error{Kind: llm.ErrUnavailable, Status: x.status, Final: true,
 		Message: "the body is no reply: " + c.secret.clean(err.Error()) + ": " + c.snippet(x.body)}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,14 +19,14 @@ import (
 type object map[string]json.RawMessage
 
 // errCut is a body that ends before its JSON does.
-var errCut = errors.New("it ends too early")
+var errCut = fmt.Errorf("it ends too early: %w", io.ErrUnexpectedEOF)
 
 func cutShort(err error) bool { return errors.Is(err, errCut) }
 
 // readObject reads the first JSON value of a body. Bare NaN and Infinity, which Python writes, are read as null. Of a
 // list the first object counts: Gemini sends errors so.
 func readObject(body []byte) (object, error) {
-	body = bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\xef\xbb\xbf"))
+	body = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark))
 	if len(body) == 0 {
 		return nil, fmt.Errorf("it is empty: %w", errCut)
 	}
@@ -144,6 +145,34 @@ func (o object) set(name string) bool {
 	return ok && !bytes.Equal(raw, []byte("null"))
 }
 
+// says tells whether a field holds anything but forms of nothing: null, false, "", 0 and lists and objects of these.
+func (o object) says(name string) bool {
+	var v any
+	return json.Unmarshal(o[name], &v) == nil && !blank(v)
+}
+
+func blank(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case string:
+		return strings.TrimSpace(v) == ""
+	case float64:
+		return v == 0
+	case []any:
+		return !slices.ContainsFunc(v, func(x any) bool { return !blank(x) })
+	case map[string]any:
+		for _, x := range v {
+			if !blank(x) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // chatReply is what is used of a chat's reply.
 type chatReply struct {
 	found     bool   // there is a choice
@@ -157,9 +186,10 @@ type chatReply struct {
 	inChoice  bool          // that error is one of the choice
 }
 
-// readChat reads the body of a chat's reply, or of a stream of events that nobody asked for.
+// readChat reads the body of a chat's reply, or of a stream that nobody asked for.
 func readChat(body []byte) (chatReply, error) {
-	if events := streamed(body); events != nil {
+	body, events := unwrapped(body)
+	if events != nil {
 		return readStream(events)
 	}
 	o, err := readObject(body)
@@ -168,32 +198,81 @@ func readChat(body []byte) (chatReply, error) {
 	}
 	var r chatReply
 	r.readUsage(o)
-	if o.set("error") {
+	if o.says("error") {
 		r.said = errorOf(o)
 		return r, nil
 	}
-	choices := o.list("choices")
-	if len(choices) == 0 && o.set("message") { // Ollama's own form
-		choices = []object{o}
-	}
-	if len(choices) > 0 {
-		r.readChoice(choices[0], "message")
+	r.readChoices(o)
+	if !r.found {
+		r.said = errorOf(o)
 	}
 	return r, nil
 }
 
-// readChoice reads a choice, or adds a piece of a stream to the reply.
-func (r *chatReply) readChoice(choice object, part string) {
+// readChoices reads the first choice that holds a text, or the first if none does. Only one was asked for.
+func (r *chatReply) readChoices(o object) {
+	choices := o.list("choices")
+	if len(choices) == 0 {
+		choices = otherForms(o)
+	}
+	for i, choice := range choices {
+		this := *r
+		this.readChoice(choice, "message", "delta")
+		if i == 0 || !r.inChoice && r.text == "" && this.text != "" {
+			*r = this
+		}
+	}
+}
+
+// otherForms returns what stands for the choices in a reply that has none: a single one, and the forms of Ollama,
+// Anthropic, DashScope, OpenAI's Responses and Gemini, which proxies pass on.
+func otherForms(o object) []object {
+	for _, name := range []string{"choices", "output"} {
+		if inner := o.get(name); inner.set("message") {
+			return []object{inner}
+		} else if list := inner.list("choices"); len(list) > 0 {
+			return list
+		}
+	}
+	if o.get("message") != nil || o.set("response") {
+		return []object{o}
+	}
+	if parts := o["content"]; len(o.list("content")) > 0 {
+		return []object{{"message": mustJSON(object{"content": parts}), "finish_reason": o["stop_reason"]}}
+	}
+	for _, item := range append(o.list("output"), o.list("candidates")...) {
+		if item.set("content") && (item.text("type") == "message" || o.set("candidates")) {
+			return []object{{"message": mustJSON(object{"content": item["content"]}), "finish_reason": item["finishReason"]}}
+		}
+	}
+	return nil
+}
+
+// readChoice reads a choice, or adds a piece of a stream to the reply. Of the parts, the names of what holds the message,
+// the first that is there is read.
+func (r *chatReply) readChoice(choice object, parts ...string) {
 	r.found = true
-	if choice.set("error") {
+	if choice.says("error") {
 		r.said, r.inChoice = errorOf(choice), true
 		return
 	}
-	message := choice.get(part)
-	text, reasoning := contentOf(message["content"])
-	if message == nil {
-		text = choice.text("text") // of the older completions
+	raw := json.RawMessage(nil)
+	for _, name := range parts {
+		if choice.set(name) {
+			raw = choice[name]
+			break
+		}
 	}
+	var message object
+	if json.Unmarshal(raw, &message) != nil || message == nil { // a text in place of a message, or the older completions
+		message = object{"content": raw}
+		for _, name := range []string{"text", "response"} {
+			if raw == nil && choice.set(name) {
+				message["content"] = choice[name]
+			}
+		}
+	}
+	text, reasoning := contentOf(message["content"])
 	r.text += text
 	r.reasoning += reasoning
 	for _, name := range []string{"reasoning_content", "reasoning", "thinking"} {
@@ -203,11 +282,13 @@ func (r *chatReply) readChoice(choice object, part string) {
 		}
 	}
 	r.refusal += message.text("refusal")
-	r.tools = r.tools || len(message.list("tool_calls")) > 0
+	r.tools = r.tools || len(message.list("tool_calls")) > 0 || message.get("function_call") != nil
 	if finish := choice.text("finish_reason"); finish != "" {
 		r.finish = finishOf(finish)
 	} else if done := choice.text("done_reason"); done != "" {
 		r.finish = finishOf(done)
+	} else if bytes.Equal(choice["done"], []byte("true")) {
+		r.finish = "stop"
 	}
 }
 
@@ -235,21 +316,24 @@ func contentOf(raw json.RawMessage) (text, reasoning string) {
 		parts = []json.RawMessage{raw}
 	}
 	for _, p := range parts {
-		if json.Unmarshal(p, &s) == nil {
-			text += s
-			continue
-		}
 		var o object
-		if json.Unmarshal(p, &o) != nil {
+		if json.Unmarshal(p, &o) != nil || o == nil {
+			text += object{"": p}.text("")
 			continue
 		}
-		switch o.text("type") {
-		case "thinking", "reasoning", "redacted_thinking":
+		kind := o.text("type")
+		switch {
+		case kind == "thinking" || kind == "reasoning" || kind == "redacted_thinking" || bytes.Equal(o["thought"], []byte("true")):
 			inner, also := contentOf(o["thinking"])
 			reasoning += inner + also + o.text("text") + " "
 		default:
-			inner, _ := contentOf(o["text"])
-			text += inner
+			for _, name := range []string{"text", "content", "value", "parts"} {
+				if inner, also := contentOf(o[name]); inner+also != "" {
+					text += inner
+					reasoning += also
+					break
+				}
+			}
 		}
 	}
 	return text, reasoning
@@ -260,120 +344,18 @@ func contentOf(raw json.RawMessage) (text, reasoning string) {
 func (r *chatReply) readUsage(o object) {
 	u := o.get("usage")
 	if u == nil {
+		u = o.get("usageMetadata")
+	}
+	if u == nil {
 		u = o // Ollama's own form
 	}
-	in, out := u.count("prompt_tokens", "input_tokens", "prompt_eval_count"), u.count("completion_tokens", "output_tokens", "eval_count")
-	if total := u.count("total_tokens"); in > 0 && out >= 0 && total > in && total-in > out {
+	in, out := u.count("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokenCount"), u.count("completion_tokens", "output_tokens", "eval_count", "candidatesTokenCount")
+	if total := u.count("total_tokens", "totalTokenCount"); in > 0 && out >= 0 && total > in && total-in > out {
 		out = total - in
 	}
 	if in != 0 || out != 0 {
 		r.usage.in, r.usage.out = in, out
 	}
-}
-
-// streamed returns the data of a body that is a stream of events; nil if it is none.
-func streamed(body []byte) [][]byte {
-	body = bytes.TrimSpace(body)
-	if !bytes.HasPrefix(body, []byte("data:")) && !bytes.HasPrefix(body, []byte(": ")) && !bytes.HasPrefix(body, []byte("event:")) {
-		return nil
-	}
-	events := [][]byte{}
-	for line := range bytes.Lines(body) {
-		if data, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("data:")); ok {
-			events = append(events, bytes.TrimSpace(data))
-		}
-	}
-	return events
-}
-
-// readStream puts the pieces of a streamed reply together.
-func readStream(events [][]byte) (chatReply, error) {
-	var r chatReply
-	for _, data := range events {
-		if bytes.Equal(data, []byte("[DONE]")) {
-			return r, nil
-		}
-		o, err := readObject(data)
-		if err != nil {
-			return r, err
-		}
-		r.readUsage(o)
-		if o.set("error") {
-			r.said = errorOf(o)
-			return r, nil
-		}
-		for _, choice := range o.list("choices") {
-			r.readChoice(choice, "delta")
-		}
-	}
-	if r.finish == "" {
-		return r, errCut
-	}
-	return r, nil
-}
-
-// endpointError is what an endpoint says went wrong.
-type endpointError struct{ words, code, param string }
-
-// readError reads an error in the forms of OpenAI, FastAPI, Ollama and Gemini. A body of another form gives no words.
-func readError(body []byte) endpointError {
-	o, err := readObject(body)
-	if err != nil {
-		return endpointError{}
-	}
-	return errorOf(o)
-}
-
-func errorOf(o object) endpointError {
-	inner := o.get("error")
-	if inner == nil {
-		inner = o
-	}
-	e := endpointError{code: strings.TrimSpace(inner.text("code") + " " + inner.text("type") + " " + inner.text("status")), param: inner.text("param")}
-	for _, text := range []string{inner.text("message"), o.text("error"), o.text("message"), o.text("detail"), o.text("msg"), inner.text("error")} {
-		if text != "" {
-			e.words = text
-			break
-		}
-	}
-	// OpenRouter puts the provider's words below its own.
-	if raw := inner.get("metadata").text("raw"); raw != "" {
-		e.words += ": " + raw
-	}
-	for _, d := range o.list("detail") { // FastAPI lists the fields that it does not take
-		var at []any
-		_ = json.Unmarshal(d["loc"], &at)
-		e.words = strings.TrimSpace(e.words + " " + d.text("type") + " " + fmt.Sprint(at...) + " " + d.text("msg"))
-		if len(at) > 0 {
-			e.param = fmt.Sprint(at[len(at)-1])
-		}
-	}
-	if e.words == "" && o.set("error") {
-		e.words = string(o["error"])
-	}
-	return e
-}
-
-// status is the HTTP status that an error's code names; 0 if it names none.
-func (e endpointError) status() int {
-	for word := range strings.FieldsSeq(e.code) {
-		if n, err := strconv.Atoi(word); err == nil && n >= 400 && n < 600 {
-			return n
-		}
-	}
-	return 0
-}
-
-// quota says whether the account has no money left.
-func (e endpointError) quota() bool {
-	return strings.Contains(e.code, "insufficient_quota") || strings.Contains(e.words, "insufficient_quota") || e.status() == 402
-}
-
-// busy says whether an endpoint refused because it has too much to do.
-func (e endpointError) busy() bool {
-	s := e.status()
-	text := strings.ToLower(e.code + " " + e.words)
-	return s == 429 || s == 503 || s == 529 || strings.Contains(text, "overloaded") || strings.Contains(text, "rate_limit")
 }
 
 // vector is an entry of an embedding reply.

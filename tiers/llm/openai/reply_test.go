@@ -45,6 +45,50 @@ func TestReadChat(t *testing.T) {
 	}
 }
 
+// A reply is found in every form that proxies and servers give it, whether or not it was to be streamed.
+func TestReadChatForms(t *testing.T) {
+	const whole = `{"choices": [{"message": {"content": "Mill"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}`
+	const piece = `{"choices": [{"delta": {"content": "Mill"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}`
+	with := func(s string) string { return "{" + s + ", " + whole[1:] }
+	choices := func(s string) string {
+		return `{"choices": ` + s + `, "usage": {"input_tokens": 3, "output_tokens": 2}}`
+	}
+	for name, body := range map[string]string{
+		"no error, a text":            with(`"error": ""`),
+		"no error, an object":         with(`"error": {"code": 0, "message": null, "details": []}`),
+		"no error, false":             with(`"error": false`),
+		"an object for the choices":   choices(`{"message": {"content": "Mill"}}`),
+		"null among the choices":      choices(`[null, {"message": {"content": "Mill"}}]`),
+		"an empty choice before it":   choices(`[{"message": {"content": ""}}, {"message": {"content": "Mill"}}]`),
+		"a text for the message":      choices(`[{"message": "Mill"}]`),
+		"a piece for the message":     choices(`[{"delta": {"content": "Mill"}}]`),
+		"text with annotations":       choices(`[{"message": {"content": [{"type": "text", "text": {"value": "Mill", "annotations": []}}]}}]`),
+		"content of a part":           choices(`[{"message": {"content": [{"type": "text", "content": "Mill"}]}}]`),
+		"parts of the content":        choices(`[{"message": {"content": {"parts": [{"text": "hm", "thought": true}, {"text": "Mill"}]}}}]`),
+		"a summary of reasoning":      choices(`[{"message": {"content": [{"type": "reasoning", "summary": [{"text": "hm"}]}, {"type": "output_text", "text": "Mill"}]}}]`),
+		"null for reasoning":          choices(`[{"message": {"content": "Mill", "reasoning_content": null, "reasoning": {"text": "hm"}}}]`),
+		"DashScope":                   `{"output": {"choices": [{"message": {"content": "Mill"}}]}, "usage": {"input_tokens": 3, "output_tokens": 2}}`,
+		"Responses":                   `{"output": [{"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]}, {"type": "message", "content": [{"type": "output_text", "text": "Mill"}]}], "usage": {"input_tokens": 3, "output_tokens": 2}}`,
+		"Anthropic":                   `{"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Mill"}], "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 2}}`,
+		"Gemini":                      `{"candidates": [{"content": {"parts": [{"text": "Mill"}]}, "finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2}}`,
+		"Ollama's generate":           `{"response": "Mill", "done": true, "prompt_eval_count": 3, "eval_count": 2}`,
+		"Ollama's stream":             "{\"message\": {\"content\": \"Mi\"}, \"done\": false}\n{\"message\": {\"content\": \"ll\"}, \"done\": false}\n{\"message\": {\"content\": \"\"}, \"done\": true, \"prompt_eval_count\": 3, \"eval_count\": 2}\n",
+		"pieces a line":               `{"choices": [{"delta": {"content": "Mi"}}]}` + "\n" + strings.Replace(piece, "Mill", "ll", 1),
+		"events with ids":             "id: 1\nevent: message\ndata: " + piece + "\n\n",
+		"events after a wait":         "retry: 3000\n\n:\r\n\r\ndata:" + piece + "\r\n\r\n",
+		"events after a mark":         "\xef\xbb\xbf\ndata: " + piece + "\n\n",
+		"usage in an event of itself": "data: {\"choices\": [{\"delta\": {\"content\": \"Mill\", \"reasoning_content\": null}}]}\n\ndata: {\"choices\": [], \"usage\": {\"prompt_tokens\": 3, \"completion_tokens\": 2}}\n\n",
+		"a whole message at the end":  "data: {\"choices\": [{\"delta\": {\"content\": \"Mill\"}}]}\n\ndata: " + whole + "\n\ndata: [DONE]\n\n",
+		"a whole reply as an event":   "data: " + whole + "\n\ndata: [DONE]\n\n",
+		"a comment before it":         ": keep-alive\n\n: keep-alive\n\n" + whole,
+	} {
+		r, err := readChat([]byte(body))
+		if err != nil || r.text != "Mill" || r.usage.in != 3 || r.usage.out != 2 || r.said.words != "" {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
 // What an endpoint says is wrong is said in its words, once.
 func TestErrorsAreReportedAtOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -60,6 +104,12 @@ func TestErrorsAreReportedAtOnce(t *testing.T) {
 		"FastAPI":            {llmtest.Fault{Status: 422, Body: `{"detail": [{"loc": ["body", "messages"], "msg": "field required", "type": "missing"}]}`}, llm.ErrBadRequest, "field required"},
 		"a list":             {llmtest.Fault{Status: 400, Body: `[{"error": {"message": "bad key"}}]`}, llm.ErrBadRequest, "bad key"},
 		"no JSON":            {llmtest.Fault{Status: 200, Body: "hello there"}, llm.ErrUnavailable, "hello there"},
+		"no status":          {llmtest.Fault{Status: 200, Body: `{"object": "error", "message": "no such model", "code": 404}`}, llm.ErrBadRequest, "no such model"},
+		"a detail":           {llmtest.Fault{Status: 200, Body: `{"detail": "not signed in"}`}, llm.ErrUnavailable, "not signed in"},
+		"Cloudflare":         {llmtest.Fault{Status: 200, Body: `{"success": false, "errors": [{"code": 7, "message": "no such account"}], "result": null}`}, llm.ErrUnavailable, "no such account"},
+		"MiniMax":            {llmtest.Fault{Status: 200, Body: `{"base_resp": {"status_code": 1004, "status_msg": "not authorized"}, "choices": null}`}, llm.ErrUnavailable, "not authorized"},
+		"after some events":  {llmtest.Fault{Status: 200, Body: "data: {\"choices\": [{\"delta\": {\"content\": \"Mi\"}}]}\n\nevent: error\ndata: {\"error\": {\"message\": \"overloaded\"}}\n\n"}, llm.ErrUnavailable, "overloaded"},
+		"a function":         {llmtest.Fault{Status: 200, Body: `{"choices": [{"message": {"content": "", "function_call": {"name": "x"}}, "finish_reason": "function_call"}]}`}, llm.ErrEmpty, "tool"},
 		"a tool":             {llmtest.Fault{Status: 200, Body: `{"choices": [{"message": {"tool_calls": [{"id": "x"}]}, "finish_reason": "tool_calls"}]}`}, llm.ErrEmpty, "tool"},
 	} {
 		tt.fault.Kind = llmtest.Status
@@ -68,6 +118,15 @@ func TestErrorsAreReportedAtOnce(t *testing.T) {
 		if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.says) || s.Count() != 1 {
 			t.Errorf("%s: %v after %d calls, want %v that says %q after 1", name, err, s.Count(), tt.kind, tt.says)
 		}
+	}
+}
+
+// A reply that always ends too early is not paid for as often as a fault that costs nothing is tried.
+func TestCutRepliesArePaidForAFewTimes(t *testing.T) {
+	s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200, Body: `{"choices": [{"message": {"content": "Mill"}}`})})
+	_, err := retried(t, quick, client(t, at(s))).Chat(t.Context(), hello)
+	if !errors.Is(err, llm.ErrUnavailable) || !strings.Contains(err.Error(), "ends too early") || s.Count() != 3 {
+		t.Errorf("%v after %d calls, want 3", err, s.Count())
 	}
 }
 

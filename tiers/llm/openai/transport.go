@@ -85,7 +85,6 @@ func (c *Client) send(ctx context.Context, x *exchange, method string, body []by
 	}
 	defer resp.Body.Close()
 	x.status = resp.StatusCode
-	x.html = strings.Contains(resp.Header.Get("Content-Type"), "text/html")
 	if wait, ok := llm.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 		x.retryAfter = max(wait, time.Millisecond) // 0 would say that the endpoint did not say
 	}
@@ -94,7 +93,9 @@ func (c *Client) send(ctx context.Context, x *exchange, method string, body []by
 		return err
 	}
 	x.body = read
-	x.html = x.html || bytes.HasPrefix(bytes.TrimSpace(read), []byte("<"))
+	text := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(read), byteOrderMark))
+	html := strings.Contains(resp.Header.Get("Content-Type"), "text/html") // some send a good reply under it
+	x.html = bytes.HasPrefix(text, []byte("<")) || html && !bytes.HasPrefix(text, []byte("{")) && !bytes.HasPrefix(text, []byte("data:"))
 	return nil
 }
 
