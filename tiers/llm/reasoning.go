@@ -96,23 +96,26 @@ func reasoningError(model string, limit int) error {
 	return &Error{Kind: ErrReasoning, Final: true, Message: fmt.Sprintf("%s used up its %d tokens before it came to an answer: allow more with --model-set reasoning_tokens=N, or ask for less reasoning with --model-set reasoning_effort=low", model, limit)}
 }
 
-// Marks of reasoning in the replies of open models: the tags of DeepSeek, Qwen, GLM and others, of Seed-OSS, Magistral,
-// Kimi, Cohere's Command and OpenThinker, in this order.
+// Marks of reasoning in the replies of open models: tags such as those of DeepSeek, Qwen, GLM, Hunyuan, Seed-OSS and LongCat,
+// plain or escaped, and the marks of Magistral, Kimi, Cohere's Command, OpenThinker, MedGemma, Gemma and s1, in this order.
 const (
-	openTag  = `(?i:<(?:think|thinking|thought|reasoning|seed:think)>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>)`
-	closeTag = `(?i:</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>)`
+	tagNames = `(?:[a-z]+:|longcat_|chain_of_)?(?:think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue)(?:[:\s][^<>&]{0,40})?`
+	openTag  = `(?i:<\|?` + tagNames + `\|?>|&lt;` + tagNames + `&gt;|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|?(?:begin|start)_of_thought\|?>|<unused94>(?:thought)?|<\|channel>thought|<\|im_start\|>think\n)`
+	closeTag = `(?i:<\|?/` + tagNames + `\|?>|&lt;/` + tagNames + `&gt;|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|?end_of_thought\|?>|<unused95>|<channel\|>|<\|im_start\|>answer\n)`
 )
 
 var (
 	openAtLineRE = regexp.MustCompile(`(?m)^[ \t]*` + openTag)
 	openRE       = regexp.MustCompile(openTag)
 	closeRE      = regexp.MustCompile(closeTag)
-	// wrapperRE matches the marks that some of these models put around the answer.
-	wrapperRE = regexp.MustCompile(`<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>|<\|(?:begin|end)_of_box\|>`)
+	openAtEndRE  = regexp.MustCompile(openTag + `\s*$`)
+	// wrapperRE matches the marks that some of these models put around the answer, and the tokens that end a reply where an
+	// endpoint lets them through.
+	wrapperRE = regexp.MustCompile(`<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_(?:solution|box)\|>|(?:\s*(?:<\|(?:im_end|eot_id|endoftext|end_of_text)\|>|</s>|<end_of_turn>|<｜end▁of▁sentence｜>))+\s*$`)
 	// channelRE matches the head of a message in OpenAI's harmony format. Decoders that drop special tokens leave
 	// "assistantfinal" of it.
 	channelRE = regexp.MustCompile(`(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>`)
-	bareRE    = regexp.MustCompile(`^\s*(?:analysis|commentary)(?:[A-Z]|$)`)
+	bareRE    = regexp.MustCompile(`^\s*(?:assistant)?(?:analysis|commentary)(?:[A-Z]|$)`)
 	endRE     = regexp.MustCompile(`<\|(?:end|return|call)\|>`)
 )
 
@@ -121,7 +124,7 @@ var (
 // that the reply ends within its reasoning, so that there is no answer; text is then "". A reply without reasoning is
 // returned as it is.
 func StripReasoning(reply string) (text string, inside bool) {
-	if !strings.ContainsAny(reply, "<[◁") && !bareRE.MatchString(reply) {
+	if !strings.ContainsAny(reply, "<[◁&") && !bareRE.MatchString(reply) {
 		return reply, false
 	}
 	if strings.Contains(reply, "<|message|>") || strings.Contains(reply, "<|channel|>") {
@@ -155,21 +158,22 @@ func stripChannels(reply string) (string, bool) {
 func stripTags(reply string) (string, bool) {
 	text := reply
 	// What closes before anything opens was opened in the prompt.
-	if end := closeRE.FindStringIndex(text); end != nil {
-		if start := openRE.FindStringIndex(text); start == nil || end[0] < start[0] {
-			text = text[end[1]:]
-		}
+	if closesOnly(text) {
+		text = text[findTag(closeRE, text)[1]:]
 	}
 	inside := false
 	for {
-		start := openRE.FindStringIndex(text)
+		start := findTag(openRE, text)
 		if start == nil {
 			break
 		}
 		end := lastOfBlock(text, start[1])
 		if end < 0 {
 			// A tag in the middle of a line that nothing closes is part of the answer.
-			if start = openAtLineRE.FindStringIndex(text); start != nil {
+			if start = openAtLineRE.FindStringIndex(text); start == nil {
+				start = openAtEndRE.FindStringIndex(text)
+			}
+			if start != nil {
 				text = text[:start[0]]
 				inside = strings.TrimSpace(text) == ""
 			}
@@ -177,23 +181,45 @@ func stripTags(reply string) (string, bool) {
 		}
 		text = text[:start[0]] + text[end:]
 	}
-	if text == reply {
+	for end := findTag(closeRE, text); end != nil && text != reply; end = findTag(closeRE, text) {
+		if rest := text[end[1]:]; strings.TrimSpace(rest) != "" { // reasoning that spoke of its own tags
+			text = rest
+		} else {
+			text = text[:end[0]]
+		}
+	}
+	if text = wrapperRE.ReplaceAllString(text, ""); text == reply {
 		return reply, false
 	}
-	return strings.TrimSpace(wrapperRE.ReplaceAllString(text, "")), inside
+	return strings.Trim(text, "\ufeff \t\r\n"), inside
+}
+
+// findTag returns the first match of a tag that the reply does not quote; nil if there is none.
+func findTag(re *regexp.Regexp, text string) []int {
+	for from := 0; ; {
+		m := re.FindStringIndex(text[from:])
+		if m == nil {
+			return nil
+		}
+		m[0], m[1] = m[0]+from, m[1]+from
+		if m[0] == 0 || m[1] == len(text) || text[m[0]-1] != text[m[1]] || !strings.ContainsRune("`\"'", rune(text[m[1]])) {
+			return m
+		}
+		from = m[1]
+	}
 }
 
 // lastOfBlock returns where the block of reasoning ends that was opened before from, blocks inside it included; -1 if
 // nothing closes it.
 func lastOfBlock(text string, from int) int {
 	for depth := 1; ; {
-		end := closeRE.FindStringIndex(text[from:])
+		end := findTag(closeRE, text[from:])
 		if end == nil {
 			return -1
 		}
 		depth += len(openRE.FindAllStringIndex(text[from:from+end[0]], -1)) - 1
 		from += end[1]
-		if depth <= 0 || closeRE.FindStringIndex(text[from:]) == nil {
+		if depth <= 0 || findTag(closeRE, text[from:]) == nil {
 			return from
 		}
 	}
@@ -201,6 +227,6 @@ func lastOfBlock(text string, from int) int {
 
 // closesOnly says whether a reply closes a block of reasoning that it did not open.
 func closesOnly(reply string) bool {
-	end, start := closeRE.FindStringIndex(reply), openRE.FindStringIndex(reply)
+	end, start := findTag(closeRE, reply), findTag(openRE, reply)
 	return end != nil && (start == nil || end[0] < start[0])
 }
