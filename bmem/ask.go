@@ -89,7 +89,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	if err != nil {
 		return answer, err
 	}
-	read := readTimes(timesOfTurns(turns), m.options.Dates)
+	read := readTimes(timesOfTurns(turns), m.options.Dates, retrieve.DetectLanguage([]chunk.Chunk{{Turns: turns}}))
 	answer.Trace.Dates = read.reading
 	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(read.turns(turns)), &answer)
 }

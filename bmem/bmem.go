@@ -142,7 +142,7 @@ func (m *Memory) retriever(ctx context.Context, v view) (*opened, error) {
 	}
 	var read times
 	r, err := retrieve.Load(ctx, m.store, m.options.Embedder, v.memory, v.mode, func(chunks []chunk.Chunk) {
-		read = readTimes(timesOf(chunks), m.options.Dates)
+		read = readTimes(timesOf(chunks), m.options.Dates, retrieve.DetectLanguage(chunks))
 		read.normalize(chunks)
 	}, progress)
 	if errors.Is(err, store.ErrNoMemory) {

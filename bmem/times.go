@@ -13,8 +13,8 @@ type times struct {
 	reading  *text.Reading // nil if there is nothing to say
 }
 
-func readTimes(all []string, order text.DateOrder) times {
-	calendar, r := text.ReadCalendar(all, order)
+func readTimes(all []string, order text.DateOrder, l text.Language) times {
+	calendar, r := text.ReadCalendar(all, order, l)
 	if r.Basis == "" && len(r.Unread) == 0 {
 		return times{calendar, nil}
 	}

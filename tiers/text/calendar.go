@@ -28,7 +28,7 @@ const (
 	Given      Basis = "given"    // the caller said it
 	Shown      Basis = "shown"    // other orders have no such dates: 13/04/2025
 	InSequence Basis = "sequence" // in this order alone no session lies before the one above it
-	Assumed    Basis = "assumed"  // nothing shows it; dates with dots or dashes put the day first, with slashes the month
+	Assumed    Basis = "assumed"  // nothing shows it; dates put the day first, but in English those with slashes the month
 	Mixed      Basis = "mixed"    // no one order reads all dates
 )
 
@@ -36,8 +36,9 @@ const (
 const maxExamples = 5
 
 // ReadCalendar decides in which order the numeric dates of a history are read, from all its times in their order: in the given
-// one if it is not "", else in the one that the times themselves show. The Reading says what that rests on.
-func ReadCalendar(times []string, given DateOrder) (Calendar, Reading) {
+// one if it is not "", else in the one that the times themselves show, else in the one that is usual where the history's language
+// is spoken. The Reading says what that rests on.
+func ReadCalendar(times []string, given DateOrder, l Language) (Calendar, Reading) {
 	times = distinctTimes(times)
 	var numeric []numericTime
 	for _, s := range times {
@@ -50,7 +51,7 @@ func ReadCalendar(times []string, given DateOrder) (Calendar, Reading) {
 	}
 	r := Reading{}
 	if len(numeric) > 0 {
-		r = readOrder(numeric, given)
+		r = readOrder(numeric, given, l)
 	}
 	c := Calendar{r.Order}
 	for _, s := range times {
@@ -74,7 +75,7 @@ func distinctTimes(times []string) []string {
 }
 
 // readOrder decides the order of numeric dates, of which there is at least one.
-func readOrder(numeric []numericTime, given DateOrder) Reading {
+func readOrder(numeric []numericTime, given DateOrder, l Language) Reading {
 	if given != "" {
 		r := Reading{Order: given, Basis: Given}
 		for _, n := range numeric {
@@ -110,7 +111,7 @@ func readOrder(numeric []numericTime, given DateOrder) Reading {
 	if len(inSequence) > 1 {
 		open = inSequence
 	}
-	return Reading{Order: convention(numeric, open), Basis: Assumed, Examples: []string{numeric[0].text}}
+	return Reading{Order: convention(numeric, open, l), Basis: Assumed, Examples: []string{numeric[0].text}}
 }
 
 // sequence reports whether no date lies before the one above it.
@@ -126,10 +127,12 @@ func sequence(numeric []numericTime, o DateOrder) bool {
 	return true
 }
 
-// convention returns the order that is usual for the way the dates are written.
-func convention(numeric []numericTime, open []DateOrder) DateOrder {
+// convention returns the order that is usual for the way the dates are written: where the month comes first, slashes and
+// English are written.
+func convention(numeric []numericTime, open []DateOrder, l Language) DateOrder {
 	usual := DMY
-	if strings.Contains(numeric[0].text, "/") {
+	foreign := slices.ContainsFunc(numeric, func(n numericTime) bool { return n.foreign })
+	if strings.Contains(numeric[0].text, "/") && !foreign && (l == English || l == Unknown) {
 		usual = MDY
 	}
 	if slices.Contains(open, usual) {

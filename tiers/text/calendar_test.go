@@ -15,6 +15,17 @@ func TestParseTimeForms(t *testing.T) {
 		"٣ مارس ٢٠٢٥": "2025-03-03", "lundi 3 mars 2025 à 14:00": "2025-03-03 14:00:00", "3 Mart 2025": "2025-03-03",
 		"3 มีนาคม 2568": "2025-03-03", "१२ अप्रैल २०२५": "2025-04-12", "12 avr. 2025": "2025-04-12",
 		"May 8 2023 at noon": "2023-05-08 12:00:00", "1740996240": "2025-03-03 10:04:00",
+		"2025年4月12日": "2025-04-12", "2025年4月12日 上午10:04": "2025-04-12 10:04:00", "2025年4月12日(土) 10時04分": "2025-04-12 10:04:00",
+		"2025 年 4 月 12 日 下午 2 点": "2025-04-12 14:00:00", "令和7年4月12日": "2025-04-12", "平成元年1月8日": "1989-01-08", "民國114年4月12日": "2025-04-12",
+		"2025년 4월 12일 오후 3:04": "2025-04-12 15:04:00", "2025년 4월 12일 토요일 오전 12시 30분": "2025-04-12 00:30:00", "２０２５年４月１２日": "2025-04-12",
+		"2025年13月1日": "", "25年4月12日": "", "2025年4月12日 3人": "", "12 de abril de 2025 às 14:30": "2025-04-12 14:30:00", "12 aprile 2025": "2025-04-12",
+		"12 thg 4 2025": "2025-04-12", "2025. április 12.": "2025-04-12", "12 Απριλίου 2025": "2025-04-12", "12 ເມສາ 2025": "2025-04-12",
+		// Without separators, as Unix times, as days of a week.
+		"20250412": "2025-04-12", "20250412T100400Z": "2025-04-12 10:04:00", "20250412_1004": "2025-04-12 10:04:00", "20251304": "", "12345678": "",
+		"1740996240000": "2025-03-03 10:04:00", "1740996240.123": "2025-03-03 10:04:00", "9999999999": "", "2025-W15-6": "2025-04-12", "2025W156": "2025-04-12",
+		"2025-W54-1": "", "2025-W15": "",
+		// A weekday in another language, and half a day as Spanish writes it.
+		"sábado 12/04/2025": "2025-04-12", "Fr 13/04/2025": "2025-04-13", "сб, суббота 12/04/2025": "2025-04-12", "13/04/2025, 7:02 p. m.": "2025-04-13 19:02:00",
 		// Numbers that can be read in one way.
 		"13/04/2025 10:00": "2025-04-13 10:00:00", "04/13/2025": "2025-04-13", "13.4.2025": "2025-04-13", "3/3/25, 7:02 PM": "2025-03-03 19:02:00",
 		"[28.02.25, 19:02:11]": "", "2025-03-03T10:04:00": "2025-03-03 10:04:00", "2025. 4. 3.": "2025-04-03",
@@ -27,7 +38,7 @@ func TestParseTimeForms(t *testing.T) {
 		"yesterday": "", "hier": "", "gestern": "", "3 days ago": "", "il y a 3 jours": "", "now": "", "last Monday": "", "2 hours ago": "",
 		"today at 10:04": "", "Monday 10:00": "", "10:04 am": "",
 		// No dates.
-		"session 3": "", "D1": "", "Chapter 12 of 2025": "", "2025-W10-1": "", "3 March": "", "March 2025": "",
+		"session 3": "", "D1": "", "Chapter 12 of 2025": "", "2025-102": "", "3 March": "", "March 2025": "",
 		"a long title of a document that was written in 2011 by two people in May at 12": "",
 	} {
 		got := ""
@@ -42,12 +53,13 @@ func TestParseTimeForms(t *testing.T) {
 
 func TestReadCalendar(t *testing.T) {
 	for name, c := range map[string]struct {
-		times  []string
-		given  DateOrder
-		order  DateOrder
-		basis  Basis
-		read   map[string]string // time → day
-		unread []string
+		times    []string
+		given    DateOrder
+		language Language
+		order    DateOrder
+		basis    Basis
+		read     map[string]string // time → day
+		unread   []string
 	}{
 		"shown by a later date": {times: []string{"12/04/2025 10:00", "13/04/2025 10:00"}, order: DMY, basis: Shown,
 			read: map[string]string{"12/04/2025 10:00": "12 April 2025"}},
@@ -58,6 +70,9 @@ func TestReadCalendar(t *testing.T) {
 		"dots assumed":       {times: []string{"03.04.2025"}, order: DMY, basis: Assumed, read: map[string]string{"03.04.2025": "3 April 2025"}},
 		"dashes assumed":     {times: []string{"03-04-2025"}, order: DMY, basis: Assumed, read: map[string]string{"03-04-2025": "3 April 2025"}},
 		"slashes assumed":    {times: []string{"03/04/2025"}, order: MDY, basis: Assumed, read: map[string]string{"03/04/2025": "4 March 2025"}},
+		"slashes in Spanish": {times: []string{"03/04/2025"}, language: "es", order: DMY, basis: Assumed, read: map[string]string{"03/04/2025": "3 April 2025"}},
+		"a day in Italian":   {times: []string{"sab 12/04/2025", "03/05/2025"}, order: DMY, basis: Shown, read: map[string]string{"03/05/2025": "3 May 2025"}},
+		"a word in German":   {times: []string{"Montag 03/03/2025", "03/04/2025"}, order: DMY, basis: Assumed, read: map[string]string{"03/04/2025": "3 April 2025"}},
 		"given":              {times: []string{"03/04/2025"}, given: DMY, order: DMY, basis: Given, read: map[string]string{"03/04/2025": "3 April 2025"}},
 		"given against a date": {times: []string{"13/04/2025", "03/04/2025"}, given: MDY, order: MDY, basis: Given,
 			read: map[string]string{"03/04/2025": "4 March 2025", "13/04/2025": "13 April 2025"}},
@@ -70,7 +85,7 @@ func TestReadCalendar(t *testing.T) {
 		"relative":                     {times: []string{"yesterday", "yesterday", "3 March, 2025"}, unread: []string{"yesterday"}},
 		"none":                         {times: []string{"", " "}},
 	} {
-		cal, r := ReadCalendar(c.times, c.given)
+		cal, r := ReadCalendar(c.times, c.given, c.language)
 		if r.Order != c.order || r.Basis != c.basis || !slices.Equal(r.Unread, c.unread) {
 			t.Errorf("%s: %+v, want order %q by %q and %q unread", name, r, c.order, c.basis, c.unread)
 		}
@@ -125,7 +140,7 @@ func FuzzParseTime(f *testing.F) {
 		if err != nil {
 			given = ""
 		}
-		cal, r := ReadCalendar([]string{s}, given)
+		cal, r := ReadCalendar([]string{s}, given, English)
 		r.Notes()
 		at, ok := cal.Parse(s)
 		if !ok {

@@ -66,6 +66,16 @@ func (c Calendar) Parse(s string) (t time.Time, ok bool) {
 }
 
 func (c Calendar) parseOther(s string) (t time.Time, ok bool) {
+	if len(s) > maxTime || !utf8.ValidString(s) {
+		return time.Time{}, false
+	}
+	s = asciiDigits(s)
+	if t, ok := parseCompact(s); ok {
+		return t, true
+	}
+	if eastAsianRE.MatchString(s) {
+		return parseEastAsian(s)
+	}
 	if n, ok := parseNumeric(s); ok {
 		return n.in(c.order)
 	}
@@ -101,18 +111,14 @@ func parseCommon(s string) (time.Time, bool) {
 const maxTime = 100
 
 var (
-	isoWeekRE = regexp.MustCompile(`(?i)\b\d{4}-?w\d`)
-	clockRE   = regexp.MustCompile(`(?i)(\d{1,2})(?:[:h.](\d{2}))?(?:[:.](\d{2})(?:[.,]\d+)?)?\s*(a\.?m\b\.?|p\.?m\b\.?)?`)
+	isoWeekRE = regexp.MustCompile(`(?i)\b\d{4}-?w\d`) // without its day it is no date
+	clockRE   = regexp.MustCompile(`(?i)(\d{1,2})(?:[:h.](\d{2}))?(?:[:.](\d{2})(?:[.,]\d+)?)?\s*(a\.?\s?m\b\.?|p\.?\s?m\b\.?)?`)
 )
 
-// parseAnyTime reads a date that names its month in words, or a Unix time. What depends on the day on which it is read is
+// parseAnyTime reads a date that names its month in words. What depends on the day on which it is read is
 // refused, since such a time would change its meaning every day, and so is what depends on the order of numbers.
 func parseAnyTime(s string) (t time.Time, ok bool) {
-	if !utf8.ValidString(s) {
-		return time.Time{}, false
-	}
-	s = asciiDigits(s)
-	if len(s) > maxTime || isoWeekRE.MatchString(s) || !mayHoldDate(s) {
+	if isoWeekRE.MatchString(s) || !mayHoldDate(s) {
 		return time.Time{}, false
 	}
 	locale := ""
@@ -145,12 +151,8 @@ func parseDate(cfg *dateparser.Configuration, s string) (d date.Date, err error)
 }
 
 // mayHoldDate is false for most texts that are no date, such as titles, and for all on which the library, which tries every
-// language, would spend half a second: a date names its month by a word and has two numbers besides the clock, and few more,
-// or it is one long number.
+// language, would spend half a second: a date names its month by a word and has two numbers besides the clock, and few more.
 func mayHoldDate(s string) bool {
-	if longNumberRE.MatchString(s) {
-		return true
-	}
 	numbers := len(numberRE.FindAllString(timeOfDayRE.ReplaceAllString(s, " "), maxNumbers+1))
 	return numbers >= 2 && numbers <= maxNumbers && (asciiWordRE.MatchString(s) || strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII && unicode.IsLetter(r) }) >= 0)
 }
@@ -159,10 +161,9 @@ func mayHoldDate(s string) bool {
 const maxNumbers = 6
 
 var (
-	numberRE     = regexp.MustCompile(`\d+`)
-	timeOfDayRE  = regexp.MustCompile(`\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?`)
-	longNumberRE = regexp.MustCompile(`^\s*(?:\d{8}|\d{10}|\d{13})\s*$`) // a date without separators, a Unix time
-	asciiWordRE  = regexp.MustCompile(`[a-zA-Z]{3}`)
+	numberRE    = regexp.MustCompile(`\d+`)
+	timeOfDayRE = regexp.MustCompile(`\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?`)
+	asciiWordRE = regexp.MustCompile(`[a-zA-Z]{3}`)
 )
 
 // asciiDigits writes the decimal digits of all scripts as 0 to 9.
@@ -187,17 +188,18 @@ func asciiDigits(s string) string {
 
 // numericTime is a date of three numbers with the time of day.
 type numericTime struct {
-	text  string        // the date as written
-	parts [3]int        // in the order in which they are written
-	width [3]int        // digits
-	clock time.Duration // since midnight
-	day   *time.Weekday // named beside it
+	text    string        // the date as written
+	parts   [3]int        // in the order in which they are written
+	width   [3]int        // digits
+	clock   time.Duration // since midnight
+	day     *time.Weekday // named beside it
+	foreign bool          // the name is not English
 }
 
 var (
 	tripleRE = regexp.MustCompile(`(\d{1,4})(\s?[./-]\s?)(\d{1,2})(\s?[./-]\s?)(\d{1,4})`)
 	// besideClockRE finds what numbers may stand beside a date: the time of day and the zone.
-	besideClockRE = regexp.MustCompile(`(?i)\d{1,2}[:h.]\d{2}(?:[:.]\d{2})?(?:[.,]\d+)?|\d{1,2}\s*(?:[ap]\.?m\b|h\b|uhr\b)|[+-]\d{2}:?\d{2}\b`)
+	besideClockRE = regexp.MustCompile(`(?i)\d{1,2}[:h.]\d{2}(?:[:.]\d{2})?(?:[.,]\d+)?|\d{1,2}\s*(?:[ap]\.?\s?m\b|h\b|uhr\b)|[+-]\d{2}:?\d{2}\b`)
 	wordOfRE      = regexp.MustCompile(`\pL+`)
 )
 
@@ -206,10 +208,10 @@ const maxWords = 4
 
 // parseNumeric finds the date of three numbers in a time; ok is false if there is not exactly one.
 func parseNumeric(s string) (n numericTime, ok bool) {
-	s = asciiDigits(s)
-	if len(s) > maxTime {
+	if len(s) > maxTime || !utf8.ValidString(s) {
 		return n, false
 	}
+	s = asciiDigits(s)
 	m := tripleRE.FindStringSubmatchIndex(s)
 	if m == nil {
 		return n, false
@@ -231,13 +233,7 @@ func parseNumeric(s string) (n numericTime, ok bool) {
 	if n.clock, ok = clock(rest); !ok {
 		return n, false
 	}
-	for _, w := range wordOfRE.FindAllString(strings.ToLower(rest), -1) {
-		for d := time.Sunday; d <= time.Saturday; d++ {
-			if name := strings.ToLower(d.String()); len(w) >= 3 && strings.HasPrefix(name, w) {
-				n.day = &d
-			}
-		}
-	}
+	n.day, n.foreign = weekdayIn(rest)
 	return n, true
 }
 
