@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"github.com/budgetmem/budgetmem/internal/filelock"
 )
 
 // journal is the file of finished questions. Each is written as one line and flushed to the disk before the run continues,
@@ -42,7 +44,7 @@ func openJournal(path string) (*journal, map[key]Record, error) {
 }
 
 func readJournal(f *os.File, path string) (map[key]Record, error) {
-	if err := Lock(f); err != nil {
+	if err := filelock.Try(f); err != nil {
 		return nil, fmt.Errorf("%s is in use by another process; wait for it, or give this run another name: %w", path, err)
 	}
 	data, err := io.ReadAll(f)

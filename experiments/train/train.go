@@ -27,9 +27,10 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
-	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/filelock"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/offline"
 )
@@ -145,13 +146,13 @@ func (t *training) prepare(ctx context.Context) error {
 
 // lock makes the training's folder and locks it for this process.
 func (t *training) lock() (err error) {
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+	if err := private.Dir(t.Dir); err != nil {
 		return err
 	}
 	if t.folder, err = os.Open(t.Dir); err != nil {
 		return err
 	}
-	if err := run.Lock(t.folder); err != nil {
+	if err := filelock.Try(t.folder); err != nil {
 		return fmt.Errorf("it is in use by another process; wait for it, or give this training another name: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/budgetmem/budgetmem/internal/closers"
+	"github.com/budgetmem/budgetmem/internal/filelock"
 )
 
 var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * time.Second, schema: `
@@ -27,14 +31,20 @@ var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * tim
 
 // Cache keeps replies and scores in a SQLite file. Each is stored, and safe against a power cut, before it is used: what
 // was paid for once is never asked again, and a killed run continues where it was. The key is the sha256 of the client's
-// ID, the messages and all settings. Several processes may use one file; if two ask the same at the same time both may
-// pay, but both get the reply that was stored first. When a reply cannot be stored, no further call is made. Safe for
-// concurrent use.
+// ID, the messages and all settings. Several processes may use one file: of those that ask the same at the same time, one
+// makes the call and the others wait for its reply. When a reply cannot be stored, no further call is made. On a disk
+// that can only be read, stored replies are found and nothing is asked. Safe for concurrent use.
 type Cache struct {
 	db      *sql.DB
 	path    string
 	flights flights[entry]
 	batch   batch
+	// claims are the keys that processes are making calls for; nil if the file can only be read.
+	claims *filelock.Keys
+	// patience is how long a reply that another process has claimed is waited for.
+	patience time.Duration
+	readOnly bool
+	closeAll closers.Stack
 	// writable tries, once, whether replies can be stored; failed is the first error of storing one.
 	writable func() error
 	failed   atomic.Pointer[error]
@@ -51,16 +61,43 @@ type entry struct {
 	stored bool // read from the file, not made now
 }
 
-// OpenCache opens or creates the cache at path, and its folder. The error is an ErrCache if the file is damaged, is
-// something else, or cannot be written. The caller closes the cache.
+// claimPatience is longer than most calls take. A process that holds a claim for longer may have been stopped, and the next
+// one makes the call itself.
+const claimPatience = 10 * time.Minute
+
+// OpenCache opens or creates the cache at path, and its folder. Beside it lies a file for the claims of processes. A cache
+// that is there and can only be read is opened for reading. The error is an ErrCache if the file is damaged or is something
+// else. The caller closes the cache.
 func OpenCache(path string) (*Cache, error) {
-	db, err := openFile(path, cacheFile)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCache, err)
+	c := &Cache{path: path, patience: claimPatience}
+	if err := c.open(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCache, errors.Join(err, c.closeAll.Close()))
 	}
-	c := &Cache{db: db, path: path, batch: batch{db: db}}
-	c.writable = sync.OnceValue(c.tryToWrite)
 	return c, nil
+}
+
+func (c *Cache) open() (err error) {
+	c.db, err = openFile(c.path, cacheFile)
+	if c.readOnly = isReadOnly(err); c.readOnly {
+		var done func() error
+		if c.db, done, err = openForReading(c.path, cacheFile); err == nil {
+			c.closeAll.Add(done)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c.closeAll.Add(c.db.Close)
+	c.batch.db = c.db
+	c.writable = sync.OnceValue(c.tryToWrite)
+	if c.readOnly {
+		return nil
+	}
+	if c.claims, err = filelock.OpenKeys(c.path + "-claims"); err != nil {
+		return fmt.Errorf("open %s %s: %w", cacheFile.what, c.path, err)
+	}
+	c.closeAll.Add(c.claims.Close)
+	return nil
 }
 
 // room is how many bytes must fit into the file before the first call is paid for.
@@ -68,6 +105,9 @@ const room = 64 << 10
 
 // tryToWrite stores and removes an entry that is larger than most replies: on a full disk, nothing must be paid for.
 func (c *Cache) tryToWrite() error {
+	if c.readOnly {
+		return c.fail("write to", errReadOnly)
+	}
 	key := make([]byte, sha256.Size)
 	for _, statement := range []string{
 		"INSERT OR REPLACE INTO replies (key, client, reply, created) VALUES (?, '', CAST(zeroblob(" + strconv.Itoa(room) + ") AS TEXT), '')",
@@ -93,7 +133,7 @@ func (c *Cache) mayPay() error {
 }
 
 // Close closes the file. Calls in flight then fail with an ErrCache, because their replies cannot be stored.
-func (c *Cache) Close() error { return c.db.Close() }
+func (c *Cache) Close() error { return c.closeAll.Close() }
 
 // Check reads every entry and compares it with its checksum. The error is an ErrCache that names the first damaged entry;
 // n is the number of sound ones before it.
@@ -249,10 +289,17 @@ func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call fu
 	}
 	e, joined, err := c.flights.do(ctx, string(keys[0][:]), func(ctx context.Context) (entry, error) {
 		// Only here, where this process has the key to itself: a look before might miss what a flight just stored.
-		for _, key := range keys {
-			if e, found, err := c.load(ctx, key); err != nil || found {
-				return e, err
-			}
+		if e, found, err := c.loadAny(ctx, keys); err != nil || found {
+			return e, err
+		}
+		release, err := c.claim(ctx, keys[0])
+		if err != nil {
+			return entry{}, err
+		}
+		defer release()
+		// Another process may have stored it before the claim was free.
+		if e, found, err := c.loadAny(ctx, keys); err != nil || found {
+			return e, err
 		}
 		if err := c.mayPay(); err != nil {
 			return entry{}, err
@@ -278,6 +325,32 @@ func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call fu
 	}
 	e.Scores = append([]Score(nil), e.Scores...) // joined callers must not share it
 	return e, nil
+}
+
+// claim waits until no other process is making a call for the key. A process that is killed loses its claims.
+func (c *Cache) claim(ctx context.Context, key cacheKey) (release func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	release, err = c.claims.Wait(waiting, binary.BigEndian.Uint64(key[:]))
+	switch {
+	case err == nil:
+		return release, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("another process is asking the same: %w", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return func() {}, nil
+	}
+	return nil, c.fail("claim an entry of", err)
+}
+
+// loadAny returns the entry of the first key that has one.
+func (c *Cache) loadAny(ctx context.Context, keys []cacheKey) (entry, bool, error) {
+	for _, key := range keys {
+		if e, found, err := c.load(ctx, key); err != nil || found {
+			return e, found, err
+		}
+	}
+	return entry{}, false, nil
 }
 
 func (c *Cache) load(ctx context.Context, key cacheKey) (entry, bool, error) {

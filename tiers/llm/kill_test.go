@@ -20,7 +20,8 @@ const killQuestions = 120
 // TestMain lets the test binary play the program that is killed.
 func TestMain(m *testing.M) {
 	if url := os.Getenv("LLM_TEST_CHILD_URL"); url != "" {
-		if err := child(url, os.Getenv("LLM_TEST_CHILD_DIR")); err != nil {
+		play := map[string]func(url, dir string) error{"": child, "cache": cacheChild, "another": anotherChild}[os.Getenv("LLM_TEST_CHILD")]
+		if err := play(url, os.Getenv("LLM_TEST_CHILD_DIR")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -39,8 +40,14 @@ func child(url, dir string) error {
 	if err != nil {
 		return err
 	}
+	askAll(url, llm.StackOptions{Cache: cache, Ledger: ledger})
+	return nil
+}
+
+func askAll(url string, o llm.StackOptions) {
 	t := &childTB{}
-	c := stack(t, endpoint(t, url, time.Minute), llm.StackOptions{Cache: cache, Ledger: ledger, Retry: quick})
+	o.Retry = quick
+	c := stack(t, endpoint(t, url, time.Minute), o)
 	inFlight(killQuestions, 8, func(i int) {
 		resp, err := c.Chat(context.Background(), question(i))
 		if err != nil {
@@ -49,7 +56,6 @@ func child(url, dir string) error {
 		}
 		fmt.Printf("%d %q\n", i, resp.Text)
 	})
-	return nil
 }
 
 // childTB stands in for a test where there is none.

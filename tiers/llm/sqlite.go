@@ -92,7 +92,7 @@ func prepare(db *sql.DB, kind fileKind) error {
 	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", kind.app, fileVersion)
 	switch {
 	case app == kind.app && version > fileVersion:
-		return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, fileVersion)
+		return newerError(version)
 	case app == kind.app && version == fileVersion:
 		return nil
 	case app == kind.app:
@@ -111,6 +111,10 @@ func prepare(db *sql.DB, kind fileKind) error {
 	}
 	_, err = db.Exec("PRAGMA journal_mode = WAL") // kept in the file; not possible inside the transaction
 	return err
+}
+
+func newerError(version int32) error {
+	return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, fileVersion)
 }
 
 // checkLength refuses a file that is shorter than its header says: SQLite would take some of these for files with empty
@@ -170,6 +174,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w (%w)", errDamaged, err)
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("the disk is full (%w)", err)
+	case sqlite3.SQLITE_READONLY:
+		return fmt.Errorf("%w (%w)", errReadOnly, err)
 	case sqlite3.SQLITE_BUSY:
 		return fmt.Errorf("another process holds the file (%w)", err)
 	}
