@@ -12,6 +12,7 @@ import (
 
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
@@ -35,12 +36,12 @@ func openHidden(dir, name string, base *local.Base, layers int, p *packer) (*hid
 		h.starts[i+1] = h.starts[i] + int64(len(s.tokens))
 		fmt.Fprintln(sum, s.tokens)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := private.Dir(dir); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, fmt.Sprintf("%s-%s.f32", name, hex.EncodeToString(sum.Sum(nil))[:16]))
 	var err error
-	h.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	h.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, private.FileMode)
 	return h, err
 }
 

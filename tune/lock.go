@@ -3,10 +3,11 @@ package tune
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/gofrs/flock"
+
+	"github.com/budgetmem/budgetmem/internal/private"
 )
 
 // ErrLocked is wrapped when another process trains in the same folder.
@@ -15,7 +16,7 @@ var ErrLocked = errors.New("another process is training in this folder")
 // lock makes the folder and keeps other processes out of it. The system releases the lock when the process ends, however it
 // does.
 func lock(dir string) (unlock func() error, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := private.Dir(dir); err != nil {
 		return nil, err
 	}
 	l := flock.New(filepath.Join(dir, ".lock"))

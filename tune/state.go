@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/internal/safetensors"
 )
 
@@ -142,7 +143,7 @@ func (t *training) save(s Step) error {
 		return err
 	}
 	dir := filepath.Join(t.Dir, checkpointDir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := private.Dir(dir); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, stateFile), data, 0o644)

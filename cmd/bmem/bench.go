@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
@@ -74,7 +74,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 		return fail(fmt.Errorf("--name %q: give a name inside the folder of runs", f.name))
 	}
 	dir := filepath.Join(f.runs, f.name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := private.Dir(dir); err != nil {
 		return fail(fmt.Errorf("make the run's folder: %w", err))
 	}
 	spec.ChunkTokens, spec.LedgerFile = data.ChunkTokens(), filepath.Join(dir, "ledger.db")

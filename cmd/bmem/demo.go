@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/train"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/kernel/display"
 )
 
@@ -90,7 +90,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		}
 		f.files[split] = file
 	}
-	if err := os.MkdirAll(f.dir(), 0o755); err != nil {
+	if err := private.Dir(f.dir()); err != nil {
 		return fmt.Errorf("make the run's folder: %w", err)
 	}
 	training, err := f.train(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -75,16 +77,20 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 				err = errors.Join(err, werr)
 			}
 			if file == nil || len(file.Episodes) == 0 {
+				if err == nil && outcome.Failed > 0 {
+					err = fmt.Errorf("%d answers failed, there is no trace to write; the first: %s", outcome.Failed, firstFailure(outcome))
+				}
 				return err
 			}
 			for _, w := range outcome.System.Warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
-			if werr := file.WriteFile(out); werr != nil {
+			file, werr := keepTraces(cmd.Context(), file, out, cfg.Dir)
+			if werr != nil {
 				return errors.Join(err, werr)
 			}
 			if outcome.Failed > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%d answers failed and left no trace; the same command asks them again\n", outcome.Failed)
+				err = errors.Join(err, fmt.Errorf("%d answers failed and left no trace; the same command asks them again; the first: %s", outcome.Failed, firstFailure(outcome)))
 			}
 			return errors.Join(err, writeTracesInfo(cmd.OutOrStdout(), out, file))
 		},
@@ -94,6 +100,21 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 	flags.StringVar(&design, "design", "random:6", "which combinations of tiers are asked: uniform, random:`K`, full, policies, or several joined by +")
 	flags.StringVar(&out, "out", "", "the trace `file`, extended if it is there (default traces.jsonl.gz in the run's folder)")
 	return cmd
+}
+
+// keepTraces writes what a run collected into its folder, or adds it to a file elsewhere, and returns what that then holds.
+func keepTraces(ctx context.Context, file *episodes.File, out, dir string) (*episodes.File, error) {
+	if filepath.Dir(out) == dir {
+		return file, file.WriteFile(out) // no other process has this folder
+	}
+	// Another collection may have written to the file since it was read. This one's is kept also if it was stopped.
+	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	all, err := file.Extend(waiting, out)
+	if err != nil {
+		return nil, fmt.Errorf("--out: %w; what was collected is kept in %s: give the same command another file", err, dir)
+	}
+	return all, nil
 }
 
 func newTracesInfoCmd() *cobra.Command {

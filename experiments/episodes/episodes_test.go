@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
@@ -333,5 +334,31 @@ func TestReadOldFile(t *testing.T) {
 	want := episodestest.Task{Split: "train", Questions: 3, Seed: 1}.File(3)
 	if fmt.Sprint(f) != fmt.Sprint(want) {
 		t.Errorf("%+v\nwant\n%+v", f, want)
+	}
+}
+
+// Of files that are extended at one time, each has what all wrote.
+func TestExtendConcurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.jsonl.gz")
+	whole := (episodestest.Task{Split: "train", Questions: 12, Seed: 1}).File(4)
+	var all sync.WaitGroup
+	const parts = 6
+	for part := range parts {
+		all.Go(func() {
+			f := &episodes.File{Header: whole.Header}
+			for i, e := range whole.Episodes {
+				if i%parts == part {
+					f.Episodes = append(f.Episodes, e)
+				}
+			}
+			if _, err := f.Extend(t.Context(), path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	got, err := episodes.ReadFile(path)
+	if err != nil || len(got.Episodes) != len(whole.Episodes) {
+		t.Errorf("%d episodes of %d, %v", len(got.Episodes), len(whole.Episodes), err)
 	}
 }

@@ -3,17 +3,21 @@ package episodes
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/f32"
+	"github.com/budgetmem/budgetmem/internal/filelock"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -186,6 +190,30 @@ func (h Header) names(choices []int) []string {
 // WriteFile replaces the file at path, in whole or not at all. Equal content gives equal bytes.
 func (f *File) WriteFile(path string) error {
 	return atomicfile.Write(path, 0o644, f.Write)
+}
+
+// Extend merges f into the file at path, which need not be there, and returns what that then holds. Of several processes
+// that do so at one time, none loses what another wrote. The error is that of ctx if it ends before it is this one's turn.
+func (f *File) Extend(ctx context.Context, path string) (*File, error) {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("extend %s: %w", path, err)
+	}
+	defer folder.Close()
+	if err := filelock.Wait(ctx, folder); err != nil {
+		return nil, fmt.Errorf("extend %s: %w", path, err)
+	}
+	there, err := ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	default:
+		if f, err = Merge(there, f); err != nil {
+			return nil, fmt.Errorf("extend %s: %w", path, err)
+		}
+	}
+	return f, f.WriteFile(path)
 }
 
 // Write writes the file's content.

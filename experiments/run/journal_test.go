@@ -40,6 +40,9 @@ func TestJournalSurvivesATornLine(t *testing.T) {
 		if err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
+		if (j.dropped != "") != (cut > last) {
+			t.Errorf("cut at %d: said %q", cut, j.dropped)
+		}
 		if len(got) != 2 || got[key{"low", "1"}].Prediction.Prediction != "a" {
 			t.Fatalf("cut at %d: %d records", cut, len(got))
 		}
@@ -83,5 +86,62 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "traces.jsonl:2") {
 		t.Errorf("a damaged journal: %v", err)
+	}
+}
+
+// Whatever bit of a record changes, the file and the line are named, and nothing is used.
+func TestJournalNamesAFlippedBit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "traces.jsonl")
+	j, _, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"1", "2", "3"} {
+		if err := j.append(rec("low", id, "answer "+id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := strings.IndexByte(string(whole), '\n') + 1
+	second := first + strings.IndexByte(string(whole[first:]), '\n')
+	for i := first; i <= second; i++ {
+		damaged := append([]byte(nil), whole...)
+		damaged[i] ^= 4
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := openJournal(path); err == nil || !strings.Contains(err.Error(), "traces.jsonl:2:") {
+			t.Errorf("byte %d: %d records, %v", i-first, len(got), err)
+		}
+	}
+}
+
+// A line that could not be written is not followed by another, which would be glued to what there is of it.
+func TestJournalStopsAfterAFailedWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "traces.jsonl")
+	j, _, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.append(rec("low", "1", "a")); err != nil {
+		t.Fatal(err)
+	}
+	file := j.f
+	if j.f, err = os.Open(path); err != nil { // cannot be written
+		t.Fatal(err)
+	}
+	broken := j.append(rec("low", "2", "b"))
+	j.f.Close()
+	j.f = file
+	if again := j.append(rec("low", "3", "c")); broken == nil || again == nil {
+		t.Errorf("errors %v, %v", broken, again)
+	}
+	j.Close()
+	if _, got, err := openJournal(path); err != nil || len(got) != 1 {
+		t.Errorf("%d records, %v", len(got), err)
 	}
 }

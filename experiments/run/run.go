@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/score"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -104,7 +104,7 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, err
 	}
 	r.histories = newHistories(c)
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	if err := private.Dir(c.Dir); err != nil {
 		return nil, err
 	}
 	// The journal is locked before the config is touched, so that two processes cannot both record a start.
@@ -119,6 +119,9 @@ func open(ctx context.Context, c Config) (*run, error) {
 		return nil, errors.Join(err, r.journal.Close())
 	}
 	r.judgeInfos = file.Judges
+	if r.journal.dropped != "" {
+		r.System.Warnings = append(slices.Clone(r.System.Warnings), r.journal.dropped)
+	}
 	if w := file.otherVersions(); w != "" && len(r.done) > 0 {
 		r.System.Warnings = append(slices.Clone(r.System.Warnings), w)
 	}

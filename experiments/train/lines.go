@@ -11,13 +11,14 @@ import (
 	"os"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/sealed"
 )
 
-// writeLines replaces a file of JSON lines.
+// writeLines replaces a file of JSON lines, and gives each a checksum.
 func writeLines(path string, lines []json.RawMessage) error {
 	var b bytes.Buffer
 	for _, l := range lines {
-		b.Write(l)
+		b.Write(sealed.Seal(l))
 		b.WriteByte('\n')
 	}
 	return atomicfile.WriteFile(path, b.Bytes(), 0o644)
@@ -33,9 +34,14 @@ func readLines(path string) ([]json.RawMessage, error) {
 		return nil, err
 	}
 	var out []json.RawMessage
+	var lines sealed.Reader
 	for n, line := range bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) {
 		if len(line) == 0 {
 			continue
+		}
+		line, err := lines.Open(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w; restore the file, or remove it to have it made again", path, n+1, err)
 		}
 		if !json.Valid(line) {
 			return nil, fmt.Errorf("%s:%d: not JSON", path, n+1)

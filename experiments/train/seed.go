@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/offline"
 	"github.com/budgetmem/budgetmem/router/portable"
@@ -63,7 +64,7 @@ const saveEvery = 5 * time.Second
 func (t *training) runSeed(ctx context.Context, seed int64) (*Seed, error) {
 	s := &seedRun{training: t, seed: seed, dir: filepath.Join(t.Dir, fmt.Sprintf("seed-%d", seed))}
 	checkpoints := s.path("checkpoints")
-	if err := errors.Join(os.MkdirAll(checkpoints, 0o755), atomicfile.RemoveTemporary(s.dir), atomicfile.RemoveTemporary(checkpoints)); err != nil {
+	if err := errors.Join(private.Dir(checkpoints), atomicfile.RemoveTemporary(s.dir), atomicfile.RemoveTemporary(checkpoints)); err != nil {
 		return nil, err
 	}
 	s.start()

@@ -8,14 +8,19 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 )
 
 // WriteFile replaces the file at path by data. Once it returns nil the new content survives a power cut.
 // The folder must exist. On error the old file is untouched and no temporary file is left.
+//
+// The file gets the rights of perm that the user's umask leaves, and none that a file in its place did not have. In a
+// folder that only its owner can enter, such as that of a run, it is its owner's alone.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return Write(path, perm, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -46,8 +51,10 @@ func Write(path string, perm fs.FileMode, fill func(io.Writer) error) error {
 
 func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
-	// The same folder means the same file system, without which a rename is not atomic.
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+infix+"*")
+	if perm, err = permitted(dir, path, perm); err != nil {
+		return err
+	}
+	tmp, err := createTemporary(path, perm)
 	if err != nil {
 		return err
 	}
@@ -60,9 +67,6 @@ func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error
 	if err := fill(tmp); err != nil {
 		return err
 	}
-	if err := tmp.Chmod(perm); err != nil {
-		return err
-	}
 	if err := tmp.Sync(); err != nil {
 		return err
 	}
@@ -73,6 +77,32 @@ func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error
 		return err
 	}
 	return syncDir(dir)
+}
+
+// permitted returns the rights of perm that a file at path may have.
+func permitted(dir, path string, perm fs.FileMode) (fs.FileMode, error) {
+	folder, err := os.Stat(dir)
+	if err != nil {
+		return 0, err
+	}
+	if folder.Mode().Perm()&0o077 == 0 {
+		perm &= 0o700
+	}
+	if old, err := os.Stat(path); err == nil && old.Mode().IsRegular() {
+		perm &= old.Mode().Perm() | 0o600 // a file that could not be written can be replaced all the same
+	}
+	return perm, nil
+}
+
+// createTemporary creates a file beside path, for only on the same file system a rename is atomic.
+func createTemporary(path string, perm fs.FileMode) (*os.File, error) {
+	for {
+		name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+infix+strconv.FormatUint(uint64(rand.Uint32()), 10))
+		tmp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		if !errors.Is(err, fs.ErrExist) {
+			return tmp, err
+		}
+	}
 }
 
 // infix stands in a temporary file's name between that of the file and a number.

@@ -127,3 +127,24 @@ func onlyFile(t *testing.T, dir, name string) {
 		t.Fatalf("folder holds %v, %v; want only %s", entries, err, name)
 	}
 }
+
+// A file has no more rights than its folder, the umask and the file before it allow.
+func TestRights(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.Mkdir(secret, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(dir, "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{filepath.Join(dir, "shared"): 0o644, filepath.Join(secret, "own"): 0o600, kept: 0o600} {
+		if err := WriteFile(path, []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, %v; want %v", path, info.Mode(), err, want)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/experiments/track"
+	"github.com/budgetmem/budgetmem/internal/private"
 )
 
 // The modes.
@@ -77,7 +78,7 @@ func (s *Sink) String() string { return fmt.Sprintf("W&B %s, project %s", s.Mode
 func (s *Sink) Open(ctx context.Context, run track.Run) (track.Session, int, error) {
 	dir, err := filepath.Abs(filepath.Join(run.Dir, "wandb"))
 	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
+		err = private.Dir(dir)
 	}
 	if err != nil {
 		return nil, 0, track.Permanent{Err: fmt.Errorf("make room for the run: %w", err)}
