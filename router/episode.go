@@ -42,8 +42,8 @@ func (e Episode) Outcome() Outcome {
 	return Outcome{Score: e.Score, Dollars: e.ModulesDollars + e.AnswerDollars}
 }
 
-// Check returns an error if the episode does not fit a router of the shape, which must be complete (see Shape.Complete), or
-// holds numbers out of range.
+// Check returns an error if the episode does not fit a router of the shape, whose zero fields are filled in, or holds numbers out
+// of range.
 func (e Episode) Check(s Shape) error {
 	if len(e.Query) != s.Dim || len(e.Memory) != s.Memories() || len(e.Choices) != len(s.Modules) {
 		return fmt.Errorf("query of %d numbers, %d memories, %d choices; the router has dim %d, %d memories, %d modules",
@@ -65,10 +65,10 @@ func (e Episode) Check(s Shape) error {
 	return nil
 }
 
-// CheckEpisodes completes a shape (see Shape.Complete) and returns an error if there are no episodes or one does not fit it;
+// CheckEpisodes fills in zero fields of a shape and returns an error if there are no episodes or one does not fit it;
 // the error names the episode's index and question.
 func CheckEpisodes(shape Shape, episodes []Episode) (Shape, error) {
-	shape, err := shape.Complete()
+	shape, err := shape.complete()
 	if err != nil {
 		return shape, err
 	}

@@ -46,7 +46,7 @@ const root = "/router/"
 // NewNetwork makes a network with fresh weights. A shape whose parts do not fit together is an error. The caller closes the
 // network.
 func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
-	shape, err := shape.Complete()
+	shape, err := shape.complete()
 	if err != nil {
 		return nil, err
 	}

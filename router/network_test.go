@@ -115,7 +115,7 @@ func TestShapeRefuses(t *testing.T) {
 	} {
 		s := five(4)
 		change(&s)
-		if _, err := s.Complete(); err == nil {
+		if _, err := s.complete(); err == nil {
 			t.Errorf("%+v was taken", s)
 		}
 	}

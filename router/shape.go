@@ -28,8 +28,8 @@ type Shape struct {
 	Actor  int `json:"actor"`
 }
 
-// Complete returns the shape with defaults for zero fields, or an error that says which parts do not fit together.
-func (s Shape) Complete() (Shape, error) {
+// complete returns the shape with defaults for zero fields, or an error that says which parts do not fit together.
+func (s Shape) complete() (Shape, error) {
 	if s.Hidden == 0 {
 		s.Hidden = defaultHidden
 	}

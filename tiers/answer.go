@@ -93,7 +93,7 @@ func (a Answerer) Answer(ctx context.Context, summary, question, date string) (A
 	if err != nil {
 		return Answer{Usage: reply.Usage}, fmt.Errorf("answer step: asking %s: %w", a.Client.Model(), err)
 	}
-	return Answer{Text: CleanAnswer(reply.Text), Raw: reply.Text, Usage: reply.Usage}, nil
+	return Answer{Text: cleanAnswer(reply.Text), Raw: reply.Text, Usage: reply.Usage}, nil
 }
 
 var (
@@ -101,9 +101,9 @@ var (
 	answerTagRE    = regexp.MustCompile(`(?i)</?answer>`)
 )
 
-// CleanAnswer reduces a reply to the answer: what stands in answer tags if there are any, else its first line, without
+// cleanAnswer reduces a reply to the answer: what stands in answer tags if there are any, else its first line, without
 // an "Answer:" before it, quotes around it, and a full stop behind it.
-func CleanAnswer(reply string) string {
+func cleanAnswer(reply string) string {
 	s := strings.TrimSpace(reply)
 	if payload, _ := payloadOf(s); answerTagRE.MatchString(s) && payload != "" {
 		s = payload

@@ -17,8 +17,8 @@ type FactCache interface {
 	Facts(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error)
 }
 
-// NewFactCache returns a FactCache that lives as long as the process.
-func NewFactCache() FactCache { return &factCache{kept: map[string][]string{}} }
+// newFactCache returns a FactCache that lives as long as the process.
+func newFactCache() FactCache { return &factCache{kept: map[string][]string{}} }
 
 type factCache struct {
 	mu   sync.Mutex

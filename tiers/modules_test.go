@@ -109,7 +109,7 @@ func TestMemoryCannotBreakOut(t *testing.T) {
 }
 
 func TestFactCacheComputesOnce(t *testing.T) {
-	cache := &countingCache{kept: NewFactCache()}
+	cache := &countingCache{kept: newFactCache()}
 	set, err := Implementation(Deps{Client: &llmtest.Client{}, Facts: cache})
 	if err != nil {
 		t.Fatal(err)

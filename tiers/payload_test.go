@@ -114,6 +114,6 @@ func FuzzPayload(f *testing.F) {
 		} else if !errors.Is(err, errPayload) {
 			t.Errorf("parseStrings(%q): %v", reply, err)
 		}
-		CleanAnswer(reply)
+		cleanAnswer(reply)
 	})
 }

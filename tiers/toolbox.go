@@ -91,7 +91,7 @@ type toolbox struct {
 func newToolbox(deps Deps) *toolbox {
 	deps.Options = deps.Options.withDefaults()
 	if deps.Facts == nil {
-		deps.Facts = NewFactCache()
+		deps.Facts = newFactCache()
 	}
 	if deps.CountTokens == nil {
 		deps.CountTokens = estimateTokens

@@ -67,7 +67,7 @@ func (e topicGrammar) extract(c chunk.Chunk, _ map[string]string) []string {
 	}
 	var out []string
 	for _, p := range e.tagger.KeyPhrases(strings.Join(text, "\n"), skip, phrasesPerChunk) {
-		out = append(out, p.Text+"\t"+speakerOf(c, p.Text))
+		out = append(out, p+"\t"+speakerOf(c, p))
 	}
 	return out
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // LoCoMoF1 is the token F1 of LoCoMo's evaluation script: commas removed, lower case, ASCII punctuation removed, the
-// words a, an, the, and dropped, every word stemmed (Stem), words counted as often as they occur. Two empty sides score 0.
+// words a, an, the, and dropped, every word stemmed (Porter), words counted as often as they occur. Two empty sides score 0.
 func LoCoMoF1(prediction, gold string) float64 {
 	f1, _, _ := overlap(locomoTokens(prediction), locomoTokens(gold))
 	return f1
@@ -63,7 +63,7 @@ func locomoTokens(s string) []string {
 	s = removeWords(removePunctuation(pytext.Lower(s)), wordRegex, "a", "an", "the", "and")
 	tokens := pytext.Fields(s)
 	for i, t := range tokens {
-		tokens[i] = Stem(t)
+		tokens[i] = stem(t)
 	}
 	return tokens
 }

@@ -73,8 +73,8 @@ func TestStem(t *testing.T) {
 		t.Fatalf("%d pairs, want 2530", len(stems))
 	}
 	for word, want := range stems {
-		if got := Stem(word); got != want {
-			t.Errorf("Stem(%q) = %q, want %q", word, got, want)
+		if got := stem(word); got != want {
+			t.Errorf("stem(%q) = %q, want %q", word, got, want)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestGolden(t *testing.T) {
 // A stemmer that walks the word for every letter would take minutes here.
 func TestStemLongWord(t *testing.T) {
 	word := strings.Repeat("y", 200_000) + "ational"
-	if got := Stem(word); !strings.HasPrefix(got, "yy") {
-		t.Errorf("Stem of a long word starts with %.10q", got)
+	if got := stem(word); !strings.HasPrefix(got, "yy") {
+		t.Errorf("stem of a long word starts with %.10q", got)
 	}
 }

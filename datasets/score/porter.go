@@ -6,11 +6,11 @@ import (
 	"github.com/budgetmem/budgetmem/internal/pytext"
 )
 
-// Stem is the Porter stemmer (M. F. Porter, An algorithm for suffix stripping, 1980) as NLTK runs it by default, that is
+// stem is the Porter stemmer (M. F. Porter, An algorithm for suffix stripping, 1980) as NLTK runs it by default, that is
 // with NLTK's departures from the paper: a list of irregular forms, words of one or two letters left alone, "ies" and
 // "ied" to "ie" in words of four letters, y to i only after a consonant, and more careful rules in steps 2 and 5. LoCoMo's
 // F1 is defined on its output. The word is lower-cased first.
-func Stem(word string) string {
+func stem(word string) string {
 	if s, ok := irregular[word]; ok {
 		return s
 	}

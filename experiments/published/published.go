@@ -14,8 +14,8 @@ import (
 //go:embed paper.yaml
 var paperYAML []byte
 
-// Result is a method's result on a data set's test questions.
-type Result struct {
+// result is a method's result on a data set's test questions.
+type result struct {
 	// Model answered, in the system that Method names.
 	Model, Method string
 	// F1 and Judge are means in [0, 1]. F1 is the metric locomo-f1.
@@ -46,17 +46,17 @@ var read = sync.OnceValues(func() (p paper, err error) {
 	return p, nil
 })
 
-// Results returns the BudgetMem paper's results for a data set ("locomo", "longmemeval", "hotpotqa"), in its order; none for
+// resultsOf returns the BudgetMem paper's results for a data set ("locomo", "longmemeval", "hotpotqa"), in its order; none for
 // other data sets.
-func Results(dataset string) ([]Result, error) {
+func resultsOf(dataset string) ([]result, error) {
 	p, err := read()
 	if err != nil {
 		return nil, err
 	}
-	var out []Result
+	var out []result
 	for _, r := range p.Results {
 		if v := map[string][]float64{"locomo": r.LoCoMo, "longmemeval": r.LongMemEval, "hotpotqa": r.HotpotQA}[dataset]; len(v) == 3 {
-			out = append(out, Result{r.Model, r.Method, v[0] / 100, v[1] / 100, v[2], p.Questions[dataset], p.Source})
+			out = append(out, result{r.Model, r.Method, v[0] / 100, v[1] / 100, v[2], p.Questions[dataset], p.Source})
 		}
 	}
 	return out, nil
@@ -64,7 +64,7 @@ func Results(dataset string) ([]Result, error) {
 
 // Families returns the results of one model as a chart's points, F1 against dollars per question, named as published.
 func Families(dataset, model string) ([]chart.Family, error) {
-	results, err := Results(dataset)
+	results, err := resultsOf(dataset)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func TestMeansAsPrinted(t *testing.T) {
 	} {
 		var f1, judge, dollars float64
 		for _, dataset := range []string{"locomo", "longmemeval", "hotpotqa"} {
-			results, err := Results(dataset)
+			results, err := resultsOf(dataset)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -45,7 +45,7 @@ type Summary struct {
 
 // Write summarises a run and writes summary.json and report.html into its folder.
 func Write(o *run.Outcome) (Summary, error) {
-	s, err := Summarise(o)
+	s, err := summarise(o)
 	if err != nil {
 		return s, err
 	}
@@ -55,8 +55,8 @@ func Write(o *run.Outcome) (Summary, error) {
 	return s, s.writeHTML(o)
 }
 
-// Summarise computes the tables of a run.
-func Summarise(o *run.Outcome) (Summary, error) {
+// summarise computes the tables of a run.
+func summarise(o *run.Outcome) (Summary, error) {
 	s := Summary{Run: o.Settings, Backend: o.System.Backend, Warnings: o.System.Warnings, InFlight: o.InFlight, Judges: o.Judges,
 		Questions: len(o.Questions), Total: o.Total, Done: o.Done, Failed: o.Failed, Paid: o.Paid, JudgePaid: o.JudgePaid,
 		Calls: NewCalls(o.Results), Report: filepath.Join(o.Dir, "report.html")}

@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
-// Resamples is the number of bootstrap resamples behind an interval.
-const Resamples = 10_000
+// resamples is the number of bootstrap resamples behind an interval.
+const resamples = 10_000
 
 // Interval is an estimate with its 95 % bootstrap interval.
 type Interval struct {
@@ -22,7 +22,7 @@ type Interval struct {
 }
 
 // Bootstrap estimates the mean of values and its 95 % interval by the percentile bootstrap (Efron and Tibshirani 1993,
-// chapter 13): Resamples means of n draws with replacement, and of these the 2.5 and 97.5 percentiles. The same values
+// chapter 13): 10,000 means of n draws with replacement, and of these the 2.5 and 97.5 percentiles. The same values
 // and seed give the same interval.
 //
 // For a difference between two policies, pass the differences question by question: resampling pairs keeps the difficulty
@@ -33,7 +33,7 @@ func Bootstrap(values []float64, seed int64) Interval {
 		return Interval{}
 	}
 	rng := rand.New(rand.NewPCG(uint64(seed), uint64(n)))
-	means := make([]float64, Resamples)
+	means := make([]float64, resamples)
 	for i := range means {
 		var sum float64
 		for range n {

@@ -20,7 +20,7 @@ import (
 // quietEnv clears what the machine says about plugins, so that a test sees only the files it makes.
 func quietEnv(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{Env, EnvPlugin, EnvPluginPath} {
+	for _, name := range []string{Env, envPlugin, envPluginPath} {
 		t.Setenv(name, "")
 	}
 	t.Setenv(venv.Env, t.TempDir())
@@ -76,7 +76,7 @@ func TestAutoFallsBackToGo(t *testing.T) {
 	}{
 		{"no plugin", func(*testing.T) {}, "slower"},
 		{"broken plugin", func(t *testing.T) {
-			t.Setenv(EnvPlugin, touch(t, filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")))
+			t.Setenv(envPlugin, touch(t, filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")))
 		}, "slower"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -108,10 +108,10 @@ func TestPlugins(t *testing.T) {
 	touch(t, filepath.Join(packages, "numpy", "core.so"))
 	dir := t.TempDir()
 	first := touch(t, filepath.Join(dir, "pjrt_c_api_cpu_plugin.so"))
-	t.Setenv(EnvPlugin, dir)
-	t.Setenv(EnvPluginPath, first) // found twice, listed once
+	t.Setenv(envPlugin, dir)
+	t.Setenv(envPluginPath, first) // found twice, listed once
 
-	want := []Plugin{{first, CPU, EnvPlugin, ""}, {cpu, CPU, folder, ""}, {other, CPU, folder, ""}, {cuda, CUDA, folder, ""}}
+	want := []Plugin{{first, CPU, envPlugin, ""}, {cpu, CPU, folder, ""}, {other, CPU, folder, ""}, {cuda, CUDA, folder, ""}}
 	got := Plugins()
 	if len(got) != len(want) {
 		t.Fatalf("got %v, want %v", got, want)
@@ -184,8 +184,8 @@ func TestNoPlugins(t *testing.T) {
 			if _, err := Open("xla:"+file, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("asked for: %v, want %q", err, c.want)
 			}
-			t.Setenv(EnvPlugin, file)
-			t.Setenv(EnvPluginPath, touch(t, filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")))
+			t.Setenv(envPlugin, file)
+			t.Setenv(envPluginPath, touch(t, filepath.Join(t.TempDir(), "pjrt_c_api_cpu_plugin.so")))
 			var out bytes.Buffer
 			b, err := Open("auto", slog.New(slog.NewTextHandler(&out, nil)))
 			if err != nil || b.Kind != Go || strings.Count(out.String(), "did not open") != 2 {

@@ -11,10 +11,10 @@ import (
 
 // Environment variables that say where plugins are.
 const (
-	// EnvPlugin is a plugin's file, or a folder of plugins.
-	EnvPlugin = "BUDGETMEM_PJRT"
-	// EnvPluginPath is GoMLX's and JAX's own: files or folders, separated by the system's list separator.
-	EnvPluginPath = "PJRT_PLUGIN_LIBRARY_PATH"
+	// envPlugin is a plugin's file, or a folder of plugins.
+	envPlugin = "BUDGETMEM_PJRT"
+	// envPluginPath is GoMLX's and JAX's own: files or folders, separated by the system's list separator.
+	envPluginPath = "PJRT_PLUGIN_LIBRARY_PATH"
 )
 
 // Plugin is a PJRT plugin on disk.
@@ -27,8 +27,9 @@ type Plugin struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// Plugins lists the plugins of this machine in the order of the places they are looked for in: EnvPlugin; EnvPluginPath; the
-// Python environments of venv.Folders; and the two folders that GoMLX's own installer uses. The working folder is none of them.
+// Plugins lists the plugins of this machine in the order of the places they are looked for in: BUDGETMEM_PJRT;
+// PJRT_PLUGIN_LIBRARY_PATH; the Python environments of venv.Folders; and the two folders that GoMLX's own installer uses. The
+// working folder is none of them.
 func Plugins() []Plugin {
 	var found []Plugin
 	seen := map[string]bool{}
@@ -49,12 +50,12 @@ func Plugins() []Plugin {
 			}
 		}
 	}
-	if path := os.Getenv(EnvPlugin); path != "" {
-		add(EnvPlugin, fileOrFolder(path)...)
+	if path := os.Getenv(envPlugin); path != "" {
+		add(envPlugin, fileOrFolder(path)...)
 	}
-	for _, path := range filepath.SplitList(os.Getenv(EnvPluginPath)) {
+	for _, path := range filepath.SplitList(os.Getenv(envPluginPath)) {
 		if path != "" {
-			add(EnvPluginPath, fileOrFolder(path)...)
+			add(envPluginPath, fileOrFolder(path)...)
 		}
 	}
 	for _, folder := range venv.Folders() {
@@ -86,7 +87,7 @@ func find(kind Kind) (Plugin, error) {
 	if refused != nil {
 		return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q may be loaded: %s", kind, strings.Join(refused, "; "))
 	}
-	return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q found: run `make setup`, or name its file in %s", kind, EnvPlugin)
+	return Plugin{}, fmt.Errorf("no PJRT plugin for backend %q found: run `make setup`, or name its file in %s", kind, envPlugin)
 }
 
 func fileOrFolder(path string) []string {

@@ -147,8 +147,8 @@ func (m *Model) check() error {
 	return nil
 }
 
-// ErrUnknown is what Find wraps for a name that is not in the catalogue.
-var ErrUnknown = errors.New("no such model")
+// errUnknown is what Find wraps for a name that is not in the catalogue.
+var errUnknown = errors.New("no such model")
 
 // Find returns the model called name. The error for an unknown name says which one was probably meant.
 func (c *Catalogue) Find(name string) (Model, error) {
@@ -163,7 +163,7 @@ func (c *Catalogue) Find(name string) (Model, error) {
 			full[short[i]] = m.Name
 		}
 	}
-	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", ErrUnknown, name, full[suggest.Name(name, short)])
+	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", errUnknown, name, full[suggest.Name(name, short)])
 }
 
 // file is where f of m lies, or is to lie.

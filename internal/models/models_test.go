@@ -134,7 +134,7 @@ func TestDefault(t *testing.T) {
 func TestFindSuggests(t *testing.T) {
 	c := must(Open())
 	for typed, want := range map[string]string{"smolm2": "smollm2-135m-instruct", "qwen2.5-codr-1.5b-instruct": "qwen2.5-coder-1.5b-instruct", "all-minilm": "all-minilm-l6-v2"} {
-		if _, err := c.Find(typed); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), want) {
+		if _, err := c.Find(typed); !errors.Is(err, errUnknown) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s suggested", typed, err, want)
 		}
 	}

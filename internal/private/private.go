@@ -10,17 +10,17 @@ import (
 
 // The modes of what this package makes.
 const (
-	FileMode = 0o600
-	DirMode  = 0o700
+	fileMode = 0o600
+	dirMode  = 0o700
 )
 
 // Dir makes a folder and those above it that are missing. Folders that are there keep their mode.
-func Dir(path string) error { return os.MkdirAll(path, DirMode) }
+func Dir(path string) error { return os.MkdirAll(path, dirMode) }
 
 // File makes an empty file, or takes other users' rights away from one that is there, and from the files that SQLite
 // keeps beside it. A file that belongs to somebody else keeps its mode.
 func File(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, FileMode)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, fileMode)
 	if err == nil {
 		return f.Close()
 	} else if !errors.Is(err, fs.ErrExist) {

@@ -1,5 +1,5 @@
 // Package testenv decides what a test does when this machine lacks something it needs: a model, the XLA plugin, a Python
-// environment. Such a test is skipped on a bare checkout and fails where Env is set, as `make test` does, so that a green run
+// environment. Such a test is skipped on a bare checkout and fails where BUDGETMEM_TEST_REQUIRE is set, as `make test` does, so that a green run
 // means that every test has run.
 package testenv
 
@@ -12,19 +12,19 @@ import (
 	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
-// Env makes tests fail for what is missing if it is "all"; empty or unset skips them.
-const Env = "BUDGETMEM_TEST_REQUIRE"
+// envName makes tests fail for what is missing if it is "all"; empty or unset skips them.
+const envName = "BUDGETMEM_TEST_REQUIRE"
 
-// Required reports whether a missing model, plugin or Python environment fails tests.
-func Required(t testing.TB) bool {
+// required reports whether a missing model, plugin or Python environment fails tests.
+func required(t testing.TB) bool {
 	t.Helper()
-	switch v := os.Getenv(Env); v {
+	switch v := os.Getenv(envName); v {
 	case "":
 		return false
 	case "all":
 		return true
 	default:
-		t.Fatalf("%s=%s: set it to all, or unset it", Env, v)
+		t.Fatalf("%s=%s: set it to all, or unset it", envName, v)
 		return false
 	}
 }
@@ -43,20 +43,20 @@ func init() {
 	}
 }
 
-// Missing ends a test that lacks something: it fails if Required, and is skipped otherwise. What it lacks is an error or a
+// Missing ends a test that lacks something: it fails if BUDGETMEM_TEST_REQUIRE=all, and is skipped otherwise. What it lacks is an error or a
 // text that also says how to get it.
 func Missing(t testing.TB, what any) {
 	t.Helper()
-	if Required(t) {
+	if required(t) {
 		t.Fatal(what)
 	}
 	t.Skip(what)
 }
 
-// Partly notes that a test goes on without a part of it, such as one backend of two; it fails if Required.
+// Partly notes that a test goes on without a part of it, such as one backend of two; it fails if BUDGETMEM_TEST_REQUIRE=all.
 func Partly(t testing.TB, what any) {
 	t.Helper()
-	if Required(t) {
+	if required(t) {
 		t.Fatal(what)
 	}
 	t.Log("goes on without a part: ", what)

@@ -55,14 +55,14 @@ func TestMissing(t *testing.T) {
 		f    func(testing.TB)
 		want string
 	}{
-		{"", missing, "skip no model"}, {"all", missing, "fatal no model"}, {"some", missing, "fatal " + Env + "=some"},
+		{"", missing, "skip no model"}, {"all", missing, "fatal no model"}, {"some", missing, "fatal " + envName + "=some"},
 		{"", partly, "log goes on"}, {"all", partly, "fatal no plugin"},
 		{"", program, "skip no python"}, {"all", program, "fatal no python"},
 		{"", python, "skip no Python package openai"}, {"all", python, "fatal no Python package openai"},
 	} {
-		t.Setenv(Env, c.env)
+		t.Setenv(envName, c.env)
 		if got := run(t, c.f); !strings.HasPrefix(got, c.want) {
-			t.Errorf("%s=%q: %q, want %q", Env, c.env, got, c.want)
+			t.Errorf("%s=%q: %q, want %q", envName, c.env, got, c.want)
 		}
 	}
 }

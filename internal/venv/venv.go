@@ -109,12 +109,12 @@ func above() []string {
 	}
 }
 
-// ErrUntrusted is the cause of errors of Trusted.
-var ErrUntrusted = errors.New("other users can change it")
+// errUntrusted is the cause of errors of Trusted.
+var errUntrusted = errors.New("other users can change it")
 
 // Trusted returns nil if only this user and root can change the file at path: they own the file and all folders above it, as
 // the path is written and with links followed, and nobody else may write to them. A folder that all may write to is fine
-// if it is sticky, as /tmp is. The error wraps ErrUntrusted, and names the file or folder and what to do.
+// if it is sticky, as /tmp is. The error wraps errUntrusted, and names the file or folder and what to do.
 func Trusted(path string) error {
 	abs, err := filepath.Abs(path)
 	if err != nil {

@@ -81,12 +81,12 @@ func TestTrusted(t *testing.T) {
 		cases[other] = false
 	}
 	for path, want := range cases {
-		if err := Trusted(path); (err == nil) != want || err != nil && !errors.Is(err, ErrUntrusted) {
+		if err := Trusted(path); (err == nil) != want || err != nil && !errors.Is(err, errUntrusted) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	t.Setenv(Env, filepath.Join(root, "folder"))
-	if _, err := Program("python"); !errors.Is(err, ErrUntrusted) {
+	if _, err := Program("python"); !errors.Is(err, errUntrusted) {
 		t.Errorf("a program that everybody may write: %v", err)
 	}
 }

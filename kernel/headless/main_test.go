@@ -107,8 +107,10 @@ type record struct{ strings.Builder }
 func (r *record) Start(number, of int, source string) {
 	fmt.Fprintf(r, "start %d/%d %s|", number, of, title(source))
 }
-func (r *record) Output(o notebook.Output) { fmt.Fprintf(r, "%s|", strings.TrimSuffix(Text(o), "\n")) }
-func (r *record) End(took time.Duration)   { fmt.Fprint(r, "end\n") }
+func (r *record) Output(o notebook.Output) {
+	fmt.Fprintf(r, "%s|", strings.TrimSuffix(textOf(o), "\n"))
+}
+func (r *record) End(took time.Duration) { fmt.Fprint(r, "end\n") }
 
 // texts returns what the cells show, in one line each.
 func texts(nb *notebook.Notebook) []string {
@@ -116,7 +118,7 @@ func texts(nb *notebook.Notebook) []string {
 	for _, c := range nb.Cells {
 		var parts []string
 		for _, o := range c.Outputs {
-			parts = append(parts, o.Type()+":"+strings.TrimSuffix(Text(o), "\n"))
+			parts = append(parts, o.Type()+":"+strings.TrimSuffix(textOf(o), "\n"))
 		}
 		all = append(all, strings.Join(parts, "|"))
 	}

@@ -72,7 +72,7 @@ func (t *Terminal) tick() {
 func (t *Terminal) Output(o notebook.Output) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	text := Text(o)
+	text := textOf(o)
 	if text == "" {
 		return
 	}
@@ -124,9 +124,9 @@ func title(source string) string {
 	return ""
 }
 
-// Text returns what a terminal can show of an output: a stream's text, an error's traceback, the plain form of what is
+// textOf returns what a terminal can show of an output: a stream's text, an error's traceback, the plain form of what is
 // displayed, or else the names of the forms that it has.
-func Text(o notebook.Output) string {
+func textOf(o notebook.Output) string {
 	switch o.Type() {
 	case notebook.Stream:
 		_, text := o.Stream()
@@ -157,7 +157,7 @@ func (p Plain) Output(o notebook.Output) {
 	if name, _ := o.Stream(); name == "stderr" || o.Type() == notebook.Error {
 		w = p.Err
 	}
-	io.WriteString(w, Text(o))
+	io.WriteString(w, textOf(o))
 }
 
 // End does nothing.

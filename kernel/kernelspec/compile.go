@@ -32,7 +32,7 @@ func (s Spec) Compile(ctx context.Context) (took time.Duration, err error) {
 			err = fmt.Errorf("build a cell: %w", err)
 		}
 	}()
-	env, err := s.Environ(ctx, os.Environ())
+	env, err := s.environ(ctx, os.Environ())
 	if err != nil {
 		return 0, err
 	}

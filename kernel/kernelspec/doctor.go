@@ -42,7 +42,7 @@ func Doctor(ctx context.Context) []Check {
 	add("bmem", install, func() (string, error) { return s.Bmem, executable(s.Bmem) })
 	add("source", install, func() (string, error) { return s.Source, venv.IsSource(s.Source) })
 	add("go", "install Go, and put its folder on PATH", func() (string, error) {
-		env, err := s.Environ(ctx, os.Environ())
+		env, err := s.environ(ctx, os.Environ())
 		if err != nil {
 			return "", err
 		}

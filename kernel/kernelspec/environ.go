@@ -15,10 +15,10 @@ import (
 	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
-// Environ is the environment of a kernel, made of that of its parent, given as by os.Environ. It has the kernel's programs on
+// environ is the environment of a kernel, made of that of its parent, given as by os.Environ. It has the kernel's programs on
 // PATH, and has cells built quickly: with what set-up has compiled before, without asking a module proxy for what lies in the
 // module cache, and without debugging tables, which stack traces do not need.
-func (s Spec) Environ(ctx context.Context, parent []string) ([]string, error) {
+func (s Spec) environ(ctx context.Context, parent []string) ([]string, error) {
 	env := slices.DeleteFunc(slices.Clone(parent), func(kv string) bool {
 		return strings.HasPrefix(kv, "GOWORK=") // GoNB's own workspace is meant
 	})

@@ -59,7 +59,7 @@ func start(t testing.TB) *front {
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
 	t.Setenv(api.EnvServer, "")
-	t.Setenv("JUPYTER_PATH", strings.Join(Dirs(), string(os.PathListSeparator)))
+	t.Setenv("JUPYTER_PATH", strings.Join(dirs(), string(os.PathListSeparator)))
 	f := &front{t: t}
 	if f.place, err = registry.Default(); err != nil {
 		t.Fatal(err)

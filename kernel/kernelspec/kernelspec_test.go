@@ -25,7 +25,7 @@ func TestInstall(t *testing.T) {
 			t.Errorf("kernel.json lacks %s:\n%s", part, data)
 		}
 	}
-	if got, err := Read(dir); err != nil || got != want {
+	if got, err := read(dir); err != nil || got != want {
 		t.Errorf("read %+v, %v", got, err)
 	}
 
@@ -55,7 +55,7 @@ func TestReadRefusesOthers(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := read(dir); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestUserDir(t *testing.T) {
 
 func TestEnviron(t *testing.T) {
 	s := Spec{Tools: "/opt/tools"}
-	env, err := s.Environ(t.Context(), append(os.Environ(), "GOWORK=/elsewhere/go.work", "GOFLAGS=-p=1", "GOPROXY=https://proxy.example,direct", "KEEP=this"))
+	env, err := s.environ(t.Context(), append(os.Environ(), "GOWORK=/elsewhere/go.work", "GOFLAGS=-p=1", "GOPROXY=https://proxy.example,direct", "KEEP=this"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +98,11 @@ func TestEnviron(t *testing.T) {
 	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "GOWORK=") }) || lookup(env, "KEEP") != "this" {
 		t.Errorf("environment %q", env)
 	}
-	again, err := s.Environ(t.Context(), append(os.Environ(), "GOFLAGS=-ldflags=-X=a.b=c"))
+	again, err := s.environ(t.Context(), append(os.Environ(), "GOFLAGS=-ldflags=-X=a.b=c"))
 	if err != nil || lookup(again, "GOFLAGS") != "-ldflags=-X=a.b=c" {
 		t.Errorf("the user's linker flags became %s, %v", lookup(again, "GOFLAGS"), err)
 	}
-	if _, err := s.Environ(t.Context(), []string{"PATH=" + t.TempDir()}); err == nil || !strings.Contains(err.Error(), "program go") {
+	if _, err := s.environ(t.Context(), []string{"PATH=" + t.TempDir()}); err == nil || !strings.Contains(err.Error(), "program go") {
 		t.Errorf("without Go: %v", err)
 	}
 }

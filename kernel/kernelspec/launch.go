@@ -23,7 +23,7 @@ import (
 // A termination signal is passed on, and the end of Jupyter is taken for one. An interrupt is not: Jupyter interrupts cells by a
 // message.
 func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) error {
-	env, err := s.Environ(ctx, os.Environ())
+	env, err := s.environ(ctx, os.Environ())
 	if err != nil {
 		return fmt.Errorf("launch the kernel: %w", err)
 	}

@@ -74,7 +74,7 @@ func Install(dir string, s Spec) (path string, err error) {
 
 // Uninstall removes the kernel's folder from Jupyter's data folder.
 func Uninstall(dir string) error {
-	if _, err := Read(dir); err != nil {
+	if _, err := read(dir); err != nil {
 		return fmt.Errorf("uninstall the kernel: %w", err)
 	}
 	return os.RemoveAll(filepath.Dir(Path(dir)))
@@ -83,8 +83,8 @@ func Uninstall(dir string) error {
 // Path is where the description lies in Jupyter's data folder.
 func Path(dir string) string { return filepath.Join(dir, "kernels", Name, "kernel.json") }
 
-// Read reads a description that Install has written.
-func Read(dir string) (Spec, error) {
+// read reads a description that Install has written.
+func read(dir string) (Spec, error) {
 	path := Path(dir)
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -134,9 +134,9 @@ func UserDir() (string, error) {
 	return filepath.Join(home, ".local", "share", "jupyter"), nil
 }
 
-// Dirs lists the data folders that Jupyter looks into here, in its order: those of JUPYTER_PATH, the user's, and those of the
+// dirs lists the data folders that Jupyter looks into here, in its order: those of JUPYTER_PATH, the user's, and those of the
 // Python environments of the project.
-func Dirs() []string {
+func dirs() []string {
 	var dirs []string
 	for _, dir := range filepath.SplitList(os.Getenv("JUPYTER_PATH")) {
 		if dir != "" {
@@ -155,10 +155,10 @@ func Dirs() []string {
 // ErrNotInstalled is returned by Find if no description is there.
 var ErrNotInstalled = errors.New("the kernel is not installed: run `bmem kernel install`")
 
-// Find returns the first data folder of Dirs that has the kernel, and what it is made of.
+// Find returns the first data folder of dirs that has the kernel, and what it is made of.
 func Find() (dir string, s Spec, err error) {
-	for _, dir := range Dirs() {
-		s, err := Read(dir)
+	for _, dir := range dirs() {
+		s, err := read(dir)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}

@@ -128,8 +128,8 @@ func (c *Cell) Tags() []string {
 	return tags
 }
 
-// Tagged returns the index of the first code cell with a tag, -1 if there is none.
-func (nb *Notebook) Tagged(tag string) int {
+// tagged returns the index of the first code cell with a tag, -1 if there is none.
+func (nb *Notebook) tagged(tag string) int {
 	return slices.IndexFunc(nb.Cells, func(c Cell) bool { return c.Kind == Code && slices.Contains(c.Tags(), tag) })
 }
 

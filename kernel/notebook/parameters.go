@@ -38,7 +38,7 @@ var numbers = regexp.MustCompile(`^(?:(u?)int(8|16|32|64)?|float(32|64))$`)
 // Parameters returns what the notebook's first code cell tagged parameters declares. Declarations without a literal of a
 // string, number or truth value are no parameters.
 func (nb *Notebook) Parameters() ([]Parameter, error) {
-	at := nb.Tagged(parametersTag)
+	at := nb.tagged(parametersTag)
 	if at < 0 {
 		return nil, nil
 	}
@@ -193,10 +193,10 @@ func (nb *Notebook) WithParameters(values []string) (*Notebook, error) {
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	injected := Cell{Kind: Code, Source: "// Parameters\n" + strings.Join(lines, "\n"), Metadata: Object{"tags": encode([]string{injectedTag})}}
 	out := nb.clone()
-	if at := nb.Tagged(injectedTag); at >= 0 {
+	if at := nb.tagged(injectedTag); at >= 0 {
 		out.Cells[at] = injected
 	} else {
-		out.Cells = slices.Insert(out.Cells, nb.Tagged(parametersTag)+1, injected)
+		out.Cells = slices.Insert(out.Cells, nb.tagged(parametersTag)+1, injected)
 	}
 	out.identify()
 	return out, nil

@@ -42,7 +42,7 @@ func TestScript(t *testing.T) {
 	if shows, err := nb.Shows(); err != nil || !slices.Equal(shows, []string{"chart:frontier"}) {
 		t.Errorf("shows %v, %v", shows, err)
 	}
-	if nb.Tagged("parameters") != 2 || nb.KernelName() != Kernel || nb.Metadata["language_info"] != nil {
+	if nb.tagged("parameters") != 2 || nb.KernelName() != Kernel || nb.Metadata["language_info"] != nil {
 		t.Errorf("metadata %v", nb.Metadata)
 	}
 	if c := nb.Cells[4]; c.ID != "own-id" || string(c.Metadata["a key"]) != `[1,{}]` || string(c.Metadata["collapsed"]) != "true" {

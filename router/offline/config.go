@@ -34,8 +34,8 @@ func (c *Config) Set(assignment string) error { return settings.Set(c, assignmen
 // Merge takes over the settings of a JSON object. An unknown key or a value of another type is an error and changes nothing.
 func (c *Config) Merge(object []byte) error { return settings.Merge(c, object) }
 
-// Check returns an error that names the first setting that is out of range.
-func (c Config) Check() error {
+// check returns an error that names the first setting that is out of range.
+func (c Config) check() error {
 	switch {
 	case c.Epochs < 1:
 		return fmt.Errorf("offline settings: epochs is %d, must be at least 1", c.Epochs)

@@ -52,7 +52,7 @@ func Learn(ctx context.Context, be compute.Backend, episodes []router.Episode, o
 		return fail(err)
 	}
 	cfg := opts.Config
-	if err := cfg.Check(); err != nil {
+	if err := cfg.check(); err != nil {
 		return fail(err)
 	}
 	t, err := newOutcomes(shape, episodes, observed(episodes, cfg.Align), cfg)

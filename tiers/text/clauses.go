@@ -33,12 +33,12 @@ func (t *Tagger) Clauses(text string, in Setting) []Clause {
 		if strings.HasSuffix(strings.TrimRight(s, `"')”`), "?") {
 			continue
 		}
-		out = append(out, clauses(t.Tag(s, keep), in)...)
+		out = append(out, clauses(t.tag(s, keep), in)...)
 	}
 	return out
 }
 
-func clauses(tokens []Token, in Setting) []Clause {
+func clauses(tokens []token, in Setting) []Clause {
 	tokens = dropAddress(tokens, in)
 	var out []Clause
 	start := 0     // where the present clause begins
@@ -69,7 +69,7 @@ func clauses(tokens []Token, in Setting) []Clause {
 }
 
 // dropAddress removes greetings and the names that a sentence is addressed to.
-func dropAddress(tokens []Token, in Setting) []Token {
+func dropAddress(tokens []token, in Setting) []token {
 	for len(tokens) > 0 {
 		t := tokens[0]
 		named := t.Text == in.Listener || strings.HasPrefix(in.Listener, t.Text) && len(t.Text) > 2
@@ -82,7 +82,7 @@ func dropAddress(tokens []Token, in Setting) []Token {
 	return tokens
 }
 
-func opensVerbGroup(tokens []Token, i int) bool {
+func opensVerbGroup(tokens []token, i int) bool {
 	switch t := tokens[i]; t.Tag {
 	case "VBD", "VBZ", "VBP", "MD":
 		return true
@@ -97,7 +97,7 @@ func opensVerbGroup(tokens []Token, i int) bool {
 
 // droppedSubject reports whether a sentence that opens with a verb speaks of the speaker. A base form is a command, and
 // an -ing form with a finite verb after it is itself the subject ("Painting is fun").
-func droppedSubject(tokens []Token) bool {
+func droppedSubject(tokens []token) bool {
 	switch tokens[0].Tag {
 	case "VBD", "VBN":
 		return true
@@ -112,7 +112,7 @@ func droppedSubject(tokens []Token) bool {
 	return false
 }
 
-func verbGroupEnd(tokens []Token, i int) int {
+func verbGroupEnd(tokens []token, i int) int {
 	end := i + 1
 	for j := end; j < len(tokens); j++ {
 		switch t := tokens[j]; {
@@ -131,7 +131,7 @@ func verbGroupEnd(tokens []Token, i int) int {
 }
 
 // negationEnd keeps a trailing "not" or "never" in the group.
-func negationEnd(tokens []Token, end, limit int) int {
+func negationEnd(tokens []token, end, limit int) int {
 	if end < limit && (strings.EqualFold(tokens[end].Text, "not") || strings.EqualFold(tokens[end].Text, "never")) {
 		return end + 1
 	}
@@ -139,7 +139,7 @@ func negationEnd(tokens []Token, end, limit int) int {
 }
 
 // boundary reports whether a clause ends before token i.
-func boundary(tokens []Token, i int) bool {
+func boundary(tokens []token, i int) bool {
 	t := tokens[i]
 	if t.Tag == "CC" && i+1 < len(tokens) {
 		next := tokens[i+1]
@@ -152,13 +152,13 @@ func boundary(tokens []Token, i int) bool {
 }
 
 // listComma reports whether the comma parts the members of a list and not two clauses.
-func listComma(tokens []Token, i int) bool {
+func listComma(tokens []token, i int) bool {
 	return i > 0 && tokens[i-1].noun() && i+1 < len(tokens) &&
 		(tokens[i+1].noun() || tokens[i+1].Tag == "CC" || tokens[i+1].Tag == "JJ" || tokens[i+1].Tag == "VBG") && !startsClause(tokens[i+1:])
 }
 
 // startsClause reports whether a noun phrase and a finite verb follow at once.
-func startsClause(tokens []Token) bool {
+func startsClause(tokens []token) bool {
 	for j := 0; j < len(tokens) && j < maxSubject; j++ {
 		switch t := tokens[j]; {
 		case t.Tag == "VBD" || t.Tag == "VBZ" || t.Tag == "VBP" || t.Tag == "MD":
@@ -170,7 +170,7 @@ func startsClause(tokens []Token) bool {
 	return false
 }
 
-func objectEnd(tokens []Token, i int) int {
+func objectEnd(tokens []token, i int) int {
 	for j := i; j < len(tokens); j++ {
 		if boundary(tokens, j) || j-i >= maxObject {
 			return j
@@ -179,7 +179,7 @@ func objectEnd(tokens []Token, i int) int {
 	return len(tokens)
 }
 
-func nounPhrasePart(t Token) bool {
+func nounPhrasePart(t token) bool {
 	switch t.Tag {
 	case "DT", "PDT", "PRP", "PRP$", "JJ", "JJR", "JJS", "CD", "POS", "VBG", "VBN":
 		return true
@@ -188,7 +188,7 @@ func nounPhrasePart(t Token) bool {
 }
 
 // subjectOf reads the noun phrase that ends a clause's opening.
-func subjectOf(before []Token, in Setting, previous string) (string, bool) {
+func subjectOf(before []token, in Setting, previous string) (string, bool) {
 	end := len(before)
 	for end > 0 && (before[end-1].Tag == "RB" || before[end-1].Tag == "CC" && end == 1) {
 		end--
@@ -226,7 +226,7 @@ func subjectOf(before []Token, in Setting, previous string) (string, bool) {
 }
 
 // joins reports whether token i links two parts of one noun phrase ("friends and mentors", "part of it").
-func joins(tokens []Token, i int) bool {
+func joins(tokens []token, i int) bool {
 	if i <= 0 {
 		return false
 	}
@@ -234,7 +234,7 @@ func joins(tokens []Token, i int) bool {
 	return (low == "and" || low == "of" || low == "&") && (tokens[i-1].noun() || tokens[i-1].Tag == "PRP")
 }
 
-func clause(subject string, group, rest []Token, in Setting) (Clause, bool) {
+func clause(subject string, group, rest []token, in Setting) (Clause, bool) {
 	relation := make([]string, 0, len(group)+1)
 	for _, t := range group {
 		relation = append(relation, thirdPerson(t.Text, subject, in))
@@ -281,7 +281,7 @@ var (
 )
 
 // resolve writes tokens with pronouns turned into names.
-func resolve(tokens []Token, in Setting, subject bool) []string {
+func resolve(tokens []token, in Setting, subject bool) []string {
 	var out []string
 	for _, t := range tokens {
 		word := t.Text

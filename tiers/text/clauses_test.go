@@ -64,7 +64,7 @@ func TestSentences(t *testing.T) {
 func TestKeyPhrases(t *testing.T) {
 	var tagger Tagger
 	got := tagger.KeyPhrases("Ann joined a pottery class. The pottery class made a lot of fun. She sold a bowl.", map[string]bool{"Ann": true}, 2)
-	if len(got) == 0 || !strings.Contains(got[0].Text, "pottery class") {
+	if len(got) == 0 || !strings.Contains(got[0], "pottery class") {
 		t.Errorf("got %+v, want the pottery class first", got)
 	}
 }

@@ -5,20 +5,14 @@ import (
 	"strings"
 )
 
-// Phrase is a key phrase with its weight.
-type Phrase struct {
-	Text   string
-	Weight float64
-}
-
 // KeyPhrases returns the n weightiest noun phrases of a text, heaviest first: candidates are runs of adjectives and nouns by
 // their tags, and a phrase weighs the sum over its words of degree/frequency in the graph of words that occur together in
 // candidates (Rose et al. 2010, RAKE), times how often it occurs. Names of skip are left out.
-func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []Phrase {
+func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []string {
 	keep := opening(text)
 	var candidates [][]string
 	for _, s := range Sentences(text) {
-		candidates = append(candidates, nounRuns(t.Tag(s, keep), skip)...)
+		candidates = append(candidates, nounRuns(t.tag(s, keep), skip)...)
 	}
 	frequency, degree := map[string]float64{}, map[string]float64{}
 	for _, c := range candidates {
@@ -27,7 +21,7 @@ func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []Phrase {
 			degree[English.Stem(w)] += float64(len(c))
 		}
 	}
-	weight, text1, order := map[string]float64{}, map[string]string{}, []string{}
+	weight, phrase, order := map[string]float64{}, map[string]string{}, []string{}
 	for _, c := range candidates {
 		key, sum := "", 0.0
 		for _, w := range c {
@@ -36,7 +30,7 @@ func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []Phrase {
 		}
 		if _, ok := weight[key]; !ok {
 			order = append(order, key)
-			text1[key] = strings.Join(c, " ")
+			phrase[key] = strings.Join(c, " ")
 		}
 		weight[key] += sum
 	}
@@ -44,17 +38,16 @@ func (t *Tagger) KeyPhrases(text string, skip map[string]bool, n int) []Phrase {
 	if len(order) > n {
 		order = order[:n]
 	}
-	out := make([]Phrase, len(order))
-	for i, k := range order {
-		out[i] = Phrase{text1[k], weight[k]}
+	for i, key := range order {
+		order[i] = phrase[key]
 	}
-	return out
+	return order
 }
 
 // nounRuns returns the runs of adjectives and nouns that end in a noun and hold at most 4 words.
-func nounRuns(tokens []Token, skip map[string]bool) [][]string {
+func nounRuns(tokens []token, skip map[string]bool) [][]string {
 	var runs [][]string
-	var run []Token
+	var run []token
 	flush := func() {
 		for len(run) > 0 && !run[len(run)-1].noun() {
 			run = run[:len(run)-1]

@@ -9,17 +9,17 @@ import (
 	"github.com/jdkato/prose/v2"
 )
 
-// Token is a word with its Penn Treebank part-of-speech tag.
-type Token struct {
+// token is a word with its Penn Treebank part-of-speech tag.
+type token struct {
 	Text string
 	Tag  string
 }
 
 // verb reports whether the token is a verb form or a modal.
-func (t Token) verb() bool { return strings.HasPrefix(t.Tag, "VB") || t.Tag == "MD" }
+func (t token) verb() bool { return strings.HasPrefix(t.Tag, "VB") || t.Tag == "MD" }
 
 // noun reports whether the token is a noun or a name.
-func (t Token) noun() bool { return strings.HasPrefix(t.Tag, "NN") }
+func (t token) noun() bool { return strings.HasPrefix(t.Tag, "NN") }
 
 // Tagger finds parts of speech. Its model takes about 0.1 s to load, which happens at the first use. The zero value works
 // and is safe for concurrent use.
@@ -57,9 +57,9 @@ func plain(sentence string) string {
 	return punctRE.ReplaceAllString(s, " $1 ")
 }
 
-// Tag returns the tagged tokens of one sentence. The first word is tagged in lower case unless keep has it: the tagger
+// tag returns the tagged tokens of one sentence. The first word is tagged in lower case unless keep has it: the tagger
 // takes nearly every capitalised word for a name. A sentence that the tagger cannot digest gives no tokens.
-func (t *Tagger) Tag(sentence string, keep map[string]bool) (tokens []Token) {
+func (t *Tagger) tag(sentence string, keep map[string]bool) (tokens []token) {
 	t.once.Do(func() {
 		// The model is reachable only through a document that was made with it.
 		if doc, err := prose.NewDocument("", prose.WithExtraction(false), prose.WithSegmentation(false)); err == nil {
@@ -90,8 +90,8 @@ func (t *Tagger) Tag(sentence string, keep map[string]bool) (tokens []Token) {
 }
 
 // retag corrects what the tagger, trained on newspapers, gets wrong in chat and what clauses depend on.
-func retag(tok prose.Token, before []Token) Token {
-	out := Token{Text: tok.Text, Tag: tok.Tag}
+func retag(tok prose.Token, before []token) token {
+	out := token{Text: tok.Text, Tag: tok.Tag}
 	low := strings.ToLower(tok.Text)
 	switch {
 	case low == "'s" && len(before) > 0 && (before[len(before)-1].Tag == "PRP" || pronounLike[strings.ToLower(before[len(before)-1].Text)]):

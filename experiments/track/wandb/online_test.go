@@ -118,7 +118,7 @@ func TestOnline(t *testing.T) {
 	c := &cloud{keys: map[string]bool{}}
 	c.Server = httptest.NewServer(c)
 	defer c.Close()
-	t.Setenv(KeyEnv, key)
+	t.Setenv(keyEnv, key)
 	t.Setenv("WANDB_BASE_URL", c.URL)
 	dir := t.TempDir()
 	start := func(n int, status track.Status) (warnings []string) {

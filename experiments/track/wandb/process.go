@@ -72,7 +72,7 @@ func (s *Sink) start(ctx context.Context, dir string) (*process, error) {
 func environ(mode, dir string) []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if mode == Online || !strings.HasPrefix(v, KeyEnv+"=") {
+		if mode == Online || !strings.HasPrefix(v, keyEnv+"=") {
 			env = append(env, v)
 		}
 	}

@@ -26,8 +26,8 @@ const (
 	Online  = "online"
 )
 
-// KeyEnv is the environment variable that the client takes its key from, online.
-const KeyEnv = "WANDB_API_KEY"
+// keyEnv is the environment variable that the client takes its key from, online.
+const keyEnv = "WANDB_API_KEY"
 
 // Options is where runs go.
 type Options struct {
@@ -50,8 +50,8 @@ func New(ctx context.Context, o Options) (*Sink, error) {
 	switch {
 	case o.Mode != Offline && o.Mode != Online:
 		return nil, fmt.Errorf("W&B mode %q: there are %s and %s", o.Mode, Offline, Online)
-	case o.Mode == Online && os.Getenv(KeyEnv) == "":
-		return nil, fmt.Errorf("W&B mode %s: set %s", Online, KeyEnv)
+	case o.Mode == Online && os.Getenv(keyEnv) == "":
+		return nil, fmt.Errorf("W&B mode %s: set %s", Online, keyEnv)
 	case o.Project == "":
 		return nil, errors.New("W&B needs the name of a project")
 	}

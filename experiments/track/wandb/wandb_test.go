@@ -47,7 +47,7 @@ func client(how, code string) int {
 		if err != nil {
 			panic(err)
 		}
-		fmt.Fprintln(f, in.Text(), "key="+os.Getenv(KeyEnv))
+		fmt.Fprintln(f, in.Text(), "key="+os.Getenv(keyEnv))
 		f.Close()
 		switch {
 		case n == 0 && how == "refuse":
@@ -92,7 +92,7 @@ func show(t *testing.T, dir, mode, how string) (warnings, lines []string) {
 }
 
 func TestTalksToItsClient(t *testing.T) {
-	t.Setenv(KeyEnv, "secret")
+	t.Setenv(keyEnv, "secret")
 	dir := t.TempDir()
 	w, lines := show(t, dir, Offline, "work")
 	if w != nil || len(lines) != 12 {
@@ -149,11 +149,11 @@ func TestClientHangs(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
-	t.Setenv(KeyEnv, "")
+	t.Setenv(keyEnv, "")
 	t.Setenv(clientEnv, "work")
 	for want, o := range map[string]Options{
 		"there are":      {Mode: "x", Project: "p", Python: os.Args[0]},
-		"set " + KeyEnv:  {Mode: Online, Project: "p", Python: os.Args[0]},
+		"set " + keyEnv:  {Mode: Online, Project: "p", Python: os.Args[0]},
 		"project":        {Mode: Offline, Python: os.Args[0]},
 		"has no package": {Mode: Offline, Project: "p", Python: "/nowhere/python"},
 	} {

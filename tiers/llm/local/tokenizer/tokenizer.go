@@ -204,7 +204,7 @@ func (t *Tokenizer) Decode(ids []int32) string {
 
 // Bytes returns what one token stands for: possibly part of a UTF-8 character. The caller does not change it.
 func (t *Tokenizer) Bytes(id int32) []byte {
-	if id < 0 || int(id) >= t.VocabSize() {
+	if id < 0 || int(id) >= t.vocabSize() {
 		return nil
 	}
 	return t.pieces[t.offsets[id]:t.offsets[id+1]:t.offsets[id+1]]
@@ -212,8 +212,8 @@ func (t *Tokenizer) Bytes(id int32) []byte {
 
 func (t *Tokenizer) text(id int32) string { return string(t.Bytes(id)) }
 
-// VocabSize is the number of tokens.
-func (t *Tokenizer) VocabSize() int { return len(t.offsets) - 1 }
+// vocabSize is the number of tokens.
+func (t *Tokenizer) vocabSize() int { return len(t.offsets) - 1 }
 
 // EOG reports whether id ends a reply: end of text, of turn, or of message.
 func (t *Tokenizer) EOG(id int32) bool { return t.end[id] }

@@ -227,7 +227,7 @@ func TestSpecialTokens(t *testing.T) {
 	if bos, add := tok.BOS(); add || bos < 0 {
 		t.Errorf("BOS is %d, added: %v; want a token that is not added, as the metadata says", bos, add)
 	}
-	if got := tok.Decode([]int32{-1, int32(tok.VocabSize()), 1 << 30}); got != "" {
+	if got := tok.Decode([]int32{-1, int32(tok.vocabSize()), 1 << 30}); got != "" {
 		t.Errorf("ids outside the vocabulary decode to %q", got)
 	}
 }
@@ -271,7 +271,7 @@ func FuzzRoundTrip(f *testing.F) {
 			for _, special := range []bool{false, true} {
 				ids := tok.Encode(text, special)
 				for _, id := range ids {
-					if id < 0 || int(id) >= tok.VocabSize() {
+					if id < 0 || int(id) >= tok.vocabSize() {
 						t.Fatalf("%s: id %d is not in the vocabulary", model, id)
 					}
 				}
