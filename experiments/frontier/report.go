@@ -33,8 +33,8 @@ func (r *Result) Heading() []string {
 	return lines
 }
 
-// note explains the tables.
-const note = "Returns are α·score + λ·efficiency, means over the questions; in brackets 95 % intervals of a paired bootstrap over questions, and over questions and seeds where it says so. " +
+// Note explains the tables.
+const Note = "Returns are α·score + λ·efficiency, means over the questions; in brackets 95 % intervals of a paired bootstrap over questions, and over questions and seeds where it says so. " +
 	"Area is the mean score over budgets from the weak to the strong uniform policy, on the upper concave hull of a family's points with these two. APGR and CPT(50 %) are RouteLLM's, by dollars instead of calls; they are '-' where the strong policy scores no more than the weak one. " +
 	"The oracle knows the outcomes of K combinations of tiers per question: no policy can be expected to reach it."
 
@@ -164,13 +164,13 @@ func (r *Result) WriteTable(w io.Writer) error {
 	if err := report.WriteTables(w, r.Tables()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w, "\n"+note)
+	_, err := fmt.Fprintln(w, "\n"+Note)
 	return err
 }
 
 // WriteHTML writes a page that needs no other file.
 func (r *Result) WriteHTML(path string) error {
-	return report.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Verdict(), r.Heading(), r.Charts(), r.Tables(), note)
+	return report.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Verdict(), r.Heading(), r.Charts(), r.Tables(), Note)
 }
 
 // WriteJSON writes the result into a file.

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Trackers are the sinks of a training, for all its runs.
+// Trackers feeds the runs of a training to its sinks.
 type Trackers struct {
 	sinks []Sink
 	warn  func(string)
 
-	// pause is waited before a sink is tried again, attempts how often it is tried after the end of a run, and grace how long
-	// Close waits.
+	// pause is the delay before a sink is tried again, attempts the number of tries after a run has ended, and grace the time
+	// that Close waits.
 	pause    time.Duration
 	attempts int
 	grace    time.Duration
@@ -24,19 +24,19 @@ type Trackers struct {
 	feeds  sync.WaitGroup
 
 	mu      sync.Mutex
-	failed  map[Sink]bool // which have been warned of
-	missing map[Sink]bool // which lack something
+	failed  map[Sink]bool // sinks warned about
+	missing map[Sink]bool // sinks that lack something
 }
 
-// New gives a training's sinks. warn is told, in one line, of a sink that fails for the first time; it may be called from
-// another goroutine, one call at a time. The caller closes the result.
+// New returns the trackers of a training. warn gets one line when a sink fails for the first time; it may be called from another
+// goroutine, one call at a time. The caller closes the result.
 func New(sinks []Sink, warn func(string)) *Trackers {
 	t := &Trackers{sinks: sinks, warn: warn, pause: 2 * time.Second, attempts: 3, grace: 30 * time.Second, failed: map[Sink]bool{}, missing: map[Sink]bool{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
 
-// Start starts to show a run; run.ID is set here.
+// Start begins to show a run. It sets run.ID.
 func (t *Trackers) Start(run Run) *Recorder {
 	r := &Recorder{changed: make(chan struct{})}
 	if len(t.sinks) == 0 {
@@ -56,7 +56,7 @@ func (t *Trackers) Start(run Run) *Recorder {
 	return r
 }
 
-// Close waits until the sinks have what there is, for half a minute at most, and warns of what they lack.
+// Close waits up to half a minute for the sinks to receive everything, and warns about those that lack something.
 func (t *Trackers) Close() {
 	done := make(chan struct{})
 	go func() {
@@ -76,7 +76,7 @@ func (t *Trackers) Close() {
 	}
 }
 
-// report warns of a sink's first error. After one that is the last word on a run, the sink lacks something.
+// report warns about a sink's first error. With last, no further attempt is made for the run: the sink lacks something.
 func (t *Trackers) report(s Sink, err error, last bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -87,10 +87,10 @@ func (t *Trackers) report(s Sink, err error, last bool) {
 	}
 }
 
-// feed gives a run to a sink, as long as it takes.
+// feed delivers a run to a sink, trying again after errors.
 func (t *Trackers) feed(s Sink, run Run, state *state, r *Recorder) {
 	if state.delivered(s) != "" {
-		// Only another outcome is worth opening a finished run for.
+		// A finished run is opened again only for another outcome.
 		if _, end := r.wait(t.ctx, -1); end == nil || end.Status != Finished || end.digest() == state.delivered(s) {
 			return
 		}
@@ -121,7 +121,7 @@ func (t *Trackers) feed(s Sink, run Run, state *state, r *Recorder) {
 	}
 }
 
-// deliver opens a sink's run, and gives it all steps and the outcome, which it returns.
+// deliver opens a run in a sink and sends all steps and the outcome, which it returns.
 func (t *Trackers) deliver(s Sink, run Run, r *Recorder) (end *Outcome, err error) {
 	session, next, err := s.Open(t.ctx, run)
 	if err != nil {
@@ -143,7 +143,7 @@ func (t *Trackers) deliver(s Sink, run Run, r *Recorder) (end *Outcome, err erro
 	}
 }
 
-// Recorder takes what a run measures. It never waits for a sink.
+// Recorder receives the measurements of a run. It never waits for a sink.
 type Recorder struct {
 	mu      sync.Mutex
 	steps   []Step
@@ -151,12 +151,12 @@ type Recorder struct {
 	changed chan struct{} // closed at every change
 }
 
-// Record takes the next step's values. A run that goes on gives all its steps again, from the first.
+// Record adds the values of the next step. A resumed run records all its steps again, from the first.
 func (r *Recorder) Record(values map[string]float64) {
 	r.change(func() { r.steps = append(r.steps, Step{len(r.steps), time.Now(), values}) })
 }
 
-// End says how the run ended. Nothing may be recorded after it.
+// End records how the run ended. Nothing may be recorded after it.
 func (r *Recorder) End(o Outcome) { r.change(func() { r.end = &o }) }
 
 func (r *Recorder) change(f func()) {
@@ -167,8 +167,8 @@ func (r *Recorder) change(f func()) {
 	r.changed = make(chan struct{})
 }
 
-// wait returns the steps from a number on as soon as there are any, and the outcome as soon as it is known. With a negative
-// number it waits for the outcome. Both are nil if ctx ended before.
+// wait returns the steps from index from on once there are any, or the outcome once it is known. With a negative index it waits
+// for the outcome. Both are nil if ctx ends first.
 func (r *Recorder) wait(ctx context.Context, from int) (steps []Step, end *Outcome) {
 	for {
 		r.mu.Lock()

@@ -19,20 +19,20 @@ import (
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 )
 
-// stateFile is what a run's folder keeps for its trackers.
+// stateFile is the trackers' file in a run's folder.
 const stateFile = "trackers.json"
 
 // state is the content of stateFile.
 type state struct {
 	ID string `json:"id"`
-	// Delivered has the digest of the outcome that a sink has in whole, by the sink's name.
+	// Delivered is the digest of the outcome that a sink has received completely, by the sink's name.
 	Delivered map[string]string `json:"delivered,omitempty"`
 
 	path string
 	mu   sync.Mutex
 }
 
-// openState reads a folder's state, or starts one with an ID of its own.
+// openState reads a folder's state, or creates one with a new ID.
 func openState(dir string) (*state, error) {
 	s := &state{path: filepath.Join(dir, stateFile)}
 	data, err := os.ReadFile(s.path)
@@ -62,14 +62,14 @@ func (s *state) write() error {
 	return atomicfile.WriteFile(s.path, append(data, '\n'), 0o644)
 }
 
-// delivered returns the digest of the outcome that a sink has, "" if it has none in whole.
+// delivered returns the digest of the outcome that a sink has received completely, "" if none.
 func (s *state) delivered(sink Sink) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.Delivered[sink.String()]
 }
 
-// deliver records that a sink has all of a run.
+// deliver records that a sink has received a run completely.
 func (s *state) deliver(sink Sink, digest string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

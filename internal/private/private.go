@@ -10,7 +10,7 @@ import (
 
 // The modes of what this package makes.
 const (
-	fileMode = 0o600
+	FileMode = 0o600
 	dirMode  = 0o700
 )
 
@@ -20,7 +20,7 @@ func Dir(path string) error { return os.MkdirAll(path, dirMode) }
 // File makes an empty file, or takes other users' rights away from one that is there, and from the files that SQLite
 // keeps beside it. A file that belongs to somebody else keeps its mode.
 func File(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, fileMode)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, FileMode)
 	if err == nil {
 		return f.Close()
 	} else if !errors.Is(err, fs.ErrExist) {

@@ -14,13 +14,13 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/track"
 )
 
-// The codes of MLflow's errors that mean something to us.
+// The codes of MLflow's errors that are handled.
 const (
 	notThere     = "RESOURCE_DOES_NOT_EXIST"
 	alreadyThere = "RESOURCE_ALREADY_EXISTS"
 )
 
-// apiError is what the server says of a request that it did not do.
+// apiError is the server's refusal of a request.
 type apiError struct {
 	status int
 	Code   string `json:"error_code"`
@@ -31,13 +31,13 @@ func (e *apiError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("status %d %s %s", e.status, e.Code, e.Text))
 }
 
-// hasCode says whether err is of the server, with a code.
+// hasCode reports whether err is the server's and has the code.
 func hasCode(err error, code string) bool {
 	var e *apiError
 	return errors.As(err, &e) && e.Code == code
 }
 
-// maxReply bounds what is read of a reply, in bytes: far more than a run with its latest metrics takes.
+// maxReply bounds a reply, in bytes. A run with its latest metrics takes far less.
 const maxReply = 16 << 20
 
 // get and post call an endpoint of the REST API; out may be nil.
@@ -53,7 +53,7 @@ func (s *Sink) post(ctx context.Context, endpoint string, in, out any) error {
 	return s.call(ctx, http.MethodPost, "/api/2.0/mlflow/"+endpoint, "application/json", body, out)
 }
 
-// call makes a request. Errors are track.Permanent unless the same request may do later.
+// call makes a request. Errors are track.Permanent unless the same request may succeed later.
 func (s *Sink) call(ctx context.Context, method, path, kind string, body []byte, out any) error {
 	what, _, _ := strings.Cut(strings.TrimPrefix(path, "/api/2.0/"), "?")
 	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(body))
@@ -90,7 +90,7 @@ func (s *Sink) call(ctx context.Context, method, path, kind string, body []byte,
 	return nil
 }
 
-// refusal makes an error of a reply.
+// refusal returns a reply as an error.
 func (s *Sink) refusal(status int, body []byte) error {
 	e := &apiError{status: status}
 	if json.Unmarshal(body, e) != nil || e.Code == "" {

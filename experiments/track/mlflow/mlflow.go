@@ -1,7 +1,7 @@
-// Package mlflow shows trainings in an MLflow server, by its REST API 2.0.
+// Package mlflow shows trainings in an MLflow server through its REST API 2.0.
 //
-// A run carries its ID in a tag and is found by it, so that a training that goes on, also after a kill in the middle of a
-// request, goes on in the same run; which steps it has, the server says.
+// A run has its ID in a tag and is found by it, so that a resumed training, even one killed in the middle of a request, continues
+// the same run. The server says which steps it has.
 package mlflow
 
 import (
@@ -23,13 +23,13 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/track"
 )
 
-// Options is a server.
+// Options names a server.
 type Options struct {
-	// URL is where it is, such as http://127.0.0.1:5000.
+	// URL is the server's address, such as http://127.0.0.1:5000.
 	URL string
-	// Experiment is the experiment that runs are put into; it is made if there is none of the name.
+	// Experiment is the experiment for the runs; it is created if it does not exist.
 	Experiment string
-	// Token, or else Username and Password, are shown to the server if not "".
+	// Token, or else Username and Password, are the credentials, "" for none.
 	Token, Username, Password string
 }
 
@@ -43,7 +43,7 @@ type Sink struct {
 // timeout bounds a request.
 const timeout = 20 * time.Second
 
-// New checks what it is given; it asks the server nothing.
+// New checks the options. It does not contact the server.
 func New(o Options) (*Sink, error) {
 	u, err := url.Parse(o.URL)
 	switch {
@@ -67,7 +67,7 @@ func (s *Sink) String() string {
 	return fmt.Sprintf("MLflow at %s, experiment %s", s.url, s.experiment)
 }
 
-// idTag is the tag that a run is found by.
+// idTag is the tag with a run's ID.
 const idTag = "budgetmem.run"
 
 // Limits of a log-batch request.
@@ -96,7 +96,7 @@ type batch struct {
 	Tags    []pair   `json:"tags,omitempty"`
 }
 
-// run is what the server says of one.
+// run is a run as the server describes it.
 type run struct {
 	Info struct {
 		RunID       string `json:"run_id"`
@@ -130,7 +130,7 @@ func (s *Sink) Open(ctx context.Context, r track.Run) (track.Session, int, error
 			return nil, 0, err
 		}
 	}
-	// Again each time, which changes nothing: a kill may have come before they were there.
+	// Set each time, as an earlier start may have been killed before it.
 	for params := range slices.Chunk(params(r.Config), maxParams) {
 		if err := s.post(ctx, "runs/log-batch", batch{RunID: it.run.Info.RunID, Params: params}, nil); err != nil {
 			return nil, 0, err
@@ -143,7 +143,7 @@ func (s *Sink) Open(ctx context.Context, r track.Run) (track.Session, int, error
 	return it, it.next, nil
 }
 
-// experimentID finds the experiment, or makes it.
+// experimentID finds or creates the experiment.
 func (s *Sink) experimentID(ctx context.Context) (string, error) {
 	find := func() (string, error) {
 		var reply struct {
@@ -166,7 +166,7 @@ func (s *Sink) experimentID(ctx context.Context) (string, error) {
 		ID string `json:"experiment_id"`
 	}
 	err = s.post(ctx, "experiments/create", map[string]string{"name": s.experiment}, &made)
-	if hasCode(err, alreadyThere) { // somebody else was quicker
+	if hasCode(err, alreadyThere) { // another process was quicker
 		return find()
 	}
 	return made.ID, err
@@ -196,7 +196,7 @@ func params(config map[string]any) []pair {
 			if err != nil {
 				data = fmt.Append(nil, v)
 			}
-			out = append(out, pair{clean(prefix), cut(string(data), 500)}) // what every server version takes
+			out = append(out, pair{clean(prefix), cut(string(data), 500)}) // a length that every server version accepts
 		}
 	}
 	add("", config)
@@ -205,10 +205,10 @@ func params(config map[string]any) []pair {
 
 var notInNames = regexp.MustCompile(`[^\w/. :-]`)
 
-// clean makes a name one that MLflow takes.
+// clean replaces the characters of a name that MLflow refuses.
 func clean(name string) string { return cut(notInNames.ReplaceAllString(name, "_"), 250) }
 
-// cut bounds a text's length in bytes.
+// cut truncates a text to a length in bytes.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -222,7 +222,7 @@ func cut(text string, n int) string {
 type session struct {
 	sink   *Sink
 	run    run
-	latest map[string]metric // when it was opened
+	latest map[string]metric // when the session was opened
 	next   int               // the next step
 }
 
@@ -235,7 +235,7 @@ func (s *session) Log(ctx context.Context, steps []track.Step) error {
 		return err
 	}
 	for _, step := range steps {
-		// What is shown of a step is shown at once, as the server's latest step says what it has.
+		// A step is sent as a whole, as the server's latest step says which steps it has.
 		if len(metrics)+len(step.Values) > maxMetrics {
 			if err := flush(); err != nil {
 				return err
@@ -258,7 +258,7 @@ func metricsOf(values map[string]float64, step int, at time.Time) []metric {
 	return out
 }
 
-// log makes as few requests as the limits allow.
+// log sends metrics in as few requests as the limits allow.
 func (s *session) log(ctx context.Context, metrics []metric, tags []pair) error {
 	for len(metrics)+len(tags) > 0 {
 		m, t := min(len(metrics), maxMetrics-maxTags), min(len(tags), maxTags)
@@ -273,7 +273,7 @@ func (s *session) log(ctx context.Context, metrics []metric, tags []pair) error 
 	return nil
 }
 
-// End implements track.Session. The summary stands at the last step, the notes are tags.
+// End implements track.Session. The summary is logged at the last step, the notes as tags.
 func (s *session) End(ctx context.Context, o track.Outcome) error {
 	var tags []pair
 	for _, name := range slices.Sorted(maps.Keys(o.Notes)) {
@@ -305,7 +305,7 @@ func (s *session) End(ctx context.Context, o track.Outcome) error {
 	return s.update(ctx, strings.ToUpper(string(o.Status)))
 }
 
-// artifacts is the run's folder in what the server proxies, if it proxies the run's files.
+// artifacts is the run's folder of proxied artifacts, if the server proxies artifacts.
 func (s *session) artifacts() (dir string, proxied bool) {
 	u, err := url.Parse(s.run.Info.ArtifactURI)
 	if err != nil || u.Scheme != "mlflow-artifacts" {

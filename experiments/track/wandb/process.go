@@ -21,17 +21,17 @@ import (
 //go:embed driver.py
 var driver string
 
-// patience bounds how long the client may take to reach its server, and to end when nobody waits for it.
+// patience bounds the time that the client may take to reach its server, and to end.
 const patience = 20 * time.Second
 
-// process is a run's client, a track.Session. Its errors are permanent: what can be mended by trying again, the client tries
-// again itself.
+// process is the client process of a run, a track.Session. Its errors are permanent: the client itself tries again where that
+// can help.
 type process struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	out     *bufio.Reader
 	printed bytes.Buffer
-	end     func() error // waits for the process, which has to be told to end before; may be called again
+	end     func() error // waits for the process, after it was asked to end; may be called again
 }
 
 // reply is a line that the driver writes.
@@ -68,7 +68,7 @@ func (s *Sink) start(ctx context.Context, dir string) (*process, error) {
 	return p, nil
 }
 
-// environ keeps the client's files together, and the key from a client that has no use for it.
+// environ keeps the client's files together, and withholds the key from a client that does not need it.
 func environ(mode, dir string) []string {
 	var env []string
 	for _, v := range os.Environ() {
@@ -95,7 +95,7 @@ func (p *process) receive() (reply, error) {
 	line, err := p.out.ReadBytes('\n')
 	if err != nil {
 		p.in.Close()
-		ended := p.end() // after which all is printed
+		ended := p.end() // after it, everything is printed
 		text := strings.TrimSpace(p.printed.String())
 		return reply{}, track.Permanent{Err: fmt.Errorf("the client has ended (%v): %s", ended, text[max(0, len(text)-500):])}
 	}
@@ -139,7 +139,7 @@ func (p *process) End(_ context.Context, o track.Outcome) error {
 	return err
 }
 
-// Close implements track.Session. A client whose run was not ended keeps what it has and goes.
+// Close implements track.Session. A client whose run was not ended keeps its data and exits.
 func (p *process) Close() error {
 	p.in.Close()
 	_ = p.end() // how it goes says nothing that its answers did not

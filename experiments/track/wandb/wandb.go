@@ -1,8 +1,8 @@
-// Package wandb shows trainings in Weights & Biases, by its own Python client, which runs as a process beside the training.
+// Package wandb shows trainings in Weights & Biases through its Python client, which runs as a process beside the training.
 //
-// Offline, a run is written into a folder that `wandb sync` uploads some day. It is written anew at every start of the
-// training, from its first step on, so that it is always one folder with all steps; uploading it again replaces what was
-// uploaded before. Online, the server says which steps it has.
+// Offline, a run is written into a folder that `wandb sync` uploads later. Every start of the training writes the folder again
+// from the first step, so that it always holds all steps; uploading it again replaces the earlier upload. Online, the server
+// says which steps it has.
 package wandb
 
 import (
@@ -29,15 +29,15 @@ const (
 // keyEnv is the environment variable that the client takes its key from, online.
 const keyEnv = "WANDB_API_KEY"
 
-// Options is where runs go.
+// Options says where runs go.
 type Options struct {
-	// Mode is Offline or Online, Project what runs are put into.
+	// Mode is Offline or Online, Project the W&B project.
 	Mode, Project string
 	// Python is an interpreter that has the package wandb.
 	Python string
 }
 
-// ErrNoClient is New's error where the client is not installed.
+// ErrNoClient is the error of New if the client is not installed.
 var ErrNoClient = errors.New("no package wandb")
 
 // Sink is a track.Sink.
@@ -62,7 +62,7 @@ func New(ctx context.Context, o Options) (*Sink, error) {
 	return &Sink{o}, nil
 }
 
-// said makes an error of what a process printed, nil of nothing.
+// said returns a process's output as an error, nil if there was none.
 func said(out []byte) error {
 	if text := strings.TrimSpace(string(out)); text != "" {
 		return errors.New(text)
@@ -73,8 +73,7 @@ func said(out []byte) error {
 // String implements track.Sink.
 func (s *Sink) String() string { return fmt.Sprintf("W&B %s, project %s", s.Mode, s.Project) }
 
-// Open implements track.Sink. All of a run's files lie in Dir/wandb; the client first removes what an earlier start left there
-// of an offline run.
+// Open implements track.Sink. A run's files are in Dir/wandb; the client first removes the offline run of an earlier start.
 func (s *Sink) Open(ctx context.Context, run track.Run) (track.Session, int, error) {
 	dir, err := filepath.Abs(filepath.Join(run.Dir, "wandb"))
 	if err == nil {
