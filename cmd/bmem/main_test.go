@@ -10,6 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
+	"github.com/budgetmem/budgetmem/internal/faulttest"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve/api"
 )
@@ -19,6 +20,7 @@ const processEnv = "BMEM_TEST_PROCESS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(processEnv) != "" {
+		faulttest.SetTrap()
 		main()
 		os.Exit(0)
 	}
