@@ -120,8 +120,11 @@ func (s *splitter) fits(t Turn, n int) bool {
 // or all. So the time for a text of any length grows with its length alone.
 func (s *splitter) window(t Turn) int {
 	for n := bytesPerToken * s.max; n < len(t.Text); n *= 2 {
-		for !utf8.RuneStart(t.Text[n]) && n > 0 {
-			n--
+		// In a text that is no UTF-8, the start of a character may be far away.
+		for range utf8.UTFMax - 1 {
+			if !utf8.RuneStart(t.Text[n]) {
+				n--
+			}
 		}
 		end := n
 		if ends := wordEnds(t.Text[:n]); len(ends) > 0 {
@@ -130,7 +133,6 @@ func (s *splitter) window(t Turn) int {
 		if end > 0 && !s.fits(t, end) {
 			return n
 		}
-		n = max(n, 1)
 	}
 	return len(t.Text)
 }

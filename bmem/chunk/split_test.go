@@ -203,6 +203,7 @@ func TestSplitIsLinear(t *testing.T) {
 func FuzzSplit(f *testing.F) {
 	f.Add("hello there. how are you?", "fine\n\nthanks", uint8(8))
 	f.Add("\xff\xfe", "  ", uint8(9))
+	f.Add("a", strings.Repeat("\x97", 3000), uint8('P')) // no start of a character far and wide
 	f.Fuzz(func(t *testing.T, first, second string, limit uint8) {
 		turns := []Turn{{ID: "a", Session: "s", Text: first}, {ID: "b", Session: "s", Speaker: "Bo", Text: second}}
 		checkSplit(t, turns, pieces, int(limit)%64+8)
