@@ -48,7 +48,8 @@ const (
 
 // Dataset is one benchmark. Implementations are safe for concurrent use.
 type Dataset interface {
-	// Name is one of Names: "locomo", "locomo-unanswerable", "longmemeval", "longmemeval-oracle", "hotpotqa", "hotpotqa-200", "hotpotqa-full".
+	// Name is one of Names: "locomo", "locomo-unanswerable", "longmemeval", "longmemeval-oracle", "hotpotqa", "hotpotqa-200", "hotpotqa-full",
+	// or that of a data set of one's own.
 	Name() string
 	// Hash identifies the data and the splits, for a run's record: a sha256 over the files and the split index, in hex.
 	Hash() string

@@ -80,7 +80,7 @@ func Verify(ctx context.Context, name string, opts Options) ([]Report, error) {
 			out = append(out, Report{Split: split, Missing: m})
 			continue
 		}
-		p, err := d.readPart(ctx, split)
+		p, err := d.part(ctx, split)
 		if err != nil {
 			return nil, err
 		}

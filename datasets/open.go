@@ -68,7 +68,7 @@ func Names() []string {
 	return names
 }
 
-// Open opens a data set by name. It checks the hashes of the shipped files; a split whose file is absent opens all the
+// Open opens a data set by name, or one of your own by the path of its folder or of its YAML file (see ConfigFile). It checks the hashes of the shipped files; a split whose file is absent opens all the
 // same and reports that, with ErrMissingData, when it is asked for. A name that Names does not list is refused with
 // ErrUnknown and the nearest right one.
 func Open(name string, opts Options) (Dataset, error) {
@@ -80,9 +80,16 @@ func Open(name string, opts Options) (Dataset, error) {
 }
 
 func openDataset(name string, opts Options) (*dataset, error) {
+	if isPath(name) {
+		d, err := openOwn(name)
+		if err != nil {
+			return nil, fmt.Errorf("open data set %s: %w", name, err)
+		}
+		return d, nil
+	}
 	at := slices.IndexFunc(specs, func(s spec) bool { return s.name == name })
 	if at < 0 {
-		return nil, fmt.Errorf("data set %q: %w; did you mean %q?", name, ErrUnknown, suggest.Name(name, Names()))
+		return nil, fmt.Errorf("data set %q: %w; did you mean %q? One of your own is given by its folder, as ./%s", name, ErrUnknown, suggest.Name(name, Names()), name)
 	}
 	d := &dataset{spec: specs[at], opts: opts, loaded: map[Split]*part{}, splitOf: map[string]Split{}}
 	if err := d.open(); err != nil {
@@ -178,6 +185,9 @@ func (d *dataset) questions(ctx context.Context, split Split) ([]Question, error
 	p, err := d.part(ctx, split)
 	if err != nil {
 		return nil, err
+	}
+	if len(p.questions) == 0 {
+		return nil, fmt.Errorf("%s: no question is in its %s split; add questions, or give each a field \"split\"", d.name, split)
 	}
 	return slices.Clone(p.questions), nil
 }

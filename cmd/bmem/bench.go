@@ -32,7 +32,7 @@ type benchFlags struct {
 // bind defines the flags; the split's default is what it is set to.
 func (f *benchFlags) bind(flags *pflag.FlagSet) {
 	f.system.bind(flags)
-	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
+	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", ")+", or the `folder` of one of your own")
 	flags.StringVar(&f.split, "split", f.split, "train, validation or test; choose settings on the first two only")
 	flags.IntVar(&f.questions, "questions", 0, "how many questions; 0 asks all")
 	flags.StringVar(&f.sample, "sample", string(run.Natural), "choose questions in the data's proportions of categories (natural), or equally many of each (balanced)")
@@ -103,5 +103,5 @@ func (f *benchFlags) defaultName(data datasets.Dataset, set tiers.Spec) string {
 	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), set.Hash(), s.spec.Roles, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
 	model := strings.TrimSuffix(filepath.Base(cmp.Or(s.spec.Model, "default")), ".gguf")
 	axis := strings.TrimSuffix(filepath.Base(set.Name), filepath.Ext(set.Name))
-	return fmt.Sprintf("%s-%s-%s-%s-seed%d-%.2x", f.dataset, f.split, axis, model, f.seed, h)
+	return fmt.Sprintf("%s-%s-%s-%s-seed%d-%.2x", data.Name(), f.split, axis, model, f.seed, h)
 }

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/train"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/router"
@@ -31,15 +34,18 @@ func newRouterCmd() *cobra.Command {
 func newRouterExportCmd() *cobra.Command {
 	var spec, note, curve string
 	cmd := &cobra.Command{
-		Use:   "export CHECKPOINT FILE",
+		Use:   "export CHECKPOINT|TRAINING FILE",
 		Short: "Write the router of a training's checkpoint to a file that programs use without GoMLX",
 		Long: `Write the router of a training's checkpoint to a file that programs use without GoMLX.
+
+Of a training's folder the router that was best on validation is taken, of all seeds.
 
 The file is a safetensors file with all that is needed to route: weights, modules and tiers, the range of λ, the
 embedder's id, and, if one is given, the curve by which dollars become a λ. Go programs read it with the package
 router/portable; bmem takes it as --policy router:FILE@λ. What was written is compared with the checkpoint.`,
-		Example: `  bmem router export runs/NAME/checkpoints/best.safetensors router.safetensors --note "LoCoMo, seed 42"`,
-		Args:    cobra.ExactArgs(2),
+		Example: `  bmem router export runs/NAME router.safetensors
+  bmem router export runs/NAME/checkpoints/best.safetensors router.safetensors --note "LoCoMo, seed 42"`,
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var points []portable.Point
 			if curve != "" {
@@ -51,9 +57,7 @@ router/portable; bmem takes it as --policy router:FILE@λ. What was written is c
 					return fmt.Errorf("read the calibration curve %s: %w", curve, err)
 				}
 			}
-			r, worst, err := fromCheckpoint(spec, args[0], func(r *portable.Router) (*portable.Router, error) {
-				return r.WithInfo(points, note)
-			})
+			r, origin, err := exported(spec, args[0], points, note)
 			if err != nil {
 				return err
 			}
@@ -64,7 +68,7 @@ router/portable; bmem takes it as --policy router:FILE@λ. What was written is c
 			if err := atomicfile.WriteFile(args[1], file, 0o644); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d numbers, %d bytes; log-probabilities agree with the checkpoint to %.1g\n", args[1], r.Parameters(), len(file), worst)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d numbers, %d bytes; %s\n", args[1], r.Parameters(), len(file), origin)
 			return err
 		},
 	}
@@ -130,6 +134,37 @@ the curve by which bmem.WithMaxCost chooses λ.`,
 	cmd.Flags().StringVar(&out, "out", "", "write the router with its curve to this `file` (default in its place)")
 	cmd.Flags().IntVar(&points, "points", 21, "how many λs are asked")
 	return cmd
+}
+
+// exported makes the router of a checkpoint, or takes the one of a training's folder that has the highest value on validation.
+// It also says where the router is from, or how well it agrees with the checkpoint.
+func exported(spec, path string, points []portable.Point, note string) (*portable.Router, string, error) {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		r, worst, err := fromCheckpoint(spec, path, func(r *portable.Router) (*portable.Router, error) { return r.WithInfo(points, note) })
+		return r, fmt.Sprintf("log-probabilities agree with the checkpoint to %.1g", worst), err
+	}
+	s, err := train.Read(path)
+	if err != nil {
+		return nil, "", err
+	}
+	best, value := int64(0), math.Inf(-1)
+	for _, seed := range s.Seeds {
+		for _, e := range seed.Epochs {
+			if e.Epoch == seed.BestEpoch && e.Value > value {
+				best, value = seed.Seed, e.Value
+			}
+		}
+	}
+	r, err := portable.ReadFile(filepath.Join(path, fmt.Sprintf("seed-%d", best), "checkpoints", "best.safetensors"))
+	if err != nil {
+		return nil, "", err
+	}
+	if len(points) > 0 || note != "" {
+		if r, err = r.WithInfo(points, cmp.Or(note, r.Info().Note)); err != nil {
+			return nil, "", err
+		}
+	}
+	return r, fmt.Sprintf("the best on validation, of seed %d", best), nil
 }
 
 // agreement is how far the log-probabilities of an exported router may be from its checkpoint's.

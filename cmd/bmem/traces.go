@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/experiments/stats"
+	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router"
 )
@@ -35,8 +38,7 @@ func newTracesCmd() *cobra.Command {
 }
 
 func newTracesCollectCmd() *cobra.Command {
-	f := benchFlags{split: string(datasets.Train)}
-	var design, out string
+	f := collectFlags{benchFlags: benchFlags{split: string(datasets.Train)}}
 	cmd := &cobra.Command{
 		Use:   "collect",
 		Short: "Ask a benchmark's questions with several combinations of tiers each, and write what came of it to a file",
@@ -49,57 +51,100 @@ The run is kept in a folder and can be stopped at any moment: the same command g
 twice. More questions, or a larger K, extend it. What is done when it stops is in the file. A file that --out names and that
 is there is extended: what it holds is not asked again, on whatever machine it was collected.`,
 		Example: `  bmem traces collect --dataset locomo --split train --questions 120 --design random:6
+  bmem traces collect --dataset ./mine --split all --out traces/mine
   bmem traces collect --split test --questions 60 --design uniform+random:3 --out test.traces.gz`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := f.check(); err != nil {
-				return err
-			}
-			sys, cfg, err := f.open(cmd, "traces-")
-			if err != nil {
-				return err
-			}
-			defer closing(sys, &err)
-			if cfg.Policies, err = run.Design(design, sys.Memory.Space()); err != nil {
-				return fmt.Errorf("--design: %w", err)
-			}
-			if out == "" {
-				out = filepath.Join(cfg.Dir, "traces.jsonl.gz")
-			} else if cfg.Traced, err = episodes.ReadFile(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("--out: %w", err)
-			}
-			show, end := newRunProgress(cmd.ErrOrStderr())
-			cfg.Progress = show
-			outcome, file, err := run.Collect(cmd.Context(), cfg)
-			end()
-			if outcome != nil {
-				_, werr := report.Write(outcome)
-				err = errors.Join(err, werr)
-			}
-			if file == nil || len(file.Episodes) == 0 {
-				if err == nil && outcome.Failed > 0 {
-					err = fmt.Errorf("%d answers failed, there is no trace to write; the first: %s", outcome.Failed, firstFailure(outcome))
-				}
-				return err
-			}
-			for _, w := range outcome.System.Warnings {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
-			}
-			file, werr := keepTraces(cmd.Context(), file, out, cfg.Dir)
-			if werr != nil {
-				return errors.Join(err, werr)
-			}
-			if outcome.Failed > 0 {
-				err = errors.Join(err, fmt.Errorf("%d answers failed and left no trace; the same command asks them again; the first: %s", outcome.Failed, firstFailure(outcome)))
-			}
-			return errors.Join(err, writeTracesInfo(cmd.OutOrStdout(), out, file))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.bind(cmd.Flags())
 	flags := cmd.Flags()
-	flags.StringVar(&design, "design", "random:6", "which combinations of tiers are asked: uniform, random:`K`, full, policies, or several joined by +")
-	flags.StringVar(&out, "out", "", "the trace `file`, extended if it is there (default traces.jsonl.gz in the run's folder)")
+	flags.Lookup("split").Usage = "train, validation or test, or all for the three, each in a file of its own"
+	flags.StringVar(&f.design, "design", "random:6", "which combinations of tiers are asked: uniform, random:`K`, full, policies, or several joined by + (with --split all uniform+random:4)")
+	flags.StringVar(&f.out, "out", "", "the trace `file`, extended if it is there; with --split all the folder of the three files (default in the run's folder)")
 	return cmd
+}
+
+// collectFlags are the flags of `bmem traces collect`.
+type collectFlags struct {
+	benchFlags
+	design, out string
+}
+
+// allDesign is what is asked of each split where all are collected: the uniform tiers, which comparisons need for every
+// question, and some others to learn from.
+const allDesign = "uniform+random:4"
+
+func (f *collectFlags) run(cmd *cobra.Command) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	of := []string{f.split}
+	if f.split == everySplit {
+		of = splits
+		if !cmd.Flags().Changed("design") {
+			f.design = allDesign
+		}
+	}
+	sys, cfg, err := f.open(cmd, "traces-")
+	if err != nil {
+		return err
+	}
+	defer closing(sys, &err)
+	if cfg.Policies, err = run.Design(f.design, sys.Memory.Space()); err != nil {
+		return fmt.Errorf("--design: %w", err)
+	}
+	if f.split != everySplit {
+		return f.collect(cmd, cfg, cmp.Or(f.out, filepath.Join(cfg.Dir, "traces"+tracesExt)))
+	}
+	dir, out := cfg.Dir, cmp.Or(f.out, cfg.Dir)
+	for _, split := range of {
+		cfg.Split, cfg.Dir = split, filepath.Join(dir, split)
+		if err := errors.Join(private.Dir(cfg.Dir), os.MkdirAll(out, 0o755)); err != nil {
+			return fmt.Errorf("make the folder of the traces: %w", err)
+		}
+		if err := f.collect(cmd, cfg, filepath.Join(out, split+tracesExt)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect collects the traces of one split and writes them to a file.
+func (f *collectFlags) collect(cmd *cobra.Command, cfg run.Config, out string) error {
+	var err error
+	if f.out != "" {
+		if cfg.Traced, err = episodes.ReadFile(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	show, end := newRunProgress(cmd.ErrOrStderr())
+	cfg.Progress = show
+	outcome, file, err := run.Collect(cmd.Context(), cfg)
+	end()
+	if outcome != nil {
+		_, werr := report.Write(outcome)
+		err = errors.Join(err, werr)
+	}
+	if file == nil || len(file.Episodes) == 0 {
+		if err == nil && outcome.Failed > 0 {
+			err = fmt.Errorf("%d answers failed, there is no trace to write; the first: %s", outcome.Failed, firstFailure(outcome))
+		}
+		return err
+	}
+	for _, w := range outcome.System.Warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+	}
+	if few := stats.TooFew(file.Stats().Questions); few != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s split: %s\n", cfg.Split, few)
+	}
+	file, werr := keepTraces(cmd.Context(), file, out, cfg.Dir)
+	if werr != nil {
+		return errors.Join(err, werr)
+	}
+	if outcome.Failed > 0 {
+		err = errors.Join(err, fmt.Errorf("%d answers failed and left no trace; the same command asks them again; the first: %s", outcome.Failed, firstFailure(outcome)))
+	}
+	return errors.Join(err, writeTracesInfo(cmd.OutOrStdout(), out, file))
 }
 
 // keepTraces writes what a run collected into its folder, or adds it to a file elsewhere, and returns what that then holds.

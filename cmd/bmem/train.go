@@ -46,11 +46,11 @@ func (f *replayFlags) bindReplay(cmd *cobra.Command, of ...string) {
 	hide("split")                                            // each is opened in its turn
 	for _, split := range of {
 		if len(of) == 1 || split == string(datasets.Train) {
-			f.files[split] = flags.String("traces", "", split+" questions: trace `file`")
+			f.files[split] = flags.String("traces", "", split+" questions: trace `file`, or the folder with those of all splits")
 			f.asked[split] = &f.questions
 			continue
 		}
-		f.files[split] = flags.String(split+"-traces", "", split+" questions: trace `file`")
+		f.files[split] = flags.String(split+"-traces", "", split+" questions: trace `file`, or the folder with those of all splits")
 		f.asked[split] = flags.Int(split+"-questions", 0, "how many "+split+" questions are asked live; 0 asks all")
 	}
 	if len(f.asked) > 1 && f.asked[string(datasets.Train)] == nil {
@@ -58,6 +58,35 @@ func (f *replayFlags) bindReplay(cmd *cobra.Command, of ...string) {
 	}
 	flags.StringSliceVar(&f.live, "live", nil, "ask the models what is not traced; without any trace file, everything; --live=test asks about the test `splits` alone")
 	flags.Lookup("live").NoOptDefVal = everySplit
+}
+
+// spread looks into a folder that is given in place of a trace file: it holds the files of this split, and of the others that
+// no file is given for, as 'bmem traces collect --split all' writes them.
+func (f *replayFlags) spread() {
+	for _, split := range splits {
+		dir := f.files[split]
+		if dir == nil || *dir == "" {
+			continue
+		}
+		if info, err := os.Stat(*dir); err != nil || !info.IsDir() {
+			continue // reading it says what is wrong
+		}
+		folder := *dir
+		for other, file := range f.files {
+			if *file == "" || other == split {
+				*file = filepath.Join(folder, other+tracesExt)
+			}
+		}
+	}
+}
+
+// tracesExt ends the name of a trace file.
+const tracesExt = ".jsonl.gz"
+
+// check finds flags that cannot work, before anything slow is done.
+func (f *replayFlags) check() error {
+	f.spread()
+	return f.benchFlags.check()
 }
 
 // everySplit is what --live stands for without a value.
@@ -110,8 +139,14 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Con
 		if file, err = episodes.ReadSplit(path, split); err != nil {
 			return nil, err
 		}
-		if cmd.Flags().Changed("dataset") && file.Dataset != f.dataset {
-			return nil, fmt.Errorf("%s holds traces of %s, not of --dataset %s", path, file.Dataset, f.dataset)
+		if cmd.Flags().Changed("dataset") {
+			data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
+			if err != nil {
+				return nil, err
+			}
+			if file.Dataset != data.Name() {
+				return nil, fmt.Errorf("%s holds traces of %s, not of --dataset %s", path, file.Dataset, f.dataset)
+			}
 		}
 		if axis := file.System["axis"]; cmd.Flags().Changed("axis") && axis != nil && axis != f.system.spec.Tiers {
 			return nil, fmt.Errorf("%s holds traces of the axis %v, not of --axis %s", path, axis, f.system.spec.Tiers)
@@ -169,7 +204,8 @@ Experiment trackers: --wandb offline writes W&B runs into the folders of the see
 account; --wandb online takes its key from WANDB_API_KEY. --mlflow sends to a server, with MLFLOW_TRACKING_TOKEN, or
 MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, where these are set. Each seed is a run, grouped by the training. A
 tracker that fails neither stops nor changes the training; what it lacks is delivered by the next start of the same command.`,
-		Example: `  bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --seeds 5
+		Example: `  bmem train --traces traces/mine --name mine
+  bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --seeds 5
   bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --method ppo --set epochs=14 --name try
   bmem train --live --dataset locomo --questions 120 --validation-questions 60 --test-questions 60 --method ppo --seeds 1
   bmem train --traces train.jsonl.gz --validation-traces validation.jsonl.gz --wandb offline --mlflow http://127.0.0.1:5000`,
@@ -270,7 +306,7 @@ func (f *trainFlags) trainName(o train.Options) string {
 		files = append(files, *f.files[split])
 	}
 	h := sha256.Sum256(fmt.Appendf(nil, "%q %+v %v %v %s %v", files, o.Settings, f.live, f.questions, f.system.spec.Model, f.system.spec.Roles))
-	return fmt.Sprintf("train-%s-%s-%.4x", f.dataset, f.method, h)
+	return fmt.Sprintf("train-%s-%s-%.4x", filepath.Base(f.dataset), f.method, h)
 }
 
 // newTrainProgress writes progress to w: as text each epoch and, every few seconds, a step; as JSON lines everything.

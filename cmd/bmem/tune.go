@@ -61,7 +61,7 @@ evidence that the data set names, among one to three lines retrieved beside it),
 	flags := cmd.Flags()
 	f.system.bind(flags)
 	flags.Lookup("axis").DefValue, f.system.spec.Tiers = tiers.QuotesSet, tiers.QuotesSet
-	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", "))
+	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", ")+", or the `folder` of one of your own")
 	flags.StringVar(&f.split, "split", string(datasets.Train), "train or validation")
 	flags.StringVar(&f.dataDir, "data", "", "folder with the larger data files (default $"+datasets.DataEnv+")")
 	flags.StringVar(&f.out, "out", "", "JSON Lines `file` to write")

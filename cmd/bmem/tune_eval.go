@@ -52,7 +52,7 @@ the tuned one by the prompt of its training. Differences are taken question by q
 	}
 	flags := cmd.Flags()
 	f.system.bind(flags)
-	flags.StringVar(&f.dataset, "dataset", "locomo", "data set that metric and prompt are taken from: "+strings.Join(datasets.Names(), ", "))
+	flags.StringVar(&f.dataset, "dataset", "locomo", "data set that metric and prompt are taken from: "+strings.Join(datasets.Names(), ", ")+", or the `folder` of one of your own")
 	flags.StringVar(&f.against, "against", "", "`model` to compare with (default the base of --model; none compares with nothing)")
 	flags.StringVar(&f.variant, "variant", tune.Retrieved, "notes to answer from, in files that have several; \"\" takes all")
 	flags.IntVar(&f.questions, "questions", 0, "how many examples, the first of the file; 0 takes all")
@@ -118,7 +118,7 @@ func (f *tuneEvalFlags) run(cmd *cobra.Command, file string) (err error) {
 		readers = append(readers, other)
 	}
 	for _, name := range readers {
-		r, err := f.read(cmd, sys, name, metric, examples)
+		r, err := f.read(cmd, sys, name, tiers.StyleFor(data.Name()), metric, examples)
 		if err != nil {
 			return err
 		}
@@ -148,13 +148,13 @@ func (f *tuneEvalFlags) other() string {
 }
 
 // read has one model answer.
-func (f *tuneEvalFlags) read(cmd *cobra.Command, sys *setup.System, name string, metric score.Metric, examples []tune.Example) (readerResult, error) {
+func (f *tuneEvalFlags) read(cmd *cobra.Command, sys *setup.System, name string, style tiers.AnswerStyle, metric score.Metric, examples []tune.Example) (readerResult, error) {
 	m, err := sys.OpenModel(cmd.Context(), name)
 	if err != nil {
 		return readerResult{}, err
 	}
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "answers of "+m.Model())
-	got, err := tune.Answers(cmd.Context(), tune.AnswerConfig{Client: m.Client, Style: tiers.StyleFor(f.dataset), Metric: metric,
+	got, err := tune.Answers(cmd.Context(), tune.AnswerConfig{Client: m.Client, Style: style, Metric: metric,
 		InFlight: f.inFlight, Progress: func(done, total int) { bar.Set(done, total, "") }}, examples)
 	bar.End(err)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/experiments/report"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/kernel/chart"
 	"github.com/budgetmem/budgetmem/router"
@@ -18,6 +19,9 @@ func (r *Result) Heading() []string {
 		fmt.Sprintf("%s %s: %d of %d questions, scored by %s; λ from %g to %g, reward scale %.3f", r.Dataset, r.Split, r.Questions, r.Of, r.Metric,
 			r.Lambdas[0], r.Lambdas[len(r.Lambdas)-1], r.Scale),
 		"static assignments: " + r.StaticSearch,
+	}
+	if few := stats.TooFew(r.Questions); few != "" {
+		lines = append(lines, "warning: "+few)
 	}
 	if e := r.Explained; e != nil {
 		lines = append(lines, fmt.Sprintf("of the variance of validation scores, %.0f %% come from the questions, %.0f %% from the tiers, %.0f %% from tiers by question, which a router can learn from embeddings, and %.0f %% from none of these", 100*e.Question, 100*e.Tiers, 100*e.TiersByQuestion, 100*e.Rest))

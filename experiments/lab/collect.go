@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/served"
@@ -65,12 +66,20 @@ func (s Source) Open(ctx context.Context) (*Benchmark, error) {
 		return nil, err
 	}
 	m := s.Models
-	hash := sha256.Sum256(fmt.Appendf(nil, "%q", []any{m.Tiers, m.Model, m.Endpoints, m.Roles, s.Questions, s.Design}))
-	folder := filepath.Join(runs, fmt.Sprintf("%s-%.4x", s.Dataset, hash))
+	data, err := datasets.Open(s.Dataset, datasets.Options{})
+	if err != nil {
+		return nil, err
+	}
+	made := []any{m.Tiers, m.Model, m.Endpoints, m.Roles, s.Questions, s.Design}
+	if !slices.Contains(datasets.Names(), s.Dataset) { // one's own questions change
+		made = append(made, data.Hash())
+	}
+	hash := sha256.Sum256(fmt.Appendf(nil, "%q", made))
+	folder := filepath.Join(runs, fmt.Sprintf("%s-%.4x", data.Name(), hash))
 	if t, err := Open(folder); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
-	if err := s.collect(ctx, folder); err != nil {
+	if err := s.collect(ctx, data, folder); err != nil {
 		return nil, fmt.Errorf("collect traces of %s: %w", s.Dataset, err)
 	}
 	return Open(folder)
@@ -79,11 +88,7 @@ func (s Source) Open(ctx context.Context) (*Benchmark, error) {
 // few are the designs of the splits for a quick look.
 var few = []string{"random:2", "low+mid", "uniform"}
 
-func (s Source) collect(ctx context.Context, folder string) (err error) {
-	data, err := datasets.Open(s.Dataset, datasets.Options{})
-	if err != nil {
-		return err
-	}
+func (s Source) collect(ctx context.Context, data datasets.Dataset, folder string) (err error) {
 	spec := s.Models
 	spec.ChunkTokens = data.ChunkTokens()
 	if spec.Engine == nil {

@@ -21,6 +21,9 @@ func (s Summary) Heading() []string {
 			r.Dataset, r.Split, s.Questions, r.Seed, r.Axis, r.Retrieval, r.TopK, r.ChunkTokens),
 		fmt.Sprintf("model %s at $%g in / $%g out per million tokens, embedder %s, backend %s", r.Model, r.Price.In, r.Price.Out, r.Embedder, s.Backend),
 	}
+	if few := stats.TooFew(s.Questions); few != "" {
+		lines = append(lines, "warning: "+few)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Judges)) {
 		lines = append(lines, fmt.Sprintf("judge %s: model %s, prompts %s", name, s.Judges[name].Model, s.Judges[name].Prompts))
 	}
