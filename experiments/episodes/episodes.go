@@ -120,7 +120,7 @@ func (f *File) Reward(align bool) *router.Reward {
 	return r
 }
 
-// check finds what would not be a file that Parse takes.
+// check refuses what Parse would refuse.
 func (h Header) check() error {
 	if h.Format != Format {
 		return fmt.Errorf("field \"format\" is %q, not %q: this is no trace file", h.Format, Format)

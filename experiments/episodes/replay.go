@@ -178,7 +178,8 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Epis
 	return t, asked, nil
 }
 
-// nearest returns the place of the trace whose choices begin like a policy's so far, and whether they are all equal.
+// nearest returns the index of the trace whose choices agree with a policy's so far for longest, of several the one with the most
+// equal choices, and whether all are equal.
 func nearest(known []router.Episode, choices []int) (best int, exact bool) {
 	bestPrefix, bestEqual := -1, -1
 	for i, t := range known {
@@ -198,7 +199,7 @@ func nearest(known []router.Episode, choices []int) (best int, exact bool) {
 	return best, bestPrefix == len(choices)
 }
 
-// ask asks the system, where the policy goes on from what it has chosen already.
+// ask asks the live system; the policy keeps the choices it has made.
 func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []int) (router.Episode, []int, error) {
 	t, err := r.live.Ask(ctx, id, resumed{p, chosen})
 	if err != nil {
@@ -221,7 +222,7 @@ func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []i
 	return t, t.Choices, nil
 }
 
-// resumed is a policy some of whose decisions are made.
+// resumed is a policy with some decisions already made.
 type resumed struct {
 	router.Policy
 	chosen []int

@@ -42,7 +42,7 @@ func (f *File) Only(tiers ...string) (*File, error) {
 	out := &File{Header: f.Header}
 	out.Space = space
 	for _, t := range f.Episodes {
-		// Tiers that are left out have no place in what is left.
+		// Choices count the remaining tiers alone.
 		if choices, err := space.Choices(f.names(t.Choices)); err == nil {
 			t.Choices = choices
 			out.Episodes = append(out.Episodes, t)

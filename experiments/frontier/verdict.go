@@ -19,7 +19,7 @@ type Verdict struct {
 	Static CostScore `json:"static"`
 }
 
-// What a verdict can find.
+// The outcomes of a verdict.
 const (
 	Better       = "better"
 	Worse        = "worse"
@@ -52,7 +52,7 @@ func (r *Result) verdicts() []Verdict {
 	return out
 }
 
-// mean is what the points of an entry score and cost on average.
+// mean is the average score and cost of an entry's points.
 func (e *Entry) mean() CostScore {
 	var sum CostScore
 	for _, p := range e.Points {

@@ -33,17 +33,17 @@ func Models(endpoint, keyEnv, model string) setup.Spec {
 	return s
 }
 
-// Source says where a benchmark's traces come from: a folder, or models that are asked now if the folder does not exist or an
-// endpoint is named.
+// Source says where a benchmark's traces come from: a folder, or models that answer now if the folder does not exist or an endpoint
+// is named.
 type Source struct {
 	// Folder of the traces, see Open.
 	Folder string
-	// Dataset is what is asked. Models answer, with the tier set that they name; see Models. Those on this machine run in the
-	// server that notebooks share, unless there is another Engine.
+	// Dataset has the questions. Models names the answering models and the tier set; see Models. Local models run in the server
+	// that notebooks share, unless Engine is set.
 	Dataset string
 	Models  setup.Spec
-	// Questions is how many are asked of each split. Design says with which combinations of tiers, see run.Design; "" means
-	// few, for minutes on a small machine: two different ones to train on, low and mid to validate, and low, mid and high to test.
+	// Questions is the number of questions per split. Design says with which combinations of tiers, see run.Design; "" means
+	// a few, for minutes on a small machine: two random ones to train on, low and mid to validate, and low, mid and high to test.
 	Questions int
 	Design    string
 	// Runs is the folder of what is collected, "" for runs/lab in the module's.

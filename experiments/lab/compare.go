@@ -14,14 +14,14 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// seed is the one that `bmem traces collect` takes by default: the random policy's combinations are then among the traces.
+// seed is the default of `bmem traces collect`: the random policy's combinations are then among the traces.
 const seed = 42
 
 // Replay replays the test traces.
 func (t *Benchmark) Replay() (*episodes.Replay, error) { return episodes.NewReplay(t.Test, nil) }
 
 // Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions.
-// What has to be chosen is chosen on validation.
+// All choices are made on validation.
 func (t *Benchmark) Compare(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
 	return t.compare(ctx, nil, routers)
 }
@@ -43,8 +43,8 @@ func (t *Benchmark) compare(ctx context.Context, reward *router.Reward, routers 
 	return frontier.Compare(ctx, frontier.Options{Validation: validation, Test: test, Routers: routers, Reward: reward, Seed: seed})
 }
 
-// Beside draws a comparison's frontier and, hollow and as theirs, what the paper prints for a data set with a model: F1 against
-// dollars per question, of other models and in part of other questions than ours. The title says of which.
+// Beside draws a comparison's frontier and, as hollow points, the paper's results for a data set and a model: F1 against dollars
+// per question. They come from other models and partly from other questions, which the title names.
 func Beside(r *frontier.Result, dataset, model string) (chart.Chart, error) {
 	theirs, err := published.Families(dataset, model)
 	if err != nil {
@@ -57,7 +57,7 @@ func Beside(r *frontier.Result, dataset, model string) (chart.Chart, error) {
 	return chart.Frontier(title, r.Metric+" (theirs: F1)", append(r.Families(), theirs...)), nil
 }
 
-// Shares draws how often a family of routers takes each tier: a bar a module and λ, of the given λs.
+// Shares draws how often a family of routers chooses each tier: one bar per module and given λ.
 func Shares(r *frontier.Result, family string, lambdas ...float64) (chart.Chart, error) {
 	at := slices.IndexFunc(r.Entries, func(e frontier.Entry) bool { return e.Name == family })
 	if at < 0 {
@@ -98,13 +98,13 @@ func Shares(r *frontier.Result, family string, lambdas ...float64) (chart.Chart,
 	return chart.Stacked(family+": tiers by module and λ", "share of the questions", groups, series), nil
 }
 
-// Row is one policy's part in a chart of bars.
+// Row is a policy in a bar chart.
 type Row struct {
 	Name   string
 	Policy router.Policy
 }
 
-// Rows are the uniform policies of the traces' tiers, and the router of the first seed of a family at each λ.
+// Rows returns the uniform policies of the traces' tiers, and a family's router of the first seed at each λ.
 func (t *Benchmark) Rows(family frontier.Family, lambdas ...float64) ([]Row, error) {
 	var rows []Row
 	for _, tier := range t.Test.Space.Uniform() {
@@ -167,9 +167,8 @@ func (t *Benchmark) ByCategory(ctx context.Context, rows []Row) (chart.Chart, er
 	return chart.Bars(fmt.Sprintf("%s test by category (number of questions)", t.Test.Dataset), t.Test.Metric, groups, series), nil
 }
 
-// Curve is what a router earns and costs on the test questions by rising λ, over the λs of a comparison that it was trained for:
-// a family of a chart, the first seed's. change, if not nil, makes another policy of the router's; that is how a part of it is
-// replaced.
+// Curve returns the mean score and dollars of the first seed's router on the test questions, at the comparison's λs that it was
+// trained for, in rising order. change, if not nil, returns the policy to play instead of the router's.
 func (t *Benchmark) Curve(ctx context.Context, name string, family frontier.Family, change func(router.Policy) router.Policy) (chart.Family, error) {
 	out := chart.Family{Name: name}
 	r := family.Seeds[0]
@@ -195,8 +194,8 @@ func (t *Benchmark) Curve(ctx context.Context, name string, family frontier.Fami
 	return out, nil
 }
 
-// Uniform is what each tier that all modules have earns and costs on the test questions where all modules work at it. Tiers for
-// which that is not traced of every question are left out.
+// Uniform returns the mean score and dollars of each uniform policy on the test questions, for the tiers that all modules have.
+// Policies that are not traced for every question are left out.
 func (t *Benchmark) Uniform(ctx context.Context) ([]chart.Family, error) {
 	replay, err := t.Replay()
 	if err != nil {
@@ -209,7 +208,7 @@ func (t *Benchmark) Uniform(ctx context.Context) ([]chart.Family, error) {
 		if err != nil {
 			return nil, err
 		}
-		choices, _ := router.NonContextual(p, t.Test.Space, "") // uniform policies look at nothing
+		choices, _ := router.NonContextual(p, t.Test.Space, "") // uniform policies ignore embeddings
 		if !slices.ContainsFunc(covered, func(c []int) bool { return slices.Equal(c, choices) }) {
 			continue
 		}

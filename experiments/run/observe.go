@@ -44,7 +44,7 @@ func (o *observer) Decide(ctx context.Context, s router.State) (int, error) {
 	return o.Policy.Decide(ctx, s)
 }
 
-// states returns what was seen once the question is answered.
+// states returns the embeddings seen, once the question is answered.
 func (o *observer) states() *States {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -210,7 +210,7 @@ func (r *run) answerAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// answered reports whether a record's question need not be asked again.
+// answered reports whether a record is complete, so that its question is not asked again.
 func (r *run) answered(rec Record) bool {
 	return !rec.Failed() && (!r.RecordStates || rec.Policy == Gold || rec.States != nil)
 }

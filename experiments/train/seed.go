@@ -60,7 +60,7 @@ type seedRun struct {
 // saveEvery is how often PPO's state is saved within an epoch; at an epoch's end it always is.
 const saveEvery = 5 * time.Second
 
-// runSeed trains one seed, as far as that is not done yet, and evaluates it.
+// runSeed trains one seed, resuming where an earlier start stopped, and evaluates it.
 func (t *training) runSeed(ctx context.Context, seed int64) (*Seed, error) {
 	s := &seedRun{training: t, seed: seed, dir: filepath.Join(t.Dir, fmt.Sprintf("seed-%d", seed))}
 	checkpoints := s.path("checkpoints")

@@ -20,7 +20,7 @@ const (
 // Methods lists the training methods.
 func Methods() []string { return []string{Offline, PPO, Paper} }
 
-// Settings are a method with its settings, as NewSettings makes them.
+// Settings is a training method with its settings. Make one with NewSettings.
 type Settings struct {
 	method string
 	config offline.Config // only the method Offline uses more than the embedded router.Config

@@ -5,7 +5,7 @@
 //	seed-N/epochs.jsonl         one line per epoch: return, score and cost of its router on validation, by λ
 //	seed-N/checkpoints/epoch-*.safetensors, best.safetensors, last.safetensors
 //	                            routers, as --policy router:FILE takes them
-//	seed-N/trackers.json        the run's ID in experiment trackers, and which of them have all of it; seed-N/wandb its offline runs
+//	seed-N/trackers.json        the run's ID in experiment trackers, and which of them are complete; seed-N/wandb its offline runs
 //	seed-N/state.safetensors    the state from which PPO resumes (offline learning, which takes a minute, starts again)
 //	traces.*.jsonl.gz           traces with the episodes that were asked live
 //	summary.json, report.html   best and last routers of all seeds on test, learning curves

@@ -105,7 +105,7 @@ func inFolder(dir string) []string {
 	}
 }
 
-// kindOf tells a plugin's kind from its file name, as GoMLX does.
+// kindOf returns a plugin's kind by its file name, as GoMLX does.
 func kindOf(path string) Kind {
 	name := strings.ToLower(filepath.Base(path))
 	switch {

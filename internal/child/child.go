@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Tail keeps the end of what a program writes, to say why it failed. Safe for concurrent use.
+// Tail keeps the end of a program's output, which says why it failed. Safe for concurrent use.
 type Tail struct {
 	// Bytes is how much is kept; 0 keeps nothing.
 	Bytes int

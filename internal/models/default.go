@@ -78,8 +78,8 @@ func (c *Catalogue) Default(ctx context.Context) (Model, string, error) {
 	return Model{}, "", fmt.Errorf("no default answering model: %s", strings.Join(others, "; "))
 }
 
-// PullDefault pulls the best answering model that any source gives, and settles on it: later calls, and Default, return it
-// without asking anyone. With again the choice is made anew.
+// PullDefault pulls the best answering model that any source has, and settles on it: later calls, and Default, return it
+// without asking a source. With again it chooses again.
 func (c *Catalogue) PullDefault(ctx context.Context, again bool, progress Progress) (Model, string, Pulled, error) {
 	if !again {
 		if m, why, ok := c.settled(ctx); ok {

@@ -28,7 +28,7 @@ type hub struct {
 	client      *http.Client
 
 	mu      sync.Mutex
-	refused error // once it has not answered, it is not asked again
+	refused error // after a failure the hub is not asked again
 }
 
 func newHub() *hub {
@@ -102,7 +102,7 @@ func (h *hub) answers(ctx context.Context, m Model) error {
 	return resp.Body.Close()
 }
 
-// fetch goes on where out ends. A connection that breaks is taken up again as long as each one brings something.
+// fetch continues where out ends. It reconnects after a broken connection as long as each connection made progress.
 func (h *hub) fetch(ctx context.Context, m Model, f File, out *partial) error {
 	for {
 		before := out.size

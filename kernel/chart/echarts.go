@@ -12,7 +12,7 @@ import (
 	"github.com/go-echarts/go-echarts/v2/types"
 )
 
-// item is a datum of ECharts; go-echarts has one type a kind of chart, each with a part of the fields.
+// item is a datum of ECharts; go-echarts has a type per kind of chart, each with some of the fields.
 type item struct {
 	Name  string      `json:"name,omitempty"`
 	Value any         `json:"value"`
@@ -282,7 +282,7 @@ func (p figure) barItems(s series) []item {
 	return items
 }
 
-// bases are the bars that cannot be seen on which the stacked ones of a timeline stand; nil where all stand on 0.
+// bases are invisible bars below the stacked ones of a timeline; nil if all stand on 0.
 func (p figure) bases() *charts.SingleSeries {
 	if !p.lying() {
 		return nil // parts of a whole begin where the ones before them end

@@ -15,7 +15,7 @@ type figure struct {
 	panels []panel
 	// shared gives one tooltip to all series at a place of the x axis; else each mark has its own.
 	shared bool
-	// tall is the height in pixels where it is not the usual one; 0 else.
+	// tall is the height in pixels, 0 for the usual one.
 	tall int
 }
 
@@ -62,7 +62,7 @@ type mark struct {
 	// label stands beside the mark, on the side that place names; "" for none.
 	label string
 	place string
-	// dx and dy move the label further away, in pixels to the right and down; a line then leads back to the mark.
+	// dx and dy move the label away, in pixels to the right and down; a line then connects it with the mark.
 	dx, dy float64
 }
 
@@ -181,7 +181,7 @@ func score(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
 
 func dollars(v float64) string { return "$" + number(v, 3) }
 
-// moneyUnit is what the costs of a chart are counted in.
+// moneyUnit is the unit of a chart's costs.
 type moneyUnit struct {
 	name    string
 	perUnit float64 // units in a dollar
@@ -253,7 +253,7 @@ func (a axis) ticks() []tick {
 	return out
 }
 
-// wrap breaks a name into lines of at most so many pixels where it has spaces, hyphens or commas to break at.
+// wrap breaks a name into lines of at most width pixels, at spaces, hyphens or commas.
 func wrap(name string, pixels float64) string {
 	var lines []string
 	line := ""
@@ -268,7 +268,7 @@ func wrap(name string, pixels float64) string {
 	return strings.Join(append(lines, strings.TrimSpace(line)), "\n")
 }
 
-// shorten cuts a text to so many pixels.
+// shorten cuts a text to a width in pixels.
 func shorten(text string, size, pixels float64) string {
 	if textWidth(text, size) <= pixels {
 		return text
@@ -284,7 +284,7 @@ func shorten(text string, size, pixels float64) string {
 var palette = [...]string{"#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A500"}
 
 const (
-	referenceHue = "#808080" // of what cannot be reached
+	referenceHue = "#808080" // for what cannot be reached
 	ink          = "#333333"
 )
 

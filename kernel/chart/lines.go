@@ -6,7 +6,7 @@ import "fmt"
 type Line struct {
 	Name string
 	X, Y []float64
-	// Reference marks what nothing can be expected to reach; it is drawn grey and dashed.
+	// Reference marks a bound that nothing can be expected to reach; it is drawn grey and dashed.
 	Reference bool
 }
 

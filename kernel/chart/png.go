@@ -159,7 +159,7 @@ func (a axis) gonum(to *plot.Axis, vertical bool, width float64) {
 	to.Tick.Marker = ticker{a, vertical, width}
 }
 
-// ticker gives a plot the ticks of an axis, so many of the names that they do not meet.
+// ticker gives a plot the ticks of an axis, leaving out names that would overlap.
 type ticker struct {
 	axis
 	vertical bool
@@ -182,7 +182,7 @@ func (t ticker) Ticks(_, _ float64) []plot.Tick {
 	var out []plot.Tick
 	for i, k := range ticks {
 		if i%every == 0 {
-			// Labels of as many lines each begin at the same height.
+			// Labels with equal numbers of lines begin at the same height.
 			out = append(out, plot.Tick{Value: k.value, Label: k.label + strings.Repeat("\n", max(0, lines-strings.Count(k.label, "\n")))})
 		}
 	}
@@ -275,7 +275,7 @@ func drawBars(c draw.Canvas, at func(x, y float64) vg.Point, s series, wide, off
 	}
 }
 
-// drawWide draws bars that have a place of the axis of names to themselves.
+// drawWide draws bars that have a slot of the axis of names to themselves.
 func (p figure) drawWide(c draw.Canvas, at func(x, y float64) vg.Point, s series) {
 	for _, m := range s.marks {
 		if p.lying() {
@@ -330,7 +330,7 @@ func (p figure) drawInterval(c draw.Canvas, at func(x, y float64) vg.Point, m ma
 func drawGlyph(c draw.Canvas, s shape, at vg.Point, h color.NRGBA) {
 	switch s {
 	case circle:
-		c.DrawGlyphNoClip(draw.GlyphStyle{Color: color.White, Radius: 5.3, Shape: draw.CircleGlyph{}}, at) // parts marks that overlap
+		c.DrawGlyphNoClip(draw.GlyphStyle{Color: color.White, Radius: 5.3, Shape: draw.CircleGlyph{}}, at) // separates marks that overlap
 		c.DrawGlyphNoClip(draw.GlyphStyle{Color: h, Radius: 4.5, Shape: draw.CircleGlyph{}}, at)
 	case diamond:
 		const r = 6

@@ -16,7 +16,7 @@ type Table struct {
 // numeric matches a cell that holds nothing but numbers, such as "$0.0013", "[-0.01, 0.20]" or "12 %".
 var numeric = regexp.MustCompile(`^[-+−$(\[]*[0-9][-+−0-9.,eE%*)\] ]*$`)
 
-// rightAligned says which columns are of numbers: those whose cells all are, as far as they are not empty. The first
+// rightAligned reports which columns hold numbers: those whose cells are all numbers or empty. The first
 // column names the rows and is none.
 func (t Table) rightAligned() []bool {
 	var right, left []bool

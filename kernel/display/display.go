@@ -96,7 +96,7 @@ func Chart(name string, c chart.Chart) error {
 	return nil
 }
 
-// content is one output, in several forms of which a front end shows the one it likes best.
+// content is one output in several forms; a front end shows the one it prefers.
 type content = map[protocol.MIMEType]any
 
 // show hands an output to the kernel or, without one, writes it for a terminal.

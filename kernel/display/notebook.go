@@ -14,7 +14,7 @@ import (
 	"github.com/janpfeifer/gonb/gonbui/protocol"
 )
 
-// patience is how long the kernel may take to confirm an output. It waits for nobody but Jupyter's own sockets.
+// patience is how long the kernel may take to confirm an output. The kernel waits only for Jupyter's own sockets.
 const patience = 30 * time.Second
 
 // sending guards gonbui's connection, which is the program's one and which gonbui does not guard while it waits.
@@ -44,16 +44,16 @@ func sendWithin(patience time.Duration, data *protocol.DisplayData) error {
 	}
 }
 
-// session is what the programs of one kernel, a cell each, have in common.
+// session is shared by the programs of one kernel, one per cell.
 type session struct {
-	dir string // the kernel's temporary folder; "" if the kernel tells none
+	dir string // the kernel's temporary folder; "" if unknown
 	pid int    // of this program
 }
 
 func (s session) file() string { return filepath.Join(s.dir, "budgetmem-echarts") }
 
-// bringsLibrary says whether the output of a chart must hold the chart library: when no chart of the session has brought it
-// yet, or when this one did in an earlier program, whose output this one's replaces.
+// bringsLibrary reports whether the output of a chart must hold the chart library: if no chart of the session had it yet, or
+// if this chart had it in an earlier program, whose output is now replaced.
 func (s session) bringsLibrary(name string) bool {
 	if s.dir == "" {
 		return true
@@ -66,7 +66,7 @@ func (s session) bringsLibrary(name string) bool {
 	return by == name && pid != strconv.Itoa(s.pid)
 }
 
-// broughtLibrary notes for the programs to come that a chart has brought the library.
+// broughtLibrary records for later programs that a chart's output holds the library.
 func (s session) broughtLibrary(name string) error {
 	if s.dir == "" {
 		return nil

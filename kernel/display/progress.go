@@ -15,7 +15,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Bar shows how far a piece of work has come. It may be used from several goroutines.
+// Bar shows the progress of some work. It is safe for concurrent use.
 type Bar struct {
 	mu    sync.Mutex
 	view  view
@@ -26,16 +26,16 @@ type Bar struct {
 
 // state is what a bar shows.
 type state struct {
-	what        string // is counted, such as "answers"
+	what        string // what is counted, such as "answers"
 	done, total int
 	note        string
 	start       time.Time
 }
 
-// view is where a bar is shown. A failure to draw is no failure of the work.
+// view draws a bar. A failure to draw is no failure of the work.
 type view interface {
 	draw(s state)
-	// end draws for the last time; err is why the work stopped before its end.
+	// end draws for the last time; err says why the work stopped early.
 	end(s state, err error)
 }
 
@@ -67,7 +67,7 @@ func (b *Bar) watch(ctx context.Context) {
 	b.stop = context.AfterFunc(ctx, func() { b.End(context.Cause(ctx)) })
 }
 
-// Set shows that done of total are done; total may grow, and is 0 while it is not known. note stands beside the numbers.
+// Set shows that done of total are done; total may grow, and is 0 while unknown. note is shown beside the numbers.
 func (b *Bar) Set(done, total int, note string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,8 +78,8 @@ func (b *Bar) Set(done, total int, note string) {
 	b.view.draw(b.state)
 }
 
-// End leaves the bar as it is, with err, if it is not nil, as the reason why it did not come further. Only the first call
-// counts, and what is Set afterwards is not shown.
+// End freezes the bar; err, if not nil, is shown as the reason why the work stopped early. Only the first call counts, and later
+// calls of Set are ignored.
 func (b *Bar) End(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *Bar) End(err error) {
 	b.view.end(b.state, err)
 }
 
-// text says how far the work has come.
+// text describes the progress.
 func (s state) text() string {
 	t := fmt.Sprintf("%d %s", s.done, s.what)
 	if s.total > 0 {
@@ -158,7 +158,7 @@ func (t *terminal) draw(s state) {
 	if t.bar == nil {
 		total := s.total
 		if total == 0 {
-			total = -1 // the library's mark for one that is not known
+			total = -1 // unknown, for the library
 		}
 		t.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(t.w), progressbar.OptionShowCount(),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())

@@ -19,7 +19,7 @@ type CellError struct {
 	// In and Line are the number of the cell, mostly the same, and the line in it, from 1, that the error comes from. 0 if
 	// that is not known.
 	In, Line int
-	// Script is that line in the script that the notebook was read from; 0 if it was none.
+	// Script is that line in the script that the notebook was read from; 0 if there was none.
 	Script int
 	err    error
 }
@@ -37,7 +37,7 @@ func (e *CellError) Error() string {
 	return place + ": " + e.err.Error()
 }
 
-// Unwrap returns what happened, without the place.
+// Unwrap returns the error without the place.
 func (e *CellError) Unwrap() error { return e.err }
 
 // position is a line of a cell: an index and a line from 1, which is 0 if there is none.
@@ -55,10 +55,10 @@ func newCellError(nb *notebook.Notebook, cell int, at position, err error) *Cell
 }
 
 var (
-	// verdict is a whole message on stderr by which GoNB says that a program of a cell ended badly, or that it does not know a
-	// command; it counts such a cell as run well.
+	// verdict matches a complete message on stderr with which GoNB reports that the program of a cell failed, or a command that it
+	// does not know; it counts such a cell as successful.
 	verdict = regexp.MustCompile(`^(?:\^C\n)?(exit status \d+|signal: .*|"%.*" unknown or not implemented yet\.)\n?$`)
-	// panicked is how Go begins to tell of a panic or a fatal error.
+	// panicked is the beginning of Go's message about a panic or a fatal error.
 	panicked = regexp.MustCompile(`(?m)^(?:panic|fatal error): .*`)
 	frame    = regexp.MustCompile(`(\S*/gonb_\w+/main(?:_test)?\.go):(\d+)`)
 	// compiled is a line of GoNB's traceback of a compile error: the number of the execution, and the line from 1.
@@ -66,7 +66,7 @@ var (
 	ansi     = regexp.MustCompile("\x1b\\[[0-9;]*m")
 )
 
-// judge returns what an output says of the program of its cell: nothing, or how it ended badly.
+// judge returns what an output says about the failure of its cell's program, "" if nothing.
 func judge(o notebook.Output) string {
 	if name, text := o.Stream(); name == "stderr" {
 		if found := verdict.FindStringSubmatch(text); found != nil {
@@ -103,7 +103,7 @@ func failure(nb *notebook.Notebook, ran []int, status string) *CellError {
 	return newCellError(nb, last, position{}, errors.New(status))
 }
 
-// compileError returns the place and the text of the first compile error that an output tells of, or else of any error.
+// compileError returns the place and text of the first compile error in an output, or else of any error.
 func compileError(nb *notebook.Notebook, o notebook.Output) (position, string) {
 	name, message, traceback := o.Error()
 	for _, entry := range traceback {
@@ -127,9 +127,9 @@ func compileError(nb *notebook.Notebook, o notebook.Output) (position, string) {
 	return position{}, name
 }
 
-// locate finds the line of a cell that a trace comes from. GoNB writes main.go from the cells that ran so far, and it still
-// lies where the trace says. Of the lines of cells that are equal to the one in question, it is the one with the longest
-// stretch of equal lines around it, of several the one that ran last.
+// locate finds the line of a cell that a trace points to. GoNB writes main.go from the cells that ran so far, at the path in
+// the trace. Among the cells' lines that equal the line in main.go, locate takes the one with the longest stretch of equal
+// lines around it, and of several the one that ran last.
 func locate(nb *notebook.Notebook, ran []int, trace string) position {
 	for _, found := range frame.FindAllStringSubmatch(trace, -1) {
 		data, err := os.ReadFile(found[1])
@@ -155,7 +155,7 @@ func locate(nb *notebook.Notebook, ran []int, trace string) position {
 	return position{}
 }
 
-// stretch counts how many lines around a[i] and b[j] are equal, these two included; 0 if they differ.
+// stretch counts the equal lines around a[i] and b[j], these two included; 0 if they differ.
 func stretch(a []string, i int, b []string, j int) int {
 	if strings.TrimSpace(a[i]) != strings.TrimSpace(b[j]) {
 		return 0

@@ -1,5 +1,5 @@
-// Package headless runs notebooks without a browser, in their Jupyter kernel: cell by cell, each output told as it comes,
-// until one fails. It exports what came as HTML.
+// Package headless runs notebooks without a browser, in their Jupyter kernel: cell by cell, reporting each output as it comes,
+// until one fails. It exports the result as HTML.
 package headless
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
-// Options say how to run a notebook. Of the zero value only Watch is missing.
+// Options says how to run a notebook. Only Watch is required.
 type Options struct {
 	// Kernel is the name of the kernel, by default the one that the notebook asks for.
 	Kernel string
@@ -22,23 +22,23 @@ type Options struct {
 	Dir string
 	// Timeout is how long a cell may take, compiling included; 0 is without limit.
 	Timeout time.Duration
-	// Watch is told how it goes.
+	// Watch receives the progress.
 	Watch Watcher
-	// Save, if there is one, is called after every cell that was run. An error of it ends the run.
+	// Save, if not nil, is called after every cell that ran. Its error ends the run.
 	Save func(*notebook.Notebook) error
 }
 
-// Watcher is told how a run goes. Its methods are called one at a time.
+// Watcher receives the progress of a run. Its methods are called one at a time.
 type Watcher interface {
-	// Start tells that a cell runs, the number'th of all cells, text included.
+	// Start reports that a cell starts; number counts all cells from 1, text included.
 	Start(number, of int, source string)
-	// Output tells of an output of that cell.
+	// Output reports an output of that cell.
 	Output(notebook.Output)
-	// End tells that it has ended, well or not.
+	// End reports that the cell has ended, successfully or not.
 	End(took time.Duration)
 }
 
-// stopping is how long a cell may go on after an interrupt. GoNB kills what does not end within 5 s.
+// stopping is how long a cell may run after an interrupt. GoNB kills it after 5 s.
 const stopping = 8 * time.Second
 
 // Run runs the code cells of a notebook one after the other, puts their outputs into it in place of those that are there, and
@@ -102,7 +102,7 @@ func (r *run) cell(ctx context.Context, i int) error {
 			r.nb.Cells[r.ran[n]].Outputs = outputs
 		}
 	}
-	failed := failure(r.nb, r.ran, status) // before main.go is written anew
+	failed := failure(r.nb, r.ran, status) // before main.go is written again
 	if r.options.Save != nil {
 		if err := r.options.Save(r.nb); err != nil {
 			return err
@@ -117,7 +117,7 @@ func (r *run) cell(ctx context.Context, i int) error {
 	return nil
 }
 
-// await waits for the kernel to be ready.
+// await waits until the kernel is ready.
 func (s *session) await(ctx context.Context, kernel string) error {
 	for {
 		select {
@@ -178,7 +178,7 @@ func (s *session) execute(ctx context.Context, source string, o Options) (e even
 		case <-interrupted:
 			why = fmt.Errorf("interrupted: %w", ctx.Err())
 		case <-limit:
-			if why != nil { // it does not listen: end the kernel under it
+			if why != nil { // it does not react: end the kernel
 				for _, e = range s.close() {
 					if e.Event == failed {
 						break

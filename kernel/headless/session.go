@@ -20,7 +20,7 @@ import (
 //go:embed driver.py
 var driver string
 
-// What the driver tells; driver.py says what each means.
+// The driver's events; driver.py says what each means.
 const (
 	started = "started"
 	ready   = "ready"
@@ -38,7 +38,7 @@ type event struct {
 	Error   string                    `json:"error"`
 }
 
-// session is a kernel, behind the driver.
+// session is a kernel and its driver.
 type session struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -48,7 +48,7 @@ type session struct {
 	closed bool
 }
 
-// newLog keeps the end of what a program in Python has to say, which is where its cause stands.
+// newLog keeps the end of a Python program's output, which has the cause of a failure.
 func newLog() *child.Tail { return &child.Tail{Bytes: 2000} }
 
 // closing is how long the driver may take to end the kernel.
@@ -109,7 +109,7 @@ func (s *session) say(command map[string]any) error {
 	return nil
 }
 
-// close ends the kernel and what it started, and returns the events that were not read. No process is left.
+// close ends the kernel and the processes it started, and returns the events that were not read.
 func (s *session) close() []event {
 	if s.closed {
 		return nil

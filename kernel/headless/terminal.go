@@ -10,7 +10,7 @@ import (
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
-// Terminal shows how a run goes: which cell of how many it is at, what the cell writes, and how long it took.
+// Terminal shows the progress of a run: the cell's number and the total, the cell's output, and how long it took.
 type Terminal struct {
 	w io.Writer
 	// live terminals show the seconds while a cell runs.
@@ -21,7 +21,7 @@ type Terminal struct {
 	title  string // its first line
 	begin  time.Time
 	ticker bool // the last line shows the seconds and will be overwritten
-	within bool // the last line is text that has no end yet
+	within bool // the last line is unfinished text
 	stop   chan struct{}
 }
 
@@ -50,7 +50,7 @@ func (t *Terminal) Start(number, of int, source string) {
 			case <-second.C:
 				t.mu.Lock()
 				select {
-				case <-stop: // another cell may run by now
+				case <-stop: // another cell may be running
 				default:
 					t.tick()
 				}
@@ -145,7 +145,7 @@ func textOf(o notebook.Output) string {
 	return text
 }
 
-// Plain writes what cells write, as a program would: streams to the one they are meant for, and what is displayed as text.
+// Plain writes the cells' output as a program would: streams to stdout or stderr, and displays as text.
 type Plain struct{ Out, Err io.Writer }
 
 // Start does nothing.

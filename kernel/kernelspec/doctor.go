@@ -18,13 +18,13 @@ import (
 // Check is one thing that notebooks need.
 type Check struct {
 	Name string `json:"name"`
-	// Found is what is there; "" if it is not, and then Problem says what is wrong, and Do what helps.
+	// Found describes what was found. If it is "", Problem says what is wrong, and Do what helps.
 	Found   string `json:"found,omitempty"`
 	Problem string `json:"problem,omitempty"`
 	Do      string `json:"do,omitempty"`
 }
 
-// Doctor looks at everything that notebooks need, and builds a cell.
+// Doctor checks everything that notebooks need, and builds a cell.
 func Doctor(ctx context.Context) []Check {
 	const install = "run `bmem kernel install`"
 	dir, s, err := Find()

@@ -15,14 +15,14 @@ import (
 	"github.com/budgetmem/budgetmem/internal/venv"
 )
 
-// environ is the environment of a kernel, made of that of its parent, given as by os.Environ. It has the kernel's programs on
-// PATH, and has cells built quickly: with what set-up has compiled before, without asking a module proxy for what lies in the
-// module cache, and without debugging tables, which stack traces do not need.
+// environ returns the environment of a kernel, derived from its parent's, in the form of os.Environ. The kernel's programs are on
+// PATH. Cells build quickly: from what set-up compiled, without asking a module proxy for what is in the module cache, and
+// without debugging tables, which stack traces do not need.
 func (s Spec) environ(ctx context.Context, parent []string) ([]string, error) {
 	env := slices.DeleteFunc(slices.Clone(parent), func(kv string) bool {
-		return strings.HasPrefix(kv, "GOWORK=") // GoNB's own workspace is meant
+		return strings.HasPrefix(kv, "GOWORK=") // GoNB has a workspace of its own
 	})
-	set := func(name, value string) { env = append(env, name+"="+value) } // of two, the last counts
+	set := func(name, value string) { env = append(env, name+"="+value) } // the last of two counts
 	set("PATH", strings.Join(slices.DeleteFunc([]string{s.Tools, lookup(env, "PATH"), s.Go}, func(p string) bool { return p == "" }), string(os.PathListSeparator)))
 
 	if folders := venv.Folders(); lookup(env, venv.Env) == "" && len(folders) > 0 {
@@ -36,7 +36,7 @@ func (s Spec) environ(ctx context.Context, parent []string) ([]string, error) {
 		return nil, err
 	}
 	if lookup(env, "GOEXPERIMENT") == "" {
-		// Other experiments would have everything compiled anew.
+		// With other experiments everything would be compiled again.
 		set("GOEXPERIMENT", buildSetting("GOEXPERIMENT"))
 	}
 	if !strings.Contains(settings.GOFLAGS, "-ldflags") {
@@ -77,7 +77,7 @@ func (s Spec) goCommand(ctx context.Context, env []string, dir string, args ...s
 	return out, nil
 }
 
-// find finds a program in a list of folders, which need not be this process's PATH.
+// find looks a program up in a list of folders, which may differ from this process's PATH.
 func find(name, path string) (string, error) {
 	for _, dir := range filepath.SplitList(path) {
 		file := filepath.Join(dir, name)
@@ -97,7 +97,7 @@ func lookup(env []string, name string) string {
 	return ""
 }
 
-// buildSetting is a setting that this program was built with.
+// buildSetting returns a setting of this program's build.
 func buildSetting(name string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

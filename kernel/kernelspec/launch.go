@@ -17,11 +17,11 @@ import (
 	"github.com/budgetmem/budgetmem/serve/registry"
 )
 
-// Launch runs the kernel with the connection file that Jupyter gives it, until it ends, and sees to it that the server for its
-// cells is there all the while. What the kernel has to say goes to log; if it fails, the end of it is in the error.
+// Launch runs the kernel with Jupyter's connection file until the kernel ends, and keeps the server for its cells running
+// meanwhile. The kernel's messages go to log; if it fails, the error has the last of them.
 //
-// A termination signal is passed on, and the end of Jupyter is taken for one. An interrupt is not: Jupyter interrupts cells by a
-// message.
+// A termination signal is passed on, and the end of Jupyter counts as one. An interrupt is not passed on: Jupyter interrupts cells
+// by a message.
 func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) error {
 	env, err := s.environ(ctx, os.Environ())
 	if err != nil {
@@ -30,7 +30,7 @@ func (s Spec) Launch(ctx context.Context, connectionFile string, log io.Writer) 
 	serving := s.keepServer(ctx, log)
 	defer serving()
 
-	// On Linux the kernel is told when the thread that started it ends, so this one must not before the process does.
+	// On Linux the kernel gets a signal when the thread that started it ends, so this thread must live as long as the process.
 	runtime.LockOSThread()
 	end := &child.Tail{Bytes: 4 << 10}
 	cmd := exec.Command(filepath.Join(s.Tools, "gonb"), "-kernel", connectionFile, "-go_work", s.Source, "-raw_error")
@@ -76,7 +76,7 @@ func jupyterPID() int {
 	return parent
 }
 
-// keepServer holds a lease of the shared server, and returns how to give it back.
+// keepServer holds a client lock of the shared server, and returns the function that releases it.
 func (s Spec) keepServer(ctx context.Context, log io.Writer) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})

@@ -1,5 +1,5 @@
-// Package kernelspec is the notebook kernel "BudgetMem (Go)" as Jupyter sees it: the description that Jupyter finds it by, what
-// starts when Jupyter starts it, and a look at whether all that it needs is there.
+// Package kernelspec is the notebook kernel "BudgetMem (Go)" as Jupyter sees it: the description in Jupyter's data folder, the
+// program that Jupyter starts, and a check of what it needs.
 //
 // The kernel is GoNB, which makes a Go program of each cell. It works in a workspace with the sources of this module, so every
 // notebook can import its packages. The models that cells ask run in the server that notebooks share: see serve/registry.
@@ -19,13 +19,13 @@ import (
 	"github.com/budgetmem/budgetmem/kernel/notebook"
 )
 
-// Name is what notebooks ask for the kernel by, and DisplayName what users see.
+// Name identifies the kernel in notebooks, DisplayName is what users see.
 const (
 	Name        = notebook.Kernel
 	DisplayName = "BudgetMem (Go)"
 )
 
-// Spec says what the kernel is made of. All paths are absolute.
+// Spec lists the parts of the kernel. All paths are absolute.
 type Spec struct {
 	// Bmem is the program bmem, which launches the kernel.
 	Bmem string
@@ -33,7 +33,7 @@ type Spec struct {
 	Tools string
 	// Source is the folder with this module's sources.
 	Source string
-	// Go is the folder with the program go, in case that Jupyter is started without it on its PATH.
+	// Go is the folder of the program go, for a Jupyter that is started without it on its PATH.
 	Go string
 }
 
@@ -46,17 +46,17 @@ type file struct {
 	Metadata      map[string]any `json:"metadata"`
 }
 
-// Flags of `bmem kernel launch`, by which a kernel.json says what the kernel is made of.
+// Flags of `bmem kernel launch`, with which a kernel.json names the parts of the kernel.
 const (
 	flagTools  = "--tools"
 	flagSource = "--source"
 	flagGo     = "--go"
 )
 
-// connection stands for the file that Jupyter tells a kernel its ports in.
+// connection is Jupyter's placeholder for the file with the kernel's ports.
 const connection = "{connection_file}"
 
-// Install puts the description into Jupyter's data folder, such as UserDir or PrefixDir, and returns where it is.
+// Install writes the description into Jupyter's data folder, such as UserDir or PrefixDir, and returns its path.
 func Install(dir string, s Spec) (path string, err error) {
 	data, err := json.MarshalIndent(file{
 		Argv:        []string{s.Bmem, "kernel", "launch", flagTools, s.Tools, flagSource, s.Source, flagGo, s.Go, connection},
@@ -80,7 +80,7 @@ func Uninstall(dir string) error {
 	return os.RemoveAll(filepath.Dir(Path(dir)))
 }
 
-// Path is where the description lies in Jupyter's data folder.
+// Path is the path of the description in Jupyter's data folder.
 func Path(dir string) string { return filepath.Join(dir, "kernels", Name, "kernel.json") }
 
 // read reads a description that Install has written.
@@ -155,7 +155,7 @@ func dirs() []string {
 // ErrNotInstalled is returned by Find if no description is there.
 var ErrNotInstalled = errors.New("the kernel is not installed: run `bmem kernel install`")
 
-// Find returns the first data folder of dirs that has the kernel, and what it is made of.
+// Find returns the first data folder of dirs that has the kernel, and the kernel's parts.
 func Find() (dir string, s Spec, err error) {
 	for _, dir := range dirs() {
 		s, err := read(dir)

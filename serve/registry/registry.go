@@ -78,8 +78,8 @@ func held(lock *flock.Flock) bool {
 	return err == nil && !free
 }
 
-// Find returns the base URL of the server to use: what api.EnvServer names, or else the shared one's. While notebooks hold leases
-// one is being started, and Find waits for it. ErrNone if there is none.
+// Find returns the base URL of the server to use: what api.EnvServer names, or else the shared one's. While notebooks hold client
+// locks one is being started, and Find waits for it. ErrNone if there is none.
 func Find(ctx context.Context) (string, error) {
 	if u := os.Getenv(api.EnvServer); u != "" {
 		return u, nil

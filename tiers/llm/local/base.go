@@ -73,7 +73,7 @@ func (b *Base) Close() error {
 // with Config.Bias the biases of query, key and value stacked.
 func (b *Base) Layer(l int) []*tensors.Tensor { return b.w.layer[l] }
 
-// FreeLayer gives back the memory of layer l, which must not be used afterwards.
+// FreeLayer frees the memory of layer l, which must not be used afterwards.
 func (b *Base) FreeLayer(l int) {
 	for _, t := range b.w.layer[l] {
 		t.FinalizeAll()
@@ -114,7 +114,7 @@ func (b *Base) Encode(messages []llm.Message, reply string) (prompt, answer []in
 	return nil, nil, errors.New("the chat template does not end a reply with a token that ends generation")
 }
 
-// Projection is where one of a layer's linear maps lies in the tensors that Base.Layer returns.
+// Projection locates one of a layer's linear maps in the tensors that Base.Layer returns.
 type Projection struct {
 	Tensor  int // index in the layer
 	Row     int // first row

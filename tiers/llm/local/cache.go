@@ -69,7 +69,7 @@ type scratch struct {
 	held  [][]*block
 }
 
-// assign gives each chunk the free slot that holds most of its sequence's beginning.
+// assign gives each chunk the free slot that holds the longest prefix of its sequence.
 func (s *scratch) assign(chunks []chunk) []int {
 	slots := make([]int, len(chunks))
 	taken := make([]bool, len(s.held))
@@ -87,7 +87,7 @@ func (s *scratch) assign(chunks []chunk) []int {
 	return slots
 }
 
-// load puts the keys and values of what is known of each sequence into its slot.
+// load copies each sequence's cached keys and values into its slot.
 func (s *scratch) load(cfg *Config, chunks []chunk, slots []int) error {
 	for i, c := range chunks {
 		slot, blocks := slots[i], c.seq.blocks

@@ -104,7 +104,7 @@ func (m *Model) reply(ctx context.Context, ids []int32, req llm.Request) *sequen
 	return seq
 }
 
-// pieces hands on a text that comes in tokens: as much of it as will be in the reply whatever follows, in whole characters.
+// pieces passes on a text that arrives in tokens: the part that is certain to be in the reply, in whole characters.
 type pieces struct {
 	stops []string
 	emit  func(string) error
@@ -149,7 +149,7 @@ func held(text string, stops []string) int {
 	return n
 }
 
-// cutAtStop cuts text before the first of the stop strings, and tells whether there was one.
+// cutAtStop cuts text before the first of the stop strings, and reports whether there was one.
 func cutAtStop(text string, stops []string) (string, bool) {
 	cut, found := len(text), false
 	for _, s := range stops {

@@ -87,7 +87,7 @@ var ignored = []string{"expert_count", "expert_used_count", "attention.logit_sof
 var known = regexp.MustCompile(`^(token_embd\.weight|output\.weight|output_norm\.weight|rope_freqs\.weight|` +
 	`blk\.([0-9]+)\.(attn_norm|attn_q|attn_k|attn_v|attn_output|ffn_norm|ffn_gate|ffn_up|ffn_down)\.weight|blk\.([0-9]+)\.attn_[qkv]\.bias)$`)
 
-// checkUse refuses a file with tensors or settings that the decoder would leave out: its replies would be wrong without a word.
+// checkUse refuses a file with tensors or settings that the decoder would ignore: its replies would be wrong without an error.
 func checkUse(f *gguf.File, c *Config) error {
 	for _, key := range ignored {
 		if kv, ok := f.GetKeyValue(c.Arch + "." + key); ok && (kv.Float64() != 0 || kv.Int64() != 0) && !(key == "rope.scale_linear" && kv.Float64() == 1) {

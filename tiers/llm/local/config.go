@@ -20,9 +20,9 @@ type Config struct {
 	Context  int // the longest sequence the model was trained for, in tokens
 	Eps      float64
 	RopeBase float64
-	// Bias tells that the query, key and value projections have biases (Qwen2).
+	// Bias reports that the query, key and value projections have biases (Qwen2).
 	Bias bool
-	// Tied tells that the token embedding also serves as the output head.
+	// Tied reports that the token embedding is also the output head.
 	Tied bool
 	// RopeFactors divides the rotation frequencies, one a pair of dimensions (Llama 3.x); nil for none.
 	RopeFactors []float32
@@ -50,7 +50,7 @@ func (c *Config) frequencies() []float32 {
 	return f
 }
 
-// readConfig takes the decoder's shape from f and refuses what the graph does not implement.
+// readConfig reads the decoder's shape from f and refuses what the graph does not implement.
 func readConfig(f *gguf.File) (Config, error) {
 	c := Config{Arch: f.Architecture()}
 	if c.Arch != "llama" && c.Arch != "qwen2" {

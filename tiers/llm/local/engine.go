@@ -169,7 +169,7 @@ func (e *engine) forward(tokens, pos0 []int32, cache *kvCache, use func(hidden, 
 	defer out[1].FinalizeAll()
 	if shape := (Shape{cache.B, S, cache.T}); !e.compiled[shape] {
 		e.compiled[shape] = true
-		osmem.GiveBack() // compiling leaves much behind
+		osmem.GiveBack() // compiling leaves much garbage
 	}
 	var used error
 	err = tensors.ConstFlatData(out[0], func(hidden []float32) {

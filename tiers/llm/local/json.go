@@ -8,7 +8,7 @@ type jsonText struct {
 	state  jsonState
 	depth  uint8
 	object [maxDepth]bool // of the open containers, outermost first: whether it is an object
-	rest   string         // of a literal such as true, what is to come
+	rest   string         // what remains of a literal such as true
 	digits uint8          // of \u, how many are to come
 	key    bool           // the string being read is a key
 	spaces uint8          // white space just read
@@ -196,7 +196,7 @@ func (j *jsonText) readString(c byte) bool {
 	return true
 }
 
-// number returns the state after c within a number; false if c is no part of it.
+// number returns the state after c within a number; false if c cannot continue it.
 func number(s jsonState, c byte) (jsonState, bool) {
 	switch {
 	case s == jsonMinus && c == '0':

@@ -87,7 +87,7 @@ func (e *ContextError) Error() string {
 // Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes
 // about 2.5 GB. The file must stay as it is until Close; it may be renamed.
 func Open(path string, be compute.Backend, opts Options) (*Model, error) {
-	defer osmem.GiveBack() // loading leaves much behind
+	defer osmem.GiveBack() // loading leaves much garbage
 	m, err := open(path, be, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening language model %s: %w", path, err)
@@ -203,7 +203,7 @@ func (m *Model) Context() int { return m.context }
 // Tokenizer returns the model's tokenizer.
 func (m *Model) Tokenizer() *tokenizer.Tokenizer { return m.tok }
 
-// Stats returns what has been computed so far.
+// Stats counts what has been computed so far.
 func (m *Model) Stats() Stats { return m.sched.snapshot() }
 
 // countLimit is how long rendering a chat to count its tokens may take.

@@ -44,7 +44,7 @@ func (p *pool) longest(joining []*sequence) int {
 	return longest
 }
 
-// admits tells whether there is memory for joining beside what runs.
+// admits reports whether there is memory for joining beside the running replies.
 func (p *pool) admits(joining []*sequence) bool {
 	return p.shapes.admits(p.running()+len(joining), p.longest(joining)+headroom)
 }

@@ -71,7 +71,7 @@ func (p *prefixCache) get(k blockKey) *block {
 	return b
 }
 
-// full tells whether sequences in flight use all the blocks there should be.
+// full reports whether sequences in flight use all blocks.
 func (p *prefixCache) full() bool { return p.held >= p.limit }
 
 // slabBlocks is how many blocks are allocated at a time. Their memory is the backend's and not the Go heap's, where as
@@ -132,7 +132,7 @@ func (p *prefixCache) put(k blockKey, b *block) *block {
 	return b
 }
 
-// release gives a reference back. A block that is not in the cache is then free.
+// release drops a reference. A block without references that is not in the cache is free.
 func (p *prefixCache) release(b *block) {
 	if b.refs--; b.refs == 0 {
 		p.held--

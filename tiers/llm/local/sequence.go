@@ -62,7 +62,7 @@ func (s *sequence) nextKey() (k blockKey, ok bool) {
 	return key(s.last(), s.ids[s.n:s.n+blockTokens]), true
 }
 
-// adopt takes over what the prefix cache has of the sequence's next tokens.
+// adopt references the prefix cache's blocks for the sequence's next tokens.
 func (s *sequence) adopt(p *prefixCache) {
 	for {
 		k, ok := s.nextKey()
@@ -79,7 +79,7 @@ func (s *sequence) adopt(p *prefixCache) {
 	}
 }
 
-// reply is what was generated so far.
+// reply is the text generated so far.
 func (s *sequence) reply() []int32 { return s.ids[s.prompt:] }
 
 // extend adds a generated token and reports whether the reply is complete. A token that ends the reply is not part of it.

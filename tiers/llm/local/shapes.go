@@ -25,7 +25,7 @@ type shapeSet struct {
 	slots    []int // numbers of replies to decode at a time, ascending
 	compiled []Shape
 	wanted   map[Shape]int
-	// onCompile, if not nil, is told of each new shape.
+	// onCompile, if not nil, is called with each new shape.
 	onCompile func(Shape)
 }
 
@@ -34,7 +34,7 @@ const patience = 12
 
 // poolTokens is how many tokens the caches of decode and of prefill of many may have room for, over all their slots, so
 // that a few long prompts do not take the memory of many: 16 replies of a thousand tokens, or four of a full context of 4096.
-// Replies that run and outgrow it are let be.
+// Running replies that outgrow it continue.
 const (
 	poolTokens = 17 << 10
 	manyTokens = 12 << 10
@@ -77,7 +77,7 @@ func (s *shapeSet) decode(n, length int) Shape {
 	return s.choose(B, roomy, 1, length)
 }
 
-// admits tells whether n replies of up to length tokens stay within poolTokens. A single one always does.
+// admits reports whether n replies of up to length tokens fit poolTokens. A single one always does.
 func (s *shapeSet) admits(n, length int) bool {
 	return n <= 1 || fit(s.slots, n)*fit(s.lengths, length) <= poolTokens
 }

@@ -53,7 +53,7 @@ type merged struct{ rank, id int32 }
 type bpe struct {
 	bytes  [256]int32
 	merges map[uint64]merged // by pair
-	words  map[string]int32  // words that are tokens whatever the merges say; nil for most models
+	words  map[string]int32  // words that are tokens regardless of the merges; nil for most models
 	cache  wordCache
 }
 
@@ -129,7 +129,7 @@ type symbol struct {
 	id         int32
 	prev, next int32 // -1 at the ends
 	rank       int32 // of the merge with the next symbol
-	outcome    int32 // what that merge gives
+	outcome    int32 // the result of that merge
 }
 
 // none is the rank of a symbol that does not merge with the next one, or was merged into the one before.

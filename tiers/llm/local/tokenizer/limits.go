@@ -65,7 +65,7 @@ func renderOf(c *exec.Context) (*render, error) {
 	return nil, errors.New("the template is not being rendered") // gonja evaluates nothing before
 }
 
-// step counts one step. out is what is being written to.
+// step counts one step. out is the output so far.
 func (r *render) step(out any) error {
 	if err := r.ctx.Err(); err != nil {
 		return r.stop(err)
@@ -136,7 +136,7 @@ func (b *limitedBuffer) WriteString(s string) (int, error) {
 	return b.Buffer.WriteString(s)
 }
 
-// checkSource refuses what is too large or uses operators that make much of little, and puts a step into every loop.
+// checkSource refuses templates that are too large or use operators that can blow up their output, and puts a step into every loop.
 func checkSource(source string, settings *config.Config) (string, error) {
 	if len(source) > maxSource {
 		return "", fmt.Errorf("%w: %d bytes of template, more than %d", ErrTemplateLimit, len(source), maxSource)

@@ -13,10 +13,10 @@ import (
 // hand-written scanners are about fifty times as fast as running those (BenchmarkSplit).
 type splitter func(s string) int
 
-// preTokenizer is what the value of tokenizer.ggml.pre means.
+// preTokenizer describes a value of tokenizer.ggml.pre.
 type preTokenizer struct {
 	split splitter
-	// wholeWords: a word that is a token is that token, whatever the merges say.
+	// wholeWords: a word that is a token is that token, regardless of the merges.
 	wholeWords bool
 	// addBOS is the default where the metadata has no add_bos_token.
 	addBOS bool
@@ -33,7 +33,7 @@ func knownPreTokenizers() string {
 	return strings.Join(slices.Sorted(maps.Keys(preTokenizers)), ", ")
 }
 
-// class is what the splitters ask of a character.
+// class is a character's class for the splitters.
 type class uint8
 
 const (

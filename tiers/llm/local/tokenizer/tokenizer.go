@@ -27,7 +27,7 @@ const (
 	keyTemplate = "tokenizer.chat_template"
 )
 
-// The kinds of token that GGUF tells apart and we care about (the values of tokenizer.ggml.token_type).
+// The kinds of token that matter here (values of tokenizer.ggml.token_type).
 const (
 	typeUnknown     = 2
 	typeControl     = 3
@@ -168,7 +168,7 @@ func (t *Tokenizer) Encode(text string, parseSpecial bool) []int32 {
 	return t.encode(out, text, t.special, parseSpecial)
 }
 
-// encode cuts text at the special tokens, longest first, and encodes what lies between.
+// encode cuts text at the special tokens, longest first, and encodes the parts between them.
 func (t *Tokenizer) encode(out []int32, text string, special []specialToken, parseSpecial bool) []int32 {
 	for i, s := range special {
 		if !s.always && !parseSpecial {
