@@ -99,5 +99,5 @@ func (tb *toolbox) relationAsked(m Module) runFunc {
 
 // configurationFault reports whether an error would meet every other question too: stepping down would only hide it.
 func configurationFault(err error) bool {
-	return errors.Is(err, llm.ErrAuth) || errors.Is(err, llm.ErrUnpriced) || errors.Is(err, llm.ErrCache)
+	return errors.Is(err, llm.ErrAuth) || errors.Is(err, llm.ErrUnpriced) || errors.Is(err, llm.ErrCache) || errors.Is(err, llm.ErrLedger)
 }

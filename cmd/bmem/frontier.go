@@ -88,9 +88,9 @@ With --live=test the models are asked for these, and static assignments are stil
 				}
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), r)
+				return errors.Join(writeJSON(cmd.OutOrStdout(), r), failures(replays))
 			}
-			return r.WriteTable(cmd.OutOrStdout())
+			return errors.Join(r.WriteTable(cmd.OutOrStdout()), failures(replays))
 		},
 	}
 	f.bindReplay(cmd, string(datasets.Validation), run.TestSplit)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -96,11 +97,12 @@ func asked(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var out strings.Builder
+	var lines []string // an extended file has what was there first
 	for _, e := range f.Episodes {
-		fmt.Fprintln(&out, e.ID, e.Choices, e.Score, e.ModulesDollars, e.AnswerDollars)
+		lines = append(lines, fmt.Sprintln(e.ID, e.Choices, e.Score, e.ModulesDollars, e.AnswerDollars))
 	}
-	return out.String(), nil
+	slices.Sort(lines)
+	return strings.Join(lines, ""), nil
 }
 
 // torture is what happens to one victim in one folder.

@@ -131,6 +131,24 @@ func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[s
 	return sys, replays, nil
 }
 
+// failures returns an error if questions that were asked live failed.
+func failures(replays map[string]*episodes.Replay) error {
+	var failed int
+	var reason error
+	for _, split := range splits {
+		if r := replays[split]; r != nil {
+			n, first := r.Failures()
+			if failed += n; reason == nil {
+				reason = first
+			}
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d answers failed and are in no mean; the first: %w", failed, reason)
+}
+
 // replay opens one split.
 func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Config) (*episodes.Replay, error) {
 	file := &episodes.File{}
@@ -290,13 +308,13 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	if f.asJSON {
-		return writeJSON(cmd.OutOrStdout(), s)
+		return errors.Join(writeJSON(cmd.OutOrStdout(), s), failures(replays))
 	}
 	if err := s.WriteTable(cmd.OutOrStdout()); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nrouters: %s\nreport: %s\n", filepath.Join(o.Dir, "seed-*", "checkpoints", "best.safetensors"), s.Report())
-	return err
+	return errors.Join(err, failures(replays))
 }
 
 // trainName names a training by a hash of what it is of, so that the same command goes on with it.

@@ -37,6 +37,15 @@ type Replay struct {
 	of      map[string][]int // indices of the file's episodes by question
 	played  Counts
 	changed bool
+	failed  int
+	failure error // the first
+}
+
+// Failures returns how many times a live question failed, and the first error; the system may have answered it another time.
+func (r *Replay) Failures() (n int, first error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed, r.failure
 }
 
 // Counts counts a replay's episodes by their origin.
@@ -202,6 +211,13 @@ func nearest(known []router.Episode, choices []int) (best int, exact bool) {
 // ask asks the live system; the policy keeps the choices it has made.
 func (r *Replay) ask(ctx context.Context, id string, p router.Policy, chosen []int) (router.Episode, []int, error) {
 	t, err := r.live.Ask(ctx, id, resumed{p, chosen})
+	if errors.Is(err, router.ErrFailed) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.failed++; r.failure == nil {
+			r.failure = err
+		}
+	}
 	if err != nil {
 		return router.Episode{}, chosen, err
 	}

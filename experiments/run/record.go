@@ -185,5 +185,5 @@ func outOfBudget(t bmem.Trace) error {
 
 // stops reports whether an error ends the run because the question did not cause it.
 func stops(ctxErr, err error) bool {
-	return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache)
+	return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache) || errors.Is(err, llm.ErrLedger)
 }

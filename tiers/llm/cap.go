@@ -133,9 +133,9 @@ func (ch *charge) end(u Usage, err error) {
 	}
 }
 
-// settle ends the reservation; a ledger in memory has nothing that can fail.
+// settle ends the reservation.
 func (ch *charge) settle(cost picodollars, sure bool) {
-	_ = ch.held.settle(cost, sure)
+	ch.held.settle(cost, sure)
 	ch.held = nil
 }
 

@@ -31,6 +31,8 @@ var (
 	ErrUnpriced = errors.New("model has no price")
 	// ErrCache: the response cache cannot be read or written.
 	ErrCache = errors.New("response cache")
+	// ErrLedger: the spend ledger's file cannot be read or written.
+	ErrLedger = errors.New("spend ledger")
 )
 
 // Error is a failed call to a model.

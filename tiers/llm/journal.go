@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -89,12 +90,16 @@ func (l *Ledger) resume() error {
 	return rows.Err()
 }
 
-// Close closes the ledger's file, if it has one. Calls in flight count as spent when it is opened again.
+// Close closes the ledger's file, if it has one. Calls in flight count as spent when it is opened again. The error is an
+// ErrLedger if what a call cost could not be written.
 func (l *Ledger) Close() error {
 	if l.journal == nil {
 		return nil
 	}
-	return l.journal.db.Close()
+	l.mu.Lock()
+	failed := l.failed
+	l.mu.Unlock()
+	return errors.Join(failed, l.journal.db.Close())
 }
 
 func (j *journal) reserve(model string, need picodollars) (int64, error) {
@@ -114,7 +119,7 @@ func (j *journal) reserve(model string, need picodollars) (int64, error) {
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("write to %s: %w", ledgerFile.what, explain(err))
+		return 0, fmt.Errorf("%w: write: %w", ErrLedger, explain(err))
 	}
 	return row, nil
 }
@@ -128,7 +133,7 @@ func (j *journal) settle(row int64, model string, need, cost picodollars, sure b
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("write to %s: %w", ledgerFile.what, explain(err))
+		return fmt.Errorf("%w: write: %w", ErrLedger, explain(err))
 	}
 	return nil
 }

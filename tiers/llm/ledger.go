@@ -25,6 +25,7 @@ type Ledger struct {
 	overruns int
 	changed  chan struct{} // closed and replaced whenever a reservation is settled
 	journal  *journal      // nil: in memory only
+	failed   error         // the first error of settling in the journal, after which nothing more is reserved
 }
 
 // NewLedger returns a ledger in memory. The limit is in dollars: +Inf only counts, 0 refuses every call that costs
@@ -96,6 +97,10 @@ type reservation struct {
 func (l *Ledger) reserve(ctx context.Context, model string, need picodollars) (*reservation, error) {
 	for {
 		l.mu.Lock()
+		if l.failed != nil {
+			defer l.mu.Unlock()
+			return nil, l.failed
+		}
 		free := l.limit - l.spent.plus(l.unsure)
 		if need > free {
 			l.mu.Unlock()
@@ -122,8 +127,9 @@ func (l *Ledger) reserve(ctx context.Context, model string, need picodollars) (*
 	}
 }
 
-// settle replaces the reservation by what the call cost; sure is false if that is only a bound.
-func (r *reservation) settle(cost picodollars, sure bool) error {
+// settle replaces the reservation by what the call cost; sure is false if that is only a bound. What was paid for is used also
+// if the file cannot be written, which ends the next calls: it still holds the most that this one can have cost.
+func (r *reservation) settle(cost picodollars, sure bool) {
 	l := r.ledger
 	l.mu.Lock()
 	if sure {
@@ -136,8 +142,13 @@ func (r *reservation) settle(cost picodollars, sure bool) error {
 	}
 	l.release(r.need)
 	l.mu.Unlock()
-	// If this fails, the file still holds the most that the call can have cost.
-	return l.journal.settle(r.row, r.model, r.need, cost, sure)
+	if err := l.journal.settle(r.row, r.model, r.need, cost, sure); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.failed == nil {
+			l.failed = err
+		}
+	}
 }
 
 // overran notes a call whose endpoint reported impossible token counts.
@@ -181,9 +192,7 @@ func (m meter) within(ctx context.Context, l *Ledger, bound Bound, call func() (
 	}
 	cost, sure := need, false // what stays if the call panics
 	defer func() {
-		if serr := held.settle(cost, sure); serr != nil && err == nil {
-			err = serr
-		}
+		held.settle(cost, sure)
 		if reply.Usage.Corrected > 0 {
 			l.overran()
 		}
