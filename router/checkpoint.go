@@ -38,7 +38,7 @@ type checkpoint struct {
 
 // Save writes everything that the rest of the training depends on to a file: the weights, the optimizer's moments, the reward's
 // windows and the progress. Random numbers need no state, as those of every episode are derived from the seed. The file is
-// replaced in whole or not at all. Equal trainings write equal bytes.
+// replaced in whole or not at all. Equal trainings write equal bytes. A file that cannot be written is an error that names it.
 func (t *Trainer) Save(path string) error {
 	fail := func(err error) error { return fmt.Errorf("save training to %s: %w", path, err) }
 	meta, err := json.Marshal(checkpoint{t.net.shape, t.resultConfig(), t.env.Len(), t.at})

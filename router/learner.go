@@ -69,7 +69,7 @@ func NewInputs(s Shape, query, memory, lambda []float32, forLoss ...*tensors.Ten
 	return append(in, forLoss...)
 }
 
-// Free returns the tensors' memory. They cannot be used afterwards.
+// Free returns the tensors' memory. They cannot be used afterwards. It joins the errors of the backend.
 func (in Inputs) Free() (err error) {
 	for _, t := range in {
 		err = errors.Join(err, t.FinalizeAll())

@@ -105,7 +105,7 @@ func (t *Trainer) Done() bool { return t.at.Epoch >= t.cfg.Epochs }
 // batches is the number of batches in an epoch; the last may be smaller.
 func (t *Trainer) batches() int { return (t.env.Len() + t.cfg.Batch - 1) / t.cfg.Batch }
 
-// Portable returns the router as it is now.
+// Portable returns the router as it is now. It fails if the backend does.
 func (t *Trainer) Portable() (*portable.Router, error) { return t.net.Portable(t.cfg.Lambdas()) }
 
 // Step plays one batch and updates the network. An error of the environment, or an ended context, which errors.Is matches,

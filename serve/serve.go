@@ -85,7 +85,8 @@ type Server struct {
 	served  atomic.Int64 // requests answered with a status < 400
 }
 
-// New checks config. Its models stay the caller's, to be closed after the server has stopped.
+// New checks config. Its models stay the caller's, to be closed after the server has stopped. Negative limits, a token that is
+// no visible ASCII, a model named twice, and nothing to serve are errors.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config, chats: map[string]ChatModel{}, started: time.Now()}
 	c := &s.config
@@ -131,7 +132,7 @@ func New(config Config) (*Server, error) {
 // Models returns the names of what is served and always open.
 func (s *Server) Models() []string { return slices.Clone(s.names) }
 
-// Close closes the models that were opened from Config.Source. Serve must have returned.
+// Close closes the models that were opened from Config.Source. Serve must have returned. It joins the errors of closing them.
 func (s *Server) Close() error {
 	if s.cache == nil {
 		return nil

@@ -40,7 +40,8 @@ func TunedPrompt(name, notes, question, date string) ([]llm.Message, error) {
 	return []llm.Message{{Role: llm.User, Content: strings.TrimSpace(b.String())}}, nil
 }
 
-// TunedHash identifies the text of a tuned prompt's template: its SHA-256 in hexadecimal digits.
+// TunedHash identifies the text of a tuned prompt's template: its SHA-256 in hexadecimal digits. An unknown name is an error
+// that lists the known ones.
 func TunedHash(name string) (string, error) {
 	data, err := tunedFiles.ReadFile(path.Join("tuned", name+".tmpl"))
 	if err != nil {

@@ -38,7 +38,8 @@ func ReadFile(path string) (*File, error) {
 	return Parse(path, f)
 }
 
-// ReadSplit reads a trace file that must hold traces of the given split, and some.
+// ReadSplit reads a trace file that must hold traces of the given split, and some. A file that is not there is an
+// fs.ErrNotExist; another split, no traces, and what Parse refuses are errors.
 func ReadSplit(path, split string) (*File, error) {
 	f, err := ReadFile(path)
 	if err != nil {
@@ -187,7 +188,8 @@ func (h Header) names(choices []int) []string {
 	return out
 }
 
-// WriteFile replaces the file at path, in whole or not at all. Equal content gives equal bytes.
+// WriteFile replaces the file at path, in whole or not at all. Equal content gives equal bytes. A header or an episode that
+// Parse would refuse is an error.
 func (f *File) WriteFile(path string) error {
 	return atomicfile.Write(path, 0o644, f.Write)
 }
@@ -216,7 +218,7 @@ func (f *File) Extend(ctx context.Context, path string) (*File, error) {
 	return f, f.WriteFile(path)
 }
 
-// Write writes the file's content.
+// Write writes the file's content. A header or an episode that Parse would refuse is an error.
 func (f *File) Write(w io.Writer) error {
 	f.Format, f.Version = Format, Version
 	if err := f.Header.check(); err != nil {
@@ -275,7 +277,8 @@ func (f *File) writeLines(w io.Writer) error {
 }
 
 // Merge puts the traces of several files together. They must be of the same questions, asked of the same system: the files'
-// headers may differ in the commit only. Of a question's combination that several have, the first counts.
+// headers may differ in the commit only. Of a question's combination that several have, the first counts. No files, and files
+// of different systems, are errors that name the field.
 func Merge(files ...*File) (*File, error) {
 	if len(files) == 0 {
 		return nil, errors.New("merge traces: name at least one file")

@@ -75,7 +75,7 @@ func (c Counts) Add(o Counts) Counts {
 }
 
 // NewReplay replays a file's episodes. live may be nil; otherwise it must know the file's questions, and its own questions are
-// played if the file has none.
+// played if the file has none. No questions, or one that live does not know, are errors.
 func NewReplay(f *File, live Live) (*Replay, error) {
 	r := &Replay{file: &File{Header: f.Header, Episodes: slices.Clone(f.Episodes)}, live: live, ids: f.IDs(), of: map[string][]int{}}
 	if live != nil {
@@ -126,7 +126,7 @@ func (r *Replay) Snapshot() (f *File, grown bool) {
 	return f, r.changed
 }
 
-// Play implements router.Environment.
+// Play implements router.Environment. An error that wraps router.ErrFailed is that of the question; others end the evaluation.
 func (r *Replay) Play(ctx context.Context, i int, p router.Policy) (router.Outcome, error) {
 	t, _, err := r.Ask(ctx, i, p)
 	return t.Outcome(), err

@@ -10,8 +10,9 @@ import (
 )
 
 // Calibrate evaluates a router at n λs, evenly spaced over its range, and returns the curve that turns a budget into a λ: the
-// mean dollars of a question, made non-increasing in λ by isotonic regression (pool adjacent violators, Ayer et al. 1955),
-// and the mean score. A router of one λ has a curve of one point. The counts say how many outcomes were traced.
+// mean dollars of a question, made non-increasing in λ by isotonic regression (pool adjacent violators, Ayer et al. 1955), and
+// the mean score. A router of one λ has a curve of one point. The counts say how many outcomes were traced. A router of another
+// embedder, fewer than 2 points, and an ended context (match it with errors.Is) are errors.
 func Calibrate(ctx context.Context, env *episodes.Replay, r *portable.Router, n, inFlight int) ([]portable.Point, episodes.Counts, error) {
 	info := r.Info()
 	if info.Embedder != env.Header().Embedder {

@@ -104,14 +104,15 @@ type Entry struct {
 	Counts episodes.Counts `json:"counts"`
 }
 
-// Difference has 95 % bootstrap intervals over questions with fixed seeds, and over questions and seeds.
+// Difference is a mean difference with its 95 % bootstrap intervals [low, high]: over questions with fixed seeds, and over
+// questions and seeds.
 type Difference struct {
 	Mean      float64    `json:"mean"`
 	Questions [2]float64 `json:"interval_questions"`
 	Seeds     [2]float64 `json:"interval_questions_and_seeds"`
 }
 
-// Point is a policy at a λ; Lambda is nil for a policy that does not depend on λ.
+// Point is a policy at a λ, with its mean score and dollars per question; Lambda is nil for a policy that does not depend on λ.
 type Point struct {
 	Name    string         `json:"name"`
 	Lambda  *float64       `json:"lambda,omitempty"`
@@ -158,6 +159,8 @@ func (e *entry) at(seed, l int) Evaluation {
 }
 
 // Compare evaluates all policies on the test questions. It changes the replays only by adding episodes that are asked live.
+// Missing or unusable traces, a question in both splits, different tiers or embedders, and an ended context (match it with
+// errors.Is) are errors.
 func Compare(ctx context.Context, o Options) (*Result, error) {
 	c := &comparison{Options: o}
 	if err := c.prepare(); err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // Learnable estimates what a router can learn from episodes: the cross-validated gain of choosing by question over one ranking
-// of combinations for all questions. See offline.Learnable.
+// of combinations for all questions. Scale is the reward's α. See offline.Learnable.
 type Learnable struct {
 	Dataset   string    `json:"dataset"`
 	Splits    []string  `json:"splits"`
@@ -44,7 +44,8 @@ const hindsight offline.View = "outcomes"
 var learnableLambdas = []float64{0, 0.1, 0.2, 0.5, 1}
 
 // MeasureLearnable computes Learnable on the questions of several files together, such as training and validation, which must
-// have episodes of the same system. progress, if not nil, is called after each fit.
+// have episodes of the same system. progress, if not nil, is called after each fit. The errors are those of episodes.Merge and
+// offline.Learnable.
 func MeasureLearnable(ctx context.Context, files []*episodes.File, seed int64, progress func(done, of int)) (*Learnable, error) {
 	r := &Learnable{Lambdas: learnableLambdas}
 	var one []*episodes.File
@@ -110,7 +111,7 @@ var seen = map[offline.View]string{
 	hindsight:             "the outcomes (not reachable)",
 }
 
-// WriteTable prints it as aligned text.
+// WriteTable prints it as aligned text. The error is that of w.
 func (r *Learnable) WriteTable(w io.Writer) error {
 	returns, gains := [][]string{{"what the choice sees"}}, [][]string{{"what the choice sees", "mean over λ", "95 %"}}
 	for _, l := range r.Lambdas {

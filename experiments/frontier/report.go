@@ -158,7 +158,7 @@ func (r *Result) Charts() []chart.Chart {
 	return out
 }
 
-// WriteTable prints the result as aligned text.
+// WriteTable prints the result as aligned text. The error is that of w.
 func (r *Result) WriteTable(w io.Writer) error {
 	for _, line := range r.Heading() {
 		if _, err := fmt.Fprintln(w, line); err != nil {
@@ -172,12 +172,12 @@ func (r *Result) WriteTable(w io.Writer) error {
 	return err
 }
 
-// WriteHTML writes a page that needs no other file.
+// WriteHTML writes a page that needs no other file. It replaces the file in whole or fails.
 func (r *Result) WriteHTML(path string) error {
 	return report.WritePage(path, "Policies on "+r.Dataset+" "+r.Split, r.Verdict(), r.Heading(), r.Charts(), r.Tables(), Note)
 }
 
-// WriteJSON writes the result into a file.
+// WriteJSON writes the result into a file. It replaces the file in whole or fails.
 func (r *Result) WriteJSON(path string) error {
 	return atomicfile.WriteJSON(path, r)
 }

@@ -51,7 +51,8 @@ type Source struct {
 }
 
 // Open reads the traces, or collects them with a progress bar. Traces that were collected before are read, and a stopped
-// collection is resumed.
+// collection is resumed. If ctx ends, the error wraps its error and the next call continues. Traces that cannot be read are an
+// error.
 func (s Source) Open(ctx context.Context) (*Benchmark, error) {
 	if len(s.Models.Endpoints) == 0 {
 		if t, err := Open(s.Folder); err == nil || !errors.Is(err, fs.ErrNotExist) {

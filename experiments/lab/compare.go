@@ -20,8 +20,8 @@ const seed = 42
 // Replay replays the test traces.
 func (t *Benchmark) Replay() (*episodes.Replay, error) { return episodes.NewReplay(t.Test, nil) }
 
-// Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions.
-// All choices are made on validation.
+// Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions. All
+// choices are made on validation. The errors are those of frontier.Compare.
 func (t *Benchmark) Compare(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
 	return t.compare(ctx, nil, routers)
 }
@@ -43,8 +43,9 @@ func (t *Benchmark) compare(ctx context.Context, reward *router.Reward, routers 
 	return frontier.Compare(ctx, frontier.Options{Validation: validation, Test: test, Routers: routers, Reward: reward, Seed: seed})
 }
 
-// Beside draws a comparison's frontier and, as hollow points, the paper's results for a data set and a model: F1 against dollars
-// per question. They come from other models and partly from other questions, which the title names.
+// Beside draws a comparison's frontier and, as hollow points, the paper's results for a data set and a model: F1 against
+// dollars per question. They come from other models and partly from other questions, which the title names. A model or data set
+// without published results is an error.
 func Beside(r *frontier.Result, dataset, model string) (chart.Chart, error) {
 	theirs, err := published.Families(dataset, model)
 	if err != nil {
@@ -57,7 +58,8 @@ func Beside(r *frontier.Result, dataset, model string) (chart.Chart, error) {
 	return chart.Frontier(title, r.Metric+" (theirs: F1)", append(r.Families(), theirs...)), nil
 }
 
-// Shares draws how often a family of routers chooses each tier: one bar per module and given λ.
+// Shares draws how often a family of routers chooses each tier: one bar per module and given λ. A family or λ that the
+// comparison lacks is an error.
 func Shares(r *frontier.Result, family string, lambdas ...float64) (chart.Chart, error) {
 	at := slices.IndexFunc(r.Entries, func(e frontier.Entry) bool { return e.Name == family })
 	if at < 0 {

@@ -108,7 +108,7 @@ func (t *Benchmark) files() map[string]**episodes.File {
 	return map[string]**episodes.File{splits[0]: &t.Train, splits[1]: &t.Validation, splits[2]: &t.Test}
 }
 
-// Save writes the three files into a folder, which becomes t.Folder.
+// Save writes the three files into a folder, which becomes t.Folder. A folder or file that cannot be written is an error.
 func (t *Benchmark) Save(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("save traces: %w", err)
@@ -155,7 +155,8 @@ func (t *Benchmark) Only(names ...string) (*Benchmark, error) {
 	return out, nil
 }
 
-// Questions counts the questions of a data set by category and split, and marks splits that are not shipped.
+// Questions counts the questions of a data set by category and split, and marks splits that are not shipped. An unknown data
+// set is a datasets.ErrUnknown.
 func Questions(ctx context.Context, dataset string) (chart.Table, error) {
 	info, err := datasets.Describe(dataset, datasets.Options{})
 	if err != nil {
@@ -203,7 +204,8 @@ func Questions(ctx context.Context, dataset string) (chart.Table, error) {
 	return chart.Table{Title: fmt.Sprintf("%s: %s (%s)", info.Name, info.Summary, info.Licence), Rows: rows}, nil
 }
 
-// Tiers lists the tiers of a tier set by module, cheapest first. The set is named as for tiers.LoadSpec.
+// Tiers lists the tiers of a tier set by module, cheapest first. The set is named as for tiers.LoadSpec. An unknown set or a
+// broken file is an error.
 func Tiers(set string) (chart.Table, error) {
 	spec, err := tiers.LoadSpec(set)
 	if err != nil {

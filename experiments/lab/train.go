@@ -32,7 +32,7 @@ type Training struct {
 }
 
 // TrainRouters trains routers by the program bmem, with a progress bar, and returns the training's summary. A training that was
-// done before is read from its folder.
+// done before is read from its folder. If ctx ends, the error wraps context.Canceled and the next call continues.
 func (t *Benchmark) TrainRouters(ctx context.Context, o Training) (*train.Summary, error) {
 	if o.Method == "" {
 		o.Method = train.Methods()[0]
@@ -98,7 +98,8 @@ func epochs(seeds int, report func(done, total int, note string)) func(line stri
 	}
 }
 
-// Routers reads the best routers of all seeds of a training, as one family of a comparison.
+// Routers reads the best routers of all seeds of a training, as one family of a comparison. The errors are those of
+// portable.ReadFile.
 func Routers(name string, s *train.Summary) (frontier.Family, error) {
 	f := frontier.Family{Name: name}
 	for _, seed := range s.Seeds {

@@ -62,7 +62,8 @@ func resultsOf(dataset string) ([]result, error) {
 	return out, nil
 }
 
-// Families returns the results of one model as a chart's points, F1 against dollars per question, named as published.
+// Families returns the results of one model as a chart's points, F1 against dollars per question, named as published. A model
+// or data set without published results is an error.
 func Families(dataset, model string) ([]chart.Family, error) {
 	results, err := resultsOf(dataset)
 	if err != nil {

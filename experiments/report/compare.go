@@ -165,16 +165,17 @@ func (c Comparison) tables() []chart.Table {
 // Charts draws the frontier and the scores by category.
 func (c Comparison) Charts() []chart.Chart { return c.leaderboard().charts() }
 
-// WriteTable prints the comparison as aligned text.
+// WriteTable prints the comparison as aligned text. The error is that of w.
 func (c Comparison) WriteTable(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s\n%s\n%s\n", strings.Join(c.Heading(), "\n"), textOf(c.tables()), ceilingNote)
 	return err
 }
 
-// WriteJSON writes the comparison into a file.
+// WriteJSON writes the comparison into a file. It replaces the file in whole or fails.
 func (c Comparison) WriteJSON(path string) error { return atomicfile.WriteJSON(path, c) }
 
-// WriteHTML writes a page that needs no other file: charts, tables, and every question with all answers to it.
+// WriteHTML writes a page that needs no other file: charts, tables, and every question with all answers to it. It replaces the
+// file in whole or fails.
 func (c Comparison) WriteHTML(path string) error {
 	b := c.leaderboard()
 	var names []string

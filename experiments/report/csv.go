@@ -18,7 +18,7 @@ type csvColumn struct {
 	value func(Result) string
 }
 
-// WriteCSV writes one line per result. Numbers are written in full; missing ones are empty.
+// WriteCSV writes one line per result. Numbers are written in full; missing ones are empty. The error is that of w.
 func (c Comparison) WriteCSV(w io.Writer) error {
 	columns := c.csvColumns()
 	row := make([]string, len(columns))

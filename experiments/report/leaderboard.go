@@ -39,7 +39,8 @@ type Scored struct {
 	ByCategory map[string]stats.Interval `json:"by_category"`
 }
 
-// Spending is the cost of a policy at list price. Means are per answered question; the sums include failed questions.
+// Spending is the cost of a policy in dollars at list price, and in tokens. Means are per answered question; the sums include failed
+// questions.
 type Spending struct {
 	Dollars        float64 `json:"dollars"`
 	DollarsMean    float64 `json:"dollars_per_question"`

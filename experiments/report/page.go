@@ -40,7 +40,8 @@ type page struct {
 }
 
 // WritePage writes charts and tables as an HTML page that needs no other file. With a verdict, a sentence or two, the page
-// opens with it and the charts; otherwise with the lines of heading.
+// opens with it and the charts; otherwise with the lines of heading. It replaces the file in whole or fails; a chart whose data
+// cannot be drawn is an error.
 func WritePage(path, title, verdict string, heading []string, charts []chart.Chart, tables []chart.Table, note string) error {
 	return page{Title: title, Verdict: verdict, Heading: heading, Charts: charts, Tables: tables, Note: note}.render(path)
 }

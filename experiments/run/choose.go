@@ -23,7 +23,7 @@ const (
 
 // Choose takes n questions by a sampling; "" means Natural. The seed shuffles each category. The first n of a larger choice
 // with the same seed are the smaller choice, so a run can be extended. n ≤ 0, or larger than the number of questions, takes
-// all.
+// all. Any other sampling is an error.
 func Choose(questions []datasets.Question, n int, seed int64, sample Sample) ([]datasets.Question, error) {
 	if sample != "" && sample != Natural && sample != Balanced {
 		return nil, fmt.Errorf("sample %q: want %s or %s", sample, Natural, Balanced)

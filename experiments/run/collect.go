@@ -12,9 +12,10 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// Design returns the policies of a design for collecting traces: "uniform" asks every question with each tier that all
-// modules have, "random:K" with K combinations, drawn for each question uniformly without replacement, "full" with all
-// combinations. A part may also be a policy as router.Parse takes it; parts are joined by "+": "uniform+random:3".
+// Design returns the policies of a design for collecting traces: "uniform" asks every question with each tier that all modules
+// have, "random:K" with K combinations, drawn for each question uniformly without replacement, "full" with all combinations. A
+// part may also be a policy as router.Parse takes it; parts are joined by "+": "uniform+random:3". An unknown part, a number
+// below 1, and more combinations than router.Space.Combinations lists are errors.
 func Design(spec string, space router.Space) ([]string, error) {
 	var out []string
 	for _, part := range strings.Split(spec, "+") {

@@ -96,10 +96,10 @@ type Settings struct {
 	DataHash    string        `json:"data_hash"`
 	Split       string        `json:"split"`
 	Metric      string        `json:"metric"`
-	ChunkTokens int           `json:"chunk_tokens"`
+	ChunkTokens int           `json:"chunk_tokens"` // longest chunk, in tokens of the embedder
 	Seed        int64         `json:"seed"`
-	TopK        int           `json:"top_k"`
-	KeepK       int           `json:"keep_k"`
+	TopK        int           `json:"top_k"`  // chunks retrieved
+	KeepK       int           `json:"keep_k"` // chunks that the filter may keep
 	Retrieval   retrieve.Mode `json:"retrieval"`
 	System
 }

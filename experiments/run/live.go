@@ -16,7 +16,8 @@ type Live struct {
 	questions map[string]datasets.Question // by id
 }
 
-// NewLive prepares to ask the questions of c. Its policies, folder and judges are not used.
+// NewLive prepares to ask the questions of c. Its policies, folder and judges are not used. Settings that do not fit together
+// are an error, as are data files that are not there (match it with datasets.ErrMissingData).
 func NewLive(ctx context.Context, c Config) (*Live, error) {
 	c.RecordStates = true
 	if err := c.checkSystem(); err != nil {

@@ -42,7 +42,8 @@ type Prediction struct {
 // Failed reports whether there is no prediction.
 func (p Prediction) Failed() bool { return p.Error != "" }
 
-// Cost is the cost of a question's model calls, at list price: a reply from the cache counts like a paid one.
+// Cost is the cost of a question's model calls, in tokens and in dollars at list price: a reply from the cache counts like a paid
+// one.
 type Cost struct {
 	In             int     `json:"tokens_in"`
 	Out            int     `json:"tokens_out"`
@@ -54,8 +55,8 @@ type Cost struct {
 // Dollars is the sum of the modules' and the answer's dollars.
 func (c Cost) Dollars() float64 { return c.ModulesDollars + c.AnswerDollars }
 
-// Evidence is the share of a question's evidence turns, in [0,1], in the chunks that retrieval returned and in those that
-// the filter let through to the summary.
+// Evidence is the number of a question's evidence turns, and the share of them, in [0,1], in the chunks that retrieval returned
+// and in those that the filter kept.
 type Evidence struct {
 	Turns     int     `json:"turns"`
 	Retrieved float64 `json:"recall_retrieved"`
@@ -63,7 +64,8 @@ type Evidence struct {
 }
 
 // Sessions rates how retrieval ranked the sessions that hold a question's evidence, a session by its best chunk, at k
-// = the number of chunks retrieved; see score.RecallAll and score.NDCG.
+// = the number of chunks retrieved; see score.RecallAll and score.NDCG. Wanted is the number of these sessions; the scores are in
+// [0,1].
 type Sessions struct {
 	Wanted    int     `json:"wanted"`
 	RecallAll float64 `json:"recall_all"`

@@ -12,7 +12,7 @@ import (
 // resamples is the number of bootstrap resamples behind an interval.
 const resamples = 10_000
 
-// Interval is an estimate with its 95 % bootstrap interval.
+// Interval is an estimate with its 95 % bootstrap interval [Low, High], in the unit of the values.
 type Interval struct {
 	Mean float64 `json:"mean"`
 	Low  float64 `json:"low"`

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// Read reads the summary of a training that has ended from its folder.
+// Read reads the summary of a training that has ended from its folder. If there is none, the error wraps fs.ErrNotExist.
 func Read(dir string) (*Summary, error) {
 	path := filepath.Join(dir, "summary.json")
 	data, err := os.ReadFile(path)

@@ -26,7 +26,7 @@ type Summary struct {
 	NoTest string `json:"no_test,omitempty"`
 }
 
-// Seed is the training with one seed.
+// Seed is the training with one seed; BestEpoch counts from 1.
 type Seed struct {
 	Seed      int64   `json:"seed"`
 	BestEpoch int     `json:"best_epoch"`
@@ -197,7 +197,7 @@ func (s *Summary) Charts() ([]chart.Chart, error) {
 // curves are the fields of metrics.jsonl that are drawn.
 var curves = []string{"return", "score", "dollars", "entropy", "policy_loss", "value_loss", "approx_kl", "clip_fraction", "explained_variance"}
 
-// WriteTable prints the outcome as aligned text.
+// WriteTable prints the outcome as aligned text. The error is that of w.
 func (s *Summary) WriteTable(w io.Writer) error {
 	for _, line := range s.Heading() {
 		if _, err := fmt.Fprintln(w, line); err != nil {

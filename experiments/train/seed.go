@@ -28,7 +28,7 @@ type Epoch struct {
 	Points []Point `json:"points"`
 }
 
-// Point is a router at a λ.
+// Point is a router at a λ, with its mean return, score and dollars per question.
 type Point struct {
 	Lambda float64 `json:"lambda"`
 	frontier.CostScore

@@ -26,7 +26,7 @@ type Settings struct {
 	config offline.Config // only the method Offline uses more than the embedded router.Config
 }
 
-// NewSettings returns the default settings of a method.
+// NewSettings returns the default settings of a method. An unknown method is an error.
 func NewSettings(method string) (Settings, error) {
 	s := Settings{method: method}
 	switch method {

@@ -126,7 +126,8 @@ func hash(f safetensors.File, tensors []named) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Marshal returns the bytes of the router's file. Equal routers give equal bytes.
+// Marshal returns the bytes of the router's file. Equal routers give equal bytes. It fails only for numbers in the router's
+// Info that JSON cannot hold.
 func (r *Router) Marshal() ([]byte, error) {
 	info, err := json.Marshal(r.info)
 	if err != nil {

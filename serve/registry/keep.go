@@ -13,9 +13,9 @@ import (
 // maxLog is the size in bytes from which the log is replaced.
 const maxLog = 1 << 20
 
-// Keep holds a client lock until ctx ends, and runs command whenever there is no server. The command must call LockServer
-// and end if another process is the server. It runs in a session of its own and outlives the caller as long as other
-// processes hold client locks.
+// Keep holds a client lock until ctx ends, and runs command whenever there is no server. The command must call LockServer and
+// end if another process is the server. It runs in a session of its own and outlives the caller as long as other processes hold
+// client locks. It returns nil when ctx ends; a lock or program that fails is an error.
 func (r Registry) Keep(ctx context.Context, command func() *exec.Cmd) error {
 	lock := r.clients()
 	defer lock.Close()

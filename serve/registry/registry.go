@@ -38,8 +38,8 @@ var ErrNone = errors.New("no server of local models is running; start one with `
 // Registry is the folder through which notebooks find the server.
 type Registry string
 
-// Default returns the registry of this user, which lies in $XDG_RUNTIME_DIR or else in the cache folder. It makes the folder
-// if there is none.
+// Default returns the registry of this user, which lies in $XDG_RUNTIME_DIR or else in the cache folder. It makes the folder if
+// there is none. A system without such a folder, and a folder that cannot be made, are errors.
 func Default() (Registry, error) {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" {
@@ -136,7 +136,7 @@ type ServerLock struct {
 	clients  *flock.Flock // locked while the server ends, so that no notebook comes in between
 }
 
-// LockServer makes the calling process the server. ok is false if another process is.
+// LockServer makes the calling process the server. ok is false if another process is. If ctx ends, the error is its error.
 func (r Registry) LockServer(ctx context.Context) (l *ServerLock, ok bool, err error) {
 	l = &ServerLock{r, r.server(), r.clients()}
 	// Processes that look for a server hold the lock for a moment.
@@ -154,7 +154,7 @@ func (r Registry) LockServer(ctx context.Context) (l *ServerLock, ok bool, err e
 	return l, true, nil
 }
 
-// Publish records where the server listens.
+// Publish records where the server listens. A file that cannot be written is an error.
 func (l *ServerLock) Publish(url string) error {
 	data, err := json.Marshal(api.Address{URL: url, PID: os.Getpid()})
 	if err == nil {
@@ -193,7 +193,7 @@ func (l *ServerLock) WhileUsed(ctx context.Context, linger time.Duration) contex
 	return ctx
 }
 
-// Close lets another process become the server.
+// Close lets another process become the server. It joins the errors of releasing the locks.
 func (l *ServerLock) Close() error {
 	return errors.Join(os.Remove(l.registry.address()), l.lock.Close(), l.clients.Close())
 }

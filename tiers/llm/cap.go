@@ -16,7 +16,7 @@ type Cap struct {
 	total  picodollars
 }
 
-// NewCap returns a limit in dollars, 0 or more.
+// NewCap returns a limit in dollars, 0 or more. A negative limit, or one that is no number, is an error.
 func NewCap(dollars float64) (*Cap, error) {
 	l, err := NewLedger(dollars)
 	if err != nil {

@@ -40,7 +40,8 @@ func DefaultPrices() Prices {
 	return p
 }
 
-// LoadPrices is the default table with the file at path over it: what the file names, at the file's price.
+// LoadPrices is the default table with the file at path over it: what the file names, at the file's price. A file that cannot
+// be read, and what ParsePrices refuses, are errors.
 func LoadPrices(path string) (Prices, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

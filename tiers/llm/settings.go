@@ -121,7 +121,7 @@ type Models struct {
 	set    Settings            // over all of these
 }
 
-// LoadModels reads the configuration at path; see ParseModels.
+// LoadModels reads the configuration at path; see ParseModels. A file that cannot be read is an error too.
 func LoadModels(path string) (Models, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -172,9 +172,9 @@ func ParseModels(file string, data []byte) (Models, error) {
 	return out, nil
 }
 
-// Set returns the configuration with one setting for all models, given as "field=value": the form of a command line.
-// Fields with names and values in them take a dot, as in "headers.X-Title=notes" or "parameters.top_p=0.9". It goes
-// before what the configuration's file says.
+// Set returns the configuration with one setting for all models, given as "field=value": the form of a command line. Fields
+// with names and values in them take a dot, as in "headers.X-Title=notes" or "parameters.top_p=0.9". It goes before what the
+// configuration's file says. An unknown field, or a value that it cannot take, is an error.
 func (m Models) Set(assignment string) (Models, error) {
 	name, value, ok := strings.Cut(assignment, "=")
 	if !ok {

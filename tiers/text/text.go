@@ -2,7 +2,7 @@
 // tags, names, clauses (subject, relation, object), date expressions and their resolution, and key phrases. Words,
 // stop words and stems are known in many languages (see Language), all else in English only.
 //
-// Tags come from prose's averaged-perceptron tagger (0.3 ms a turn). Its named-entity recogniser is not used: on chat it
+// Tags come from prose's averaged-perceptron tagger. Its named-entity recogniser is not used: on chat it
 // takes interjections for places ("Wow", "Thanks"). Dates that stand alone ("6 July 2020") are read by go-dateparser; its
 // search in running text is not used, because it takes "we" for Wednesday and does not know "last Saturday".
 package text

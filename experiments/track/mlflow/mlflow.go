@@ -43,7 +43,8 @@ type Sink struct {
 // timeout bounds a request.
 const timeout = 20 * time.Second
 
-// New checks the options. It does not contact the server.
+// New checks the options. It does not contact the server. An address that is no plain http or https URL, and no experiment, are
+// errors.
 func New(o Options) (*Sink, error) {
 	u, err := url.Parse(o.URL)
 	switch {

@@ -45,7 +45,8 @@ type Sink struct {
 	Options
 }
 
-// New checks the options, and that there is a client.
+// New checks the options, and that there is a client. An unknown mode, no project, and no key for Online are errors; without a
+// client the error wraps ErrNoClient.
 func New(ctx context.Context, o Options) (*Sink, error) {
 	switch {
 	case o.Mode != Offline && o.Mode != Online:

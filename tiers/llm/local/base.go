@@ -27,7 +27,7 @@ type Base struct {
 	embed *embedding
 }
 
-// OpenBase loads the model in a GGUF file onto be, which must stay open until Close.
+// OpenBase loads the model in a GGUF file onto be, which must stay open until Close. The errors are those of Open.
 func OpenBase(path string, be compute.Backend) (*Base, error) {
 	b, err := openBase(path, be)
 	if err != nil {
@@ -62,7 +62,7 @@ func openBase(path string, be compute.Backend) (*Base, error) {
 	return b, nil
 }
 
-// Close frees the weights.
+// Close frees the weights. It returns the error of closing the file.
 func (b *Base) Close() error {
 	b.w.finalize()
 	return b.embed.reader.Close()
@@ -84,10 +84,11 @@ func (b *Base) FreeLayer(l int) {
 // Head returns the output head [Vocab, Dim] and the weights of the norm before it [Dim].
 func (b *Base) Head() (head, norm *tensors.Tensor) { return b.w.head, b.w.norm }
 
-// Embed writes the vectors of tokens to x, [len(tokens), Dim].
+// Embed writes the vectors of tokens to x, [len(tokens), Dim]. A file that cannot be read is an error.
 func (b *Base) Embed(x []float32, tokens []int32) error { return b.embed.fill(x, tokens) }
 
-// Encode returns the tokens of messages as a prompt, and of the reply to it with the token that ends it.
+// Encode returns the tokens of messages as a prompt, and of the reply to it with the token that ends it. Messages that the
+// model's chat template refuses are an error.
 func (b *Base) Encode(messages []llm.Message, reply string) (prompt, answer []int32, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*countLimit)
 	defer cancel()

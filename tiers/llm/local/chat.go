@@ -17,8 +17,8 @@ func (m *Model) Chat(ctx context.Context, req llm.Request) (llm.Response, error)
 	return m.generate(ctx, req, nil)
 }
 
-// Stream is Chat that calls emit with each piece of the reply as it comes: llm.Streamer. A slow emit does not hold up
-// other replies.
+// Stream is Chat that calls emit with each piece of the reply as it comes: llm.Streamer. A slow emit does not hold up other
+// replies. An error of emit ends the reply and is returned; the others are those of Chat.
 func (m *Model) Stream(ctx context.Context, req llm.Request, emit func(piece string) error) (llm.Response, error) {
 	return m.generate(ctx, req, emit)
 }

@@ -46,7 +46,8 @@ type Options struct {
 const defaultPrefixCache = 256 << 20
 
 // MemoryNeeded is about how many bytes of memory the model in a GGUF file takes at work, with the default Options: its weights,
-// the prefix cache, and the caches of replies.
+// the prefix cache, and the caches of replies. A file that cannot be read or is no model that this package runs
+// (ErrUnsupported) is an error.
 func MemoryNeeded(path string) (int64, error) {
 	f, err := openGGUF(path)
 	if err != nil {
@@ -84,8 +85,9 @@ func (e *ContextError) Error() string {
 	return fmt.Sprintf("prompt of %d tokens does not fit the context of %d tokens with a reply: shorten it, or open the model with a larger Options.Context", e.Prompt, e.Context)
 }
 
-// Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes
-// about 2.5 GB. The file must stay as it is until Close; it may be renamed.
+// Open loads the model in a GGUF file onto be, which must stay open until Close. A 0.5-billion-parameter model takes about 2.5
+// GB. The file must stay as it is until Close; it may be renamed. A file that cannot be read or is damaged, and a model that
+// the decoder does not run (match it with ErrUnsupported), are errors; of an adapter that does not fit, ErrAdapter.
 func Open(path string, be compute.Backend, opts Options) (*Model, error) {
 	defer osmem.GiveBack() // loading leaves much garbage
 	m, err := open(path, be, opts)
@@ -209,7 +211,8 @@ func (m *Model) Stats() Stats { return m.sched.snapshot() }
 // countLimit is how long rendering a chat to count its tokens may take.
 const countLimit = time.Second
 
-// CountTokens returns the number of tokens that messages take as a prompt, the chat template's own included.
+// CountTokens returns the number of tokens that messages take as a prompt, the chat template's own included. Messages that the
+// chat template refuses are an error.
 func (m *Model) CountTokens(messages []llm.Message) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), countLimit)
 	defer cancel()
@@ -237,8 +240,9 @@ func encodePrompt(ctx context.Context, tok *tokenizer.Tokenizer, messages []llm.
 	return ids, nil
 }
 
-// Score returns the log-probability of each continuation as the reply to its messages. Requests that begin alike share
-// the computation of their beginning, also with earlier requests.
+// Score returns the log-probability of each continuation as the reply to its messages. Requests that begin alike share the
+// computation of their beginning, also with earlier requests. A text beyond the context is a *ContextError; an ended context is
+// matched by errors.Is.
 func (m *Model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
 	start := time.Now()
 	usage := llm.Usage{Calls: 1}

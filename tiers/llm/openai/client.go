@@ -199,7 +199,8 @@ func (c *Client) unreadable(x *exchange, err error) error {
 		Message: "the body is no reply: " + c.secret.clean(err.Error()) + ": " + c.snippet(x.body)}
 }
 
-// Models lists the models that the endpoints say they serve, as the first that answers tells it.
+// Models lists the models that the endpoints say they serve, as the first that answers tells it. The error is an *llm.Error, as
+// of Chat.
 func (c *Client) Models(ctx context.Context) ([]string, error) {
 	var names []string
 	_, _, err := llm.Do(ctx, c.config.Retry, func(ctx context.Context) (struct{}, llm.Usage, error) {
