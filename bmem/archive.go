@@ -169,7 +169,7 @@ func (m *Memory) Edit(ctx context.Context, memory string, turn chunk.Turn) error
 	if strings.TrimSpace(turn.Text) == "" {
 		return fmt.Errorf("edit turn %q of memory %q: %w: the new text is empty; to remove the turn, forget it", turn.ID, memory, ErrNoTurns)
 	}
-	if err := m.store.Edit(ctx, memory, conversation.WithoutAttachments([]chunk.Turn{turn})[0], m.split); err != nil {
+	if err := m.store.Edit(ctx, memory, conversation.WithoutAttachments([]chunk.Turn{turn})[0], m.cutter()); err != nil {
 		return err
 	}
 	return m.embedNew(ctx, memory)

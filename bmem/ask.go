@@ -56,7 +56,7 @@ func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (st
 
 // summarize retrieves and runs the five modules. It returns the kept chunks and the summary, and fills the trace.
 func (m *Memory) summarize(ctx context.Context, a ask, b *budget, t *Trace) ([]tiers.Item, string, error) {
-	meter := &meter{embedder: stored{m.store, m.options.Embedder}}
+	meter := &meter{embedder: stored{m.store, m.options.Embedder, a.memory}}
 	defer func() { t.Embedding = meter.sum }()
 	hits, query, err := m.retrieve(ctx, a, meter, t)
 	if err != nil {
@@ -90,7 +90,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 		return answer, err
 	}
 	read := readTimes(timesOfTurns(turns), m.options.Dates, retrieve.DetectLanguage([]chunk.Chunk{{Turns: turns}}))
-	answer.Trace.Dates = read.reading
+	answer.Trace.Dates = read.reading()
 	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(read.turns(turns)), &answer)
 }
 
@@ -155,17 +155,18 @@ func (m *Memory) retrieve(ctx context.Context, a ask, e *meter, t *Trace) ([]ret
 	fail := func(err error) ([]retrieve.Hit, []float32, error) {
 		return nil, nil, &StepError{Step: "retrieve", Err: err}
 	}
-	o, err := m.retriever(ctx, view{a.memory, a.retrieval})
+	retriever, dates, err := m.retriever(ctx, view{a.memory, a.retrieval})
 	if err != nil {
 		return fail(err)
 	}
-	t.Dates, t.Language = o.times.reading, o.retriever.Lang()
+	t.Dates, t.Language = dates, retriever.Lang()
 	vecs, err := e.Embed(ctx, []string{a.question})
 	if err != nil {
 		return fail(fmt.Errorf("embed the question: %w", err))
 	}
 	start := time.Now()
-	hits, err := o.retriever.Retrieve(ctx, retrieve.Query{Text: a.question, Vector: vecs[0]}, a.topK)
+	query := retrieve.Query{Text: a.question, Vector: vecs[0], Sees: bounds(a.after, a.before)}
+	hits, err := retriever.Retrieve(ctx, query, a.topK)
 	if err != nil {
 		return fail(err)
 	}
@@ -188,10 +189,11 @@ func items(hits []retrieve.Hit) []tiers.Item {
 type stored struct {
 	store    *store.Store
 	embedder embed.Embedder
+	memory   string // that the texts are embedded for
 }
 
 func (s stored) ID() string { return s.embedder.ID() }
 func (s stored) Dim() int   { return s.embedder.Dim() }
 func (s stored) Embed(ctx context.Context, texts []string) ([][]float32, error) {
-	return s.store.Vectors(ctx, s.embedder, texts, nil)
+	return s.store.Vectors(ctx, s.memory, s.embedder, texts)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/conversation"
@@ -11,6 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // Memory holds named histories and answers questions about them. It is safe for concurrent use.
@@ -37,7 +39,7 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 		return nil, err
 	}
 	set, err := o.Tiers(tiers.Deps{
-		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder}, Facts: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
+		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder, ""}, Facts: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
@@ -94,26 +96,27 @@ func (m *Memory) Add(ctx context.Context, memory string, turns []chunk.Turn, opt
 	for _, opt := range opts {
 		opt(&o)
 	}
-	before := 0
-	if old, err := m.store.Memory(ctx, memory); err == nil {
-		before = len(old.Turns)
-	}
-	all, err := m.store.Append(ctx, memory, conversation.WithoutAttachments(turns), m.split)
+	added, err := m.store.Append(ctx, memory, conversation.WithoutAttachments(turns), m.cutter(), o)
 	if err != nil {
 		return Added{}, err
 	}
-	return Added{len(all.Turns) - before, len(turns) - len(all.Turns) + before}, m.embedNew(ctx, memory)
+	return Added{added, len(turns) - added}, m.embedNew(ctx, memory)
 }
 
-func (m *Memory) split(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
-	return chunk.Split(ctx, turns, m.options.Tokenizer.Count, m.options.ChunkTokens)
+func (m *Memory) cutter() store.Cutter {
+	return store.Cutter{Count: m.options.Tokenizer.Count, MaxTokens: m.options.ChunkTokens}
 }
 
 // embedNew embeds what was added, now and not in the first question.
 func (m *Memory) embedNew(ctx context.Context, memory string) error {
-	m.open.forget(memory)
-	_, err := m.retriever(ctx, view{memory, m.options.Retrieval})
-	return err
+	return m.store.Embed(ctx, memory, m.options.Embedder, m.options.Retrieval == retrieve.Hybrid, m.progress(memory))
+}
+
+func (m *Memory) progress(memory string) func(done, total int) {
+	if m.options.Progress == nil {
+		return nil
+	}
+	return func(done, total int) { m.options.Progress(memory, done, total) }
 }
 
 // Retrieve returns the chunks of a memory that are nearest to the question, best first. It takes the options of Ask that
@@ -124,34 +127,39 @@ func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) 
 		return nil, err
 	}
 	var t Trace
-	hits, _, err := m.retrieve(ctx, a, &meter{embedder: stored{m.store, m.options.Embedder}}, &t)
+	hits, _, err := m.retrieve(ctx, a, &meter{embedder: stored{m.store, m.options.Embedder, a.memory}}, &t)
 	return hits, err
 }
 
-// retriever returns the open retriever of a view, or opens it. Only one caller at a time opens one.
-func (m *Memory) retriever(ctx context.Context, v view) (*opened, error) {
+// retriever returns the retriever of a view as it is now, and how its times were read. Only one caller at a time opens one.
+func (m *Memory) retriever(ctx context.Context, v view) (*retrieve.Live, *text.Reading, error) {
+	fail := func(err error) (*retrieve.Live, *text.Reading, error) {
+		if errors.Is(err, store.ErrNoMemory) {
+			m.open.forget(v.memory)
+			return nil, nil, fmt.Errorf("%w %q: add turns to it first", ErrNoMemory, v.memory)
+		}
+		return nil, nil, fmt.Errorf("open memory %q for %s retrieval: %w", v.memory, v.mode, err)
+	}
+	if _, err := m.store.ForgetExpired(ctx, time.Now()); err != nil {
+		return fail(err)
+	}
 	o := m.open.get(v)
 	o.once.Lock()
 	defer o.once.Unlock()
+	var err error
 	if o.retriever != nil {
-		return o, nil
-	}
-	var progress func(done, total int)
-	if m.options.Progress != nil {
-		progress = func(done, total int) { m.options.Progress(v.memory, done, total) }
-	}
-	var read times
-	r, err := retrieve.Load(ctx, m.store, m.options.Embedder, v.memory, v.mode, func(chunks []chunk.Chunk) {
-		read = readTimes(timesOf(chunks), m.options.Dates, retrieve.DetectLanguage(chunks))
-		read.normalize(chunks)
-	}, progress)
-	if errors.Is(err, store.ErrNoMemory) {
-		return nil, fmt.Errorf("%w %q: add turns to it first", ErrNoMemory, v.memory)
+		err = o.retriever.Refresh(ctx)
+	} else {
+		o.retriever, err = retrieve.Load(ctx, m.store, m.options.Embedder, v.memory, v.mode, retrieve.LoadOptions{
+			Prepare: func(chunks []chunk.Chunk, l text.Language, whole bool) bool {
+				return o.readTimes(chunks, l, whole, m.options.Dates)
+			},
+			Progress: m.progress(v.memory),
+		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open memory %q for %s retrieval: %w", v.memory, v.mode, err)
+		return fail(err)
 	}
-	o.retriever, o.times = r, read
-	m.open.loaded(v, o, r.Len())
-	return o, nil
+	m.open.loaded(v, o, o.retriever.Len())
+	return o.retriever, o.times.reading(), nil
 }

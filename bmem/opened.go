@@ -6,7 +6,9 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // view names a history seen through a retrieval mode.
@@ -18,8 +20,8 @@ type view struct {
 // opened is a retriever that is made by whoever asks first.
 type opened struct {
 	once      sync.Mutex
-	retriever retrieve.Retriever
-	times     times
+	retriever *retrieve.Live
+	times     *times
 
 	chunks int // guarded by openHistories.mu; 0 until it is made
 }
@@ -53,21 +55,21 @@ func (h *openHistories) get(v view) *opened {
 	return o
 }
 
-// loaded notes how many chunks a view's entry has, and lets go of those that were asked for least recently.
+// loaded notes how many chunks a view's entry has now, and lets go of those that were asked for least recently.
 func (h *openHistories) loaded(v view, o *opened, chunks int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now, _ := h.recent.Peek(v); now != o {
 		return // forgotten meanwhile
 	}
+	h.chunks += chunks - o.chunks
 	o.chunks = chunks
-	h.chunks += chunks
 	for h.chunks > h.limit && h.recent.Len() > 1 {
 		h.recent.RemoveOldest()
 	}
 }
 
-// forget lets go of a memory that has changed.
+// forget lets go of a memory that is not there any more.
 func (h *openHistories) forget(memory string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -76,4 +78,16 @@ func (h *openHistories) forget(memory string) {
 			h.recent.Remove(v)
 		}
 	}
+}
+
+// readTimes reads the times of chunks and writes them in a form that means the same to every reader. If these are not all chunks
+// of the history, and the others may mean something else with them, it returns false.
+func (o *opened) readTimes(chunks []chunk.Chunk, l text.Language, whole bool, order text.DateOrder) bool {
+	if whole {
+		o.times = readTimes(timesOf(chunks), order, l)
+	} else if !o.times.extend(chunks) {
+		return false
+	}
+	o.times.normalize(chunks)
+	return true
 }

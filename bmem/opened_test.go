@@ -19,6 +19,9 @@ func TestOpenChunksBoundsWhatIsKept(t *testing.T) {
 		if _, err := m.Add(ctx, name(i), talk); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := m.Retrieve(ctx, "Where?", WithMemory(name(i))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	v := view{name(4), m.options.Retrieval}
 	size := m.open.get(v).chunks
@@ -51,6 +54,9 @@ func TestALargeHistoryIsKept(t *testing.T) {
 	m := open(t, Options{OpenChunks: 1})
 	for _, name := range []string{"a", "b"} {
 		if _, err := m.Add(t.Context(), name, talk); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Retrieve(t.Context(), "Where?", WithMemory(name)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package bmem
 
 import (
 	"slices"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -9,16 +10,46 @@ import (
 
 // times is how the times of one history are read.
 type times struct {
+	order    text.DateOrder // given by the user
 	calendar text.Calendar
-	reading  *text.Reading // nil if there is nothing to say
+	read     text.Reading
+	known    map[string]string // times that were read, as they are written in a form that means the same to every reader
 }
 
-func readTimes(all []string, order text.DateOrder, l text.Language) times {
-	calendar, r := text.ReadCalendar(all, order, l)
-	if r.Basis == "" && len(r.Unread) == 0 {
-		return times{calendar, nil}
+func readTimes(all []string, order text.DateOrder, l text.Language) *times {
+	t := &times{order: order, known: map[string]string{}}
+	t.calendar, t.read = text.ReadCalendar(all, order, l)
+	return t
+}
+
+// reading says how the times were read; nil if there is nothing to say.
+func (t *times) reading() *text.Reading {
+	if t.read.Basis == "" && len(t.read.Unread) == 0 {
+		return nil
 	}
-	return times{calendar, &r}
+	r := t.read
+	return &r
+}
+
+// extend takes up the times of further chunks; false if with them all are to be read again.
+func (t *times) extend(chunks []chunk.Chunk) bool {
+	for _, c := range chunks {
+		for _, turn := range c.Turns {
+			if _, ok := t.known[turn.Time]; !ok && !t.read.Settles(t.calendar, turn.Time) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (t *times) normal(s string) string {
+	n, ok := t.known[s]
+	if !ok {
+		n = t.calendar.Normalize(s)
+		t.known[s] = n
+	}
+	return n
 }
 
 // timesOf lists the times of chunks in their order.
@@ -28,6 +59,26 @@ func timesOf(chunks []chunk.Chunk) []string {
 		all = append(all, timesOfTurns(c.Turns)...)
 	}
 	return all
+}
+
+// bounds returns what a question may see of a history: turns from after on and before before. A turn whose time is not known
+// counts by when it was added. nil if there are no bounds.
+func bounds(after, before time.Time) func(chunk.Turn, time.Time) bool {
+	if after.IsZero() && before.IsZero() {
+		return nil
+	}
+	read := map[string]time.Time{} // one question is asked by one goroutine
+	return func(t chunk.Turn, added time.Time) bool {
+		at, ok := read[t.Time]
+		if !ok {
+			at, _ = text.ParseTime(t.Time)
+			read[t.Time] = at
+		}
+		if at.IsZero() {
+			at = added
+		}
+		return !at.Before(after) && (before.IsZero() || at.Before(before))
+	}
 }
 
 // timesOfTurns lists the times of turns, without repeating one that follows itself.
@@ -42,18 +93,18 @@ func timesOfTurns(turns []chunk.Turn) []string {
 }
 
 // normalize writes the times of chunks in a form that means the same to every reader.
-func (t times) normalize(chunks []chunk.Chunk) {
+func (t *times) normalize(chunks []chunk.Chunk) {
 	for i := range chunks {
-		chunks[i].Time = t.calendar.Normalize(chunks[i].Time)
+		chunks[i].Time = t.normal(chunks[i].Time)
 		chunks[i].Turns = t.turns(chunks[i].Turns)
 	}
 }
 
 // turns returns the turns with their times so.
-func (t times) turns(turns []chunk.Turn) []chunk.Turn {
+func (t *times) turns(turns []chunk.Turn) []chunk.Turn {
 	turns = slices.Clone(turns)
 	for i := range turns {
-		turns[i].Time = t.calendar.Normalize(turns[i].Time)
+		turns[i].Time = t.normal(turns[i].Time)
 	}
 	return turns
 }

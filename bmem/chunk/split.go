@@ -24,30 +24,61 @@ const DefaultTokens = 256
 //
 // The only error is that of ctx.
 func Split(ctx context.Context, turns []Turn, count func(string) int, maxTokens int) ([]Chunk, error) {
-	if maxTokens <= 0 {
-		maxTokens = DefaultTokens
-	}
-	s := splitter{count: count, max: maxTokens, numbers: map[string]int{}}
+	s := NewSplitter(count, maxTokens)
 	for i, t := range turns {
-		if err := s.add(ctx, t); err != nil {
+		if err := s.Add(ctx, t, int64(i)); err != nil {
 			return nil, fmt.Errorf("cut turn %d of %d into chunks: %w", i+1, len(turns), err)
 		}
 	}
-	s.flush()
-	return s.chunks, nil
+	var chunks []Chunk
+	for _, c := range s.Cut() {
+		chunks = append(chunks, c.Chunk)
+	}
+	return chunks, nil
 }
 
-// splitter fills one open chunk after the other.
-type splitter struct {
+// Placed is a chunk that knows where its turns stand in their history.
+type Placed struct {
+	Chunk
+	At []int64 // position of each turn
+}
+
+// Splitter cuts turns into chunks as they come, each time as Split would cut the whole history. It fills one open chunk after
+// the other.
+type Splitter struct {
 	count   func(string) int
 	max     int
 	numbers map[string]int // chunks so far, by session
-	chunks  []Chunk
-	open    Chunk // without turns: nothing is open
+	chunks  []Placed
+	open    Placed // without turns: nothing is open
+	at      int64  // position of the turn that is being added
 }
 
-// add puts a turn into the open chunk when it fits there, else into chunks of its own.
-func (s *splitter) add(ctx context.Context, t Turn) error {
+// NewSplitter returns a splitter with the settings of Split.
+func NewSplitter(count func(string) int, maxTokens int) *Splitter {
+	if maxTokens <= 0 {
+		maxTokens = DefaultTokens
+	}
+	return &Splitter{count: count, max: maxTokens, numbers: map[string]int{}}
+}
+
+// Resume takes up the last chunk of a history, to which the next turn may belong. It comes out of Cut again, under its name,
+// grown or not.
+func (s *Splitter) Resume(last Placed) { s.open = last }
+
+// Number says how many chunks a session has already.
+func (s *Splitter) Number(session string, chunks int) { s.numbers[session] = chunks }
+
+// Cut returns the chunks of the turns so far. Nothing can be added after it.
+func (s *Splitter) Cut() []Placed {
+	s.flush()
+	return s.chunks
+}
+
+// Add puts a turn, which stands at this position, into the open chunk when it fits there, else into chunks of its own. The only
+// error is that of ctx.
+func (s *Splitter) Add(ctx context.Context, t Turn, at int64) error {
+	s.at = at
 	if len(s.open.Turns) > 0 {
 		if s.open.Session == t.Session && s.push(t) {
 			return nil
@@ -72,7 +103,7 @@ func (s *splitter) add(ctx context.Context, t Turn) error {
 }
 
 // push appends the turn to the open chunk if the result is within the limit.
-func (s *splitter) push(t Turn) bool {
+func (s *Splitter) push(t Turn) bool {
 	if s.window(t) < len(t.Text) {
 		return false
 	}
@@ -89,36 +120,41 @@ func (s *splitter) push(t Turn) bool {
 }
 
 // force appends the turn to the open chunk whatever its length.
-func (s *splitter) force(t Turn) { s.append(t, s.count(t.String())) }
+func (s *Splitter) force(t Turn) { s.append(t, s.count(t.String())) }
 
-func (s *splitter) append(t Turn, tokens int) {
+func (s *Splitter) append(t Turn, tokens int) {
 	if len(s.open.Turns) == 0 {
 		s.open.Session, s.open.Time = t.Session, t.Time
 	}
-	s.open.Turns = append(s.open.Turns, t)
+	s.open.Turns, s.open.At = append(s.open.Turns, t), append(s.open.At, s.at)
 	s.open.Tokens = tokens
 }
 
 // flush closes the open chunk and names it.
-func (s *splitter) flush() {
+func (s *Splitter) flush() {
 	if len(s.open.Turns) == 0 {
 		return
 	}
-	s.numbers[s.open.Session]++
-	s.open.ID = s.open.Session + "#" + strconv.Itoa(s.numbers[s.open.Session])
+	if s.open.ID == "" {
+		s.numbers[s.open.Session]++
+		s.open.ID = Name(s.open.Session, s.numbers[s.open.Session])
+	}
 	s.chunks = append(s.chunks, s.open)
-	s.open = Chunk{}
+	s.open = Placed{}
 }
 
+// Name is the id of a session's nth chunk, counted from 1.
+func Name(session string, n int) string { return session + "#" + strconv.Itoa(n) }
+
 // fits reports whether a chunk can hold the first n bytes of the turn's text.
-func (s *splitter) fits(t Turn, n int) bool {
+func (s *Splitter) fits(t Turn, n int) bool {
 	t.Text = strings.TrimSpace(t.Text[:n])
 	return s.count(t.String()) <= s.max
 }
 
 // window returns how many bytes of the turn's text have to be looked at to cut it: enough that they do not fit into a chunk,
 // or all. So the time for a text of any length grows with its length alone.
-func (s *splitter) window(t Turn) int {
+func (s *Splitter) window(t Turn) int {
 	for n := bytesPerToken * s.max; n < len(t.Text); n *= 2 {
 		// In a text that is no UTF-8, the start of a character may be far away.
 		for range utf8.UTFMax - 1 {
@@ -141,7 +177,7 @@ func (s *splitter) window(t Turn) int {
 const bytesPerToken = 16
 
 // cut splits the text of a turn that is too long for a chunk: head fits, tail is what remains.
-func (s *splitter) cut(t Turn) (head, tail string) {
+func (s *Splitter) cut(t Turn) (head, tail string) {
 	text := t.Text[:s.window(t)]
 	fits := func(n int) bool { return s.fits(t, n) }
 	at := longest(wordEnds(text), fits)

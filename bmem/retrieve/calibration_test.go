@@ -14,7 +14,7 @@ func calibration(examples []*example, m *model) []string {
 	for i, low := range edges[:len(edges)-1] {
 		var n, sum, evidence float64
 		for _, e := range examples {
-			for u, p := range m.probabilities(e.rows) {
+			for u, p := range m.probabilities(m.logits(e.rows), nil, 0) {
 				if p >= low && p < edges[i+1] {
 					n, sum, evidence = n+1, sum+p, evidence+indicator(slices.Contains(e.evidence, u))
 				}

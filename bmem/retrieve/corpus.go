@@ -1,8 +1,6 @@
 package retrieve
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"regexp"
 	"strings"
@@ -12,7 +10,7 @@ import (
 )
 
 // corpus is a memory prepared for ranking: all that can be known of its turns before there is a question. A part of a long turn counts as
-// a turn.
+// a turn. It grows at its end.
 type corpus struct {
 	turns   []turnFacts
 	vectors [][]float32 // of the turns
@@ -23,68 +21,74 @@ type corpus struct {
 	inChunks   *invertedIndex
 	inSessions *invertedIndex // names of sessions included: documents have titles
 
+	sessions map[string]int
+	last     []int // last turn of each session
+	speaking map[string]int
+	dated    map[string]int
+
 	speakers []map[int32]bool // stems of each speaker's name; the first is nobody
+	named    map[int32]bool   // all of them
 	dates    []map[string]bool
 }
 
 // turnFacts is what is known of one turn.
 type turnFacts struct {
-	chunk, session int
-	prev, next     int     // neighbours in the session, -1 at its ends
+	chunk, session int32
+	prev, next     int32   // neighbours in the session, -1 at its ends
 	pairNorm       float64 // length of the sum of this turn's vector and the previous one's
-	speaker        int     // in corpus.speakers
-	date           int     // of the session, in corpus.dates
+	speaker        int32   // in corpus.speakers
+	date           int32   // of the session, in corpus.dates
+	size           float64 // ln(1 + words)
 
-	time     float64 // 1 if it names a time, such as "yesterday" or "2022"
-	number   float64 // 1 if it holds a number
-	name     float64 // 1 if a word inside a sentence begins with a capital
-	question float64 // 1 if it ends in a question mark
-	size     float64 // ln(1 + words)
+	time     bool // it names a time, such as "yesterday" or "2022"
+	number   bool // it holds a number
+	name     bool // a word inside a sentence begins with a capital
+	question bool // it ends in a question mark
 }
 
-// newCorpus prepares the turns of the index, whose TurnVectors must be there. The only error is that of the context.
-func newCorpus(ctx context.Context, ix Index) (*corpus, error) {
-	c := &corpus{vectors: ix.TurnVectors, vocabulary: newVocabulary(ix.Language), speakers: []map[int32]bool{{}}}
-	var inTurns, inChunks, inSessions [][]int32
-	sessionOf, speakerOf, dateOf := map[string]int{}, map[string]int{"": 0}, map[string]int{}
-	var last []int // last turn of each session so far
-	for i, ch := range ix.Chunks {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
-		}
-		c.first = append(c.first, len(c.turns))
-		inChunks = append(inChunks, nil)
-		session, known := sessionOf[ch.Session]
-		if !known {
-			session = len(inSessions)
-			sessionOf[ch.Session] = session
-			inSessions = append(inSessions, c.vocabulary.addAll(text.Tokens(ch.Session)))
-			last = append(last, -1)
-		}
-		for _, t := range ch.Turns {
-			ws := text.Tokens(t.Text)
-			f := describe(t, ws)
-			f.chunk, f.session, f.prev, f.next = i, session, last[session], -1
-			f.speaker = intern(speakerOf, t.Speaker, &c.speakers, func() map[int32]bool { return c.nameStems(t.Speaker) })
-			f.date = intern(dateOf, t.Time, &c.dates, func() map[string]bool { return dateParts(t.Time) })
-			u := len(c.turns)
-			if f.prev >= 0 {
-				c.turns[f.prev].next = u
-				// |a + b|² = 2 + 2 a·b for unit vectors.
-				f.pairNorm = math.Sqrt(max(1e-6, 2+2*dot(c.vectors[f.prev], c.vectors[u])))
-			}
-			last[session] = u
-			c.turns = append(c.turns, f)
-			stems := c.vocabulary.addAll(ws)
-			inTurns = append(inTurns, stems)
-			inChunks[i] = append(inChunks[i], stems...)
-			inSessions[session] = append(inSessions[session], stems...)
-		}
+func newCorpus(l text.Language) *corpus {
+	return &corpus{
+		first: []int{0}, vocabulary: newVocabulary(l), inTurns: &invertedIndex{}, inChunks: &invertedIndex{}, inSessions: &invertedIndex{},
+		sessions: map[string]int{}, speaking: map[string]int{"": 0}, dated: map[string]int{}, speakers: []map[int32]bool{{}}, named: map[int32]bool{},
 	}
-	c.first = append(c.first, len(c.turns))
-	size := len(c.vocabulary.ofStem)
-	c.inTurns, c.inChunks, c.inSessions = newInvertedIndex(inTurns, size), newInvertedIndex(inChunks, size), newInvertedIndex(inSessions, size)
-	return c, nil
+}
+
+// grow adds turns, with their vectors, to the last chunk, or to a new one.
+func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors [][]float32) {
+	if fresh {
+		c.first = append(c.first, len(c.turns))
+	}
+	at := len(c.first) - 2
+	if fresh {
+		c.inChunks.add(at, nil)
+	}
+	s, known := c.sessions[session]
+	if !known {
+		s = len(c.last)
+		c.sessions[session] = s
+		c.inSessions.add(s, c.vocabulary.addAll(text.Tokens(session)))
+		c.last = append(c.last, -1)
+	}
+	for i, t := range turns {
+		words := text.Tokens(t.Text)
+		f := describe(t, words)
+		f.chunk, f.session, f.prev, f.next = int32(at), int32(s), int32(c.last[s]), -1
+		f.speaker = int32(intern(c.speaking, t.Speaker, &c.speakers, func() map[int32]bool { return c.nameStems(t.Speaker) }))
+		f.date = int32(intern(c.dated, t.Time, &c.dates, func() map[string]bool { return dateParts(t.Time) }))
+		u := len(c.turns)
+		if f.prev >= 0 {
+			c.turns[f.prev].next = int32(u)
+			// |a + b|² = 2 + 2 a·b for unit vectors.
+			f.pairNorm = math.Sqrt(max(1e-6, 2+2*dot(c.vectors[f.prev], vectors[i])))
+		}
+		c.last[s] = u
+		c.turns, c.vectors = append(c.turns, f), append(c.vectors, vectors[i])
+		stems := c.vocabulary.addAll(words)
+		c.inTurns.add(u, stems)
+		c.inChunks.add(at, stems)
+		c.inSessions.add(s, stems)
+	}
+	c.first[len(c.first)-1] = len(c.turns)
 }
 
 // intern returns the number of a key in list, which is made and appended when the key is new.
@@ -102,6 +106,7 @@ func (c *corpus) nameStems(name string) map[int32]bool {
 	set := map[int32]bool{}
 	for _, s := range c.vocabulary.addAll(text.Tokens(name)) {
 		set[s] = true
+		c.named[s] = true
 	}
 	return set
 }
@@ -109,17 +114,17 @@ func (c *corpus) nameStems(name string) map[int32]bool {
 // describe finds what the words of a turn show.
 func describe(t chunk.Turn, ws []string) turnFacts {
 	f := turnFacts{
-		name:     indicator(nameRE.MatchString(t.Text)),
-		question: indicator(endsInQuestion(t.Text)),
+		name:     nameRE.MatchString(t.Text),
+		question: endsInQuestion(t.Text),
 		size:     math.Log1p(float64(len(ws))),
 	}
 	for _, w := range ws {
 		digits := strings.Trim(w, "0123456789") == ""
 		if digits || numberWords[strings.ToLower(w)] {
-			f.number = 1
+			f.number = true
 		}
 		if digits && len(w) == 4 && w > "1500" && w < "2100" || w == "May" || timeWords[strings.ToLower(w)] {
-			f.time = 1
+			f.time = true
 		}
 	}
 	return f

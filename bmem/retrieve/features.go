@@ -63,75 +63,92 @@ func (c *corpus) parse(question string) parsedQuery {
 	return q
 }
 
-func (c *corpus) isSpeaker(stem int32) bool {
-	return slices.ContainsFunc(c.speakers, func(name map[int32]bool) bool { return name[stem] })
+func (c *corpus) isSpeaker(stem int32) bool { return c.named[stem] }
+
+// view is a corpus seen from one question: what is known of every turn, chunk and session before features are put together.
+type view struct {
+	*corpus
+	question Query
+	query    parsedQuery
+	visible  []bool // by turn; nil for all
+
+	cos, pair, bm         []float64 // by turn
+	cosChunk, bmChunk     []float64
+	meanCos               float64
+	cosSession, bmSession []float64
+	centre                []float32 // of the turns that look best at first sight
+	centreNorm            float64
+	cover                 coverage
+	said                  []float64 // by speaker: 1 if the question names them
+	dateMatch             []float64 // by date
 }
 
-// features returns one row of featureNames a turn. chunkVectors are the unit embeddings of the chunks.
-func (c *corpus) features(question Query, chunkVectors [][]float32) [][]float64 {
-	n := len(c.turns)
+// look prepares a question. chunkVectors are the unit embeddings of the chunks; visible says which turns may be seen, nil for all.
+func (c *corpus) look(question Query, chunkVectors [][]float32, visible []bool) *view {
 	q := c.parse(question.Text)
-
-	cos := make([]float64, n)
-	pair := make([]float64, n)
-	for i, v := range c.vectors {
-		cos[i] = dot(question.Vector, v)
-		pair[i] = cos[i]
-		if p := c.turns[i].prev; p >= 0 {
-			pair[i] = (cos[p] + cos[i]) / c.turns[i].pairNorm
+	v := &view{corpus: c, question: question, query: q, visible: visible, pair: make([]float64, len(c.turns))}
+	v.cos = dots(question.Vector, c.vectors)
+	for i, t := range c.turns {
+		v.pair[i] = v.cos[i]
+		if t.prev >= 0 {
+			v.pair[i] = (v.cos[t.prev] + v.cos[i]) / t.pairNorm
 		}
 	}
-	cosChunk := make([]float64, len(chunkVectors))
-	for i, v := range chunkVectors {
-		cosChunk[i] = dot(question.Vector, v)
-	}
-	bm := c.inTurns.bm25(q.stems)
-	bmChunk, bmSession := c.inChunks.bm25(q.stems), c.inSessions.bm25(q.stems)
-	cosSession := c.bestThree(cos)
-	feedback := c.feedback(cos, bm)
-	cover := c.cover(q)
-	said := make([]float64, len(c.speakers)) // 1 for each speaker that the question names
+	v.meanCos = mean(v.cos)
+	v.cosChunk = dots(question.Vector, chunkVectors)
+	v.bm = c.inTurns.bm25(q.stems)
+	v.bmChunk, v.bmSession = c.inChunks.bm25(q.stems), c.inSessions.bm25(q.stems)
+	v.cosSession = c.bestThree(v.cos)
+	v.feedback()
+	v.cover = c.cover(q)
+	v.said = make([]float64, len(c.speakers))
 	for i, name := range c.speakers {
 		for s := range name {
-			said[i] = max(said[i], indicator(q.speakers[s]))
+			v.said[i] = max(v.said[i], indicator(q.speakers[s]))
 		}
 	}
-	dateMatch := make([]float64, len(c.dates))
+	v.dateMatch = make([]float64, len(c.dates))
 	for i, parts := range c.dates {
 		for p := range q.dates {
-			dateMatch[i] += indicator(parts[p]) / float64(len(q.dates))
+			v.dateMatch[i] += indicator(parts[p]) / float64(len(q.dates))
 		}
 	}
+	return v
+}
 
-	meanCos := mean(cos)
-	rows := make([][]float64, n)
-	for i, t := range c.turns {
+// features returns one row of featureNames for each of the turns.
+func (v *view) features(turns []int) [][]float64 {
+	rows, flat := make([][]float64, len(turns)), make([]float64, len(turns)*len(featureNames))
+	q := v.query
+	for n, i := range turns {
+		t := &v.turns[i]
 		// What a missing neighbour counts as: a turn like any other.
 		var prev turnFacts
-		cosPrev, cosNext, bmPrev, bmNext := meanCos, meanCos, 0.0, 0.0
+		cosPrev, cosNext, bmPrev, bmNext := v.meanCos, v.meanCos, 0.0, 0.0
 		if t.prev >= 0 {
-			prev, cosPrev, bmPrev = c.turns[t.prev], cos[t.prev], bm[t.prev]
+			prev, cosPrev, bmPrev = v.turns[t.prev], v.cos[t.prev], v.bm[t.prev]
 		}
 		if t.next >= 0 {
-			cosNext, bmNext = cos[t.next], bm[t.next]
+			cosNext, bmNext = v.cos[t.next], v.bm[t.next]
 		}
-		other := indicator(len(q.speakers) > 0 && t.speaker > 0 && said[t.speaker] == 0)
-		rows[i] = []float64{
-			cos[i], cosPrev, cosNext, pair[i], cosChunk[t.chunk], cosSession[t.session], feedback[i],
-			bm[i] / 10, bmPrev / 10, bmNext / 10, bmChunk[t.chunk] / 10, bmSession[t.session] / 10,
-			cover.turn[i], cover.window[i], cover.chunk[t.chunk], cover.session[t.session],
-			said[t.speaker], other, said[prev.speaker],
-			q.when * t.time, q.number * t.number, q.who * t.name, q.where * t.name, t.time, t.number, t.name,
-			t.question, prev.question, t.size, prev.size,
-			dateMatch[t.date],
-		}
+		other := indicator(len(q.speakers) > 0 && t.speaker > 0 && v.said[t.speaker] == 0)
+		rows[n] = append(flat[n*len(featureNames):n*len(featureNames):(n+1)*len(featureNames)],
+			v.cos[i], cosPrev, cosNext, v.pair[i], v.cosChunk[t.chunk], v.cosSession[t.session], dot(v.centre, v.vectors[i])/v.centreNorm,
+			v.bm[i]/10, bmPrev/10, bmNext/10, v.bmChunk[t.chunk]/10, v.bmSession[t.session]/10,
+			v.cover.turn[i], v.cover.window[i], v.cover.chunk[t.chunk], v.cover.session[t.session],
+			v.said[t.speaker], other, v.said[prev.speaker],
+			q.when*indicator(t.time), q.number*indicator(t.number), q.who*indicator(t.name), q.where*indicator(t.name),
+			indicator(t.time), indicator(t.number), indicator(t.name),
+			indicator(t.question), indicator(prev.question), t.size, prev.size,
+			v.dateMatch[t.date],
+		)
 	}
 	return rows
 }
 
 // bestThree returns, for each session, the mean of its three best scores; a session of fewer turns has zeros for the rest.
 func (c *corpus) bestThree(scores []float64) []float64 {
-	best := make([][3]float64, len(c.inSessions.lengths))
+	best := make([][3]float64, len(c.last))
 	for i, t := range c.turns {
 		b, v := &best[t.session], scores[i]
 		for j := range b {
@@ -147,27 +164,33 @@ func (c *corpus) bestThree(scores []float64) []float64 {
 	return out
 }
 
-// feedback returns each turn's cosine to the mean of the five turns that score best by standardised cosine plus BM25.
-func (c *corpus) feedback(cos, bm []float64) []float64 {
-	out := make([]float64, len(cos))
-	if len(cos) == 0 {
-		return out
+// feedback finds the mean of the five visible turns that score best by standardised cosine plus BM25.
+func (v *view) feedback() {
+	if len(v.turns) == 0 {
+		return
 	}
-	sum := standardise(cos)
-	for i, s := range standardise(bm) {
-		sum[i] += s
-	}
-	centre := make([]float32, len(c.vectors[0]))
+	sum := v.firstSight()
+	v.centre = make([]float32, len(v.vectors[0]))
 	for _, i := range top(sum, 5) {
-		for j, x := range c.vectors[i] {
-			centre[j] += x
+		for j, x := range v.vectors[i] {
+			v.centre[j] += x
 		}
 	}
-	norm := math.Sqrt(dot(centre, centre)) + 1e-9
-	for i, v := range c.vectors {
-		out[i] = dot(centre, v) / norm
+	v.centreNorm = math.Sqrt(dot(v.centre, v.centre)) + 1e-9
+}
+
+// firstSight scores each turn by standardised cosine plus BM25.
+func (v *view) firstSight() []float64 {
+	sum := standardise(v.cos)
+	for i, s := range standardise(v.bm) {
+		sum[i] += s
 	}
-	return out
+	for i := range v.visible {
+		if !v.visible[i] {
+			sum[i] = math.Inf(-1)
+		}
+	}
+	return sum
 }
 
 // coverage is the share of a question's words found in each turn, each turn with its neighbours, each chunk and each session.
@@ -183,24 +206,24 @@ func (c *corpus) cover(q parsedQuery) coverage {
 		}
 		total += w
 	}
-	units := func(n int) tally { return tally{make([]float64, n), make([]int, n)} }
-	turn, window, chunk, session := units(len(c.turns)), units(len(c.turns)), units(len(c.first)-1), units(len(c.inSessions.lengths))
+	units := func(n int) tally { return tally{make([]float64, n), make([]int32, n)} }
+	turn, window, chunk, session := units(len(c.turns)), units(len(c.turns)), units(len(c.first)-1), units(len(c.last))
 	for k, s := range q.stems {
 		if s < 0 {
 			continue
 		}
 		w := c.inTurns.idf(s) / total
-		for _, p := range c.inTurns.postings[s] {
-			t := c.turns[p.text]
-			turn.add(int(p.text), k, w)
-			for _, u := range [...]int{t.prev, int(p.text), t.next} {
+		for _, p := range c.inTurns.list(s) {
+			t := &c.turns[p.text]
+			turn.add(p.text, k, w)
+			for _, u := range [...]int32{t.prev, p.text, t.next} {
 				window.add(u, k, w)
 			}
 			chunk.add(t.chunk, k, w)
 			session.add(t.session, k, w)
 		}
-		for _, p := range c.inSessions.postings[s] { // the session's name
-			session.add(int(p.text), k, w)
+		for _, p := range c.inSessions.list(s) { // the session's name
+			session.add(p.text, k, w)
 		}
 	}
 	return coverage{turn.sums, window.sums, chunk.sums, session.sums}
@@ -209,12 +232,12 @@ func (c *corpus) cover(q parsedQuery) coverage {
 // tally adds each word to a unit once.
 type tally struct {
 	sums []float64
-	seen []int // number of the last word added, plus one
+	seen []int32 // number of the last word added, plus one
 }
 
-func (t tally) add(unit, word int, weight float64) {
-	if unit >= 0 && t.seen[unit] != word+1 {
-		t.seen[unit] = word + 1
+func (t tally) add(unit int32, word int, weight float64) {
+	if unit >= 0 && t.seen[unit] != int32(word)+1 {
+		t.seen[unit] = int32(word) + 1
 		t.sums[unit] += weight
 	}
 }

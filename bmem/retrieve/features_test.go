@@ -58,7 +58,10 @@ func TestBM25EqualsSQLite(t *testing.T) {
 			ids[i] = append(ids[i], v.add(w)) // FTS5 drops no stop words
 		}
 	}
-	x := newInvertedIndex(ids, len(v.ofStem))
+	x := &invertedIndex{}
+	for i, stems := range ids {
+		x.add(i, stems)
+	}
 	for _, word := range []string{"red", "apple", "walnuts", "house"} {
 		rows, err := db.Query("SELECT rowid, -bm25(t) FROM t WHERE t MATCH ?", word)
 		if err != nil {
@@ -101,11 +104,12 @@ func rowsOf(t *testing.T, question string) map[string]map[string]float64 {
 		t.Fatal(err)
 	}
 	chunkVectors := vectors[:len(chunks)]
-	c, err := newCorpus(t.Context(), Index{Chunks: chunks, Vectors: chunkVectors, TurnVectors: vectors})
+	r, err := New(t.Context(), Hybrid, Index{Chunks: chunks, Vectors: chunkVectors, TurnVectors: vectors})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := c.features(ask(t, question), chunkVectors)
+	c := r.ranker.(*hybrid).corpus
+	rows := c.look(ask(t, question), chunkVectors, nil).features(all(len(c.turns)))
 	out := map[string]map[string]float64{}
 	n := 0
 	for _, ch := range chunks {
@@ -120,6 +124,15 @@ func rowsOf(t *testing.T, question string) map[string]map[string]float64 {
 			out[turn.ID] = row
 			n++
 		}
+	}
+	return out
+}
+
+// all lists the numbers below n.
+func all(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
 	}
 	return out
 }

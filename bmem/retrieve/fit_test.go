@@ -104,12 +104,12 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split)
 		q := qs[i]
 		h := retrievers[q.History]
 		if h == nil {
-			h = b.retriever(t, d, q.History, Hybrid).(*hybrid)
+			h = b.retriever(t, d, q.History, Hybrid).ranker.(*hybrid)
 			retrievers[q.History] = h
 		}
-		e := &example{Question: q, query: query, hybrid: h, rows: h.corpus.features(query, h.Vectors)}
+		e := &example{Question: q, query: query, hybrid: h, rows: h.corpus.look(query, h.vectors, nil).features(all(len(h.corpus.turns)))}
 		n := 0
-		for _, c := range h.Chunks {
+		for _, c := range h.chunks {
 			for _, turn := range c.Turns {
 				if slices.Contains(q.Evidence, turn.ID) {
 					e.evidence = append(e.evidence, n)
@@ -127,11 +127,7 @@ func (e *example) rank(t *testing.T, m *model) []Hit {
 	t.Helper()
 	h := *e.hybrid
 	h.model = m
-	ranked, err := h.Retrieve(t.Context(), e.query, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ranked
+	return h.rank(e.query, 1<<20)
 }
 
 // fitModel maximises the likelihood of the evidence, then calibrates the probabilities.
@@ -156,7 +152,7 @@ func fitModel(t *testing.T, examples []*example) *model {
 			}
 		}
 		for _, e := range examples {
-			logs := m.shares(e.rows)
+			logs := m.shares(m.logits(e.rows), nil, 0)
 			each := 1 / float64(len(e.evidence))
 			for _, u := range e.evidence {
 				total -= each * logs[u]
@@ -216,7 +212,7 @@ func platt(examples []*example, m *model) (slope, offset float64) {
 	for range 50 {
 		var g0, g1, h00, h01, h11 float64
 		for _, e := range examples {
-			for u, s := range m.shares(e.rows) {
+			for u, s := range m.shares(m.logits(e.rows), nil, 0) {
 				p := 1 / (1 + math.Exp(-slope*s-offset))
 				r, w := indicator(slices.Contains(e.evidence, u))-p, p*(1-p)
 				g0, g1 = g0+r, g1+r*s

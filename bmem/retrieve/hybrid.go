@@ -1,52 +1,159 @@
 package retrieve
 
 import (
-	"context"
 	"math"
+	"slices"
+
+	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 // hybrid is the mode Hybrid. Turns are ranked by a model of about thirty features of words, vectors, speakers and dates; a chunk's score
 // is the probability that at least one of its turns is evidence, taking turns as independent: 1 − Π(1 − p).
 //
+// Of a long history only candidates are ranked so: the chunks that are best by words, by vectors, or by both.
+//
 // The probabilities are calibrated on LoCoMo, where an average question has about 1.5 evidence turns in 600. Where evidence is denser, as in
 // ten paragraphs of HotpotQA, they rank as well but are too low. The weights belong to all-MiniLM-L6-v2: another embedder has other
 // cosines.
 type hybrid struct {
-	Index
+	base
 	corpus *corpus
 	model  *model
+	// exhaustive is how many turns a history may have for all of them to be ranked.
+	exhaustive int
 }
 
-func newHybrid(ctx context.Context, ix Index) (*hybrid, error) {
+const (
+	// exhaustiveTurns is more than the histories of the benchmarks have.
+	exhaustiveTurns = 4096
+	// candidateChunks is how many chunks each of the rankings by words and vectors gives.
+	candidateChunks = 256
+	// sampleTurns is how many of the other turns are looked at to estimate their share of the evidence.
+	sampleTurns = 1024
+)
+
+func newHybrid(l text.Language) (*hybrid, error) {
 	m, err := fitted()
 	if err != nil {
 		return nil, err
 	}
-	c, err := newCorpus(ctx, ix)
-	if err != nil {
-		return nil, err
-	}
-	return &hybrid{Index: ix, corpus: c, model: m}, nil
+	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, exhaustive: exhaustiveTurns}, nil
 }
 
-// Retrieve sets TurnScores to the probability of each turn to be evidence, between 0 and 1.
-func (h *hybrid) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
-	if err := checkQuery(q, h.Vectors); err != nil {
-		return nil, err
+func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {
+	h.base.grow(c, fresh, from)
+	h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:])
+}
+
+// rank sets TurnScores to the probability of each turn to be evidence, between 0 and 1.
+func (h *hybrid) rank(q Query, k int) []Hit {
+	var visible []bool
+	if q.Sees != nil {
+		visible = make([]bool, 0, len(h.corpus.turns))
+		for c, ch := range h.chunks {
+			for i := range ch.Turns {
+				visible = append(visible, h.sees(q, c, i))
+			}
+		}
 	}
-	p := h.model.probabilities(h.corpus.features(q, h.Vectors))
-	scores := make([]float64, len(h.Chunks))
-	for c := range scores {
+	v := h.corpus.look(q, h.vectors, visible)
+	chunks := h.candidates(v)
+	var turns []int
+	for _, c := range chunks {
+		for u := h.corpus.first[c]; u < h.corpus.first[c+1]; u++ {
+			turns = append(turns, u)
+		}
+	}
+	logits := h.model.logits(v.features(turns))
+	rest, weight := h.rest(v, chunks, len(turns))
+	p := h.model.probabilities(hide(logits, turns, visible), rest, weight)
+
+	scores, parts := make([]float64, len(chunks)), make([][]float64, len(chunks))
+	for i, c := range chunks {
+		n := h.corpus.first[c+1] - h.corpus.first[c]
+		parts[i], p = p[:n:n], p[n:]
 		none := 0.0 // ln of the probability that no turn is evidence
-		for _, x := range p[h.corpus.first[c]:h.corpus.first[c+1]] {
+		for _, x := range parts[i] {
 			none += math.Log1p(-x)
 		}
-		scores[c] = -math.Expm1(none)
+		scores[i] = -math.Expm1(none)
 	}
-	best := top(scores, k)
-	found := hits(h.Index, scores, best)
-	for i, c := range best {
-		found[i].TurnScores = p[h.corpus.first[c]:h.corpus.first[c+1]:h.corpus.first[c+1]]
+	var found []Hit
+	for _, i := range top(scores, len(scores)) {
+		if len(found) == k {
+			break
+		}
+		if hit, ok := h.hit(chunks[i], scores[i], q, parts[i]); ok {
+			found = append(found, hit)
+		}
 	}
-	return found, ctx.Err()
+	return found
+}
+
+// hide takes the turns that may not be seen out of the competition.
+func hide(logits []float64, turns []int, visible []bool) []float64 {
+	for i, u := range turns {
+		if visible != nil && !visible[u] {
+			logits[i] = math.Inf(-1)
+		}
+	}
+	return logits
+}
+
+// candidates returns the chunks to rank, in their order.
+func (h *hybrid) candidates(v *view) []int {
+	n := len(h.chunks)
+	if len(h.corpus.turns) <= h.exhaustive {
+		all := make([]int, n)
+		for i := range all {
+			all[i] = i
+		}
+		return all
+	}
+	// The best turn of each chunk by vectors, by words, and by both at first sight; and the chunk itself.
+	scores := [][]float64{v.cosChunk, v.bmChunk, nil, nil, nil, nil}
+	for i, ofTurns := range [][]float64{v.pair, v.bm, v.firstSight(), v.cover.window} {
+		best := make([]float64, n)
+		for c := range best {
+			best[c] = slices.Max(ofTurns[h.corpus.first[c]:h.corpus.first[c+1]])
+		}
+		scores[2+i] = best
+	}
+	chosen := make([]bool, n)
+	for _, s := range scores {
+		for _, c := range top(s, candidateChunks) {
+			chosen[c] = true
+		}
+	}
+	var out []int
+	for c, yes := range chosen {
+		if yes {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// rest returns the logits of a sample of the turns that are no candidates, and for how many turns each of them stands.
+func (h *hybrid) rest(v *view, candidates []int, ranked int) (logits []float64, weight float64) {
+	left := len(h.corpus.turns) - ranked
+	if left == 0 {
+		return nil, 0
+	}
+	chosen := make(map[int32]bool, len(candidates))
+	for _, c := range candidates {
+		chosen[int32(c)] = true
+	}
+	stride := max(1, len(h.corpus.turns)/sampleTurns)
+	var turns []int
+	for u := stride / 2; u < len(h.corpus.turns); u += stride {
+		if !chosen[h.corpus.turns[u].chunk] {
+			turns = append(turns, u)
+		}
+	}
+	if len(turns) == 0 {
+		return nil, 0
+	}
+	return hide(h.model.logits(v.features(turns)), turns, v.visible), float64(left) / float64(len(turns))
 }

@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -11,9 +12,11 @@ import (
 // part and words repeat.
 type vocabulary struct {
 	language text.Language
-	ofWord   map[string]int32
+	ofWord   map[string]int32 // as it is written; stopWord for those that carry no meaning
 	ofStem   map[string]int32
 }
+
+const stopWord = -1
 
 func newVocabulary(l text.Language) *vocabulary {
 	return &vocabulary{language: l, ofWord: map[string]int32{}, ofStem: map[string]int32{}}
@@ -21,16 +24,12 @@ func newVocabulary(l text.Language) *vocabulary {
 
 // add returns the number of a lower-case word's stem, a new one if need be.
 func (v *vocabulary) add(word string) int32 {
-	if id, ok := v.ofWord[word]; ok {
-		return id
-	}
 	stem := v.language.Stem(word)
 	id, ok := v.ofStem[stem]
 	if !ok {
 		id = int32(len(v.ofStem))
-		v.ofStem[stem] = id
+		v.ofStem[strings.Clone(stem)] = id // not a piece of a text that would be kept with it
 	}
-	v.ofWord[word] = id
 	return id
 }
 
@@ -38,8 +37,16 @@ func (v *vocabulary) add(word string) int32 {
 func (v *vocabulary) addAll(words []string) []int32 {
 	var ids []int32
 	for _, w := range words {
-		if w = strings.ToLower(w); !v.language.IsStop(w) {
-			ids = append(ids, v.add(w))
+		id, ok := v.ofWord[w]
+		if !ok {
+			id = stopWord
+			if lower := strings.ToLower(w); !v.language.IsStop(lower) {
+				id = v.add(lower)
+			}
+			v.ofWord[strings.Clone(w)] = id
+		}
+		if id != stopWord {
+			ids = append(ids, id)
 		}
 	}
 	return ids
@@ -56,11 +63,11 @@ func (v *vocabulary) find(word string) int32 {
 	return -1
 }
 
-// invertedIndex finds the texts of a list that hold a stem, for BM25.
+// invertedIndex finds the texts of a list that hold a stem, for BM25. Texts may grow.
 type invertedIndex struct {
-	postings [][]posting // by stem
+	postings [][]posting // by stem, each in the order of the texts
 	lengths  []float64   // stems in each text
-	mean     float64     // of the lengths
+	total    float64     // of the lengths
 }
 
 type posting struct {
@@ -71,43 +78,60 @@ type posting struct {
 // Parameters of BM25 as in Lucene and SQLite (Robertson and Zaragoza 2009).
 const bm25K1, bm25B = 1.2, 0.75
 
-// newInvertedIndex indexes texts given as the numbers of their stems, all below size.
-func newInvertedIndex(texts [][]int32, size int) *invertedIndex {
-	x := &invertedIndex{postings: make([][]posting, size), lengths: make([]float64, len(texts))}
-	for i, stems := range texts {
-		for _, s := range stems {
-			if list := x.postings[s]; len(list) > 0 && list[len(list)-1].text == int32(i) {
-				list[len(list)-1].count++
-			} else {
-				x.postings[s] = append(list, posting{int32(i), 1})
-			}
-		}
-		x.lengths[i] = float64(len(stems))
-		x.mean += x.lengths[i] / float64(len(texts))
+// add appends stems to a text, which is one of those there are or the next one.
+func (x *invertedIndex) add(text int, stems []int32) {
+	if text == len(x.lengths) {
+		x.lengths = append(x.lengths, 0)
 	}
-	return x
+	for _, s := range stems {
+		for int(s) >= len(x.postings) {
+			x.postings = append(x.postings, nil)
+		}
+		x.postings[s] = count(x.postings[s], int32(text))
+	}
+	x.lengths[text] += float64(len(stems))
+	x.total += float64(len(stems))
+}
+
+// count counts a text once more in a list.
+func count(list []posting, text int32) []posting {
+	if n := len(list); n == 0 || list[n-1].text < text {
+		return append(list, posting{text, 1})
+	} else if list[n-1].text == text {
+		list[n-1].count++
+		return list
+	}
+	i, found := slices.BinarySearchFunc(list, text, func(p posting, t int32) int { return int(p.text - t) })
+	if !found {
+		list = slices.Insert(list, i, posting{text: text})
+	}
+	list[i].count++
+	return list
+}
+
+// list returns the texts that hold a stem; none for -1.
+func (x *invertedIndex) list(stem int32) []posting {
+	if stem < 0 || int(stem) >= len(x.postings) {
+		return nil
+	}
+	return x.postings[stem]
 }
 
 // idf is the weight of a stem, ln(1 + (N − n + ½)/(n + ½)) for n of N texts. A stem of number -1 is in none.
 func (x *invertedIndex) idf(stem int32) float64 {
-	n := 0.0
-	if stem >= 0 {
-		n = float64(len(x.postings[stem]))
-	}
+	n := float64(len(x.list(stem)))
 	return math.Log1p((float64(len(x.lengths)) - n + 0.5) / (n + 0.5))
 }
 
 // bm25 returns the score of every text for the stems.
 func (x *invertedIndex) bm25(stems []int32) []float64 {
 	scores := make([]float64, len(x.lengths))
+	mean := x.total / float64(max(1, len(x.lengths)))
 	for _, s := range stems {
-		if s < 0 {
-			continue
-		}
 		idf := x.idf(s)
-		for _, p := range x.postings[s] {
+		for _, p := range x.list(s) {
 			n := float64(p.count)
-			scores[p.text] += idf * n * (bm25K1 + 1) / (n + bm25K1*(1-bm25B+bm25B*x.lengths[p.text]/x.mean))
+			scores[p.text] += idf * n * (bm25K1 + 1) / (n + bm25K1*(1-bm25B+bm25B*x.lengths[p.text]/mean))
 		}
 	}
 	return scores

@@ -49,19 +49,36 @@ func parseModel(data []byte) (*model, error) {
 	return &m, nil
 }
 
-// shares returns ln of each turn's share of the evidence.
-func (m *model) shares(rows [][]float64) []float64 {
+// logits returns each turn's score.
+func (m *model) logits(rows [][]float64) []float64 {
 	logs := make([]float64, len(rows))
-	highest := math.Inf(-1)
 	for i, row := range rows {
 		for j, x := range row {
 			logs[i] += m.Weights[j].Weight * x
 		}
-		highest = max(highest, logs[i])
+	}
+	return logs
+}
+
+// shares turns the scores of turns into ln of each one's share of the evidence. rest are scores of turns that count as well, each
+// weight times.
+func (m *model) shares(logs, rest []float64, weight float64) []float64 {
+	highest := math.Inf(-1)
+	for _, s := range logs {
+		highest = max(highest, s)
+	}
+	for _, s := range rest {
+		highest = max(highest, s)
+	}
+	if math.IsInf(highest, -1) { // nothing may be seen
+		return logs
 	}
 	sum := 0.0
 	for _, s := range logs {
 		sum += math.Exp(s - highest)
+	}
+	for _, s := range rest {
+		sum += weight * math.Exp(s-highest)
 	}
 	for i := range logs {
 		logs[i] -= highest + math.Log(sum)
@@ -69,9 +86,9 @@ func (m *model) shares(rows [][]float64) []float64 {
 	return logs
 }
 
-// probabilities returns for each turn the probability that it is evidence.
-func (m *model) probabilities(rows [][]float64) []float64 {
-	p := m.shares(rows)
+// probabilities turns the scores of turns into the probability of each to be evidence; see shares.
+func (m *model) probabilities(logs, rest []float64, weight float64) []float64 {
+	p := m.shares(logs, rest, weight)
 	for i, s := range p {
 		p[i] = 1 / (1 + math.Exp(-m.Slope*s-m.Offset))
 	}

@@ -66,7 +66,7 @@ func (all translated) recallIn(t *testing.T, l text.Language, mode Mode, e embed
 		t.Fatal(err)
 	}
 	for i, q := range in.Questions {
-		hits, err := r.Retrieve(t.Context(), Query{q, vectors[i]}, 5)
+		hits, err := r.Retrieve(t.Context(), Query{Text: q, Vector: vectors[i]}, 5)
 		if err != nil {
 			t.Fatal(err)
 		}

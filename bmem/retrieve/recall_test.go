@@ -2,7 +2,6 @@ package retrieve
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/datasets"
@@ -68,7 +66,7 @@ func questions(t *testing.T, d datasets.Dataset, split datasets.Split) []dataset
 }
 
 // retriever returns one over a history, and puts it into the store first if need be.
-func (b *bench) retriever(t *testing.T, d datasets.Dataset, history string, mode Mode) Retriever {
+func (b *bench) retriever(t *testing.T, d datasets.Dataset, history string, mode Mode) *Retriever {
 	t.Helper()
 	name := d.Name() + "/" + history
 	if !b.loaded[name] {
@@ -76,19 +74,17 @@ func (b *bench) retriever(t *testing.T, d datasets.Dataset, history string, mode
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = b.store.Append(t.Context(), name, h.Turns, func(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
-			return chunk.Split(ctx, turns, b.embedder.Count, d.ChunkTokens())
-		})
+		_, err = b.store.Append(t.Context(), name, h.Turns, store.Cutter{Count: b.embedder.Count, MaxTokens: d.ChunkTokens()}, store.AddOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		b.loaded[name] = true
 	}
-	r, err := Load(t.Context(), b.store, b.embedder, name, mode, nil, nil)
+	r, err := Load(t.Context(), b.store, b.embedder, name, mode, LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return r.Retriever
 }
 
 // queries embeds the questions' texts.
@@ -98,13 +94,13 @@ func (b *bench) queries(t *testing.T, qs []datasets.Question) []Query {
 	for i, q := range qs {
 		texts[i] = q.Text
 	}
-	vectors, err := b.store.Vectors(t.Context(), b.embedder, texts, nil)
+	vectors, err := b.store.Vectors(t.Context(), "", b.embedder, texts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := make([]Query, len(qs))
 	for i := range qs {
-		out[i] = Query{texts[i], vectors[i]}
+		out[i] = Query{Text: texts[i], Vector: vectors[i]}
 	}
 	return out
 }
@@ -183,7 +179,7 @@ func (b *bench) measure(t *testing.T, d datasets.Dataset, split datasets.Split, 
 	t.Helper()
 	qs := questions(t, d, split)
 	byCategory = map[string]*recalls{}
-	retrievers := map[string]Retriever{}
+	retrievers := map[string]*Retriever{}
 	for i, query := range b.queries(t, qs) {
 		q := qs[i]
 		if retrievers[q.History] == nil {

@@ -2,13 +2,17 @@
 package retrieve
 
 import (
+	"container/heap"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
@@ -17,6 +21,8 @@ import (
 type Query struct {
 	Text   string
 	Vector []float32
+	// Sees, if not nil, says which turns may be found. added is when the turn was added; zero if that is not known.
+	Sees func(t chunk.Turn, added time.Time) bool
 }
 
 // Hit is a retrieved chunk.
@@ -30,14 +36,46 @@ type Hit struct {
 	TurnScores []float64
 }
 
-// Retriever ranks the chunks of one memory.
-type Retriever interface {
-	// Retrieve returns at most k hits, best first; ties are broken by the chunks' order.
-	Retrieve(ctx context.Context, q Query, k int) ([]Hit, error)
-	// Len is how many chunks are ranked.
-	Len() int
-	// Lang is the language of the memory.
-	Lang() text.Language
+// Retriever ranks the chunks of one memory. It is safe for concurrent use.
+type Retriever struct {
+	mode Mode
+	mu   sync.RWMutex
+	ranker
+}
+
+// ranker is a mode's way of ranking. Its memory grows at its end.
+type ranker interface {
+	// grow takes the next chunk if it is fresh, else the last one with more turns, those from a number on.
+	grow(c store.IndexedChunk, fresh bool, from int)
+	// rank returns at most k hits, best first; ties are broken by the chunks' order.
+	rank(q Query, k int) []Hit
+	size() int
+	width() int // of the vectors
+	lang() text.Language
+}
+
+// Len is how many chunks are ranked.
+func (r *Retriever) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.size()
+}
+
+// Lang is the language of the memory, in which words are compared.
+func (r *Retriever) Lang() text.Language {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.lang()
+}
+
+// Retrieve returns at most k hits, best first; ties are broken by the chunks' order.
+func (r *Retriever) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if w := r.width(); w > 0 && r.mode != BM25 && len(q.Vector) != w {
+		return nil, fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), w)
+	}
+	return r.rank(q, k), ctx.Err()
 }
 
 // Mode is a way of ranking.
@@ -79,12 +117,6 @@ type Index struct {
 	Language text.Language
 }
 
-// Len is how many chunks there are.
-func (ix Index) Len() int { return len(ix.Chunks) }
-
-// Lang is the language that words are compared in.
-func (ix Index) Lang() text.Language { return ix.Language }
-
 // TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors.
 func TurnTexts(chunks []chunk.Chunk) []string {
 	var texts []string
@@ -96,8 +128,8 @@ func TurnTexts(chunks []chunk.Chunk) []string {
 	return texts
 }
 
-// New returns a retriever of the given mode ("" is Hybrid). It is safe for concurrent use, and keeps the index's slices.
-func New(ctx context.Context, mode Mode, ix Index) (Retriever, error) {
+// New returns a retriever of the given mode ("" is Hybrid) over what is there already. It keeps the index's slices.
+func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 	mode, err := ParseMode(string(mode))
 	if err != nil {
 		return nil, err
@@ -107,52 +139,41 @@ func New(ctx context.Context, mode Mode, ix Index) (Retriever, error) {
 			return nil, err
 		}
 	}
-	switch mode {
-	case Dense:
-		return dense{ix}, nil
-	case BM25:
-		return newBM25(ctx, ix)
-	default:
+	if mode == Hybrid {
 		if err := checkVectors("turn", ix.TurnVectors, len(TurnTexts(ix.Chunks))); err != nil {
 			return nil, err
 		}
-		return newHybrid(ctx, ix)
 	}
+	ranker, err := newRanker(mode, ix.Language)
+	if err != nil {
+		return nil, err
+	}
+	turn := 0
+	for i, c := range ix.Chunks {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
+		}
+		ic := store.IndexedChunk{Chunk: c}
+		if ix.Vectors != nil {
+			ic.Vector = ix.Vectors[i]
+		}
+		if mode == Hybrid {
+			ic.TurnVectors = ix.TurnVectors[turn : turn+len(c.Turns)]
+		}
+		ranker.grow(ic, true, 0)
+		turn += len(c.Turns)
+	}
+	return &Retriever{mode: mode, ranker: ranker}, nil
 }
 
-// Load returns a retriever over a stored memory. Chunks and, for Hybrid, turns that have no stored vector are embedded now; progress,
-// which may be nil, is told how many of them are done. prepare, if not nil, may change the times of the chunks that were read,
-// before they are ranked by them.
-func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, mode Mode, prepare func([]chunk.Chunk), progress func(done, total int)) (Retriever, error) {
-	mode, err := ParseMode(string(mode))
-	if err != nil {
-		return nil, err
+func newRanker(mode Mode, l text.Language) (ranker, error) {
+	switch mode {
+	case Dense:
+		return &dense{base{language: l}}, nil
+	case BM25:
+		return newBM25(l), nil
 	}
-	m, err := s.Memory(ctx, memory)
-	if err != nil {
-		return nil, err
-	}
-	if prepare != nil {
-		prepare(m.Chunks)
-	}
-	texts := make([]string, len(m.Chunks))
-	for i, c := range m.Chunks {
-		texts[i] = c.Text()
-	}
-	if mode == Hybrid {
-		texts = append(texts, TurnTexts(m.Chunks)...)
-	}
-	vectors, err := s.Vectors(ctx, e, texts, progress)
-	if err != nil {
-		return nil, err
-	}
-	n := len(m.Chunks)
-	return New(ctx, mode, Index{
-		Chunks:      m.Chunks,
-		Vectors:     vectors[:n:n],
-		TurnVectors: vectors[n:],
-		Language:    DetectLanguage(m.Chunks),
-	})
+	return newHybrid(l)
 }
 
 // DetectLanguage returns the language that most of the chunks' turns are in.
@@ -181,14 +202,6 @@ func checkVectors(of string, vectors [][]float32, want int) error {
 	return nil
 }
 
-// checkQuery reports a question without the vector that the index needs.
-func checkQuery(q Query, vectors [][]float32) error {
-	if len(vectors) > 0 && len(q.Vector) != len(vectors[0]) {
-		return fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), len(vectors[0]))
-	}
-	return nil
-}
-
 // dot is the inner product of two vectors of equal width.
 func dot(a, b []float32) float64 {
 	var s0, s1, s2, s3 float32 // four sums: the processor does not wait for each addition
@@ -205,20 +218,85 @@ func dot(a, b []float32) float64 {
 	return float64(s0) + float64(s1) + float64(s2) + float64(s3)
 }
 
+// dots returns the inner product of a vector with each of others, by all processors if these are many.
+func dots(v []float32, others [][]float32) []float64 {
+	out := make([]float64, len(others))
+	const share = 4096
+	if len(others) < 2*share {
+		for i, o := range others {
+			out[i] = dot(v, o)
+		}
+		return out
+	}
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for {
+				end := int(next.Add(share))
+				if end-share >= len(others) {
+					return
+				}
+				for i := end - share; i < min(end, len(others)); i++ {
+					out[i] = dot(v, others[i])
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return out
+}
+
 // top returns the positions of the k largest scores, best first, equal ones in order.
 func top(scores []float64, k int) []int {
+	k = max(0, min(k, len(scores)))
+	better := func(a, b int) bool { return scores[a] > scores[b] || scores[a] == scores[b] && a < b }
+	if k*8 < len(scores) {
+		return best(len(scores), k, better)
+	}
 	order := make([]int, len(scores))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case scores[a] > scores[b]:
+	slices.SortFunc(order, func(a, b int) int {
+		if better(a, b) {
 			return -1
-		case scores[a] < scores[b]:
-			return 1
 		}
-		return 0
+		return 1
 	})
-	return order[:max(0, min(k, len(order)))]
+	return order[:k]
+}
+
+// best returns the k best of n, best first.
+func best(n, k int, better func(a, b int) bool) []int {
+	h := worstFirst{nil, better}
+	for i := range n {
+		if len(h.items) < k {
+			heap.Push(&h, i)
+		} else if k > 0 && better(i, h.items[0]) {
+			h.items[0] = i
+			heap.Fix(&h, 0)
+		}
+	}
+	out := make([]int, len(h.items))
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i] = heap.Pop(&h).(int)
+	}
+	return out
+}
+
+// worstFirst is a heap with the worst of the best at its top.
+type worstFirst struct {
+	items  []int
+	better func(a, b int) bool
+}
+
+func (h worstFirst) Len() int           { return len(h.items) }
+func (h worstFirst) Less(i, j int) bool { return h.better(h.items[j], h.items[i]) }
+func (h worstFirst) Swap(i, j int)      { h.items[i], h.items[j] = h.items[j], h.items[i] }
+func (h *worstFirst) Push(x any)        { h.items = append(h.items, x.(int)) }
+func (h *worstFirst) Pop() any {
+	last := h.items[len(h.items)-1]
+	h.items = h.items[:len(h.items)-1]
+	return last
 }

@@ -61,13 +61,11 @@ func talk() []chunk.Turn {
 	}
 }
 
-func splitter(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
-	return chunk.Split(ctx, turns, func(s string) int { return len(strings.Fields(s)) }, 16)
-}
+var cutter = store.Cutter{Count: func(s string) int { return len(strings.Fields(s)) }, MaxTokens: 16}
 
 func split(t testing.TB, turns []chunk.Turn) []chunk.Chunk {
 	t.Helper()
-	chunks, err := splitter(t.Context(), turns)
+	chunks, err := chunk.Split(t.Context(), turns, cutter.Count, cutter.MaxTokens)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +79,7 @@ func newStore(t testing.TB, turns []chunk.Turn) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if _, err := s.Append(t.Context(), "m", turns, splitter); err != nil {
+	if _, err := s.Append(t.Context(), "m", turns, cutter, store.AddOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -93,7 +91,7 @@ func ask(t testing.TB, text string) Query {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Query{text, v[0]}
+	return Query{Text: text, Vector: v[0]}
 }
 
 func TestModesFindTheTurn(t *testing.T) {
@@ -103,7 +101,7 @@ func TestModesFindTheTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range append(Modes(), "") {
-		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
+		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, LoadOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,14 +181,14 @@ func TestEmptyMemoryAndEmptyQuestion(t *testing.T) {
 	empty := newStore(t, nil)
 	full := newStore(t, talk())
 	for _, mode := range Modes() {
-		r, err := Load(t.Context(), empty, bagEmbedder{}, "m", mode, nil, nil)
+		r, err := Load(t.Context(), empty, bagEmbedder{}, "m", mode, LoadOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if hits, err := r.Retrieve(t.Context(), ask(t, "anything"), 5); err != nil || len(hits) != 0 {
 			t.Errorf("%s: %d hits in an empty memory (%v)", mode, len(hits), err)
 		}
-		if r, err = Load(t.Context(), full, bagEmbedder{}, "m", mode, nil, nil); err != nil {
+		if r, err = Load(t.Context(), full, bagEmbedder{}, "m", mode, LoadOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, question := range []string{"", "?!", "who are you", "\x00\xff", `"`} {
@@ -232,7 +230,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := r.Retrieve(t.Context(), Query{Text: "q"}, 1); err == nil || !strings.Contains(err.Error(), "width 0") {
 		t.Errorf("a question without a vector: %v", err)
 	}
-	if _, err := Load(t.Context(), newStore(t, nil), bagEmbedder{}, "other", Dense, nil, nil); !errors.Is(err, store.ErrNoMemory) {
+	if _, err := Load(t.Context(), newStore(t, nil), bagEmbedder{}, "other", Dense, LoadOptions{}); !errors.Is(err, store.ErrNoMemory) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -240,7 +238,7 @@ func TestRefusals(t *testing.T) {
 func TestConcurrentRetrieval(t *testing.T) {
 	s := newStore(t, talk())
 	for _, mode := range Modes() {
-		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
+		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, LoadOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,9 +262,9 @@ func TestConcurrentRetrieval(t *testing.T) {
 // FuzzQuestion puts any text through all modes: none may fail or give a score that is no number.
 func FuzzQuestion(f *testing.F) {
 	s := newStore(f, talk())
-	var retrievers []Retriever
+	var retrievers []*Live
 	for _, mode := range Modes() {
-		r, err := Load(f.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
+		r, err := Load(f.Context(), s, bagEmbedder{}, "m", mode, LoadOptions{})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -302,7 +300,7 @@ func BenchmarkRetrieve(b *testing.B) {
 		}
 		s := newStore(b, turns)
 		for _, mode := range Modes() {
-			r, err := Load(b.Context(), s, bagEmbedder{}, "m", mode, nil, nil)
+			r, err := Load(b.Context(), s, bagEmbedder{}, "m", mode, LoadOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -6,8 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -21,7 +21,7 @@ type Info struct {
 	Bytes    int64     `json:"bytes"`            // of text
 	Created  time.Time `json:"created,omitzero"` // zero in stores of earlier versions
 	Changed  time.Time `json:"changed,omitzero"`
-	Expires  time.Time `json:"expires,omitzero"` // of all turns, if set for the whole memory
+	Expires  time.Time `json:"expires,omitzero"` // of the whole memory; turns may expire earlier
 }
 
 // Turn is a turn as it is stored.
@@ -29,11 +29,6 @@ type Turn struct {
 	chunk.Turn
 	Added   time.Time `json:"added,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
-}
-
-// AddOptions are settings of one Append.
-type AddOptions struct {
-	Expires time.Time
 }
 
 // Pages of turns.
@@ -45,135 +40,178 @@ const (
 // TurnQuery says which turns to read.
 type TurnQuery struct {
 	Cursor  string // of the page before; "" begins at the start
-	Limit   int    // at most so many turns (default DefaultPage, at most MaxPage)
+	Limit   int    // the most turns to return (default DefaultPage, at most MaxPage)
 	Session string // only of this session, if not ""
 	Speaker string // only by this speaker, if not ""
 }
 
-// Selection says what to forget.
-type Selection struct {
-	Memory  string // "" is every memory, for a Speaker
-	Turns   []string
-	Session *string
-	Speaker *string
-	All     bool
-}
-
-// Forgotten says how much was forgotten.
-type Forgotten struct {
-	Turns    int `json:"turns"`
-	Memories int `json:"memories"` // of which nothing is left
-}
-
 // List describes all memories, sorted by name.
 func (s *Store) List(ctx context.Context) ([]Info, error) {
-	names, err := s.Memories(ctx)
+	infos, err := s.describe(ctx, "ORDER BY name")
 	if err != nil {
-		return nil, err
-	}
-	infos := make([]Info, 0, len(names))
-	for _, name := range names {
-		info, err := s.Describe(ctx, name)
-		if errors.Is(err, ErrNoMemory) {
-			continue // forgotten meanwhile
-		} else if err != nil {
-			return nil, err
-		}
-		infos = append(infos, info)
+		return nil, fmt.Errorf("list memories: %w", err)
 	}
 	return infos, nil
 }
 
-// Describe describes a memory.
+// Describe describes a memory; ErrNoMemory if there is none of that name.
 func (s *Store) Describe(ctx context.Context, name string) (Info, error) {
-	turns, err := s.turns(ctx, name)
+	infos, err := s.describe(ctx, "WHERE name = ?", name)
+	if err == nil && len(infos) == 0 {
+		err = ErrNoMemory
+	}
 	if err != nil {
-		return Info{}, err
+		return Info{}, fmt.Errorf("memory %q: %w", name, err)
 	}
-	info := Info{Name: name, Turns: len(turns)}
-	sessions := map[string]bool{}
-	for _, t := range turns {
-		sessions[t.Session] = true
-		info.Bytes += int64(len(t.Text))
-	}
-	info.Sessions = len(sessions)
-	return info, nil
+	return infos[0], nil
 }
 
-func (s *Store) turns(ctx context.Context, name string) (turns []Turn, err error) {
+func (s *Store) describe(ctx context.Context, where string, args ...any) ([]Info, error) {
+	if _, err := s.ForgetExpired(ctx, time.Now()); err != nil {
+		return nil, err
+	}
+	rows, err := s.db.QueryContext(ctx, `SELECT name, turns, bytes, created, changed, expires,
+		(SELECT count(*) FROM session WHERE memory = memory.id AND session.turns > 0) FROM memory `+where, args...)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer rows.Close()
+	infos := []Info{}
+	for rows.Next() {
+		var i Info
+		var created, changed int64
+		var expires sql.NullInt64
+		if err := rows.Scan(&i.Name, &i.Turns, &i.Bytes, &created, &changed, &expires, &i.Sessions); err != nil {
+			return nil, classify(err)
+		}
+		i.Created, i.Changed, i.Expires = fromSeconds(created), fromSeconds(changed), fromSeconds(expires.Int64)
+		infos = append(infos, i)
+	}
+	return infos, classify(rows.Err())
+}
+
+// Turns returns the turns that a query selects and the cursor of the next page, "" if there is none.
+func (s *Store) Turns(ctx context.Context, name string, q TurnQuery) (page []Turn, next string, err error) {
+	fail := func(err error) ([]Turn, string, error) {
+		return nil, "", fmt.Errorf("turns of memory %q: %w", name, err)
+	}
+	from, err := parseCursor(q.Cursor)
+	if err != nil {
+		return fail(err)
+	}
+	if q.Limit <= 0 {
+		q.Limit = DefaultPage
+	}
+	q.Limit = min(q.Limit, MaxPage)
+	if _, err := s.ForgetExpired(ctx, time.Now()); err != nil {
+		return fail(err)
+	}
+	page = []Turn{}
 	err = s.view(ctx, func(tx *sql.Tx) error {
 		id, err := find(ctx, tx, name)
 		if err != nil {
 			return err
 		}
-		turns, err = decode[Turn](ctx, tx, "SELECT body FROM turn WHERE memory = ? ORDER BY pos", id)
-		return err
+		where, args := "WHERE memory = ? AND pos >= ?", []any{id, from}
+		if q.Session != "" {
+			where, args = where+" AND session = ?", append(args, q.Session)
+		}
+		if q.Speaker != "" {
+			where, args = where+" AND speaker = ?", append(args, q.Speaker)
+		}
+		turns, err := queryTurns(ctx, tx, where+" ORDER BY pos LIMIT ?", append(args, q.Limit+1)...)
+		if err != nil {
+			return err
+		}
+		if len(turns) > q.Limit {
+			next = cursor(turns[q.Limit].pos)
+			turns = turns[:q.Limit]
+		}
+		for _, t := range turns {
+			page = append(page, t.Turn)
+		}
+		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("memory %q: %w", name, err)
+		return fail(err)
 	}
-	return turns, nil
+	return page, next, nil
 }
 
-// Turns returns the turns that a query selects and the cursor of the next page.
-func (s *Store) Turns(ctx context.Context, name string, q TurnQuery) (page []Turn, next string, err error) {
-	start := 0
-	if q.Cursor != "" {
-		b, err := base64.RawURLEncoding.DecodeString(q.Cursor)
-		if err == nil {
-			start, err = strconv.Atoi(string(b))
-		}
-		if err != nil || start < 0 {
-			return nil, "", fmt.Errorf("%w: %q", ErrCursor, q.Cursor)
-		}
+// A cursor is the position of the next turn; its form is nobody's business, so that it can change.
+func cursor(pos int64) string {
+	return base64.RawURLEncoding.EncodeToString([]byte("t" + strconv.FormatInt(pos, 10)))
+}
+
+func parseCursor(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
 	}
-	if q.Limit <= 0 {
-		q.Limit = DefaultPage
-	}
-	turns, err := s.turns(ctx, name)
-	if err != nil {
-		return nil, "", err
-	}
-	for i := start; i < len(turns); i++ {
-		if t := turns[i]; (q.Session == "" || t.Session == q.Session) && (q.Speaker == "" || t.Speaker == q.Speaker) {
-			if len(page) == min(q.Limit, MaxPage) {
-				return page, base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(i))), nil
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		if digits, ok := strings.CutPrefix(string(b), "t"); ok {
+			if n, err := strconv.ParseInt(digits, 10, 64); err == nil && n >= 0 {
+				return n, nil
 			}
-			page = append(page, t)
 		}
 	}
-	return page, "", nil
+	return 0, fmt.Errorf("%w: %q", ErrCursor, s)
 }
 
 // Turn returns one turn.
-func (s *Store) Turn(ctx context.Context, name, id string) (Turn, error) {
-	turns, err := s.turns(ctx, name)
+func (s *Store) Turn(ctx context.Context, name, id string) (t Turn, err error) {
+	if _, err := s.ForgetExpired(ctx, time.Now()); err != nil {
+		return t, err
+	}
+	err = s.view(ctx, func(tx *sql.Tx) error {
+		w, err := reader(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		defer w.close()
+		found, err := w.turnOf(id)
+		t = found.Turn
+		return err
+	})
 	if err != nil {
-		return Turn{}, err
+		return Turn{}, fmt.Errorf("memory %q: %w", name, err)
 	}
-	i := slices.IndexFunc(turns, func(t Turn) bool { return t.ID == id })
-	if i < 0 {
-		return Turn{}, fmt.Errorf("turn %q of memory %q: %w", id, name, ErrNoTurn)
+	return t, nil
+}
+
+// reader returns a writer of the named memory, or ErrNoMemory.
+func reader(ctx context.Context, tx *sql.Tx, name string) (*writer, error) {
+	id, err := find(ctx, tx, name)
+	if err != nil {
+		return nil, err
 	}
-	return turns[i], nil
+	return newWriter(ctx, tx, id)
 }
 
-// Edit replaces a turn.
-func (s *Store) Edit(ctx context.Context, name string, turn chunk.Turn, split SplitFunc) error {
-	return fmt.Errorf("edit turn %q of memory %q: %w", turn.ID, name, errors.ErrUnsupported)
-}
-
-// Forget removes what is selected.
-func (s *Store) Forget(ctx context.Context, what Selection) (Forgotten, error) {
-	return Forgotten{}, fmt.Errorf("forget: %w", errors.ErrUnsupported)
-}
-
-// ForgetExpired removes what has expired.
-func (s *Store) ForgetExpired(ctx context.Context, now time.Time) (Forgotten, error) {
-	return Forgotten{}, nil
-}
-
-// SetExpiry sets when turns expire.
+// SetExpiry sets when turns expire, or without ids when the whole memory does.
 func (s *Store) SetExpiry(ctx context.Context, name string, at time.Time, ids []string) error {
-	return fmt.Errorf("set when memory %q expires: %w", name, errors.ErrUnsupported)
+	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		w, err := reader(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			return errors.Join(w.exec("UPDATE memory SET expires = ? WHERE id = ?", expiry(at), w.memory), w.close())
+		}
+		for _, id := range ids {
+			t, err := w.turnOf(id)
+			if err != nil {
+				return errors.Join(err, w.close())
+			}
+			if err := w.exec("UPDATE turn SET expires = ? WHERE memory = ? AND pos = ?", expiry(at), w.memory, t.pos); err != nil {
+				return errors.Join(err, w.close())
+			}
+		}
+		return w.close()
+	})
+	if err != nil {
+		return fmt.Errorf("set when memory %q expires: %w", name, err)
+	}
+	_, err = s.ForgetExpired(ctx, time.Now())
+	return err
 }

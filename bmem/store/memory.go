@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
@@ -17,67 +18,379 @@ type Memory struct {
 	Chunks []chunk.Chunk
 }
 
-// SplitFunc cuts a whole history into chunks; see chunk.Split.
-type SplitFunc func(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error)
+// Cutter says how turns are cut into chunks; see chunk.Split.
+type Cutter struct {
+	Count     func(text string) int // tokens of a text
+	MaxTokens int
+}
 
-// Append adds turns at the end of the named memory, which is created if need be, and returns what it holds then. Turns whose id is there already with the same content are skipped, so adding one file twice
-// changes nothing; the same id with another content is an error, and nothing is added. It is one transaction: two processes that append
-// at once both succeed, one after the other.
-func (s *Store) Append(ctx context.Context, name string, turns []chunk.Turn, split SplitFunc) (Memory, error) {
-	var m Memory
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		old, err := load(ctx, tx, name)
-		if err != nil && !errors.Is(err, ErrNoMemory) {
-			return err
+// AddOptions are settings of one Append.
+type AddOptions struct {
+	Expires time.Time // when the turns expire; zero for never
+}
+
+// Append adds turns at the end of the named memory, which is created if need be, and returns how many are new. Turns whose id
+// is there already with the same content are skipped; the same id with another content is an ErrTurnExists, and nothing is
+// added. The time it takes depends on the new turns only. It is one transaction: two processes that append at once both
+// succeed, one after the other.
+func (s *Store) Append(ctx context.Context, name string, turns []chunk.Turn, cut Cutter, o AddOptions) (added int, err error) {
+	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		id, err := find(ctx, tx, name)
+		if errors.Is(err, ErrNoMemory) {
+			id, err = create1(ctx, tx, name)
 		}
-		all, err := merge(old.Turns, turns)
 		if err != nil {
 			return err
 		}
-		chunks, err := split(ctx, all)
+		w, err := newWriter(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		m = Memory{Name: name, Turns: all, Chunks: chunks}
-		return put(ctx, tx, name, m.Turns, m.Chunks)
+		added, err = w.append(turns, cut, o)
+		return errors.Join(err, w.close())
 	})
 	if err != nil {
-		return Memory{}, fmt.Errorf("append to memory %q: %w", name, err)
+		return 0, fmt.Errorf("append to memory %q: %w", name, err)
 	}
-	return m, nil
+	return added, nil
 }
 
-// merge appends the turns that are new.
-func merge(old, added []chunk.Turn) ([]chunk.Turn, error) {
-	known := make(map[string]chunk.Turn, len(old))
-	for _, t := range old {
-		known[t.ID] = t
+// create1 makes an empty memory.
+func create1(ctx context.Context, tx *sql.Tx, name string) (int64, error) {
+	result, err := tx.ExecContext(ctx, "INSERT INTO memory (name, created) VALUES (?, ?)", name, time.Now().Unix())
+	if err != nil {
+		return 0, err
 	}
-	all := old[:len(old):len(old)]
-	for i, t := range added {
-		was, ok := known[t.ID]
+	return result.LastInsertId()
+}
+
+// find returns the row id of the named memory, or ErrNoMemory.
+func find(ctx context.Context, q querier, name string) (int64, error) {
+	var id int64
+	err := q.QueryRowContext(ctx, "SELECT id FROM memory WHERE name = ?", name).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, ErrNoMemory
+	}
+	return id, err
+}
+
+// stored is a chunk as it is kept, with the times at which its turns were added.
+type stored struct {
+	chunk.Chunk
+	At    []int64 `json:"at"`
+	Added []int64 `json:"added"`
+
+	row  int64
+	part int
+}
+
+// writer changes one memory inside a transaction.
+type writer struct {
+	ctx        context.Context
+	tx         *sql.Tx
+	memory     int64
+	generation int64 // of this change
+	next       int64 // position of the next turn
+	turns      int   // change of the number of turns
+	bytes      int   // change of the bytes of text
+	rewritten  bool  // something else happened than turns being added at the end
+	changed    bool
+	prepared   map[string]*sql.Stmt
+}
+
+func newWriter(ctx context.Context, tx *sql.Tx, memory int64) (*writer, error) {
+	w := &writer{ctx: ctx, tx: tx, memory: memory, prepared: map[string]*sql.Stmt{}}
+	err := tx.QueryRowContext(ctx, "SELECT generation + 1, next FROM memory WHERE id = ?", memory).Scan(&w.generation, &w.next)
+	return w, err
+}
+
+// statement prepares a statement once.
+func (w *writer) statement(query string) (*sql.Stmt, error) {
+	if s := w.prepared[query]; s != nil {
+		return s, nil
+	}
+	s, err := w.tx.PrepareContext(w.ctx, query)
+	if err == nil {
+		w.prepared[query] = s
+	}
+	return s, err
+}
+
+func (w *writer) exec(query string, args ...any) error {
+	s, err := w.statement(query)
+	if err != nil {
+		return err
+	}
+	_, err = s.ExecContext(w.ctx, args...)
+	return err
+}
+
+// row reads one row; sql.ErrNoRows if there is none.
+func (w *writer) row(to []any, query string, args ...any) error {
+	s, err := w.statement(query)
+	if err != nil {
+		return err
+	}
+	return s.QueryRowContext(w.ctx, args...).Scan(to...)
+}
+
+// close writes what is kept of the memory as a whole.
+func (w *writer) close() error {
+	defer func() {
+		for _, s := range w.prepared {
+			s.Close()
+		}
+	}()
+	if !w.changed {
+		return nil
+	}
+	err := w.exec("UPDATE memory SET generation = ?, next = ?, turns = turns + ?, bytes = bytes + ?, changed = ? WHERE id = ?",
+		w.generation, w.next, w.turns, w.bytes, time.Now().Unix(), w.memory)
+	if err == nil && w.rewritten {
+		err = w.exec("UPDATE memory SET rewritten = generation WHERE id = ?", w.memory)
+	}
+	return err
+}
+
+// append adds the turns that are new.
+func (w *writer) append(turns []chunk.Turn, cut Cutter, o AddOptions) (added int, err error) {
+	now := time.Now()
+	splitter := chunk.NewSplitter(cut.Count, cut.MaxTokens)
+	var last *stored
+	times := map[int64]int64{} // when each turn was added
+	numbered := map[string]int{}
+	for i, t := range turns {
+		known, err := w.turnOf(t.ID)
 		switch {
-		case !ok || t.ID == "":
-			all = append(all, t)
-			known[t.ID] = t
-		case was != t:
-			return nil, fmt.Errorf("turn %d: id %q: %w; give it an id of its own, or edit that one", i+1, t.ID, ErrTurnExists)
+		case err == nil && known.Turn.Turn == t:
+			continue
+		case err == nil:
+			return 0, fmt.Errorf("turn %d: id %q: %w; give it an id of its own, or edit that one", i+1, t.ID, ErrTurnExists)
+		case !errors.Is(err, ErrNoTurn):
+			return 0, err
+		}
+		if added == 0 {
+			if last, err = w.lastChunk(); err != nil {
+				return 0, err
+			}
+			if last != nil {
+				splitter.Resume(chunk.Placed{Chunk: last.Chunk, At: last.At})
+				for i, at := range last.At {
+					times[at] = last.Added[i]
+				}
+			}
+		}
+		if _, ok := numbered[t.Session]; !ok {
+			if numbered[t.Session], err = w.chunksOf(t.Session); err != nil {
+				return 0, err
+			}
+			splitter.Number(t.Session, numbered[t.Session])
+		}
+		at, err := w.insertTurn(Turn{Turn: t, Added: now, Expires: o.Expires})
+		if err != nil {
+			return 0, err
+		}
+		times[at] = now.Unix()
+		if err := splitter.Add(w.ctx, t, at); err != nil {
+			return 0, err
+		}
+		added++
+	}
+	if added == 0 {
+		return 0, nil
+	}
+	return added, w.putCut(splitter.Cut(), last, times)
+}
+
+// putCut writes the chunks that were cut, of which the first grew out of last if that is not nil.
+func (w *writer) putCut(cut []chunk.Placed, last *stored, times map[int64]int64) error {
+	first, part := int64(-1), 0
+	for i, p := range cut {
+		c := stored{Chunk: p.Chunk, At: p.At}
+		for _, at := range p.At {
+			c.Added = append(c.Added, times[at])
+		}
+		if part++; p.At[0] != first {
+			first, part = p.At[0], 0
+		}
+		if i == 0 && last != nil {
+			if part = last.part; len(last.Turns) == len(p.Turns) { // nothing was added to it
+				continue
+			}
+			c.row = last.row
+		} else if err := w.countChunk(c.Session); err != nil {
+			return err
+		}
+		c.part = part
+		if err := w.putChunk(c.row, c); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
-// Memory returns the named memory, or ErrNoMemory.
+// insertTurn adds a turn at the end and returns its position.
+func (w *writer) insertTurn(t Turn) (int64, error) {
+	at := w.next
+	w.next++
+	w.turns++
+	w.bytes += len(t.Text)
+	w.changed = true
+	err := w.exec("INSERT INTO turn (memory, pos, id, session, time, speaker, text, added, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		w.memory, at, t.ID, t.Session, t.Time, t.Speaker, t.Text, seconds(t.Added), expiry(t.Expires))
+	if err != nil {
+		return 0, err
+	}
+	return at, w.exec("INSERT INTO session (memory, name, turns, chunks) VALUES (?, ?, 1, 0) ON CONFLICT DO UPDATE SET turns = turns + 1", w.memory, t.Session)
+}
+
+// countChunk counts a new chunk of a session.
+func (w *writer) countChunk(session string) error {
+	return w.exec("UPDATE session SET chunks = chunks + 1 WHERE memory = ? AND name = ?", w.memory, session)
+}
+
+// chunksOf is the highest number that a chunk of the session had.
+func (w *writer) chunksOf(session string) (n int, err error) {
+	err = w.row([]any{&n}, "SELECT chunks FROM session WHERE memory = ? AND name = ?", w.memory, session)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return n, err
+}
+
+// putChunk writes a chunk, over the one in the row if that is not 0.
+func (w *writer) putChunk(row int64, c stored) error {
+	w.changed = true
+	body, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	if row != 0 {
+		return w.exec("UPDATE chunk SET generation = ?, source = ?, body = ? WHERE id = ?", w.generation, sourceOf(c.Chunk), string(body), row)
+	}
+	return w.exec("INSERT INTO chunk (memory, first, part, generation, source, body) VALUES (?, ?, ?, ?, ?, ?)",
+		w.memory, c.At[0], c.part, w.generation, sourceOf(c.Chunk), string(body))
+}
+
+func (w *writer) lastChunk() (*stored, error) {
+	return w.chunk("SELECT id, part, body FROM chunk WHERE memory = ? ORDER BY first DESC, part DESC LIMIT 1", w.memory)
+}
+
+// chunk reads one chunk, nil if there is none.
+func (w *writer) chunk(query string, args ...any) (*stored, error) {
+	var c stored
+	var body string
+	err := w.row([]any{&c.row, &c.part, &body}, query, args...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return &c, unmarshal(body, &c)
+}
+
+// placedTurn is a turn with its position.
+type placedTurn struct {
+	Turn
+	pos int64
+}
+
+// turnOf returns the turn of an id; ErrNoTurn if there is none, and for no id.
+func (w *writer) turnOf(id string) (t placedTurn, err error) {
+	if id == "" {
+		return t, ErrNoTurn
+	}
+	s, err := w.statement("SELECT pos, " + turnColumns + " FROM turn WHERE memory = ? AND id = ? AND id <> ''")
+	if err != nil {
+		return t, err
+	}
+	t, err = scanTurn(s.QueryRowContext(w.ctx, w.memory, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("turn %q: %w", id, ErrNoTurn)
+	}
+	return t, err
+}
+
+const turnColumns = "id, session, time, speaker, text, added, expires"
+
+// scanTurn reads pos and the turnColumns of a row.
+func scanTurn(row interface{ Scan(...any) error }) (placedTurn, error) {
+	var t placedTurn
+	var added int64
+	var expires sql.NullInt64
+	err := row.Scan(&t.pos, &t.ID, &t.Session, &t.Time, &t.Speaker, &t.Text, &added, &expires)
+	t.Added = fromSeconds(added)
+	if expires.Valid {
+		t.Expires = fromSeconds(expires.Int64)
+	}
+	return t, err
+}
+
+// Times are kept as Unix seconds, the zero time as 0, and no expiry as NULL.
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func fromSeconds(s int64) time.Time {
+	if s == 0 {
+		return time.Time{}
+	}
+	return time.Unix(s, 0).UTC()
+}
+
+func expiry(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.Unix()
+}
+
+// Memory returns the named memory whole, or ErrNoMemory.
 func (s *Store) Memory(ctx context.Context, name string) (Memory, error) {
-	var m Memory
-	err := s.view(ctx, func(tx *sql.Tx) (err error) {
-		m, err = load(ctx, tx, name)
+	m := Memory{Name: name}
+	err := s.view(ctx, func(tx *sql.Tx) error {
+		id, err := find(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		turns, err := queryTurns(ctx, tx, "WHERE memory = ? ORDER BY pos", id)
+		if err != nil {
+			return err
+		}
+		for _, t := range turns {
+			m.Turns = append(m.Turns, t.Turn.Turn)
+		}
+		chunks, err := decode[stored](ctx, tx, "SELECT body FROM chunk WHERE memory = ? ORDER BY first, part", id)
+		for _, c := range chunks {
+			m.Chunks = append(m.Chunks, c.Chunk)
+		}
 		return err
 	})
 	if err != nil {
 		return Memory{}, fmt.Errorf("read memory %q: %w", name, err)
 	}
 	return m, nil
+}
+
+// queryTurns returns the turns that the rest of a query selects.
+func queryTurns(ctx context.Context, q rowsQuerier, where string, args ...any) ([]placedTurn, error) {
+	rows, err := q.QueryContext(ctx, "SELECT pos, "+turnColumns+" FROM turn "+where, args...)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer rows.Close()
+	var turns []placedTurn
+	for rows.Next() {
+		t, err := scanTurn(rows)
+		if err != nil {
+			return nil, classify(err)
+		}
+		turns = append(turns, t)
+	}
+	return turns, classify(rows.Err())
 }
 
 // Memories returns the names of all memories, sorted.
@@ -87,102 +400,6 @@ func (s *Store) Memories(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("list memories: %w", err)
 	}
 	return names, nil
-}
-
-// DeleteMemory removes the named memory, or returns ErrNoMemory. Vectors and pools stay, since other memories may share them.
-func (s *Store) DeleteMemory(ctx context.Context, name string) error {
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		id, err := find(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		for _, query := range []string{"DELETE FROM turn WHERE memory = ?", "DELETE FROM chunk WHERE memory = ?", "DELETE FROM memory WHERE id = ?"} {
-			if _, err := tx.ExecContext(ctx, query, id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("delete memory %q: %w", name, err)
-	}
-	return nil
-}
-
-// find returns the row id of the named memory, or ErrNoMemory.
-func find(ctx context.Context, tx *sql.Tx, name string) (int64, error) {
-	var id int64
-	err := tx.QueryRowContext(ctx, "SELECT id FROM memory WHERE name = ?", name).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, ErrNoMemory
-	}
-	return id, err
-}
-
-func load(ctx context.Context, tx *sql.Tx, name string) (Memory, error) {
-	id, err := find(ctx, tx, name)
-	if err != nil {
-		return Memory{}, err
-	}
-	m := Memory{Name: name}
-	if m.Turns, err = decode[chunk.Turn](ctx, tx, "SELECT body FROM turn WHERE memory = ? ORDER BY pos", id); err != nil {
-		return Memory{}, err
-	}
-	m.Chunks, err = decode[chunk.Chunk](ctx, tx, "SELECT body FROM chunk WHERE memory = ? ORDER BY pos", id)
-	return m, err
-}
-
-func put(ctx context.Context, tx *sql.Tx, name string, turns []chunk.Turn, chunks []chunk.Chunk) error {
-	id, err := find(ctx, tx, name)
-	if errors.Is(err, ErrNoMemory) {
-		id, err = add(ctx, tx, name)
-	}
-	if err != nil {
-		return err
-	}
-	if err := replaceTail(ctx, tx, "turn", id, turns); err != nil {
-		return err
-	}
-	return replaceTail(ctx, tx, "chunk", id, chunks)
-}
-
-// add makes an empty memory.
-func add(ctx context.Context, tx *sql.Tx, name string) (int64, error) {
-	result, err := tx.ExecContext(ctx, "INSERT INTO memory (name) VALUES (?)", name)
-	if err != nil {
-		return 0, err
-	}
-	return result.LastInsertId()
-}
-
-// replaceTail makes the rows of a memory in a table (turn or chunk) equal to items. Rows at the start that stay the same are
-// not written again.
-func replaceTail[T any](ctx context.Context, tx *sql.Tx, table string, memory int64, items []T) error {
-	old, err := column[string](ctx, tx, "SELECT body FROM "+table+" WHERE memory = ? ORDER BY pos", memory)
-	if err != nil {
-		return err
-	}
-	bodies := make([]string, len(items))
-	for i, item := range items {
-		body, err := json.Marshal(item)
-		if err != nil {
-			return err
-		}
-		bodies[i] = string(body)
-	}
-	kept := 0
-	for kept < len(old) && kept < len(bodies) && old[kept] == bodies[kept] {
-		kept++
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE memory = ? AND pos >= ?", memory, kept); err != nil {
-		return err
-	}
-	for pos := kept; pos < len(bodies); pos++ {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO "+table+" (memory, pos, body) VALUES (?, ?, ?)", memory, pos, bodies[pos]); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // view runs fn in a read transaction: all it reads is of one moment.
@@ -226,9 +443,16 @@ func decode[T any](ctx context.Context, q rowsQuerier, query string, args ...any
 	}
 	values := make([]T, len(bodies))
 	for i, body := range bodies {
-		if err := json.Unmarshal([]byte(body), &values[i]); err != nil {
-			return nil, fmt.Errorf("%w: record %d: %w", ErrCorrupt, i, err)
+		if err := unmarshal(body, &values[i]); err != nil {
+			return nil, fmt.Errorf("record %d: %w", i, err)
 		}
 	}
 	return values, nil
+}
+
+func unmarshal(body string, to any) error {
+	if err := json.Unmarshal([]byte(body), to); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
 }

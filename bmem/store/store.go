@@ -1,9 +1,10 @@
 // Package store keeps memories in one SQLite file: turns, chunks, vectors, and what extraction without a query found in each chunk
 // ("pools").
 //
-// Guarantees: a change is made whole or not at all, also when the process is killed; vectors and pools are keyed by content, so a text is
-// embedded or worked on once however many memories hold it; several goroutines and several processes may use one file at the same time.
-// A power cut may take the last changes with it, never the file's consistency (SQLite's WAL with synchronous=NORMAL).
+// Guarantees: a change is made whole or not at all, also when the process is killed; adding turns takes time for these and not
+// for those that are there; a text is embedded or worked on once however many memories hold it; what is forgotten leaves no byte
+// of its text in the file; several goroutines and several processes may use one file at the same time. A power cut may take the
+// last changes with it, never the file's consistency (SQLite's WAL with synchronous=NORMAL).
 package store
 
 import (
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -38,21 +40,50 @@ var (
 	ErrNoTurn = errors.New("no such turn")
 	// ErrTurnExists: a turn has an id that another turn of the memory has already.
 	ErrTurnExists = errors.New("the id is already used by another turn")
+	// ErrSession: an edited turn would move to another session.
+	ErrSession = errors.New("a turn keeps its session")
 	// ErrCursor: a page was asked for by a cursor that no page gave.
 	ErrCursor = errors.New("not the cursor of a page")
 )
 
 const (
 	applicationID = 0x424d454d // "BMEM", in the SQLite header
-	// schemaVersion 2 has no full-text index of each memory's chunks, which version 1 had.
-	schemaVersion = 2
+	// schemaVersion 3 keeps turns in columns, knows where a chunk's turns stand, and keeps the vectors of a chunk side by side.
+	// Version 2 had no full-text index of each memory's chunks, which version 1 had.
+	schemaVersion = 3
 
+	// A chunk's place among the others is the position of its first turn and the part of that turn it begins with. generation
+	// counts the changes of a memory, so that a reader finds what is new.
 	schema = `
-CREATE TABLE memory (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE turn   (memory INTEGER NOT NULL, pos INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (memory, pos)) STRICT, WITHOUT ROWID;
-CREATE TABLE chunk  (memory INTEGER NOT NULL, pos INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (memory, pos)) STRICT, WITHOUT ROWID;
-CREATE TABLE vector (embedder TEXT NOT NULL, hash BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (embedder, hash)) STRICT, WITHOUT ROWID;
-CREATE TABLE pool   (method TEXT NOT NULL, hash BLOB NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (method, hash)) STRICT, WITHOUT ROWID;`
+CREATE TABLE memory (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created INTEGER NOT NULL DEFAULT 0, changed INTEGER NOT NULL DEFAULT 0,
+	expires INTEGER, turns INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0,
+	generation INTEGER NOT NULL DEFAULT 0, rewritten INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE turn (memory INTEGER NOT NULL, pos INTEGER NOT NULL, id TEXT NOT NULL, session TEXT NOT NULL, time TEXT NOT NULL, speaker TEXT NOT NULL,
+	text TEXT NOT NULL, added INTEGER NOT NULL, expires INTEGER, PRIMARY KEY (memory, pos)) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX turn_id ON turn (memory, id) WHERE id <> '';
+CREATE INDEX turn_session ON turn (memory, session);
+CREATE INDEX turn_expires ON turn (expires) WHERE expires IS NOT NULL;
+CREATE TABLE session (memory INTEGER NOT NULL, name TEXT NOT NULL, turns INTEGER NOT NULL, chunks INTEGER NOT NULL, PRIMARY KEY (memory, name)) STRICT, WITHOUT ROWID;
+CREATE TABLE chunk (id INTEGER PRIMARY KEY AUTOINCREMENT, memory INTEGER NOT NULL, first INTEGER NOT NULL, part INTEGER NOT NULL,
+	generation INTEGER NOT NULL, source BLOB NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE INDEX chunk_source ON chunk (source);
+CREATE UNIQUE INDEX chunk_place ON chunk (memory, first, part);
+CREATE INDEX chunk_generation ON chunk (memory, generation);
+CREATE TABLE embedder (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE embedded (chunk INTEGER NOT NULL, embedder INTEGER NOT NULL, generation INTEGER NOT NULL, vectors BLOB NOT NULL,
+	PRIMARY KEY (chunk, embedder)) STRICT, WITHOUT ROWID;
+CREATE TABLE progress (memory INTEGER NOT NULL, embedder INTEGER NOT NULL, kind INTEGER NOT NULL, generation INTEGER NOT NULL, PRIMARY KEY (memory, embedder, kind)) STRICT, WITHOUT ROWID;
+CREATE TABLE text (hash BLOB PRIMARY KEY, chunk INTEGER NOT NULL, slot INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX text_chunk ON text (chunk);
+CREATE TABLE forgotten (id INTEGER PRIMARY KEY AUTOINCREMENT, sources BLOB NOT NULL, words BLOB NOT NULL, replies INTEGER NOT NULL, pages INTEGER NOT NULL) STRICT;
+` + cacheSchema
+	// cacheSchema is for what is computed again if it is not there: vectors of texts that are no turns or chunks, for the memory
+	// that was asked, and the facts of chunks by their words.
+	cacheSchema = `
+CREATE TABLE vector (embedder TEXT NOT NULL, hash BLOB NOT NULL, value BLOB NOT NULL, memory INTEGER, PRIMARY KEY (embedder, hash)) STRICT, WITHOUT ROWID;
+CREATE INDEX vector_memory ON vector (memory) WHERE memory IS NOT NULL;
+CREATE TABLE pool (method TEXT NOT NULL, hash BLOB NOT NULL, facts TEXT NOT NULL, source BLOB NOT NULL, PRIMARY KEY (method, hash)) STRICT, WITHOUT ROWID;
+CREATE INDEX pool_source ON pool (source);`
 )
 
 // Store is an open store. It is safe for concurrent use.
@@ -63,6 +94,8 @@ type Store struct {
 
 	vectors flights // texts being embedded now
 	pools   flights // chunks being worked on now
+
+	replies atomic.Pointer[Replies]
 }
 
 // Open opens the store in the file at path and creates it if there is none. A file that is something else is refused unchanged, with
@@ -99,13 +132,17 @@ func open(path string) (*Store, error) {
 	if err := private.File(abs); err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dsn(abs, "rwc", "journal_mode(WAL)", "synchronous(NORMAL)"))
+	db, err := sql.Open("sqlite", dsn(abs, "rwc", "journal_mode(WAL)", "synchronous(NORMAL)", "secure_delete(1)", "cache_size(-16384)"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxIdleConns(idleConnections)
 	s := &Store{db: db, path: path}
 	if err := s.change(context.Background(), create); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	// A process that was killed while it forgot has left the pages.
+	if err := s.scrub(context.Background()); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
@@ -181,8 +218,8 @@ func identify(ctx context.Context, q querier) error {
 	return nil
 }
 
-// create makes the tables in an empty database, brings a store of an earlier version to this one, and leaves others as they are. Inside a write transaction, it is safe against a second
-// process that does the same.
+// create makes the tables in an empty database, brings a store of an earlier version to this one, and leaves others as they
+// are. Inside a write transaction, it is safe against a second process that does the same.
 func create(ctx context.Context, tx *sql.Tx) error {
 	if err := identify(ctx, tx); err != nil {
 		return err
@@ -195,25 +232,6 @@ func create(ctx context.Context, tx *sql.Tx) error {
 		return upgrade(ctx, tx)
 	}
 	_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", applicationID, schemaVersion, schema))
-	return err
-}
-
-// upgrade drops what schema version 1 had beside this one.
-func upgrade(ctx context.Context, tx *sql.Tx) error {
-	var version int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
-		return err
-	}
-	memories, err := column[int64](ctx, tx, "SELECT id FROM memory")
-	if err != nil {
-		return err
-	}
-	for _, id := range memories {
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("DROP TABLE IF EXISTS chunk_text_%d", id)); err != nil {
-			return err
-		}
-	}
-	_, err = tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
 	return err
 }
 

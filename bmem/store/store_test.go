@@ -45,26 +45,19 @@ func history(n int) []chunk.Turn {
 	return turns
 }
 
-func splitter(ctx context.Context, turns []chunk.Turn) ([]chunk.Chunk, error) {
-	return chunk.Split(ctx, turns, func(s string) int { return len(strings.Fields(s)) }, 20)
-}
+var cutter = Cutter{func(s string) int { return len(strings.Fields(s)) }, 20}
 
 func split(turns []chunk.Turn) []chunk.Chunk {
-	chunks, err := splitter(context.Background(), turns)
+	chunks, err := chunk.Split(context.Background(), turns, cutter.Count, cutter.MaxTokens)
 	if err != nil {
 		panic(err)
 	}
 	return chunks
 }
 
-// putMemory makes the named memory hold exactly these turns and chunks.
-func putMemory(ctx context.Context, s *Store, name string, turns []chunk.Turn, chunks []chunk.Chunk) error {
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error { return put(ctx, tx, name, turns, chunks) })
-}
-
-func mustPut(t testing.TB, s *Store, name string, turns []chunk.Turn) {
+func mustAdd(t testing.TB, s *Store, name string, turns []chunk.Turn) {
 	t.Helper()
-	if err := putMemory(t.Context(), s, name, turns, split(turns)); err != nil {
+	if _, err := s.Append(t.Context(), name, turns, cutter, AddOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -72,10 +65,10 @@ func mustPut(t testing.TB, s *Store, name string, turns []chunk.Turn) {
 func TestMemoryRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), `odd name ?#%20&"é.db`)
 	s := open1(t, path)
-	for _, n := range []int{12, 12, 30, 7} { // new, the same again, grown, shrunk
+	for _, n := range []int{12, 12, 30} { // new, the same again, grown
 		turns := history(n)
-		mustPut(t, s, "a", turns)
-		mustPut(t, s, "b", turns[:3])
+		mustAdd(t, s, "a", turns)
+		mustAdd(t, s, "b", turns[:3])
 		got, err := s.Memory(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
@@ -91,15 +84,15 @@ func TestMemoryRoundTrip(t *testing.T) {
 	if names, err := second.Memories(t.Context()); err != nil || !slices.Equal(names, []string{"a", "b"}) {
 		t.Errorf("memories %v (%v)", names, err)
 	}
-	if err := second.DeleteMemory(t.Context(), "a"); err != nil {
+	if _, err := second.Forget(t.Context(), Selection{Memory: "a", All: true}); err != nil {
 		t.Error(err)
 	}
 	if err := s.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
 	for what, err := range map[string]error{
-		"Memory":       second1(s.Memory(t.Context(), "a")),
-		"DeleteMemory": s.DeleteMemory(t.Context(), "a"),
+		"Memory": second1(s.Memory(t.Context(), "a")),
+		"Forget": second1(s.Forget(t.Context(), Selection{Memory: "a", All: true})),
 	} {
 		if !errors.Is(err, ErrNoMemory) || !strings.Contains(err.Error(), `"a"`) {
 			t.Errorf("%s of a deleted memory: %v", what, err)
@@ -109,9 +102,9 @@ func TestMemoryRoundTrip(t *testing.T) {
 
 func second1[T any](_ T, err error) error { return err }
 
-func TestPutUnchangedWritesNothing(t *testing.T) {
+func TestAddingTheSameWritesNothing(t *testing.T) {
 	s := newStore(t)
-	mustPut(t, s, "a", history(20))
+	mustAdd(t, s, "a", history(20))
 	changes := func() (n int) {
 		// One connection: total_changes is counted by connection.
 		if err := s.db.QueryRow("SELECT total_changes()").Scan(&n); err != nil {
@@ -121,11 +114,11 @@ func TestPutUnchangedWritesNothing(t *testing.T) {
 	}
 	s.db.SetMaxOpenConns(1)
 	before := changes()
-	mustPut(t, s, "a", history(20))
+	mustAdd(t, s, "a", history(20))
 	if after := changes(); after != before {
 		t.Errorf("putting the same again changed %d rows", after-before)
 	}
-	mustPut(t, s, "a", history(21))
+	mustAdd(t, s, "a", history(21))
 	if changes() == before {
 		t.Error("the counter does not count")
 	}
@@ -135,7 +128,7 @@ func TestAppend(t *testing.T) {
 	s := newStore(t)
 	all := history(20)
 	for _, part := range [][]chunk.Turn{all[:8], all[:8], all[4:14], all[14:]} { // overlaps are skipped
-		if _, err := s.Append(t.Context(), "a", part, splitter); err != nil {
+		if _, err := s.Append(t.Context(), "a", part, cutter, AddOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,44 +137,11 @@ func TestAppend(t *testing.T) {
 		t.Fatalf("got %+v (%v)", got, err)
 	}
 	bad := []chunk.Turn{{ID: "new", Text: "x"}, {ID: "t3", Text: "other"}}
-	if _, err := s.Append(t.Context(), "a", bad, splitter); err == nil || !strings.Contains(err.Error(), `turn 2: id "t3"`) {
+	if _, err := s.Append(t.Context(), "a", bad, cutter, AddOptions{}); err == nil || !strings.Contains(err.Error(), `turn 2: id "t3"`) {
 		t.Errorf("an id with another content: %v", err)
 	}
 	if again, _ := s.Memory(t.Context(), "a"); !reflect.DeepEqual(again, got) {
 		t.Error("a refused append changed the memory")
-	}
-}
-
-// A store of schema version 1, which had a full-text table for each memory, opens with what it holds.
-func TestOpensSchemaOne(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "memory.db")
-	s, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustPut(t, s, "a", history(12))
-	for _, statement := range []string{
-		"CREATE VIRTUAL TABLE chunk_text_1 USING fts5 (body, content='', contentless_delete=1, tokenize='porter unicode61 remove_diacritics 2')",
-		"INSERT INTO chunk_text_1 (rowid, body) VALUES (0, 'piano')", "PRAGMA user_version = 1",
-	} {
-		if _, err := s.db.Exec(statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = open1(t, path)
-	got, err := s.Memory(t.Context(), "a")
-	if want := (Memory{Name: "a", Turns: history(12), Chunks: split(history(12))}); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v (%v)", got, err)
-	}
-	tables, err := column[string](t.Context(), s.db, "SELECT name FROM sqlite_schema WHERE name LIKE 'chunk_text%'")
-	if err != nil || len(tables) > 0 {
-		t.Errorf("tables left: %v (%v)", tables, err)
-	}
-	if err := s.DeleteMemory(t.Context(), "a"); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -234,7 +194,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestDamageIsFound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "memory.db")
 	s := open1(t, path)
-	mustPut(t, s, "a", history(400))
+	mustAdd(t, s, "a", history(400))
 	if _, err := s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +231,7 @@ func TestTwoProcesses(t *testing.T) {
 			wg.Go(func() {
 				for i := range 10 {
 					own := []chunk.Turn{{ID: fmt.Sprint(who, g, "-", i), Session: who, Text: "hello"}}
-					_, err := s.Append(context.Background(), "shared", own, splitter)
+					_, err := s.Append(context.Background(), "shared", own, cutter, AddOptions{})
 					if err == nil {
 						_, err = s.Memory(context.Background(), "shared")
 					}
@@ -320,7 +280,7 @@ func TestCancelledContext(t *testing.T) {
 	s := newStore(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := putMemory(ctx, s, "a", history(3), nil); !errors.Is(err, context.Canceled) {
+	if _, err := s.Append(ctx, "a", history(3), cutter, AddOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := s.Memory(t.Context(), "a"); !errors.Is(err, ErrNoMemory) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -18,134 +19,151 @@ import (
 // embedBatch is how many texts are embedded between two writes: what a kill can lose.
 const embedBatch = 128
 
-// Vectors returns the embedder's unit vectors of the texts, in order: [n, d] float32. Vectors of an earlier call, for any memory, are
-// read; the others are embedded and stored batch by batch. Two calls at once embed a text once. progress, which may be nil, is told
-// after each batch how many of the total texts that this call has to embed are done.
-func (s *Store) Vectors(ctx context.Context, e embed.Embedder, texts []string, progress func(done, total int)) ([][]float32, error) {
-	vectors, err := s.vectorsOf(ctx, e, texts, progress)
-	if err != nil {
+// Vectors returns the embedder's unit vectors of texts such as questions and facts, in order: [n, d] float32. Vectors of an
+// earlier call are read; the others are embedded and stored batch by batch, as made for the named memory, with which they are
+// forgotten ("" is none). Two calls at once embed a text once.
+func (s *Store) Vectors(ctx context.Context, memory string, e embed.Embedder, texts []string) ([][]float32, error) {
+	b := batchOf(e, texts)
+	put := func(ctx context.Context, keys []string, vectors [][]float32) error {
+		return s.putVectors(ctx, memory, e, keys, vectors)
+	}
+	if err := s.resolve(ctx, e, b, put); err != nil {
 		return nil, fmt.Errorf("vectors of %d texts by %s: %w", len(texts), e.ID(), err)
+	}
+	vectors := make([][]float32, len(texts))
+	for i, text := range texts {
+		vectors[i] = b.found[key(e.ID(), text)]
 	}
 	return vectors, nil
 }
 
-func (s *Store) vectorsOf(ctx context.Context, e embed.Embedder, texts []string, progress func(done, total int)) ([][]float32, error) {
-	byKey := make(map[string]string, len(texts))
-	keys := make([]string, len(texts))
-	for i, text := range texts {
-		keys[i] = key(e.ID(), text)
-		byKey[keys[i]] = text
+// texts are texts to find the vectors of.
+type texts struct {
+	byKey map[string]string
+	found map[string][]float32
+}
+
+func batchOf(e embed.Embedder, list []string) texts {
+	b := texts{make(map[string]string, len(list)), make(map[string][]float32, len(list))}
+	for _, text := range list {
+		b.byKey[key(e.ID(), text)] = text
 	}
-	found := make(map[string][]float32, len(byKey))
+	return b
+}
+
+// putFunc stores vectors by their keys.
+type putFunc func(ctx context.Context, keys []string, vectors [][]float32) error
+
+// resolve finds the vectors of all texts: it reads those that are stored and embeds the others. put stores what was embedded.
+func (s *Store) resolve(ctx context.Context, e embed.Embedder, b texts, put putFunc) error {
 	for {
-		if err := s.readVectors(ctx, e, byKey, found); err != nil {
-			return nil, err
+		if err := s.readVectors(ctx, e, b.byKey, b.found); err != nil {
+			return err
 		}
-		missing := absent(byKey, found)
+		missing := absent(b.byKey, b.found)
 		if len(missing) == 0 {
-			break
+			return nil
 		}
-		if err := s.embedMissing(ctx, e, byKey, found, missing, progress); err != nil {
-			return nil, err
+		if err := s.embedMissing(ctx, e, b, missing, put); err != nil {
+			return err
 		}
 	}
-	vectors := make([][]float32, len(texts))
-	for i, k := range keys {
-		vectors[i] = found[k]
-	}
-	return vectors, nil
 }
 
 // embedMissing embeds those of the missing keys that no other call is at work on, adds them to found, and waits for the others.
-func (s *Store) embedMissing(ctx context.Context, e embed.Embedder, byKey map[string]string, found map[string][]float32, missing []string,
-	progress func(done, total int)) error {
+func (s *Store) embedMissing(ctx context.Context, e embed.Embedder, b texts, missing []string, put putFunc) error {
 	mine, busy := s.vectors.claim(missing)
 	defer func() { s.vectors.release(mine) }()
 	// A call that ended between our look and our claim has stored some of them.
-	if err := s.readVectors(ctx, e, byKey, found); err != nil {
+	if err := s.readVectors(ctx, e, b.byKey, b.found); err != nil {
 		return err
 	}
 	var todo []string
 	for _, k := range mine {
-		if found[k] == nil {
+		if b.found[k] == nil {
 			todo = append(todo, k)
 		}
 	}
 	// Equal lengths side by side: least padding in the embedder.
 	sort.Slice(todo, func(i, j int) bool {
-		a, b := byKey[todo[i]], byKey[todo[j]]
-		if len(a) != len(b) {
-			return len(a) < len(b)
+		x, y := b.byKey[todo[i]], b.byKey[todo[j]]
+		if len(x) != len(y) {
+			return len(x) < len(y)
 		}
-		return a < b
+		return x < y
 	})
 	for done := 0; done < len(todo); {
 		batch := todo[done:min(done+embedBatch, len(todo))]
-		if err := s.embedBatch(ctx, e, byKey, found, batch); err != nil {
+		if err := embedOne(ctx, e, b, batch, put); err != nil {
 			return err
 		}
 		done += len(batch)
-		if progress != nil {
-			progress(done, len(todo))
-		}
 	}
 	s.vectors.release(mine)
 	mine = nil
 	return wait(ctx, busy)
 }
 
-// embedBatch embeds the texts of the keys and stores their vectors before it adds them to found.
-func (s *Store) embedBatch(ctx context.Context, e embed.Embedder, byKey map[string]string, found map[string][]float32, batch []string) error {
-	texts := make([]string, len(batch))
+// embedOne embeds the texts of a batch of keys and stores their vectors before it adds them to those found.
+func embedOne(ctx context.Context, e embed.Embedder, b texts, batch []string, put putFunc) error {
+	list := make([]string, len(batch))
 	for i, k := range batch {
-		texts[i] = byKey[k]
+		list[i] = b.byKey[k]
 	}
-	vectors, err := e.Embed(ctx, texts)
+	vectors, err := e.Embed(ctx, list)
 	if err != nil {
 		return err
 	}
-	if len(vectors) != len(texts) {
-		return fmt.Errorf("embedder returned %d vectors for %d texts", len(vectors), len(texts))
+	if len(vectors) != len(list) {
+		return fmt.Errorf("embedder returned %d vectors for %d texts", len(vectors), len(list))
 	}
 	for i, v := range vectors {
 		if len(v) != e.Dim() {
 			return fmt.Errorf("embedder returned a vector of width %d for text %d, want %d", len(v), i, e.Dim())
 		}
 	}
-	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO vector (embedder, hash, value) VALUES (?, ?, ?)")
+	if err := put(ctx, batch, vectors); err != nil {
+		return err
+	}
+	for i, k := range batch {
+		b.found[k] = vectors[i]
+	}
+	return nil
+}
+
+func (s *Store) putVectors(ctx context.Context, memory string, e embed.Embedder, keys []string, vectors [][]float32) error {
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO vector (embedder, hash, value, memory) VALUES (?, ?, ?, (SELECT id FROM memory WHERE name = ?))")
 		if err != nil {
 			return err
 		}
 		defer insert.Close()
-		for i, k := range batch {
-			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), f32.Bytes(vectors[i])); err != nil {
+		for i, k := range keys {
+			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), f32.Bytes(vectors[i]), memory); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	for i, k := range batch {
-		found[k] = vectors[i]
-	}
-	return nil
 }
 
-// readVectors adds the stored vectors of keys not yet in found.
+// readVectors adds the stored vectors of keys not yet in found: those kept by themselves, and those of chunks.
 func (s *Store) readVectors(ctx context.Context, e embed.Embedder, byKey map[string]string, found map[string][]float32) error {
 	const most = 500 // bound values of one statement
 	missing := absent(byKey, found)
 	for len(missing) > 0 {
 		part := missing[:min(most, len(missing))]
 		missing = missing[len(part):]
-		args := []any{e.ID()}
-		for _, k := range part {
+		args := []any{e.ID(), 4 * e.Dim()}
+		in := " IN ("
+		for i, k := range part {
 			args = append(args, []byte(k))
+			in += "?" + strconv.Itoa(i+3) + ","
 		}
-		rows, err := s.db.QueryContext(ctx, "SELECT hash, value FROM vector WHERE embedder = ? AND hash IN (?"+strings.Repeat(",?", len(part)-1)+")", args...)
+		in = strings.TrimSuffix(in, ",") + ")"
+		rows, err := s.db.QueryContext(ctx, "SELECT hash, value FROM vector WHERE embedder = ?1 AND hash"+in+
+			" UNION ALL SELECT hash, substr(vectors, 1 + slot * ?2, ?2) FROM text CROSS JOIN embedded ON embedded.chunk = text.chunk"+
+			" AND embedder = (SELECT id FROM embedder WHERE name = ?1) WHERE hash"+in, args...)
 		if err != nil {
 			return classify(err)
 		}
@@ -179,7 +197,7 @@ func absent(byKey map[string]string, found map[string][]float32) []string {
 
 // Facts returns what the named method extracts from a chunk: the stored list, or that of compute, which is then stored. Two calls at once
 // compute once. The key is the method and the chunk's content (session, time, turns), not its memory. method must name everything else
-// that the result depends on, versions included.
+// that the result depends on, versions included. Facts of a chunk that no memory holds (any more) are not stored.
 func (s *Store) Facts(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error) {
 	facts, err := s.pool(ctx, method, c, compute)
 	if err != nil {
@@ -189,6 +207,7 @@ func (s *Store) Facts(ctx context.Context, method string, c chunk.Chunk, compute
 }
 
 func (s *Store) pool(ctx context.Context, method string, c chunk.Chunk, compute func(context.Context) ([]string, error)) ([]string, error) {
+	source := sourceOf(c)
 	c.ID, c.Tokens = "", 0
 	content, err := json.Marshal(c)
 	if err != nil {
@@ -203,12 +222,12 @@ func (s *Store) pool(ctx context.Context, method string, c chunk.Chunk, compute 
 			}
 			continue
 		}
-		return s.poolOnce(ctx, method, k, compute)
+		return s.poolOnce(ctx, method, k, source, compute)
 	}
 }
 
 // poolOnce reads or computes the pool of a claimed key and releases it.
-func (s *Store) poolOnce(ctx context.Context, method, k string, compute func(context.Context) ([]string, error)) ([]string, error) {
+func (s *Store) poolOnce(ctx context.Context, method, k string, source []byte, compute func(context.Context) ([]string, error)) ([]string, error) {
 	defer s.pools.release([]string{k})
 	stored, err := decode[[]string](ctx, s.db, "SELECT facts FROM pool WHERE method = ? AND hash = ?", method, []byte(k))
 	if err != nil {
@@ -226,7 +245,8 @@ func (s *Store) poolOnce(ctx context.Context, method, k string, compute func(con
 		return nil, err
 	}
 	return facts, s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO pool (method, hash, facts) VALUES (?, ?, ?)", method, []byte(k), string(body))
+		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO pool (method, hash, facts, source)
+			SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM chunk WHERE source = ?4)`, method, []byte(k), string(body), source)
 		return err
 	})
 }

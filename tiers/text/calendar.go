@@ -62,6 +62,24 @@ func ReadCalendar(times []string, given DateOrder, l Language) (Calendar, Readin
 	return c, r
 }
 
+// Settles reports whether one more time at the end of the history, with this Reading and this Calendar, is read by them, so that
+// the history need not be read again.
+func (r Reading) Settles(c Calendar, s string) bool {
+	if s = strings.TrimSpace(s); s == "" {
+		return true
+	}
+	if _, ok := parseCommon(s); ok {
+		return true
+	}
+	if n, ok := parseNumeric(s); ok && n.width[0] != 4 {
+		if orders := n.orders(); len(orders) > 0 {
+			return (r.Basis == Given || r.Basis == Shown) && slices.Contains(orders, r.Order)
+		}
+	}
+	_, ok := c.Parse(s)
+	return ok || len(r.Unread) == maxExamples || slices.Contains(r.Unread, s)
+}
+
 func distinctTimes(times []string) []string {
 	seen := map[string]bool{}
 	var out []string

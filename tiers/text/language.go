@@ -170,43 +170,64 @@ const (
 // Detect returns the language of a history from the scripts that it is written in and, for languages with an alphabet, from
 // their stop words. Too few words to tell, and none at all, are English.
 func Detect(texts iter.Seq[string]) Language {
-	scripts := map[Language]int{}
-	stops := map[Language]int{}
-	words, letters := 0, 0
+	var d Detector
 	for s := range texts {
-		for _, w := range strings.Fields(strings.ToLower(s)) {
-			for _, r := range w {
-				if l, ok := languageOf(r); ok {
-					scripts[l]++
-				} else if unicode.IsLetter(r) {
-					letters++
-				}
-			}
-		}
-		for _, w := range Words(s) {
-			if first := []rune(w)[0]; !unicode.IsLetter(first) || unspaced(first) {
-				continue
-			}
-			words++
-			for l, list := range stopwordsOf() {
-				if list[w] {
-					stops[l]++
-				}
-			}
-		}
-		if words+letters/5 > 2*sampleWords {
+		if !d.Add(s) {
 			break
 		}
 	}
-	if l, n := most(scripts); n*2 > letters { // a character of these scripts says about as much as two letters
-		if l == "zh" && scripts["ja"]*20 > n || l == "ja" {
+	return d.Language()
+}
+
+// Detector is Detect for a history that grows. The zero value has seen nothing.
+type Detector struct {
+	scripts, stops map[Language]int
+	words, letters int
+}
+
+// Add looks at the next text. It returns false, and looks at none any more, when enough words were seen.
+func (d *Detector) Add(s string) bool {
+	if d.words+d.letters/5 > 2*sampleWords {
+		return false
+	}
+	if d.scripts == nil {
+		d.scripts, d.stops = map[Language]int{}, map[Language]int{}
+	}
+	for _, w := range strings.Fields(strings.ToLower(s)) {
+		for _, r := range w {
+			if l, ok := languageOf(r); ok {
+				d.scripts[l]++
+			} else if unicode.IsLetter(r) {
+				d.letters++
+			}
+		}
+	}
+	for _, w := range Words(s) {
+		if first := []rune(w)[0]; !unicode.IsLetter(first) || unspaced(first) {
+			continue
+		}
+		d.words++
+		for l, list := range stopwordsOf() {
+			if list[w] {
+				d.stops[l]++
+			}
+		}
+	}
+	return true
+}
+
+// Language returns the language of the texts so far.
+func (d *Detector) Language() Language {
+	words, letters := d.words, d.letters
+	if l, n := most(d.scripts); n*2 > letters { // a character of these scripts says about as much as two letters
+		if l == "zh" && d.scripts["ja"]*20 > n || l == "ja" {
 			return "ja"
 		}
 		return l
 	}
-	best, n := most(stops)
+	best, n := most(d.stops)
 	switch {
-	case stops[English] >= n || words < leastWords && n < 2:
+	case d.stops[English] >= n || words < leastWords && n < 2:
 		return English
 	case float64(n) < leastStops*float64(words):
 		if words < leastWords {

@@ -1,0 +1,434 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/internal/f32"
+)
+
+// Selection says what to forget.
+type Selection struct {
+	Memory  string   // "" is every memory, for a Speaker
+	Turns   []string // ids
+	Session *string
+	Speaker *string
+	All     bool // the memory with all its turns
+}
+
+// Forgotten says how much was forgotten.
+type Forgotten struct {
+	Turns    int `json:"turns"`
+	Memories int `json:"memories"` // memories that are gone
+}
+
+// Forget removes what is selected: turns, what they are found by, their vectors and facts, and the replies that were made
+// from them, if the store knows where these are. When it returns, the files hold no byte of the text. A kill before it returns
+// has removed all of it or nothing; what is left to do on the pages is done when the store is opened next. A memory of which
+// nothing is left is gone too. The chunks keep their places and names, so that what stays is found as before.
+//
+// Errors: ErrNoMemory, ErrNoTurn if nothing is selected or one of the ids is not there.
+func (s *Store) Forget(ctx context.Context, what Selection) (Forgotten, error) {
+	var sum Forgotten
+	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		sum = Forgotten{}
+		names := []string{what.Memory}
+		if what.Memory == "" && what.Speaker != nil {
+			var err error
+			if names, err = column[string](ctx, tx, "SELECT name FROM memory"); err != nil {
+				return err
+			}
+		}
+		for _, name := range names {
+			w, err := reader(ctx, tx, name)
+			if err != nil {
+				return err
+			}
+			turns, err := w.selected(what)
+			if err != nil {
+				return errors.Join(err, w.close())
+			}
+			if err := w.forgetTurns(turns, what.All, &sum); err != nil {
+				return err
+			}
+		}
+		if sum == (Forgotten{}) {
+			return ErrNoTurn
+		}
+		return nil
+	})
+	if err != nil {
+		return Forgotten{}, fmt.Errorf("forget from memory %q: %w", what.Memory, err)
+	}
+	return sum, s.scrub(ctx)
+}
+
+// selected returns the turns of the memory that are to be forgotten.
+func (w *writer) selected(what Selection) ([]placedTurn, error) {
+	switch {
+	case what.All:
+		return queryTurns(w.ctx, w.tx, "WHERE memory = ? ORDER BY pos", w.memory)
+	case what.Session != nil:
+		return queryTurns(w.ctx, w.tx, "WHERE memory = ? AND session = ? ORDER BY pos", w.memory, *what.Session)
+	case what.Speaker != nil:
+		return queryTurns(w.ctx, w.tx, "WHERE memory = ? AND speaker = ? ORDER BY pos", w.memory, *what.Speaker)
+	}
+	var turns []placedTurn
+	for _, id := range what.Turns {
+		t, err := w.turnOf(id)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(turns, func(u placedTurn) bool { return u.pos == t.pos }) {
+			turns = append(turns, t)
+		}
+	}
+	return turns, nil
+}
+
+// ForgetExpired removes the turns and memories whose time has come.
+func (s *Store) ForgetExpired(ctx context.Context, now time.Time) (Forgotten, error) {
+	var sum Forgotten
+	var due bool
+	const ask = "SELECT EXISTS (SELECT 1 FROM turn WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM memory WHERE expires <= ?1)"
+	if err := s.db.QueryRowContext(ctx, ask, now.Unix()).Scan(&due); err != nil || !due {
+		return sum, classify(err)
+	}
+	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		sum = Forgotten{}
+		ids, err := column[int64](ctx, tx, "SELECT id FROM memory WHERE expires <= ?1 OR id IN (SELECT memory FROM turn WHERE expires <= ?1)", now.Unix())
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			var all bool
+			if err := tx.QueryRowContext(ctx, "SELECT coalesce(expires <= ?, 0) FROM memory WHERE id = ?", now.Unix(), id).Scan(&all); err != nil {
+				return err
+			}
+			turns, err := queryTurns(ctx, tx, "WHERE memory = ? AND (? OR expires <= ?) ORDER BY pos", id, all, now.Unix())
+			if err != nil {
+				return err
+			}
+			w, err := newWriter(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			if err := w.forgetTurns(turns, all, &sum); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Forgotten{}, fmt.Errorf("forget what has expired: %w", err)
+	}
+	return sum, s.scrub(ctx)
+}
+
+// forgetTurns removes turns, and the memory if nothing of it is left or all is wanted gone. It closes the writer.
+func (w *writer) forgetTurns(turns []placedTurn, all bool, sum *Forgotten) error {
+	if len(turns) == 0 && !all {
+		return w.close()
+	}
+	gone := map[int64]bool{}
+	for _, t := range turns {
+		gone[t.pos] = true
+		if err := w.deleteTurn(t); err != nil {
+			return errors.Join(err, w.close())
+		}
+	}
+	w.rewritten, w.changed = true, true
+	if err := w.cutOut(gone); err != nil {
+		return errors.Join(err, w.close())
+	}
+	if err := w.forgetDerived(turns); err != nil {
+		return errors.Join(err, w.close())
+	}
+	if err := w.close(); err != nil {
+		return err
+	}
+	sum.Turns += len(turns)
+	var left int
+	if err := w.tx.QueryRowContext(w.ctx, "SELECT turns FROM memory WHERE id = ?", w.memory).Scan(&left); err != nil {
+		return err
+	}
+	if left > 0 {
+		return nil
+	}
+	sum.Memories++
+	for _, query := range []string{"DELETE FROM session WHERE memory = ?", "DELETE FROM progress WHERE memory = ?", "DELETE FROM memory WHERE id = ?"} {
+		if _, err := w.tx.ExecContext(w.ctx, query, w.memory); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) deleteTurn(t placedTurn) error {
+	w.turns--
+	w.bytes -= len(t.Text)
+	return errors.Join(
+		w.exec("DELETE FROM turn WHERE memory = ? AND pos = ?", w.memory, t.pos),
+		w.exec("UPDATE session SET turns = turns - 1 WHERE memory = ? AND name = ?", w.memory, t.Session))
+}
+
+// cutOut takes turns out of the chunks that they stand in. A chunk of which nothing is left goes.
+func (w *writer) cutOut(gone map[int64]bool) error {
+	seen := map[int64]bool{}
+	for pos := range gone {
+		chunks, err := w.chunksWith(pos)
+		if err != nil {
+			return err
+		}
+		for _, c := range chunks {
+			if seen[c.row] {
+				continue
+			}
+			seen[c.row] = true
+			if err := w.unembed(c, func(i int) bool { return !gone[c.At[i]] }); err != nil {
+				return err
+			}
+			if err := w.exec("DELETE FROM pool WHERE source = ?", sourceOf(c.Chunk)); err != nil {
+				return err
+			}
+			left := stored{row: c.row, part: c.part, Chunk: c.Chunk}
+			left.Turns = nil
+			bytes, kept := 1, 0
+			for i, t := range c.Turns {
+				bytes += len(t.Text)
+				if !gone[c.At[i]] {
+					kept += len(t.Text)
+					left.Turns, left.At, left.Added = append(left.Turns, t), append(left.At, c.At[i]), append(left.Added, c.Added[i])
+				}
+			}
+			left.Tokens = left.Tokens * kept / bytes // there may be no tokenizer here; nothing is cut by this number
+			if len(left.Turns) == 0 {
+				err = w.exec("DELETE FROM chunk WHERE id = ?", c.row)
+			} else {
+				left.Time = left.Turns[0].Time
+				err = w.putChunk(c.row, left)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// chunksWith returns the chunks that hold the turn at a position or a part of it, in order: those that begin with it, and the
+// one before these.
+func (w *writer) chunksWith(pos int64) ([]stored, error) {
+	var chunks []stored
+	before, err := w.chunk("SELECT id, part, body FROM chunk WHERE memory = ? AND first < ? ORDER BY first DESC, part DESC LIMIT 1", w.memory, pos)
+	if err != nil {
+		return nil, err
+	}
+	if before != nil && slices.Contains(before.At, pos) {
+		chunks = append(chunks, *before)
+	}
+	rows, err := w.tx.QueryContext(w.ctx, "SELECT id, part, body FROM chunk WHERE memory = ? AND first = ? ORDER BY part", w.memory, pos)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c stored
+		var body string
+		if err := rows.Scan(&c.row, &c.part, &body); err != nil {
+			return nil, err
+		}
+		if err := unmarshal(body, &c); err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, c)
+	}
+	return chunks, rows.Err()
+}
+
+// unembed removes the vectors of a chunk that changes. Those of the turns to keep wait under their texts' hashes for the chunk
+// to be embedded again.
+func (w *writer) unembed(c stored, keep func(i int) bool) error {
+	rows, err := w.tx.QueryContext(w.ctx, "SELECT name, vectors FROM embedded JOIN embedder ON embedder.id = embedder WHERE chunk = ?", c.row)
+	if err != nil {
+		return err
+	}
+	type packed struct {
+		embedder string
+		vectors  []float32
+	}
+	var all []packed
+	for rows.Next() {
+		var name string
+		var blob []byte
+		if err := rows.Scan(&name, &blob); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		all = append(all, packed{name, f32.FromBytes(blob)})
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	names, err := column[string](w.ctx, w.tx, "SELECT name FROM embedder UNION SELECT DISTINCT embedder FROM vector")
+	if err != nil {
+		return err
+	}
+	texts := textsOf(c.Chunk, true)
+	for _, p := range all {
+		dim := len(p.vectors) / len(texts)
+		if len(p.vectors) != dim*len(texts) { // of the chunk alone
+			continue
+		}
+		for i, text := range texts[1:] {
+			if keep(i) {
+				v := f32.Bytes(p.vectors[(i+1)*dim : (i+2)*dim])
+				if err := w.exec("INSERT OR IGNORE INTO vector (embedder, hash, value) VALUES (?, ?, ?)", p.embedder, []byte(key(p.embedder, text)), v); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, name := range names {
+		for i, text := range texts {
+			if i == 0 || !keep(i-1) {
+				if err := w.exec("DELETE FROM vector WHERE embedder = ? AND hash = ?", name, []byte(key(name, text))); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return errors.Join(w.exec("DELETE FROM embedded WHERE chunk = ?", c.row), w.exec("DELETE FROM text WHERE chunk = ?", c.row))
+}
+
+// forgetDerived removes what was made of the memory's text for questions, and notes what is left to do outside this
+// transaction.
+func (w *writer) forgetDerived(turns []placedTurn) error {
+	if err := w.exec("DELETE FROM vector WHERE memory = ?", w.memory); err != nil {
+		return err
+	}
+	var sources, words []byte
+	for _, t := range turns {
+		sources = append(sources, SourceOf(t.Text)...)
+		words = append(words, wordsOf(t.Text)...)
+	}
+	return w.exec("INSERT INTO forgotten (sources, words, replies, pages) VALUES (?, ?, 1, 1)", sources, words)
+}
+
+// sourceOf identifies what a chunk says, whatever times its turns are read to have.
+func sourceOf(c chunk.Chunk) []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", c.Session)
+	for _, t := range c.Turns {
+		fmt.Fprintf(h, "%q%q%q", t.ID, t.Speaker, t.Text)
+	}
+	return h.Sum(nil)[:SourceSize]
+}
+
+// Edit replaces speaker, time and text of a turn; the old text is forgotten. The chunks that it stands in are cut again by
+// themselves.
+func (s *Store) Edit(ctx context.Context, name string, turn chunk.Turn, cut Cutter) error {
+	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		w, err := reader(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		return errors.Join(w.edit(turn, cut), w.close())
+	})
+	if err != nil {
+		return fmt.Errorf("edit turn %q of memory %q: %w", turn.ID, name, err)
+	}
+	return s.scrub(ctx)
+}
+
+func (w *writer) edit(turn chunk.Turn, cut Cutter) error {
+	old, err := w.turnOf(turn.ID)
+	if err != nil {
+		return err
+	}
+	if turn.Session == "" {
+		turn.Session = old.Session
+	}
+	if turn.Session != old.Session {
+		return fmt.Errorf("%w: it is of session %q, not %q; forget it and add it there", ErrSession, old.Session, turn.Session)
+	}
+	if turn == old.Turn.Turn {
+		return nil
+	}
+	w.rewritten, w.changed = true, true
+	w.bytes += len(turn.Text) - len(old.Text)
+	if err := w.exec("UPDATE turn SET time = ?, speaker = ?, text = ? WHERE memory = ? AND pos = ?", turn.Time, turn.Speaker, turn.Text, w.memory, old.pos); err != nil {
+		return err
+	}
+	chunks, err := w.chunksWith(old.pos)
+	if err != nil {
+		return err
+	}
+	if err := w.cutAgain(chunks, old.pos, turn, cut); err != nil {
+		return err
+	}
+	return w.forgetDerived([]placedTurn{old})
+}
+
+// cutAgain cuts chunks that stand side by side again, with another turn at a position.
+func (w *writer) cutAgain(chunks []stored, pos int64, turn chunk.Turn, cut Cutter) error {
+	splitter := chunk.NewSplitter(cut.Count, cut.MaxTokens)
+	times, replaced := map[int64]int64{}, false
+	for _, c := range chunks {
+		if err := w.unembed(c, func(i int) bool { return c.At[i] != pos }); err != nil {
+			return err
+		}
+		if err := errors.Join(w.exec("DELETE FROM pool WHERE source = ?", sourceOf(c.Chunk)), w.exec("DELETE FROM chunk WHERE id = ?", c.row)); err != nil {
+			return err
+		}
+		for i, t := range c.Turns {
+			times[c.At[i]] = c.Added[i]
+			if c.At[i] == pos {
+				if replaced {
+					continue // a further part of the old text
+				}
+				t, replaced = turn, true
+			}
+			if err := splitter.Add(w.ctx, t, c.At[i]); err != nil {
+				return err
+			}
+		}
+	}
+	// The first chunk keeps its place, also if it begins with the rest of a long turn; the old names are used up first.
+	first, part := int64(-1), 0
+	for i, p := range splitter.Cut() {
+		c := stored{Chunk: p.Chunk, At: p.At}
+		for _, at := range p.At {
+			c.Added = append(c.Added, times[at])
+		}
+		part++
+		switch {
+		case i == 0:
+			part = chunks[0].part
+		case p.At[0] != first:
+			part = 0
+		}
+		first, c.part = p.At[0], part
+		if i < len(chunks) {
+			c.ID = chunks[i].ID
+		} else {
+			if err := w.countChunk(c.Session); err != nil {
+				return err
+			}
+			n, err := w.chunksOf(c.Session)
+			if err != nil {
+				return err
+			}
+			c.ID = chunk.Name(c.Session, n)
+		}
+		if err := w.putChunk(0, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

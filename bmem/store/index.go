@@ -1,0 +1,315 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/internal/f32"
+)
+
+// textsOf lists what is embedded of a chunk: its text, and if asked the texts of its turns.
+func textsOf(c chunk.Chunk, turns bool) []string {
+	texts := []string{c.Text()}
+	if turns {
+		for _, t := range c.Turns {
+			texts = append(texts, t.String())
+		}
+	}
+	return texts
+}
+
+// Embed embeds what is new of a memory: its chunks, and if asked their turns. The time it takes depends on what is new only.
+// progress, which may be nil, is called with how many of the texts are done. It may be called by several processes at once, and
+// after a kill it goes on with the batch that was under way.
+func (s *Store) Embed(ctx context.Context, name string, e embed.Embedder, turns bool, progress func(done, total int)) error {
+	if err := s.embed(ctx, name, e, turns, progress); err != nil {
+		return fmt.Errorf("embed memory %q by %s: %w", name, e.ID(), err)
+	}
+	return nil
+}
+
+// pending is what is to be embedded of a memory.
+type pending struct {
+	memory, embedder  int64
+	since, generation int64 // what has changed after since, up to generation
+	total             int   // texts
+}
+
+func (s *Store) embed(ctx context.Context, name string, e embed.Embedder, turns bool, progress func(done, total int)) error {
+	p, err := s.pending(ctx, name, e, turns)
+	if err != nil || p.since == p.generation {
+		return err
+	}
+	done := 0
+	for after := int64(0); ; {
+		chunks, err := s.unembedded(ctx, p, after)
+		if err != nil {
+			return err
+		}
+		if len(chunks) == 0 {
+			break
+		}
+		if err := s.embedChunks(ctx, p, e, chunks, turns); err != nil {
+			return err
+		}
+		after = chunks[len(chunks)-1].row
+		for _, c := range chunks {
+			done += len(textsOf(c.Chunk, turns))
+		}
+		if progress != nil {
+			progress(done, max(done, p.total))
+		}
+	}
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO progress (memory, embedder, kind, generation) SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM memory WHERE id = ?1)
+			ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation)`, p.memory, p.embedder, turns, p.generation)
+		return err
+	})
+}
+
+// pending finds out what is to be embedded.
+func (s *Store) pending(ctx context.Context, name string, e embed.Embedder, turns bool) (pending, error) {
+	var p pending
+	read := func() error {
+		return s.view(ctx, func(tx *sql.Tx) (err error) {
+			if p.memory, err = find(ctx, tx, name); err != nil {
+				return err
+			}
+			if err = tx.QueryRowContext(ctx, "SELECT id FROM embedder WHERE name = ?", e.ID()).Scan(&p.embedder); err != nil {
+				return err
+			}
+			err = tx.QueryRowContext(ctx, `SELECT generation, coalesce((SELECT max(generation) FROM progress WHERE memory = ?1 AND embedder = ?2 AND kind >= ?3), -1)
+				FROM memory WHERE id = ?1`, p.memory, p.embedder, turns).Scan(&p.generation, &p.since)
+			if err != nil || p.since == p.generation {
+				return err
+			}
+			return tx.QueryRowContext(ctx, "SELECT coalesce(sum(1 + CASE WHEN ? THEN json_array_length(body, '$.turns') ELSE 0 END), 0) FROM chunk WHERE memory = ? AND generation > ?",
+				turns, p.memory, p.since).Scan(&p.total)
+		})
+	}
+	err := read()
+	if !errors.Is(err, sql.ErrNoRows) {
+		return p, err
+	}
+	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO embedder (name) VALUES (?)", e.ID())
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	return p, read()
+}
+
+// unembedded returns the next chunks that have changed, with some embedBatch texts.
+func (s *Store) unembedded(ctx context.Context, p pending, after int64) ([]IndexedChunk, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT id, generation, body FROM chunk WHERE memory = ? AND generation > ? AND id > ? ORDER BY id LIMIT ?",
+		p.memory, p.since, after, embedBatch)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer rows.Close()
+	var chunks []IndexedChunk
+	for texts := 0; texts < embedBatch && rows.Next(); {
+		var c IndexedChunk
+		var st stored
+		var body string
+		if err := rows.Scan(&c.row, &c.generation, &body); err != nil {
+			return nil, classify(err)
+		}
+		if err := unmarshal(body, &st); err != nil {
+			return nil, err
+		}
+		c.Chunk = st.Chunk
+		chunks = append(chunks, c)
+		texts += 1 + len(c.Turns)
+	}
+	return chunks, classify(rows.Err())
+}
+
+// embedChunks embeds the texts of chunks that have no vector yet and puts the vectors of each chunk side by side.
+func (s *Store) embedChunks(ctx context.Context, p pending, e embed.Embedder, chunks []IndexedChunk, turns bool) error {
+	var list []string
+	for _, c := range chunks {
+		list = append(list, textsOf(c.Chunk, turns)...)
+	}
+	b := batchOf(e, list)
+	put := func(ctx context.Context, keys []string, vectors [][]float32) error {
+		return s.putVectors(ctx, "", e, keys, vectors)
+	}
+	if err := s.resolve(ctx, e, b, put); err != nil {
+		return err
+	}
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		w := &writer{ctx: ctx, tx: tx, prepared: map[string]*sql.Stmt{}}
+		for _, c := range chunks {
+			if err := w.pack(p, e, c, b, turns); err != nil {
+				return errors.Join(err, w.close())
+			}
+		}
+		return w.close()
+	})
+}
+
+// pack moves the vectors of a chunk to one place, unless it has changed meanwhile or is gone.
+func (w *writer) pack(p pending, e embed.Embedder, c IndexedChunk, b texts, turns bool) error {
+	var generation int64
+	err := w.row([]any{&generation}, "SELECT generation FROM chunk WHERE id = ?", c.row)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && generation != c.generation {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := w.exec("DELETE FROM text WHERE chunk = ?", c.row); err != nil {
+		return err
+	}
+	var packed []byte
+	for slot, text := range textsOf(c.Chunk, turns) {
+		k := key(e.ID(), text)
+		packed = append(packed, f32.Bytes(b.found[k])...)
+		if err := w.exec("INSERT OR REPLACE INTO text (hash, chunk, slot) VALUES (?, ?, ?)", []byte(k), c.row, slot); err != nil {
+			return err
+		}
+		if err := w.exec("DELETE FROM vector WHERE embedder = ? AND hash = ? AND memory IS NULL", e.ID(), []byte(k)); err != nil {
+			return err
+		}
+	}
+	return w.exec("INSERT OR REPLACE INTO embedded (chunk, embedder, generation, vectors) VALUES (?, ?, ?, ?)", c.row, p.embedder, generation, packed)
+}
+
+// IndexedChunk is a chunk with what it is found by.
+type IndexedChunk struct {
+	chunk.Chunk
+	// Added says when each turn was added; zero if that is not known.
+	Added []time.Time
+	// Vector is the unit embedding of the chunk's text, [d] float32.
+	Vector []float32
+	// TurnVectors are those of its turns, [turns, d] float32, if they were asked for.
+	TurnVectors [][]float32
+
+	row, generation int64
+}
+
+// Row identifies the chunk in its store, as long as it is there.
+func (c IndexedChunk) Row() int64 { return c.row }
+
+// Index is what is read of a memory to rank it.
+type Index struct {
+	// Chunks are the memory's in order, or, if Whole is false, those that are new or have grown since the generation asked for.
+	Chunks []IndexedChunk
+	Whole  bool
+	// Generation is what to ask for next time.
+	Generation int64
+}
+
+// ReadIndex reads what has changed of a memory since a generation, -1 for all of it. If more has changed than turns being added
+// at the end, it is the whole memory. What is not embedded yet is embedded first; see Embed.
+func (s *Store) ReadIndex(ctx context.Context, name string, e embed.Embedder, turns bool, since int64, progress func(done, total int)) (Index, error) {
+	for {
+		if err := s.Embed(ctx, name, e, turns, progress); err != nil {
+			return Index{}, err
+		}
+		ix, err := s.readIndex(ctx, name, e, turns, since)
+		if errors.Is(err, errUnembedded) {
+			continue // it has grown meanwhile
+		}
+		if err != nil {
+			return Index{}, fmt.Errorf("read memory %q: %w", name, err)
+		}
+		return ix, nil
+	}
+}
+
+// Generation counts the changes of a memory. ErrNoMemory if there is none of that name.
+func (s *Store) Generation(ctx context.Context, name string) (generation int64, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT generation FROM memory WHERE name = ?", name).Scan(&generation)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNoMemory
+	}
+	if err != nil {
+		return 0, fmt.Errorf("memory %q: %w", name, classify(err))
+	}
+	return generation, nil
+}
+
+var errUnembedded = errors.New("a chunk has no vectors yet")
+
+func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, turns bool, since int64) (Index, error) {
+	var ix Index
+	err := s.view(ctx, func(tx *sql.Tx) error {
+		var memory, rewritten int64
+		err := tx.QueryRowContext(ctx, "SELECT id, generation, rewritten FROM memory WHERE name = ?", name).Scan(&memory, &ix.Generation, &rewritten)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrNoMemory
+		} else if err != nil {
+			return err
+		}
+		if since < rewritten {
+			since = -1
+		}
+		ix.Whole = since < 0
+		where := "c.memory = ? ORDER BY c.first, c.part"
+		args := []any{e.ID(), memory}
+		if !ix.Whole {
+			where, args = "c.memory = ? AND c.generation > ? ORDER BY c.first, c.part", append(args, since)
+		}
+		rows, err := tx.QueryContext(ctx, `SELECT c.id, c.generation, c.body, v.generation, v.vectors FROM chunk c LEFT JOIN embedded v
+			ON v.chunk = c.id AND v.embedder = (SELECT id FROM embedder WHERE name = ?) WHERE `+where, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			c, err := scanIndexed(rows, e.Dim(), turns)
+			if err != nil {
+				return err
+			}
+			ix.Chunks = append(ix.Chunks, c)
+		}
+		return rows.Err()
+	})
+	return ix, err
+}
+
+func scanIndexed(rows *sql.Rows, dim int, turns bool) (IndexedChunk, error) {
+	var c IndexedChunk
+	var body, packed sql.RawBytes
+	var generation sql.NullInt64
+	if err := rows.Scan(&c.row, &c.generation, &body, &generation, &packed); err != nil {
+		return c, err
+	}
+	if generation.Int64 != c.generation {
+		return c, errUnembedded
+	}
+	var st stored
+	if err := unmarshal(string(body), &st); err != nil {
+		return c, err
+	}
+	c.Chunk = st.Chunk
+	for _, at := range st.Added {
+		c.Added = append(c.Added, fromSeconds(at))
+	}
+	all := f32.FromBytes(packed)
+	want := 1
+	if turns {
+		want += len(c.Turns)
+	}
+	if len(all)%dim != 0 {
+		return c, fmt.Errorf("%w: vectors of chunk %q have %d bytes", ErrCorrupt, c.ID, len(packed))
+	}
+	if len(all) < want*dim {
+		return c, errUnembedded
+	}
+	c.Vector = all[:dim:dim]
+	if turns {
+		for i := range c.Turns {
+			c.TurnVectors = append(c.TurnVectors, all[(i+1)*dim:(i+2)*dim:(i+2)*dim])
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Replies are the replies of models, kept elsewhere, that may quote what is forgotten.
+type Replies interface {
+	// Forget removes the replies that were made from a text of one of the sources, and of those that do not say what they were
+	// made from, the ones with one of the words. Sources are as SourceOf makes them, words as HashWord.
+	Forget(ctx context.Context, source, word func(hash string) bool) error
+}
+
+// ForgetIn makes the store remove what it forgets from these replies too, beginning with what was left to do.
+func (s *Store) ForgetIn(ctx context.Context, r Replies) error {
+	s.replies.Store(&r)
+	return s.scrub(ctx)
+}
+
+const (
+	// SourceSize is the length of a source in bytes.
+	SourceSize = 16
+	wordSize   = 8
+)
+
+// SourceOf identifies the text of a turn, for marking what was made from it.
+func SourceOf(text string) []byte {
+	h := sha256.Sum256([]byte("turn\x00" + text))
+	return h[:SourceSize]
+}
+
+// HashWord identifies a word, so that a list of words to look for does not hold them.
+func HashWord(word string) string {
+	h := sha256.Sum256([]byte("word\x00" + word))
+	return string(h[:wordSize])
+}
+
+// Words are the words of a text by which a reply that quotes it is known: those of four characters and more, and all with a digit.
+func Words(text string) []string {
+	var words []string
+	for _, w := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }) {
+		if len([]rune(w)) >= 4 || strings.ContainsFunc(w, unicode.IsNumber) || strings.ContainsFunc(w, func(r rune) bool { return r > 0x2e80 }) {
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+func wordsOf(text string) []byte {
+	var out []byte
+	for _, w := range Words(text) {
+		out = append(out, HashWord(w)...)
+	}
+	return out
+}
+
+// scrub does what is left to do after something was forgotten: replies that were made from it, and pages of the file that
+// hold what was deleted. It goes on where a killed process stopped.
+func (s *Store) scrub(ctx context.Context) error {
+	var last sql.NullInt64
+	var pages, replies int
+	err := s.db.QueryRowContext(ctx, "SELECT max(id), coalesce(max(pages), 0), coalesce(max(replies), 0) FROM forgotten").Scan(&last, &pages, &replies)
+	if err != nil || !last.Valid {
+		return classify(err)
+	}
+	if r := s.replies.Load(); r != nil && replies > 0 {
+		if err := s.scrubReplies(ctx, *r, last.Int64); err != nil {
+			return fmt.Errorf("forget the replies: %w", err)
+		}
+	}
+	if pages > 0 {
+		if err := s.scrubPages(ctx, last.Int64); err != nil {
+			return fmt.Errorf("forget the pages of the file: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) scrubReplies(ctx context.Context, r Replies, last int64) error {
+	sources, words := map[string]bool{}, map[string]bool{}
+	rows, err := s.db.QueryContext(ctx, "SELECT sources, words FROM forgotten WHERE replies > 0 AND id <= ?", last)
+	if err != nil {
+		return classify(err)
+	}
+	for rows.Next() {
+		var a, b []byte
+		if err := rows.Scan(&a, &b); err != nil {
+			return errors.Join(classify(err), rows.Close())
+		}
+		addPieces(sources, a, SourceSize)
+		addPieces(words, b, wordSize)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return classify(err)
+	}
+	if err := r.Forget(ctx, func(h string) bool { return sources[h] }, func(h string) bool { return words[h] }); err != nil {
+		return err
+	}
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE forgotten SET replies = 0, sources = x'', words = x'' WHERE id <= ?", last)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "DELETE FROM forgotten WHERE replies = 0 AND pages = 0")
+		}
+		return err
+	})
+}
+
+func addPieces(to map[string]bool, b []byte, size int) {
+	for ; len(b) >= size; b = b[size:] {
+		to[string(b[:size])] = true
+	}
+}
+
+// scrubPages writes the file anew without its free pages, since SQLite's secure_delete misses what it has moved between pages,
+// and empties the log.
+func (s *Store) scrubPages(ctx context.Context, last int64) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	if _, err := s.db.ExecContext(ctx, "VACUUM"); err != nil {
+		return classify(err)
+	}
+	if err := s.truncateLog(ctx); err != nil {
+		return err
+	}
+	_, err := s.db.ExecContext(ctx, "UPDATE forgotten SET pages = 0 WHERE id <= ?", last)
+	if err == nil {
+		_, err = s.db.ExecContext(ctx, "DELETE FROM forgotten WHERE replies = 0 AND pages = 0")
+	}
+	return classify(err)
+}
+
+// truncateLog moves the log into the file and empties it. Readers hold that up for as long as they read.
+func (s *Store) truncateLog(ctx context.Context) error {
+	var busy, log, moved int
+	for {
+		if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved); err != nil {
+			return classify(err)
+		}
+		if busy == 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
