@@ -17,14 +17,14 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
-// Archive is the part of a Memory that needs no models: it lists, reads, corrects nothing by itself, and forgets. A Memory is
-// an Archive too. Several processes may use one file at the same time. It is safe for concurrent use.
+// Archive is the part of a Memory that needs no models: it lists, reads and forgets. A Memory is an Archive too. Several processes may use one file at the same time. It is safe for concurrent use.
 type Archive struct {
 	store *store.Store
 }
 
 // OpenArchive opens the memories in a file without any model, to list, read and forget. The caller closes it.
-func OpenArchive(ctx context.Context, path string) (*Archive, error) {
+// replies, which may be nil, are what models answered: those that were made from what is forgotten go with it.
+func OpenArchive(ctx context.Context, path string, replies Replies) (*Archive, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -32,8 +32,17 @@ func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Archive{store: s}, nil
+	a := &Archive{store: s}
+	if replies != nil {
+		if err := s.ForgetIn(ctx, replies); err != nil {
+			return nil, errors.Join(fmt.Errorf("open memory %s: %w", path, err), s.Close())
+		}
+	}
+	return a, nil
 }
+
+// Replies are the kept replies of models; an llm.Cache is one.
+type Replies = store.Replies
 
 // Close closes the file. Calls still under way fail.
 func (a *Archive) Close() error { return a.store.Close() }

@@ -12,6 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // Ask answers a question from a memory. On error the Answer still carries the trace of what ran and what that cost;
@@ -30,11 +31,14 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	if err != nil {
 		return answer, err
 	}
-	ctx = b.within(ctx)
+	ctx = llm.WithSources(b.within(ctx)) // from now on
 	kept, summary, err := m.summarize(ctx, a, b, t)
 	answer.Evidence = turnIDs(kept)
 	if err != nil {
 		return answer, err
+	}
+	for _, it := range kept {
+		ctx = madeFrom(ctx, it.Turns)
 	}
 	return answer, m.answer(ctx, a, b, summary, &answer)
 }
@@ -50,17 +54,21 @@ func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (st
 	if err != nil {
 		return "", err
 	}
-	_, summary, err := m.summarize(b.within(ctx), a, b, &Trace{})
+	_, summary, err := m.summarize(llm.WithSources(b.within(ctx)), a, b, &Trace{})
 	return summary, err
 }
 
 // summarize retrieves and runs the five modules. It returns the kept chunks and the summary, and fills the trace.
 func (m *Memory) summarize(ctx context.Context, a ask, b *budget, t *Trace) ([]tiers.Item, string, error) {
-	meter := &meter{embedder: stored{m.store, m.options.Embedder, a.memory}}
+	ctx = inMemory(ctx, a.memory)
+	meter := &meter{embedder: stored{m.store, m.options.Embedder}}
 	defer func() { t.Embedding = meter.sum }()
 	hits, query, err := m.retrieve(ctx, a, meter, t)
 	if err != nil {
 		return nil, "", err
+	}
+	for _, h := range hits {
+		ctx = madeFrom(ctx, h.Turns)
 	}
 	p := pipeline{budget: b, set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
 		Query: a.question, QueryVector: query, Language: t.Language, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
@@ -91,7 +99,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	}
 	read := readTimes(timesOfTurns(turns), m.options.Dates, retrieve.DetectLanguage([]chunk.Chunk{{Turns: turns}}))
 	answer.Trace.Dates = read.reading()
-	return answer, m.answer(b.within(ctx), a, b, tiers.Quote(read.turns(turns)), &answer)
+	return answer, m.answer(madeFrom(b.within(ctx), turns), a, b, tiers.Quote(read.turns(turns)), &answer)
 }
 
 func (m *Memory) answerer(a ask) tiers.Answerer {
@@ -185,15 +193,31 @@ func items(hits []retrieve.Hit) []tiers.Item {
 	return out
 }
 
-// stored is an embedder that keeps its vectors in the store.
+// stored is an embedder that keeps its vectors in the store, as made for the memory that is asked.
 type stored struct {
 	store    *store.Store
 	embedder embed.Embedder
-	memory   string // that the texts are embedded for
+}
+
+type memoryKey struct{}
+
+// inMemory marks what is done for a question of a memory.
+func inMemory(ctx context.Context, memory string) context.Context {
+	return context.WithValue(ctx, memoryKey{}, memory)
+}
+
+// madeFrom marks the calls of models as made from what the turns say, so that their replies are forgotten with it.
+func madeFrom(ctx context.Context, turns []chunk.Turn) context.Context {
+	sources := make([][]byte, len(turns))
+	for i, t := range turns {
+		sources[i] = store.SourceOf(t.Text)
+	}
+	return llm.WithSources(ctx, sources...)
 }
 
 func (s stored) ID() string { return s.embedder.ID() }
 func (s stored) Dim() int   { return s.embedder.Dim() }
 func (s stored) Embed(ctx context.Context, texts []string) ([][]float32, error) {
-	return s.store.Vectors(ctx, s.memory, s.embedder, texts)
+	memory, _ := ctx.Value(memoryKey{}).(string)
+	return s.store.Vectors(ctx, memory, s.embedder, texts)
 }

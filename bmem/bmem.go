@@ -34,17 +34,18 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s, err := store.Open(o.Path)
+	archive, err := OpenArchive(ctx, o.Path, o.Replies)
 	if err != nil {
 		return nil, err
 	}
+	s := archive.store
 	set, err := o.Tiers(tiers.Deps{
-		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder, ""}, Facts: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
+		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder}, Facts: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
 	}
-	m := &Memory{Archive: &Archive{store: s}, options: o, set: set, space: Space(set), open: newOpenHistories(o.OpenChunks)}
+	m := &Memory{Archive: archive, options: o, set: set, space: Space(set), open: newOpenHistories(o.OpenChunks)}
 	if m.options.Policy == nil {
 		if m.options.Policy, err = router.NewStatic(m.space, make([]int, len(m.space))); err != nil {
 			return nil, errors.Join(fmt.Errorf("open memory %s: %w", o.Path, err), s.Close())
@@ -127,7 +128,7 @@ func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) 
 		return nil, err
 	}
 	var t Trace
-	hits, _, err := m.retrieve(ctx, a, &meter{embedder: stored{m.store, m.options.Embedder, a.memory}}, &t)
+	hits, _, err := m.retrieve(inMemory(ctx, a.memory), a, &meter{embedder: stored{m.store, m.options.Embedder}}, &t)
 	return hits, err
 }
 

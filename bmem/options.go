@@ -26,6 +26,8 @@ type Options struct {
 	Client llm.Client
 	// Models are the models that tiers name by a role, such as "small".
 	Models map[string]llm.Client
+	// Replies, if not nil, are the kept replies of the models: those that were made from what is forgotten go with it.
+	Replies Replies
 	// Tiers builds the modules' tiers; nil means tiers.Implementation.
 	Tiers func(tiers.Deps) (tiers.Set, error)
 	// TierOptions are passed on to Tiers.

@@ -187,7 +187,7 @@ func (sys *System) open(ctx context.Context) error {
 		sys.Roles[role], clients[role] = m, m.Client
 	}
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: minilm,
-		Client: sys.Client, Models: clients, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, TierOptions: s.TierOptions, Progress: s.Progress})
+		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
 	}

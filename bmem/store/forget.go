@@ -202,7 +202,9 @@ func (w *writer) cutOut(gone map[int64]bool) error {
 			bytes, kept := 1, 0
 			for i, t := range c.Turns {
 				bytes += len(t.Text)
-				if !gone[c.At[i]] {
+				if gone[c.At[i]] {
+					w.parts = append(w.parts, t.Text)
+				} else {
 					kept += len(t.Text)
 					left.Turns, left.At, left.Added = append(left.Turns, t), append(left.At, c.At[i]), append(left.Added, c.Added[i])
 				}
@@ -317,6 +319,9 @@ func (w *writer) forgetDerived(turns []placedTurn) error {
 		sources = append(sources, SourceOf(t.Text)...)
 		words = append(words, wordsOf(t.Text)...)
 	}
+	for _, part := range w.parts {
+		sources = append(sources, SourceOf(part)...)
+	}
 	return w.exec("INSERT INTO forgotten (sources, words, replies, pages) VALUES (?, ?, 1, 1)", sources, words)
 }
 
@@ -389,6 +394,7 @@ func (w *writer) cutAgain(chunks []stored, pos int64, turn chunk.Turn, cut Cutte
 		for i, t := range c.Turns {
 			times[c.At[i]] = c.Added[i]
 			if c.At[i] == pos {
+				w.parts = append(w.parts, t.Text)
 				if replaced {
 					continue // a further part of the old text
 				}

@@ -95,6 +95,7 @@ type writer struct {
 	bytes      int   // change of the bytes of text
 	rewritten  bool  // something else happened than turns being added at the end
 	changed    bool
+	parts      []string // parts of long turns that were removed
 	prepared   map[string]*sql.Stmt
 }
 

@@ -6,15 +6,16 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 )
 
 // Replies are the replies of models, kept elsewhere, that may quote what is forgotten.
 type Replies interface {
-	// Forget removes the replies that were made from a text of one of the sources, and of those that do not say what they were
-	// made from, the ones with one of the words. Sources are as SourceOf makes them, words as HashWord.
-	Forget(ctx context.Context, source, word func(hash string) bool) error
+	// Forget removes the replies that were made from a text of one of the sources, which are as SourceOf makes them, and of
+	// those that do not say what they were made from, the ones that quote what is forgotten.
+	Forget(ctx context.Context, sources map[string]bool, quotes func(reply string) bool) error
 }
 
 // ForgetIn makes the store remove what it forgets from these replies too, beginning with what was left to do.
@@ -35,14 +36,14 @@ func SourceOf(text string) []byte {
 	return h[:SourceSize]
 }
 
-// HashWord identifies a word, so that a list of words to look for does not hold them.
-func HashWord(word string) string {
+// hashWord identifies a word, so that a list of words to look for does not hold them.
+func hashWord(word string) string {
 	h := sha256.Sum256([]byte("word\x00" + word))
 	return string(h[:wordSize])
 }
 
-// Words are the words of a text by which a reply that quotes it is known: those of four characters and more, and all with a digit.
-func Words(text string) []string {
+// tellingWords are the words of a text by which a reply that quotes it is known: those of four characters and more, and all with a digit.
+func tellingWords(text string) []string {
 	var words []string
 	for _, w := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }) {
 		if len([]rune(w)) >= 4 || strings.ContainsFunc(w, unicode.IsNumber) || strings.ContainsFunc(w, func(r rune) bool { return r > 0x2e80 }) {
@@ -54,8 +55,8 @@ func Words(text string) []string {
 
 func wordsOf(text string) []byte {
 	var out []byte
-	for _, w := range Words(text) {
-		out = append(out, HashWord(w)...)
+	for _, w := range tellingWords(text) {
+		out = append(out, hashWord(w)...)
 	}
 	return out
 }
@@ -99,7 +100,10 @@ func (s *Store) scrubReplies(ctx context.Context, r Replies, last int64) error {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return classify(err)
 	}
-	if err := r.Forget(ctx, func(h string) bool { return sources[h] }, func(h string) bool { return words[h] }); err != nil {
+	quotes := func(reply string) bool {
+		return slices.ContainsFunc(tellingWords(reply), func(w string) bool { return words[hashWord(w)] })
+	}
+	if err := r.Forget(ctx, sources, quotes); err != nil {
 		return err
 	}
 	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {

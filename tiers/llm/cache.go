@@ -25,9 +25,14 @@ var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * tim
 		client  TEXT NOT NULL,    -- Client.ID
 		reply   TEXT NOT NULL,    -- JSON
 		created TEXT NOT NULL,    -- RFC 3339
-		sum     BLOB              -- checksum of key and reply; NULL in what earlier versions stored
-	) WITHOUT ROWID`,
-	update: "ALTER TABLE replies ADD COLUMN sum BLOB"}
+		sum     BLOB,             -- checksum of key and reply; NULL in what earlier versions stored
+		sources BLOB              -- what the reply was made from, 16 bytes each; NULL if that is not known
+	) WITHOUT ROWID;
+	` + forgottenTable,
+	updates: []string{"ALTER TABLE replies ADD COLUMN sum BLOB", "ALTER TABLE replies ADD COLUMN sources BLOB; " + forgottenTable}}
+
+// forgottenTable holds the sources that were forgotten lately, since calls made from them may be under way.
+const forgottenTable = "CREATE TABLE forgotten (source BLOB PRIMARY KEY, at INTEGER NOT NULL, scrubbed INTEGER NOT NULL) WITHOUT ROWID"
 
 // Cache keeps replies and scores in a SQLite file. Each is stored, and safe against a power cut, before it is used: what
 // was paid for once is never asked again, and a killed run continues where it was. The key is the sha256 of the client's
@@ -386,9 +391,14 @@ func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry)
 		return entry{Usage: e.Usage}, c.fail("write to", err)
 	}
 	var stored int64
+	from, _ := ctx.Value(madeKey{}).(made)
 	err = c.batch.do(func(tx *sql.Tx) error {
-		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), checksum(key[:], string(b)))
+		if gone, err := forgotten(tx, from); err != nil || gone {
+			stored = 1
+			return err
+		}
+		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created, sum, sources) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), checksum(key[:], string(b)), from.sources)
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, wait: time.Seco
 		sum    BLOB              -- checksum of the row; NULL in what earlier versions stored
 	);
 	CREATE INDEX in_flight ON calls (id) WHERE cost IS NULL`,
-	update: "ALTER TABLE calls ADD COLUMN sum BLOB"}
+	updates: []string{"ALTER TABLE calls ADD COLUMN sum BLOB"}}
 
 // journal keeps a ledger's reservations on disk, so that a limit holds across a crash. A nil journal keeps nothing.
 type journal struct {

@@ -80,9 +80,9 @@ func openImmutable(abs string, kind fileKind) (*sql.DB, error) {
 	case err != nil:
 	case app != kind.app:
 		err = fmt.Errorf("the file is not a %s: choose another path", kind.what)
-	case version > fileVersion:
-		err = newerError(version)
-	case version < fileVersion:
+	case int(version) > len(kind.updates):
+		err = newerError(version, int32(len(kind.updates)))
+	case version < 1: // the versions since differ in what is written only
 		err = errEarlier
 	}
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -24,15 +25,12 @@ import (
 
 // fileKind is what this package keeps in a SQLite file.
 type fileKind struct {
-	what   string        // in error messages
-	app    int32         // the application id that marks the file
-	schema string        // of a new file
-	update string        // from the schema before, which had no checksums
-	wait   time.Duration // how long to wait for another process that holds the file
+	what    string        // in error messages
+	app     int32         // the application id that marks the file
+	schema  string        // of a new file
+	updates []string      // each from a version of the schema to the next; version 0 had no checksums
+	wait    time.Duration // how long to wait for another process that holds the file
 }
-
-// fileVersion is the version of the schemas. Version 0 had no checksums.
-const fileVersion = 1
 
 // connections is how many a file has at most, all kept open: opening one takes longer than most queries, and a thousand
 // concurrent callers must not have one each.
@@ -54,7 +52,7 @@ func openFile(path string, kind fileKind) (*sql.DB, error) {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
 	}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.wait.Milliseconds()), "synchronous(FULL)"}, "_txlock": {"immediate"}}.Encode()}
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.wait.Milliseconds()), "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
@@ -89,14 +87,15 @@ func prepare(db *sql.DB, kind fileKind) error {
 	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", kind.app, fileVersion)
+	newest := int32(len(kind.updates))
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", kind.app, newest)
 	switch {
-	case app == kind.app && version > fileVersion:
-		return newerError(version)
-	case app == kind.app && version == fileVersion:
+	case app == kind.app && version > newest:
+		return newerError(version, newest)
+	case app == kind.app && version == newest:
 		return nil
 	case app == kind.app:
-		if _, err := tx.Exec(mark + kind.update); err != nil {
+		if _, err := tx.Exec(mark + strings.Join(kind.updates[version:], "; ")); err != nil {
 			return err
 		}
 		return tx.Commit()
@@ -113,8 +112,8 @@ func prepare(db *sql.DB, kind fileKind) error {
 	return err
 }
 
-func newerError(version int32) error {
-	return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, fileVersion)
+func newerError(version, newest int32) error {
+	return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, newest)
 }
 
 // checkLength refuses a file that is shorter than its header says: SQLite would take some of these for files with empty
