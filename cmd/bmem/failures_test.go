@@ -15,7 +15,7 @@ import (
 func TestFailedAnswersEndWithTheReason(t *testing.T) {
 	modelstest.Path(t, "all-minilm-l6-v2")
 	s := llmtest.New(llmtest.Config{Reply: markedReply, Script: func(c llmtest.Call) llmtest.Fault {
-		if len(c.Messages) > 0 && strings.Contains(c.Body, "Write the answer only") && crc32.ChecksumIEEE([]byte(c.Body))%3 == 0 {
+		if len(c.Messages) > 0 && strings.Contains(c.Body, "Put only the answer") && crc32.ChecksumIEEE([]byte(c.Body))%3 == 0 {
 			return llmtest.Fault{Kind: llmtest.Status, Status: 400, Body: `{"error": {"message": "the prompt offends me"}}`}
 		}
 		return llmtest.Fault{}

@@ -54,7 +54,7 @@ func markedReply(c llmtest.Call) string {
 		payload = []int{rng.IntN(10), rng.IntN(10), rng.IntN(10), rng.IntN(10), rng.IntN(10)}
 	case strings.Contains(prompt, "numbers of the lines"):
 		payload = []int{1 + rng.IntN(5), 6}
-	case strings.Contains(prompt, "Write the answer only"):
+	case strings.Contains(prompt, "Write the answer only"), strings.Contains(prompt, "Put only the answer"):
 		return markOf(c.Body) + " " + quote
 	}
 	list, err := json.Marshal(payload)
