@@ -24,7 +24,7 @@ RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experi
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -115,6 +115,16 @@ race: ## tests of concurrent code under the race detector
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(GO) $(FUZZTIME)
+
+# A good hour on two cores. TORTURE is the time that the faults and the kills may take each; what was not reached is counted.
+TORTURE   ?= 40m
+FUZZCOUNT ?= 310000
+
+torture: setup ## an hour of failing disks, kills, lying endpoints and 10⁷ fuzzed inputs; its summary goes to runs/torture.log
+	$(REQUIRE) scripts/torture.sh $(GO) $(TORTURE) $(FUZZCOUNT) runs
+
+soak-hostile: ## ten minutes of hostile clients at the server: no growth beyond 5 %
+	BUDGETMEM_SOAK=10m $(GO) test ./serve -run HostileTraffic -count 1 -v -timeout 60m
 
 $(BENCH)/.stamp: $(VENV)/.stamp requirements-bench.txt
 	$(PYTHON) -m venv $(BENCH)
