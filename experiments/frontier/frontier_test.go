@@ -227,6 +227,11 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	aligned := r.Scale
+	r, err = Compare(context.Background(), Options{Validation: foreign, Test: replay(t, test, 3, nil), Reward: other.Reward(false)})
+	if err != nil || r.Scale != 1 || aligned == 1 {
+		t.Errorf("scales %v aligned and %v without, %v", aligned, r.Scale, err)
+	}
 	r, err = Compare(context.Background(), Options{Validation: foreign, Test: replay(t, test, 3, nil)})
 	if err != nil || !strings.Contains(strings.Join(r.Heading(), "\n"), "another system or data set than the test traces: dataset is another and made up") {
 		t.Errorf("heading %q, %v", r.Heading(), err)

@@ -23,15 +23,6 @@ func (t *Benchmark) Replay() (*episodes.Replay, error) { return episodes.NewRepl
 // Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions. All
 // choices are made on validation. The errors are those of frontier.Compare.
 func (t *Benchmark) Compare(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
-	return t.compare(ctx, nil, routers)
-}
-
-// CompareUnaligned is Compare with returns that are measured without reward-scale alignment.
-func (t *Benchmark) CompareUnaligned(ctx context.Context, routers ...frontier.Family) (*frontier.Result, error) {
-	return t.compare(ctx, t.Validation.Reward(false), routers)
-}
-
-func (t *Benchmark) compare(ctx context.Context, reward *router.Reward, routers []frontier.Family) (*frontier.Result, error) {
 	validation, err := episodes.NewReplay(t.Validation, nil)
 	if err != nil {
 		return nil, err
@@ -40,7 +31,7 @@ func (t *Benchmark) compare(ctx context.Context, reward *router.Reward, routers 
 	if err != nil {
 		return nil, err
 	}
-	return frontier.Compare(ctx, frontier.Options{Validation: validation, Test: test, Routers: routers, Reward: reward, Seed: seed})
+	return frontier.Compare(ctx, frontier.Options{Validation: validation, Test: test, Routers: routers, Seed: seed})
 }
 
 // Beside draws a comparison's frontier and, as hollow points, the paper's results for a data set and a model: F1 against
