@@ -6,6 +6,7 @@
 package openai
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -164,20 +166,40 @@ func (c Config) parameters() string {
 	return "?" + strings.Join(parts, "&")
 }
 
-// parseBase reads a base URL. The path of the chat call, which some give too, is taken off.
+// callRE parts a base URL's path from that of a call; some names are those of calls only behind a version.
+var callRE = regexp.MustCompile(`^(.*?)/(?:chat/completions|completions|embeddings)$|^(.*/v\d+)/(?:responses|models|chat)$`)
+
+// parseBase reads a base URL. The path of a call, which some give too, is taken off. Errors say what is likely meant.
 func parseBase(text string) (*url.URL, url.Values, error) {
-	base, err := url.Parse(strings.TrimSpace(text))
+	const form = "field base_url must look like https://host/v1"
+	text = strings.TrimSpace(text)
+	if strings.ContainsAny(text, ", \t\"'") {
+		return nil, nil, errors.New(form + ": give one URL each time, without quotation marks")
+	}
+	if !strings.Contains(text, "://") {
+		if bare, err := url.Parse("http://" + text); err == nil && (bare.Port() != "" || strings.Contains(bare.Host, ".")) {
+			return nil, nil, fmt.Errorf("%s: it begins with http:// or https://, as in %s", form, bare.Redacted())
+		}
+	}
+	base, err := url.Parse(text)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.User != nil {
-		return nil, nil, errors.New("field base_url must look like https://host/v1, with no user or password in it")
+		return nil, nil, errors.New(form + ", with no user or password in it")
+	}
+	if port, err := strconv.Atoi(cmp.Or(base.Port(), "80")); err != nil || port < 1 || port > 65535 {
+		return nil, nil, fmt.Errorf("%s: there is no port %s", form, base.Port())
 	}
 	query := base.Query()
 	base.RawQuery, base.Fragment = "", ""
 	base = base.JoinPath() // cleans the path
-	for _, path := range []string{"/chat/completions", "/embeddings", "/completions"} {
-		if trimmed, ok := strings.CutSuffix(strings.TrimRight(base.Path, "/"), path); ok {
-			base.Path, base.RawPath = trimmed, ""
-			break
+	path := strings.TrimRight(base.Path, "/")
+	for _, own := range []string{"/api/chat", "/api/generate"} {
+		if strings.HasSuffix(path, own) {
+			base.Path, base.RawPath = strings.TrimSuffix(path, own)+"/v1", ""
+			return nil, nil, fmt.Errorf("%s: %s is Ollama's own interface; its OpenAI-compatible one is %s", form, own, base.Redacted())
 		}
+	}
+	if m := callRE.FindStringSubmatch(path); m != nil {
+		base.Path, base.RawPath = m[1]+m[2], ""
 	}
 	return base, query, nil
 }
