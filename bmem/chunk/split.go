@@ -3,6 +3,7 @@ package chunk
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -52,6 +53,7 @@ type Splitter struct {
 	chunks  []Placed
 	open    Placed // without turns: nothing is open
 	at      int64  // position of the turn that is being added
+	last    int    // bytes of the text that was cut off last from the same turn, 0 if none was
 }
 
 // NewSplitter returns a splitter with the settings of Split.
@@ -78,18 +80,19 @@ func (s *Splitter) Cut() []Placed {
 // Add puts a turn, which stands at this position, into the open chunk when it fits there, else into chunks of its own. The only
 // error is that of ctx.
 func (s *Splitter) Add(ctx context.Context, t Turn, at int64) error {
-	s.at = at
+	s.at, s.last = at, 0
+	window := s.window(t)
 	if len(s.open.Turns) > 0 {
-		if s.open.Session == t.Session && s.push(t) {
+		if s.open.Session == t.Session && window == len(t.Text) && s.push(t) {
 			return nil
 		}
 		s.flush()
 	}
-	for !s.push(t) {
+	for window < len(t.Text) || !s.push(t) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		head, tail := s.cut(t)
+		head, tail := s.cut(t, window)
 		part := t
 		part.Text = head
 		s.force(part)
@@ -98,15 +101,13 @@ func (s *Splitter) Add(ctx context.Context, t Turn, at int64) error {
 		}
 		s.flush()
 		t.Text = tail
+		window = s.window(t)
 	}
 	return ctx.Err()
 }
 
 // push appends the turn to the open chunk if the result is within the limit.
 func (s *Splitter) push(t Turn) bool {
-	if s.window(t) < len(t.Text) {
-		return false
-	}
 	line := t.String()
 	if len(s.open.Turns) > 0 {
 		line = s.open.Text() + "\n" + line
@@ -155,7 +156,11 @@ func (s *Splitter) fits(t Turn, n int) bool {
 // window returns how many bytes of the turn's text have to be looked at to cut it: enough that they do not fit into a chunk,
 // or all. So the time for a text of any length grows with its length alone.
 func (s *Splitter) window(t Turn) int {
-	for n := bytesPerToken * s.max; n < len(t.Text); n *= 2 {
+	n := bytesPerToken * s.max
+	if s.last > 0 {
+		n = max(utf8.UTFMax, 2*s.last)
+	}
+	for ; n < len(t.Text); n *= 2 {
 		// In a text that is no UTF-8, the start of a character may be far away.
 		for range utf8.UTFMax - 1 {
 			if !utf8.RuneStart(t.Text[n]) {
@@ -173,14 +178,18 @@ func (s *Splitter) window(t Turn) int {
 	return len(t.Text)
 }
 
-// bytesPerToken is more than the tokens of most texts have.
-const bytesPerToken = 16
+// bytesPerToken is about what a token has in most texts.
+const bytesPerToken = 4
 
-// cut splits the text of a turn that is too long for a chunk: head fits, tail is what remains.
-func (s *Splitter) cut(t Turn) (head, tail string) {
-	text := t.Text[:s.window(t)]
+// cut splits the text of a turn that is too long for a chunk: head fits, tail is what remains. Only the window is looked at.
+func (s *Splitter) cut(t Turn, window int) (head, tail string) {
+	text := t.Text[:window]
+	guess := s.last
+	if guess == 0 {
+		guess = bytesPerToken * s.max
+	}
 	fits := func(n int) bool { return s.fits(t, n) }
-	at := longest(wordEnds(text), fits)
+	at := longest(wordEnds(text), guess, fits)
 	if at > 0 {
 		// A sentence border is taken only when it leaves the chunk at least half full.
 		if border := lastSentenceEnd(text[:at]); border > at/2 && fits(border) {
@@ -188,19 +197,34 @@ func (s *Splitter) cut(t Turn) (head, tail string) {
 		}
 	} else {
 		lead := len(text) - len(strings.TrimLeftFunc(text, unicode.IsSpace))
-		at = longest(runeEnds(text, lead), fits)
+		at = longest(runeEnds(text, lead), guess, fits)
 		if at == 0 {
 			_, size := utf8.DecodeRuneInString(text[lead:])
 			at = lead + size
 		}
 	}
+	s.last = at
 	return strings.TrimSpace(t.Text[:at]), strings.TrimSpace(t.Text[at:])
 }
 
-// longest returns the largest of the ascending ends that fits, 0 if none does. It takes fitting to be monotone, and where a tokenizer
-// breaks that it still returns an end that fits.
-func longest(ends []int, fits func(int) bool) int {
+// longest returns the largest of the ascending ends that fits, 0 if none does. It looks near the guess first. It takes fitting to
+// be monotone, and where a tokenizer breaks that it still returns an end that fits.
+func longest(ends []int, guess int, fits func(int) bool) int {
 	lo, hi := 0, len(ends) // ends[:lo] fit, ends[hi:] do not
+	at, _ := slices.BinarySearch(ends, guess)
+	for step := max(1, at/16); lo <= at && at < hi; step *= 2 {
+		if fits(ends[at]) {
+			lo = at + 1
+			if at += step; hi < len(ends) {
+				break
+			}
+		} else {
+			hi = at
+			if at -= step; lo > 0 {
+				break
+			}
+		}
+	}
 	for lo < hi {
 		mid := (lo + hi) / 2
 		if fits(ends[mid]) {

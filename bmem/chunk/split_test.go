@@ -177,13 +177,14 @@ func TestSplitIsStableUnderAppending(t *testing.T) {
 
 // What is measured of a long turn grows with its length, whatever it is made of, and a cancel ends the cutting.
 func TestSplitIsLinear(t *testing.T) {
-	for name, text := range map[string]string{"one word": strings.Repeat("x", 1<<20), "words": strings.Repeat("word ", 1<<18), "no spaces": strings.Repeat("猫が好き。", 1<<16)} {
+	for name, text := range map[string]string{"one word": strings.Repeat("x", 1<<20), "words": strings.Repeat("word ", 1<<18), "no spaces": strings.Repeat("猫が好き。", 1<<16),
+		"marks": strings.Repeat("a,", 1<<19), "lines": strings.Repeat("a\n", 1<<18)} {
 		measured := 0
 		count := func(s string) int { measured += len(s); return pieces(s) }
 		if chunks := mustSplit(t, []Turn{{Text: text}}, count, 256); len(chunks) < 900 {
 			t.Errorf("%s: %d chunks", name, len(chunks))
 		}
-		if measured > 100*len(text) {
+		if measured > 16*len(text) {
 			t.Errorf("%s: %d bytes measured of %d", name, measured, len(text))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/gomlx/go-huggingface/tokenizers/api"
 	"github.com/gomlx/go-huggingface/tokenizers/hftokenizer"
@@ -77,6 +78,14 @@ func (t *wordTokens) word(word string) []int {
 	if ok {
 		return ids
 	}
+	if len(word) > maxWord {
+		if first, rest := cutWord(word); rest != "" {
+			for ; first != ""; first, rest = cutWord(rest) {
+				ids = append(ids, t.word(first)...)
+			}
+			return ids
+		}
+	}
 	ids = slices.Clip(t.tokenizer.Encode(strings.Map(visible, word)))
 	if len(word) > maxWord {
 		return ids
@@ -88,6 +97,44 @@ func (t *wordTokens) word(word string) []int {
 	}
 	t.words[strings.Clone(word)] = ids
 	return ids
+}
+
+// unknownWord is the length in bytes from which a word without punctuation is cut into pieces of pieceRunes characters. BERT
+// would make one unknown token of it, however long it is, and the library's time for a word grows with its square.
+const unknownWord, pieceRunes = 1024, 16
+
+// cutWord returns the first part of a word that BERT tokenizes by itself, and the rest: a punctuation mark or a Chinese
+// character, what stands before one, or a piece of what is no word.
+func cutWord(word string) (first, rest string) {
+	for i, r := range word {
+		if standsAlone(r) {
+			if i == 0 {
+				i = utf8.RuneLen(r)
+			}
+			return word[:i], word[i:]
+		}
+		if i >= unknownWord {
+			break
+		}
+	}
+	if len(word) <= unknownWord {
+		return word, ""
+	}
+	n := 0
+	for i := range word {
+		if n++; n > pieceRunes {
+			return word[:i], word[i:]
+		}
+	}
+	return word, ""
+}
+
+// standsAlone tells what BERT makes a word of its own: all marks of ASCII, other punctuation, common Chinese characters.
+func standsAlone(r rune) bool {
+	if r <= unicode.MaxASCII {
+		return r > ' ' && !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != 0x7f
+	}
+	return unicode.IsPunct(r) || 0x4e00 <= r && r <= 0x9fff
 }
 
 // isSpace tells what BERT takes for white space. Other control characters that Go counts as such are dropped by it.
