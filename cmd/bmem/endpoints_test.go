@@ -284,3 +284,24 @@ func TestModelSettings(t *testing.T) {
 		}
 	}
 }
+
+// A name of a reasoning model is no reason to refuse it: what its endpoint asks for is sent.
+func TestNewerParameters(t *testing.T) {
+	a := newAsker(t)
+	for _, model := range []string{"my-deployment", "gpt-5-mini", "o3", "claude-sonnet"} {
+		s := llmtest.New(llmtest.Config{Script: func(c llmtest.Call) llmtest.Fault {
+			for _, refused := range [][2]string{{`"max_tokens"`, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."},
+				{`"temperature"`, "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."}} {
+				if strings.Contains(c.Body, refused[0]) {
+					return llmtest.Fault{Kind: llmtest.Status, Status: 400, Body: fmt.Sprintf(`{"error": {"message": %q}}`, refused[1])}
+				}
+			}
+			return llmtest.Fault{}
+		}, Reply: func(llmtest.Call) string { return "the old mill" }})
+		answer, err := a.ask(model, "--allow-unpriced", "--model", model, "--endpoint", s.URL())
+		s.Close()
+		if err != nil || answer.Text != "the old mill" || s.Count() > 3 {
+			t.Errorf("%s: %q, %v after %d requests", model, answer.Text, err, s.Count())
+		}
+	}
+}

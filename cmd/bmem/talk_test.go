@@ -83,3 +83,26 @@ func TestTalks(t *testing.T) {
 		t.Errorf("--dates ddmm: %v", err)
 	}
 }
+
+// BM25 finds words of scripts without spaces, and the trace says what is lacking for a language.
+func TestTalksInOtherLanguages(t *testing.T) {
+	for _, c := range []struct{ file, question, chunk, notes string }{
+		{"chinese", "丽塔的猫叫什么名字？", "5#1", ""},
+		{"japanese", "リタの猫の名前は何ですか？", "5#1", ""},
+		{"thai", "แมวของริตาชื่ออะไร", "5#1", ""},
+		{"lao", "ແມວຂອງລິຕາຊື່ຫຍັງ", "5#1", ""},
+		{"khmer", "ឆ្មារបស់រីតាឈ្មោះអ្វី", "5#1", ""},
+		{"polish", "Jak nazywa się kot Rity?", "5#1", "Polish"},
+	} {
+		a, notes, err := ask(t, filepath.Join("testdata", "talks", c.file+".jsonl"), "--retrieval", "bm25", "--top-k", "2", "--keep", "1", c.question)
+		if err != nil {
+			t.Fatalf("%s: %v", c.file, err)
+		}
+		if found := a.Trace.Retrieved; len(found) == 0 || found[0].Chunk != c.chunk || found[0].Score <= 0 {
+			t.Errorf("%s: found %+v, want %s first", c.file, found, c.chunk)
+		}
+		if !strings.Contains(notes, c.notes) || c.notes == "" && strings.Contains(notes, "note:") {
+			t.Errorf("%s: the user is told %q, want %q", c.file, notes, c.notes)
+		}
+	}
+}
