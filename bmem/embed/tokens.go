@@ -79,9 +79,9 @@ func (t *wordTokens) word(word string) []int {
 		return ids
 	}
 	if len(word) > maxWord {
-		if first, rest := cutWord(word); rest != "" {
-			for ; first != ""; first, rest = cutWord(rest) {
-				ids = append(ids, t.word(first)...)
+		if parts := wordParts(word); len(parts) > 1 {
+			for _, part := range parts {
+				ids = append(ids, t.word(part)...)
 			}
 			return ids
 		}
@@ -99,34 +99,43 @@ func (t *wordTokens) word(word string) []int {
 	return ids
 }
 
-// unknownWord is the length in bytes from which a word without punctuation is cut into pieces of pieceRunes characters. BERT
-// would make one unknown token of it, however long it is, and the library's time for a word grows with its square.
-const unknownWord, pieceRunes = 1024, 16
+// longestWord is the length in characters from which a word without punctuation is cut into pieces of pieceRunes characters.
+// BERT makes one unknown token of a word from 100 characters on, however long it is, so that it would cost nothing.
+const longestWord, pieceRunes = 256, 16
 
-// cutWord returns the first part of a word that BERT tokenizes by itself, and the rest: a punctuation mark or a Chinese
-// character, what stands before one, or a piece of what is no word.
-func cutWord(word string) (first, rest string) {
-	for i, r := range word {
-		if standsAlone(r) {
-			if i == 0 {
-				i = utf8.RuneLen(r)
+// wordParts cuts a word into the parts that BERT tokenizes by themselves: punctuation marks, Chinese characters and what is
+// between them, the last in pieces if it is no word.
+func wordParts(word string) []string {
+	var parts []string
+	add := func(run string) {
+		if utf8.RuneCountInString(run) <= longestWord {
+			parts = append(parts, run)
+			return
+		}
+		n, start := 0, 0
+		for i := range run {
+			if n++; n > pieceRunes {
+				parts = append(parts, run[start:i])
+				n, start = 1, i
 			}
-			return word[:i], word[i:]
 		}
-		if i >= unknownWord {
-			break
+		parts = append(parts, run[start:])
+	}
+	start := 0
+	for i, r := range word {
+		if !standsAlone(r) {
+			continue
 		}
-	}
-	if len(word) <= unknownWord {
-		return word, ""
-	}
-	n := 0
-	for i := range word {
-		if n++; n > pieceRunes {
-			return word[:i], word[i:]
+		if i > start {
+			add(word[start:i])
 		}
+		start = i + utf8.RuneLen(r)
+		parts = append(parts, word[i:start])
 	}
-	return word, ""
+	if start < len(word) {
+		add(word[start:])
+	}
+	return parts
 }
 
 // standsAlone tells what BERT makes a word of its own: all marks of ASCII, other punctuation, common Chinese characters.

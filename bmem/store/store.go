@@ -278,7 +278,10 @@ func (s *Store) change(ctx context.Context, fn func(context.Context, *sql.Tx) er
 		return classify(err)
 	}
 	if err := fn(ctx, tx); err != nil {
-		return errors.Join(classify(err), tx.Rollback())
+		if undo := tx.Rollback(); !errors.Is(undo, sql.ErrTxDone) { // a cancel has rolled it back already
+			return errors.Join(classify(err), undo)
+		}
+		return classify(err)
 	}
 	return classify(tx.Commit())
 }
