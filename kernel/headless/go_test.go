@@ -46,6 +46,9 @@ func TestGo(t *testing.T) {
 		{"an exit", []string{"%%\nlog.Fatal(\"no luck\")"}, "no luck (exit status 1)"},
 		{"a shell command", []string{"!echo out; false"}, "cell @: exit status 1"},
 		{"an unknown command", []string{"%nosuch"}, `cell @: "%nosuch" unknown`},
+		{"standard input", []string{"%%\nvar s string\nn, err := fmt.Scanln(&s)\nfmt.Println(s, n, err)"}, "reads standard input"},
+		{"standard input that is asked for", []string{"%with_inputs\n%%\nvar s string\nfmt.Scanln(&s)"}, "reads standard input"},
+		{"standard input of a shell command", []string{"!cat; false"}, "cell @: exit status 1"},
 		{"a failed test", []string{"%test\nfunc TestA(t *testing.T) { t.Error(\"wrong\") }"}, "cell @: exit status 1"},
 	})
 	t.Run("an interrupt", func(t *testing.T) {

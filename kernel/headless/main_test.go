@@ -21,6 +21,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/kernel/notebook"
+	"github.com/budgetmem/budgetmem/kernel/tools"
 )
 
 // The test program runs a notebook instead of the tests if this names the notebook.
@@ -189,11 +190,7 @@ var goDir string
 
 // buildGo builds GoNB, and what it needs, once.
 var buildGo = sync.OnceValue(func() error {
-	out, err := exec.Command("go", "build", "-o", goDir, "github.com/janpfeifer/gonb", "golang.org/x/tools/cmd/goimports").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build GoNB: %w: %s", err, out)
-	}
-	return nil
+	return tools.Build(context.Background(), filepath.Join("..", ".."), goDir)
 })
 
 // withGo adds the kernel "go" to those of a folder.

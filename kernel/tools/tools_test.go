@@ -19,7 +19,7 @@ func TestCorrect(t *testing.T) {
 		"internal/goexec/composer.go":         "var tmpCursor Cursor",
 		"internal/goexec/gonberror.go":        `parsed.CellInfo + ": "`,
 		"internal/goexec/goplsclient/exec.go": `"-listen.timeout"`,
-		"internal/jpyexec/jpyexec.go":         "exec.Failure = err",
+		"internal/jpyexec/jpyexec.go":         "go exec.watchInput(",
 		"internal/dispatcher/dispatcher.go":   "Interrupted.Store(true)",
 	}
 	for name, want := range corrected {
