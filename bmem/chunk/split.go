@@ -161,18 +161,19 @@ func (s *Splitter) window(t Turn) int {
 		n = max(utf8.UTFMax, 2*s.last)
 	}
 	for ; n < len(t.Text); n *= 2 {
+		at := n
 		// In a text that is no UTF-8, the start of a character may be far away.
 		for range utf8.UTFMax - 1 {
-			if !utf8.RuneStart(t.Text[n]) {
-				n--
+			if at > 1 && !utf8.RuneStart(t.Text[at]) {
+				at--
 			}
 		}
-		end := n
-		if ends := wordEnds(t.Text[:n]); len(ends) > 0 {
+		end := at
+		if ends := wordEnds(t.Text[:at]); len(ends) > 0 {
 			end = ends[len(ends)-1]
 		}
-		if end > 0 && !s.fits(t, end) {
-			return n
+		if !s.fits(t, end) {
+			return at
 		}
 	}
 	return len(t.Text)
