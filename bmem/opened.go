@@ -17,7 +17,7 @@ type view struct {
 	mode   retrieve.Mode
 }
 
-// opened is a retriever that is made by whoever asks first.
+// opened is a retriever that the first question makes.
 type opened struct {
 	once      sync.Mutex
 	retriever *retrieve.Live

@@ -181,7 +181,7 @@ func (m *meter) Embed(ctx context.Context, texts []string) ([][]float32, error) 
 	return vecs, err
 }
 
-// once returns f computed at most once, whoever asks first. A failure is not kept.
+// once returns f's result, computed at most once. A failure is not kept.
 func once(f func(context.Context) ([]float32, error)) func(context.Context) ([]float32, error) {
 	var mu sync.Mutex
 	var v []float32

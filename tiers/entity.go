@@ -10,7 +10,7 @@ import (
 
 // The entity module returns `Subject - relation - Object (context)`.
 //
-//	rules    names found by capitalisation, joined to whoever said them or to each other by occurring together
+//	rules    names found by capitalisation, linked to their speaker, or to each other by occurring together
 //	grammar  clauses: subject, verb group and object by part-of-speech tags, pronouns resolved to names
 //	llm      a language model reads the chunks
 //

@@ -81,7 +81,7 @@ func (c *Config) steps(n int) int {
 	return steps
 }
 
-// rate is the learning rate of a step, counted from 0, of so many.
+// rate is the learning rate of a step, counted from 0, of a total.
 func (c *Config) rate(step, steps int) float64 {
 	r := max(c.FinalRate, 1-float64(step)/float64(steps))
 	if step < c.Warmup {

@@ -10,7 +10,7 @@
 //	config.json      everything that decides its results
 //	metrics.jsonl    one line a step: loss, gradient norm, learning rate, and the validation loss where it was taken
 //	hidden/          what the frozen layers gave, for the examples of the run
-//	checkpoint/      the last state, with the optimizer's, from which the run goes on
+//	checkpoint/      the last state, with the optimizer's, from which the run resumes
 //	last/, best/     the adapter after the last step, and the one with the lowest validation loss
 package tune
 

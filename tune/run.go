@@ -17,9 +17,9 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
 
-// Run is a training to be started or taken up again.
+// Run is a training to start or resume.
 type Run struct {
-	// Dir is the run's folder; it is made if need be. A folder with a run of the same settings is taken up where it stopped.
+	// Dir is the run's folder; it is created if needed. A folder with a run of the same settings is resumed where it stopped.
 	Dir string
 	// Model is the base model's name and Path its GGUF file.
 	Model, Path string
@@ -72,7 +72,7 @@ type Result struct {
 	FirstLoss float64 `json:"first_valid_loss,omitempty"` // of the untrained adapter, which is the base model
 }
 
-// Start trains to the end. Cancelling ctx stops between two packs of examples; the same call then goes on from the last
+// Start trains to the end. Cancelling ctx stops between two packs of examples; the same call then continues from the last
 // checkpoint, and ends with the same bytes as a run that was not stopped.
 func (r Run) Start(ctx context.Context) (Result, error) {
 	res, err := r.start(ctx)

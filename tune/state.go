@@ -37,7 +37,7 @@ type state struct {
 
 const stateKey = "state"
 
-// settings is config.json: what must stay the same when a run is taken up again.
+// settings is config.json: what must stay the same when a run is resumed.
 type settings struct {
 	Model  string `json:"model"`
 	SHA256 string `json:"model_sha256"`
@@ -46,7 +46,7 @@ type settings struct {
 	Config Config `json:"config"`
 }
 
-// restore goes on from the checkpoint in the run's folder, or begins. It refuses a folder with other settings.
+// restore continues from the checkpoint in the run's folder, or begins. It refuses a folder with other settings.
 func (t *training) restore() error {
 	if err := t.compareSettings(); err != nil {
 		return err

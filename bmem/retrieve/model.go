@@ -29,7 +29,7 @@ type weight struct {
 //go:embed weights.json
 var weightsFile []byte
 
-// fitted returns the shipped model. TestFitWeights made it; with -fit it makes it anew.
+// fitted returns the shipped model. TestFitWeights made it; with -fit it makes it again.
 var fitted = sync.OnceValues(func() (*model, error) { return parseModel(weightsFile) })
 
 // parseModel reads a model and checks that it is for these features.
@@ -39,11 +39,11 @@ func parseModel(data []byte) (*model, error) {
 		return nil, fmt.Errorf("weights of hybrid retrieval: %w", err)
 	}
 	if len(m.Weights) != len(featureNames) {
-		return nil, fmt.Errorf("weights of hybrid retrieval: %d features, this program has %d; fit them anew", len(m.Weights), len(featureNames))
+		return nil, fmt.Errorf("weights of hybrid retrieval: %d features, this program has %d; fit them again", len(m.Weights), len(featureNames))
 	}
 	for i, w := range m.Weights {
 		if w.Feature != featureNames[i] {
-			return nil, fmt.Errorf("weights of hybrid retrieval: feature %d is %q, want %q; fit them anew", i, w.Feature, featureNames[i])
+			return nil, fmt.Errorf("weights of hybrid retrieval: feature %d is %q, want %q; fit them again", i, w.Feature, featureNames[i])
 		}
 	}
 	return &m, nil

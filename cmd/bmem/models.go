@@ -36,7 +36,7 @@ func newModelsCmd() *cobra.Command {
 		Short: "Fetch models; without a name, the best answering model that can be had",
 		RunE:  func(cmd *cobra.Command, names []string) error { return pullModels(cmd, names, again, asJSON) },
 	}
-	pull.Flags().BoolVar(&again, "again", false, "choose the default model anew, even if one is settled on and here")
+	pull.Flags().BoolVar(&again, "again", false, "choose the default model again, even if one is chosen and here")
 	cmd.AddCommand(pull)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "verify [NAME...]",

@@ -31,7 +31,7 @@ import (
 func newTracesCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "traces",
-		Short: "Collect what combinations of tiers bring for questions, to train and compare routers from a file",
+		Short: "Collect the outcomes of combinations of tiers on questions, to train and compare routers from a file",
 	}
 	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd(), newTracesSelectCmd(), newTracesLearnableCmd())
 	return cmd
@@ -253,7 +253,7 @@ func newTracesSelectCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "select FILE",
 		Short: "Write a part of a trace file: fewer tiers, some of the questions",
-		Long: `Write a part of a trace file, for ablations: what a system with fewer tiers would have brought, the questions of
+		Long: `Write a part of a trace file, for ablations: the outcomes of a system with fewer tiers, the questions of
 some categories, or those that another file does not have.
 
 With --tiers, what is left are the combinations that need no other tiers, and a router that is trained on them knows no

@@ -317,7 +317,7 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 	return errors.Join(err, failures(replays))
 }
 
-// trainName names a training by a hash of what it is of, so that the same command goes on with it.
+// trainName names a training by a hash of its settings and data, so that the same command resumes it.
 func (f *trainFlags) trainName(o train.Options) string {
 	var files []string
 	for _, split := range splits {

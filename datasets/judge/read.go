@@ -92,7 +92,7 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// objectIn returns the one JSON object in a reply, mended if need be. A reply with text around it, fences too, is read
+// objectIn returns the one JSON object in a reply, repaired if needed. A reply with text around it, fences too, is read
 // from the first brace to the last; two objects make no sense and are refused.
 func objectIn(reply string) (map[string]any, bool) {
 	if len(reply) > maxReply {

@@ -83,7 +83,7 @@ func (c *Catalogue) Pull(ctx context.Context, name string, progress Progress) (P
 			return pulled, nil
 		}
 		if ctx.Err() != nil {
-			return Pulled{}, fmt.Errorf("pull %s: %w (what has come stays; the next pull goes on from there)", m.Name, ctx.Err())
+			return Pulled{}, fmt.Errorf("pull %s: %w (what was downloaded stays; the next pull continues from there)", m.Name, ctx.Err())
 		}
 		failed = append(failed, fmt.Errorf("%s: %w", src.name(), err))
 		if todo, err = c.todo(ctx, m); err != nil {

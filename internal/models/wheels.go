@@ -117,7 +117,7 @@ func pipDownload(ctx context.Context, requirement, sha256, folder string) (strin
 	}
 	found, err := filepath.Glob(filepath.Join(folder, "*.whl"))
 	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("pip download brought %d wheels, want 1", len(found))
+		return "", fmt.Errorf("pip downloaded %d wheels, want 1", len(found))
 	}
 	return found[0], nil
 }

@@ -93,7 +93,7 @@ func closing(text []rune) (marks, all int) {
 // candidate is a mark that may end a sentence, with its surroundings.
 type candidate struct {
 	word, mark int // where the word before the mark starts, and the mark
-	next, end  int // where the text goes on after a break, and the end of what follows the mark closely
+	next, end  int // where the text continues after a break, and the end of what follows the mark closely
 }
 
 // candidates finds the marks . ? ! that something follows, one for every word before them: the last.
@@ -116,7 +116,7 @@ func candidates(text []rune) []candidate {
 			}
 		}
 		if n := len(out); n > 0 && before.end > c.word {
-			out = out[:n-1] // the same word goes on
+			out = out[:n-1] // the same word continues
 		}
 		out = append(out, c)
 		before = span{c.word, i}

@@ -53,13 +53,13 @@ func Missing(t testing.TB, what any) {
 	t.Skip(what)
 }
 
-// Partly notes that a test goes on without a part of it, such as one backend of two; it fails if BUDGETMEM_TEST_REQUIRE=all.
+// Partly logs that a test runs without a part of it, such as one backend of two; it fails if BUDGETMEM_TEST_REQUIRE=all.
 func Partly(t testing.TB, what any) {
 	t.Helper()
 	if required(t) {
 		t.Fatal(what)
 	}
-	t.Log("goes on without a part: ", what)
+	t.Log("runs without a part: ", what)
 }
 
 // Slow skips a test under -short.

@@ -16,11 +16,11 @@
 // the PNG is what remains of the HTML.
 //
 // The scripts need the ECharts library, half a megabyte, once a page. Every cell is a program of its own, so the programs of
-// a kernel's session agree through a file in the session's folder: the first chart shown brings the library, and the file
-// says which chart that was. When the same chart is shown again by a later program, its cell was run anew and the output
-// that held the library is gone: it brings it again. A saved or exported notebook thus holds the library as long as it
+// a kernel's session agree through a file in the session's folder: the first chart shown carries the library, and the file
+// says which chart that was. When the same chart is shown again by a later program, its cell was run again and the output
+// that held the library is gone: the chart carries it again. A saved or exported notebook thus holds the library as long as it
 // holds that output, in whatever order the cells were run, and needs no network. If the output is deleted while the
-// kernel lives, the page at hand goes on drawing; opened again it shows the PNGs until a kernel is restarted and any
+// kernel lives, the open page continues to draw; a page opened later shows the PNGs until a kernel is restarted and any
 // chart's cell is run.
 package display
 

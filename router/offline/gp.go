@@ -12,8 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// GaussianProcess predicts what any combination of tiers would have brought in the place of a measured episode. It is a
-// regression over rows r = (question, embeddings φ, choices a) with M modules and the covariance
+// GaussianProcess predicts the outcome of any combination of tiers in the place of a measured episode. It is a regression over rows r = (question, embeddings φ, choices a) with M modules and the covariance
 //
 //	k(r, r') = q·[same question]
 //	         + Σₘ [aₘ = a'ₘ]·(t + x·⟨φₘ(r), φₘ(r')⟩)/M

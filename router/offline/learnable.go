@@ -28,7 +28,7 @@ const (
 	CategoryView View = "category"
 )
 
-// HeldOut holds what choices by a view brought on questions that the model was not fitted to.
+// HeldOut holds the returns of choices by a view on questions that the model was not fitted to.
 type HeldOut struct {
 	View View
 	// Returns[l][q] is the return at the λ with index l of question q, in the order of the questions' first episodes.

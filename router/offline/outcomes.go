@@ -137,7 +137,7 @@ type Estimates struct {
 	Scores       Explained
 }
 
-// EstimateCombinations estimates what every combination of tiers would bring if all questions used it: what is measured
+// EstimateCombinations estimates the outcome of every combination of tiers if all questions used it: what is measured
 // counts as measured, and a GaussianProcess predicts the rest. Each question counts once, however many episodes it has.
 // Episodes that do not fit the shape, and shapes with more than 4,096 combinations, are errors.
 func EstimateCombinations(shape router.Shape, episodes []router.Episode, reward *router.Reward) (*Estimates, error) {

@@ -7,8 +7,7 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// Predictor predicts what combinations that were not measured would have brought for measured questions, by Gaussian
-// processes. It is safe for concurrent use.
+// Predictor predicts the outcomes of combinations that were not measured, for measured questions, by Gaussian processes. It is safe for concurrent use.
 type Predictor struct {
 	experts []expert
 	expert  []int // [episodes] index of its expert
@@ -75,8 +74,8 @@ func newExpert(shape router.Shape, episodes []router.Episode) (e expert, err err
 	return e, nil
 }
 
-// Predict returns what choices, one tier for each module, would have brought in the place of the episode with the given
-// index: a score in [0, 1] and dollars.
+// Predict returns the predicted outcome of choices, one tier for each module, in the place of the episode with the given index:
+// a score in [0, 1] and dollars.
 func (p *Predictor) Predict(episode int, choices []int) router.Outcome {
 	e, row, one := p.experts[p.expert[episode]], p.row[episode], [][]int{choices}
 	root := max(0, e.costs.predict(row, one)[0])

@@ -22,7 +22,7 @@ func roundDown(dollars float64) picodollars {
 	return saturate(math.Floor(dollars*perDollar*(1+1e-15) + 1e-6))
 }
 
-// saturate brings a number into range; what is no number counts as the most.
+// saturate clamps a number to the range; NaN counts as the maximum.
 func saturate(v float64) picodollars {
 	if !(v < float64(mostPicodollars)) {
 		return mostPicodollars

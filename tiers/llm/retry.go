@@ -115,7 +115,7 @@ type schedule struct {
 	deadline time.Time // zero: none
 	last     error
 	sent     int // attempts that left this process
-	empty    int // of these, those that brought an empty reply or one that was cut short
+	empty    int // of these, those with an empty reply or one that was cut short
 }
 
 func newSchedule(ctx context.Context, r Retry) *schedule {

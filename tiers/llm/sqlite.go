@@ -160,7 +160,7 @@ func checksum(parts ...any) []byte {
 	return sum[:8]
 }
 
-// explain adds what to do about the failures that a user can mend.
+// explain adds what to do about failures that a user can fix.
 func explain(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {

@@ -132,13 +132,13 @@ func FindDates(text string) []DateExpr {
 
 var (
 	countRE = regexp.MustCompile(`(?i)^(?:\d|` + numberPat + `\b)`)
-	// numberBeforeRE finds a number that goes on in what follows it: decimals, ranges, "twenty-" before "five".
+	// numberBeforeRE finds a number that continues in the following text: decimals, ranges, "twenty-" before "five".
 	numberBeforeRE = regexp.MustCompile(`(?i)(?:\d[.,/:]|\d\s?[–—-]\s?|\d\s+(?:or|to|and)\s+|` +
 		`\b(?:half|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand)(?:\s?[–—-]\s?|\s+(?:(?:or|to|and)\s+)?))$`)
 	fractionRE = regexp.MustCompile(`\d[.,]$`)
 	// numericDateRE finds the day and the month before a year.
 	numericDateRE = regexp.MustCompile(`(?:^|[^\d./-])\d{1,2}([./-])\d{1,2}[./-]$`)
-	// numberAfterRE finds what goes on with a number: decimals, thousands, the minutes of a time, "and a half".
+	// numberAfterRE finds what continues a number: decimals, thousands, the minutes of a time, "and a half".
 	numberAfterRE = regexp.MustCompile(`(?i)^(?:[.:]\d|,\d{1,3}(?:\D|$)|\s+and\s+a\s+half\b)`)
 )
 

@@ -237,7 +237,7 @@ func parseNumeric(s string) (n numericTime, ok bool) {
 	return n, true
 }
 
-// endsInNumber and startsInNumber tell that a date goes on beside what was found of it, as in 10.0.12.2025 or 1/2/2025/4.
+// endsInNumber and startsInNumber report that a date continues beside the part that was found, as in 10.0.12.2025 or 1/2/2025/4.
 func endsInNumber(before string) bool {
 	s := strings.TrimRight(before, "./-")
 	return s != "" && isDigit(s[len(s)-1])

@@ -210,7 +210,7 @@ func (r *Report) server(ctx context.Context) {
 	}
 }
 
-// data looks at the data sets. Only a shipped file that is broken is necessary to mend.
+// data checks the data sets. Only a broken shipped file is a problem.
 func (r *Report) data() {
 	for _, name := range datasets.Names() {
 		info, err := datasets.Describe(name, datasets.Options{})

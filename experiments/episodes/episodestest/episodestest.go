@@ -37,7 +37,7 @@ func (t Task) Kind(i, m int) int { return (i + i/2*m) % 2 }
 // ID is the name of question i.
 func (t Task) ID(i int) string { return fmt.Sprintf("%s-%d", t.Split, i) }
 
-// Trace is what a combination brings for question i. The memory that the summary sees depends on the filter's tier.
+// Trace is the outcome of a combination for question i. The memory that the summary sees depends on the filter's tier.
 func (t Task) Trace(i int, choices []int) router.Episode {
 	space := Space()
 	tr := router.Episode{ID: t.ID(i), Category: fmt.Sprint("kind ", i%2), Question: fmt.Sprintf("When did number %d happen?", i), Choices: choices,

@@ -137,7 +137,7 @@ func (c *Clusters) Play(question int, decide func(module int, query, memory []fl
 	return choices, nil
 }
 
-// Outcome returns the score and the dollars that choices bring for a question.
+// Outcome returns the score and the dollars of choices for a question.
 func (c *Clusters) Outcome(question int, choices []int) (score, dollars float64) {
 	dollars = 1e-4
 	for m, t := range choices {

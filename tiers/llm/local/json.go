@@ -48,7 +48,7 @@ const (
 // done reports whether the object is complete.
 func (j *jsonText) done() bool { return j.state == jsonDone }
 
-// extend reads text, and reports false where no JSON object goes on like this; j is then of no use.
+// extend reads text, and reports false if no JSON object continues like this; j must not be used afterwards.
 func (j *jsonText) extend(text []byte) bool {
 	for _, c := range text {
 		if !j.read(c) {

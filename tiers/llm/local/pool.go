@@ -101,7 +101,7 @@ func (p *pool) resize(joining []*sequence) error {
 		}
 	}
 	if err := p.eng.resizeCache(p.cache, shape.B, shape.T, held); err != nil {
-		p.cache = nil // what ran is still in the slots, to be told
+		p.cache = nil // the slots still hold the sequences, which get the error
 		return err
 	}
 	p.slots = slots

@@ -152,7 +152,7 @@ func (c *Client) tell(what, setting string) {
 	c.config.Warn(line)
 }
 
-// advice names the setting for a refusal that no hint mended.
+// advice names the setting for a refusal that no hint resolved.
 func advice(err error) string {
 	var a *answered
 	if !errors.As(err, &a) || !errors.Is(err, llm.ErrBadRequest) {

@@ -292,7 +292,7 @@ func (r *chatReply) readChoice(choice object, parts ...string) {
 	}
 }
 
-// finishOf brings the reasons that endpoints give for the end of a reply into the API's words.
+// finishOf translates an endpoint's reason for the end of a reply into the API's words.
 func finishOf(reason string) string {
 	switch strings.ToLower(reason) {
 	case "length", "max_tokens", "max_length", "model_length", "max_output_tokens":
