@@ -194,7 +194,7 @@ func TestModelRefusesOtherFeatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parseModel(data); err == nil || !strings.Contains(err.Error(), "fit them anew") {
+		if _, err := parseModel(data); err == nil || !strings.Contains(err.Error(), "fit them again") {
 			t.Errorf("got %v", err)
 		}
 	}
