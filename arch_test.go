@@ -57,6 +57,8 @@ var rooms = map[string][]string{
 	"router/portable":      {"internal/safetensors"},
 	"serve":                {"bmem/embed", "serve/api", "tiers/llm", "tiers/llm/local", "internal"},
 	"serve/api":            {"tiers/llm"},
+	"serve/mcp":            {"serve/memory"},
+	"serve/memory":         {"bmem", "bmem/chunk", "tiers/llm"},
 	"serve/registry":       {"internal", "serve/api"},
 	"tiers":                {"tiers/text", "bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
 	"tiers/llm":            {"internal"},

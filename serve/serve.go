@@ -55,6 +55,8 @@ type Config struct {
 	// for another, the one that was idle longest is closed.
 	Source    Source
 	MaxMemory int64
+	// Memories, if not nil, serves /v1/memories, /v1/mcp and /v1/openapi.json. Requests are let in as all others are.
+	Memories http.Handler
 	// Backend is what computes; /health shows it.
 	Backend string
 	// Token is the bearer token that all requests must carry. With "" none is required, which Listen allows on loopback only.
@@ -205,6 +207,11 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, &apiError{Status: http.StatusMethodNotAllowed, Message: r.Method + " is not how " + r.URL.Path + " is asked"})
 		})
+	}
+	if s.config.Memories != nil {
+		for _, path := range []string{"/v1/memories", "/v1/memories/", "/v1/mcp", "/v1/openapi.json"} {
+			mux.Handle(path, s.config.Memories)
+		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &apiError{Status: http.StatusNotFound, Message: "nothing is at " + r.URL.Path, Code: "unknown_url"})

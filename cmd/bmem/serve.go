@@ -40,9 +40,13 @@ With --on-demand every language model that 'bmem models list' shows as here is o
 Without a token the server listens on loopback only. With one in $` + api.EnvToken + ` clients send it as their API key,
 and other addresses may be served too; put a proxy with TLS before those.
 
+With --memories agents get this user's memories too: over REST at /v1/memories, which /v1/openapi.json describes, and as MCP tools at
+/v1/mcp, or for one memory alone at /v1/memories/NAME/mcp.
+
 SIGTERM or an interrupt lets it finish what is in flight and end.`,
 		Example: `  bmem serve
   bmem serve --on-demand
+  bmem serve --memories
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
   bmem ask --memory talk.jsonl --endpoint http://` + api.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
@@ -54,6 +58,8 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.StringVar(&f.backend, "backend", "", "what computes: "+backend.Specs+" (default $"+backend.Env+", else auto)")
 	flags.BoolVar(&f.onDemand, "on-demand", false, "open other models that are here when they are asked for")
 	flags.StringVar(&f.maxMemory, "max-memory", "", "memory that models opened on demand may take together, such as `8GB` (default half of what is free)")
+	flags.BoolVar(&f.withMemories, "memories", false, "also serve this user's memories, over REST at /v1/memories and as MCP tools at /v1/mcp; the first model answers")
+	flags.StringVar(&f.cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
 	flags.BoolVar(&f.shared, "shared", false, "be the one server that this user's notebooks share, as long as there are any")
 	_ = flags.MarkHidden("shared") // what the notebook kernel starts
 	flags.IntVar(&f.config.MaxQueue, "max-queue", f.config.MaxQueue, "requests that may run or wait at one time; more are refused with 429")
@@ -73,6 +79,9 @@ type serveFlags struct {
 	onDemand        bool
 	maxMemory       string
 	shared          bool
+	withMemories    bool
+	cache           string
+	encoder         setup.Encoder // nil without embeddings
 	asJSON, verbose bool
 }
 
@@ -107,6 +116,13 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer closing(opened, &err)
+	if f.withMemories {
+		sys, serr := f.memories(ctx)
+		if serr != nil {
+			return serr
+		}
+		defer closing(sys, &err)
+	}
 	server, err := serve.New(f.config)
 	if err != nil {
 		return err
@@ -222,6 +238,7 @@ func (f *serveFlags) open(ctx context.Context) (_ *closers.Stack, err error) {
 		return nil, err
 	}
 	l.Add(m.Close)
+	f.encoder = m
 	f.config.Embedder = &serve.Embedder{Name: setup.Embedder, Embedder: m, Tokenizer: m}
 	return l, nil
 }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/serve/mcp"
+	"github.com/budgetmem/budgetmem/serve/memory"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// memories puts the memories behind the server, answered by the first of its models. The caller closes the system.
+func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
+	if len(f.config.Chats) == 0 || f.encoder == nil {
+		return nil, fmt.Errorf("--memories needs a model that is always open, and the embedder: give --model NAME, and run `bmem models pull %s` if it is missing", setup.Embedder)
+	}
+	sys, err := setup.Open(ctx, setup.Spec{
+		Engine: opened{f}, Model: f.config.Chats[0].Model(), CacheDir: f.cache,
+		Warn: func(message string) { f.config.Log.Info(message) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--memories: %w", err)
+	}
+	f.config.Memories = mcp.Routes(memory.New(sys.Memory), version(), f.config.MaxBody, f.config.Log)
+	return sys, nil
+}
+
+// opened is an engine of the models that the server has open. They stay the server's.
+type opened struct{ *serveFlags }
+
+// Name implements setup.Engine.
+func (o opened) Name() string { return o.config.Backend }
+
+// Embedder implements setup.Engine.
+func (o opened) Embedder(context.Context, string, string) (setup.Encoder, error) { return o.encoder, nil }
+
+// Model implements setup.Engine.
+func (o opened) Model(_ context.Context, name, _, adapter string) (llm.Client, error) {
+	for _, m := range o.config.Chats {
+		if m.Model() == name && adapter == "" {
+			return m, nil
+		}
+	}
+	var names []string
+	for _, m := range o.config.Chats {
+		names = append(names, m.Model())
+	}
+	return nil, fmt.Errorf("the server has %s open, not %s: add --model %s", strings.Join(names, ", "), name, name)
+}
+
+// Close implements setup.Engine.
+func (o opened) Close() error { return nil }

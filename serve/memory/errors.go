@@ -1,0 +1,47 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Error is a refusal that the caller can do something about.
+type Error struct {
+	Status  int // of HTTP
+	Message string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// bad refuses a request.
+func bad(format string, args ...any) error {
+	return &Error{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+}
+
+// AsError gives an error of the Service its HTTP status. Its message is for the caller; one about the server's inside is not.
+func AsError(err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, bmem.ErrNoMemory), errors.Is(err, bmem.ErrNoTurn):
+		return &Error{http.StatusNotFound, "there is no such memory or turn"}
+	case errors.Is(err, bmem.ErrTurnExists):
+		return &Error{http.StatusConflict, "the id of a turn is taken by another turn; leave ids out, or edit that turn"}
+	case errors.Is(err, bmem.ErrCursor):
+		return &Error{http.StatusBadRequest, "cursor: it is none that a page gave as next"}
+	case errors.Is(err, bmem.ErrNoTurns), errors.Is(err, bmem.ErrNoQuestion):
+		return &Error{http.StatusBadRequest, err.Error()}
+	case errors.Is(err, bmem.ErrMaxCost), errors.Is(err, llm.ErrBudget):
+		return &Error{http.StatusPaymentRequired, err.Error()}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Error{http.StatusServiceUnavailable, "the request ended before the answer"}
+	}
+	return &Error{http.StatusInternalServerError, "the server failed; its log says how"}
+}
