@@ -34,7 +34,9 @@ type opened struct{ *serveFlags }
 func (o opened) Name() string { return o.config.Backend }
 
 // Embedder implements setup.Engine.
-func (o opened) Embedder(context.Context, string, string) (setup.Encoder, error) { return o.encoder, nil }
+func (o opened) Embedder(context.Context, string, string) (setup.Encoder, error) {
+	return o.encoder, nil
+}
 
 // Model implements setup.Engine.
 func (o opened) Model(_ context.Context, name, _, adapter string) (llm.Client, error) {

@@ -27,7 +27,9 @@ func New(s *memory.Service, scope memory.Scope, version string, log *slog.Logger
 	tool(server, log, scope, "search_memories", "Finds the turns of a memory that fit a query, without asking a language model.", reads, s.Search)
 	tool(server, log, scope, "get_memory", "Reads the turns of a memory in their order, page by page.", reads, s.Get)
 	tool(server, log, scope, "list_memories", "Lists the memories and how large they are.", reads,
-		func(ctx context.Context, scope memory.Scope, _ struct{}) (memory.ListResult, error) { return s.List(ctx, scope) })
+		func(ctx context.Context, scope memory.Scope, _ struct{}) (memory.ListResult, error) {
+			return s.List(ctx, scope)
+		})
 	tool(server, log, scope, "delete_memory", "Forgets a turn, a session, everything of a speaker, or a whole memory, for good.",
 		&sdk.ToolAnnotations{DestructiveHint: &yes, OpenWorldHint: &no}, s.Delete)
 	tool(server, log, scope, "ask_memory", "Answers a question from a memory; says what the answer rests on and what it cost in tokens, dollars and milliseconds.", asks, s.Ask)

@@ -37,7 +37,9 @@ func connect(t *testing.T, transport string, scope memory.Scope) *sdk.ClientSess
 	} else {
 		in, out := io.Pipe()
 		back, reply := io.Pipe()
-		go func() { _ = mcp.New(s, scope, "test", quiet).Run(t.Context(), &sdk.IOTransport{Reader: in, Writer: reply}) }()
+		go func() {
+			_ = mcp.New(s, scope, "test", quiet).Run(t.Context(), &sdk.IOTransport{Reader: in, Writer: reply})
+		}()
 		to = &sdk.IOTransport{Reader: back, Writer: out}
 	}
 	session, err := client.Connect(t.Context(), to, nil)
