@@ -21,6 +21,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/internal/faulttest"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
@@ -239,7 +240,7 @@ type point struct {
 // in flight when it stopped.
 func TestTortureFaults(t *testing.T) {
 	if !faulttest.Supported {
-		t.Skip("faults cannot be injected on this system")
+		testenv.Missing(t, "faults cannot be injected on this system")
 	}
 	modelstest.Path(t, "all-minilm-l6-v2")
 	limit, long := tortureTime(t)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/faulttest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 const childEnv = "FAULTTEST_CHILD"
@@ -46,7 +47,7 @@ func child(dir string) error {
 
 func TestRun(t *testing.T) {
 	if !faulttest.Supported {
-		t.Skip("faults cannot be injected on this system")
+		testenv.Missing(t, "faults cannot be injected on this system")
 	}
 	run := func(fault faulttest.Fault) (faulttest.Counts, string, error) {
 		dir := t.TempDir()

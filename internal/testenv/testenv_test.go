@@ -56,7 +56,7 @@ func TestMissing(t *testing.T) {
 		want string
 	}{
 		{"", missing, "skip no model"}, {"all", missing, "fatal no model"}, {"some", missing, "fatal " + envName + "=some"},
-		{"", partly, "log goes on"}, {"all", partly, "fatal no plugin"},
+		{"", partly, "log runs without"}, {"all", partly, "fatal no plugin"},
 		{"", program, "skip no python"}, {"all", program, "fatal no python"},
 		{"", python, "skip no Python package openai"}, {"all", python, "fatal no Python package openai"},
 	} {
