@@ -40,13 +40,16 @@ func (e *LineError) Error() string {
 	return where + ": " + e.Msg
 }
 
-// Name names a conversation by what it says, so that an edited one is another memory. Vectors are shared.
+// NamePrefix begins every Name.
+const NamePrefix = "conversation "
+
+// Name names a conversation by what it says.
 func Name(turns []chunk.Turn) string {
 	data, err := json.Marshal(turns)
 	if err != nil {
 		panic(err) // turns are nothing but strings
 	}
-	return fmt.Sprintf("conversation %.8x", sha256.Sum256(data))
+	return NamePrefix + fmt.Sprintf("%.8x", sha256.Sum256(data))
 }
 
 // Conversation is what a file holds.

@@ -49,11 +49,11 @@ func open(ctx context.Context, s setup.Spec, file string) (*Talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Talk{Turns: talk.Turns, name: conversation.Name(talk.Turns)}
+	t := &Talk{Turns: talk.Turns}
 	if t.System, err = setup.Open(ctx, s); err != nil {
 		return nil, err
 	}
-	if _, err := t.System.Memory.Add(ctx, t.name, talk.Turns); err != nil {
+	if t.name, err = t.System.Memory.Sync(ctx, talk.Turns); err != nil {
 		return nil, errors.Join(err, t.System.Close())
 	}
 	return t, nil

@@ -74,6 +74,8 @@ type Spec struct {
 	// Roles are the models that the tier set names by a role such as "small", each written as OpenModel takes it. Those not
 	// named get the default models of the shipped sets' roles.
 	Roles map[string]string
+	// IngestOnly opens no language model: the System's Memory can add, search and forget, and Ask is refused with ErrIngestOnly.
+	IngestOnly bool
 	// Progress, if not nil, is told how many of a memory's texts are embedded.
 	Progress func(memory string, done, total int)
 }
@@ -170,9 +172,11 @@ func (sys *System) open(ctx context.Context) error {
 	}
 	sys.EmbedderID = embedder.ID()
 
-	answering, err := sys.OpenModel(ctx, s.Model)
-	if err != nil {
-		return err
+	answering := Model{Client: noModel{}}
+	if !s.IngestOnly {
+		if answering, err = sys.OpenModel(ctx, s.Model); err != nil {
+			return err
+		}
 	}
 	sys.Client, sys.Price, sys.Local = answering.Client, answering.Price, answering.Local
 	if m, err := sys.catalogue.Find(sys.Client.Model()); err == nil && sys.Local && m.Warning != "" {
@@ -180,6 +184,10 @@ func (sys *System) open(ctx context.Context) error {
 	}
 	clients := map[string]llm.Client{}
 	for _, role := range sys.Tiers.Models() {
+		if s.IngestOnly {
+			clients[role] = noModel{}
+			continue
+		}
 		m, err := sys.OpenModel(ctx, cmp.Or(s.Roles[role], s.defaultRole(role)))
 		if err != nil {
 			return fmt.Errorf("model in the role %q: %w", role, err)
@@ -216,4 +224,16 @@ func CacheDir(dir string) (string, error) {
 		return "", fmt.Errorf("make the folder that memories are kept in: %w", err)
 	}
 	return dir, nil
+}
+
+// ErrIngestOnly: a question was asked of a System that was opened without a model to answer it.
+var ErrIngestOnly = errors.New("opened without a language model")
+
+// noModel stands for the models of a System that opens none.
+type noModel struct{}
+
+func (noModel) Model() string { return "none" }
+func (noModel) ID() string    { return "none" }
+func (noModel) Chat(context.Context, llm.Request) (llm.Response, error) {
+	return llm.Response{}, ErrIngestOnly
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +23,7 @@ func newAskCmd() *cobra.Command {
 	var explain, asJSON bool
 	var maxCost, lambda float64
 	cmd := &cobra.Command{
-		Use:   "ask --memory FILE QUESTION",
+		Use:   "ask --memory FILE|NAME QUESTION",
 		Short: "Ask a question of a conversation of your own",
 		Long: `Ask a question of a conversation of your own.
 
@@ -29,7 +32,8 @@ The file holds one turn a line, as JSON:
   {"session": "1", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
 
 Only text is required. A list of such objects is read too, and so are exports of ChatGPT, Claude, Telegram, Slack, Discord and
-WhatsApp, and messages with a role and content. What is embedded and extracted is kept, so the next question is quicker.`,
+WhatsApp, and messages with a role and content. What is embedded and extracted is kept, so the next question is quicker.
+When the file has changed, what is gone from it is forgotten. A memory of 'bmem memory add' is asked by its name.`,
 		Example: `  bmem ask --memory talk.jsonl "Where does Ann live?"
   bmem ask --memory "WhatsApp Chat with Ann.txt" --dates dmy "Where do we meet?"
   bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"
@@ -40,11 +44,12 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 				return err
 			}
 			talk, err := conversation.ReadFile(file)
-			if err != nil {
+			stored := errors.Is(err, fs.ErrNotExist) && isMemory(cmd.Context(), flags.spec.CacheDir, file)
+			if err != nil && !stored {
 				return err
 			}
 			turns := talk.Turns
-			if talk.Form != "turns" {
+			if talk.Form != "turns" && !stored {
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: read as %s: %d turns, %d messages without words left out\n", talk.Form, len(turns), talk.Skipped)
 			}
 			sys, err := flags.open(cmd.Context(), cmd.ErrOrStderr())
@@ -52,9 +57,11 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 				return err
 			}
 			defer closing(sys, &err)
-			memory := conversation.Name(turns)
-			if _, err := sys.Memory.Add(cmd.Context(), memory, turns); err != nil {
-				return err
+			memory := file
+			if !stored {
+				if memory, err = sys.Memory.Sync(cmd.Context(), turns); err != nil {
+					return err
+				}
 			}
 			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithTiers(policy), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
 				bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date)}
@@ -75,11 +82,16 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), answer)
 			}
+			if stored && explain {
+				if turns, err = retrievedTurns(cmd.Context(), sys.Memory, memory, answer); err != nil {
+					return err
+				}
+			}
 			return printAnswer(cmd.OutOrStdout(), answer, turns, explain)
 		},
 	}
 	flags.bind(cmd.Flags())
-	cmd.Flags().StringVar(&file, "memory", "", "file with the conversation")
+	cmd.Flags().StringVar(&file, "memory", "", "`file` with the conversation, or the name of a memory")
 	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random, or router:FILE")
 	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")
 	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router decides by (default the router's smallest, or what its calibration gives for --max-cost)")
@@ -91,6 +103,29 @@ WhatsApp, and messages with a role and content. What is embedded and extracted i
 		panic(err) // the flag is defined above
 	}
 	return cmd
+}
+
+// isMemory says whether there is a memory of that name.
+func isMemory(ctx context.Context, cache, name string) bool {
+	return withArchive(ctx, cache, func(a *bmem.Archive) error {
+		_, err := a.Describe(ctx, name)
+		return err
+	}) == nil
+}
+
+// retrievedTurns reads the turns that an answer's trace names.
+func retrievedTurns(ctx context.Context, m *bmem.Memory, memory string, a bmem.Answer) ([]chunk.Turn, error) {
+	var turns []chunk.Turn
+	for _, found := range a.Trace.Retrieved {
+		for _, id := range found.Turns {
+			t, err := m.Turn(ctx, memory, id)
+			if err != nil && !errors.Is(err, bmem.ErrNoTurn) {
+				return nil, err
+			}
+			turns = append(turns, t.Turn)
+		}
+	}
+	return turns, nil
 }
 
 // noteDates says how the times of the file were read, as far as that is not plain.

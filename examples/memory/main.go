@@ -44,9 +44,9 @@ func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
 		return bmem.Answer{}, err
 	}
 	defer sys.Close()
-	// A memory is embedded once; adding the same turns again costs nothing.
-	name := conversation.Name(talk.Turns)
-	if _, err := sys.Memory.Add(ctx, name, talk.Turns); err != nil {
+	// The memory follows the file: what is new is embedded, what is gone is forgotten.
+	name, err := sys.Memory.Sync(ctx, talk.Turns)
+	if err != nil {
 		return bmem.Answer{}, err
 	}
 	return sys.Memory.Ask(ctx, question, bmem.WithMemory(name), bmem.WithTiers("mid"))

@@ -103,7 +103,7 @@ func TestFileVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	change("ALTER TABLE replies DROP COLUMN sum; PRAGMA user_version = 0")
+	change("ALTER TABLE replies DROP COLUMN sum; ALTER TABLE replies DROP COLUMN sources; DROP TABLE forgotten; PRAGMA user_version = 0")
 	for range 2 {
 		cache = openCache(t, path)
 		mustChat(t, stack(t, model, llm.StackOptions{Cache: cache}), ask("q"))

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+func newMemoryCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "memory",
+		Short: "List, read, add to, correct, forget, export and check memories",
+		Long: `List, read, add to, correct, forget, export and check memories.
+
+Memories lie in memory.db of the cache folder, readable by their owner only. Several programs may use them at the same time. What
+is forgotten is gone from the files when the command ends: the text, its index, vectors, facts, and the replies made from it.`,
+		Example: `  bmem memory add talk.jsonl
+  bmem memory list
+  bmem memory show talk --speaker Ann
+  bmem memory edit talk 1:2 "I moved to Basel."
+  bmem memory forget talk --turn 1:3
+  bmem ask --memory talk "Where does Ann live?"`,
+	}
+	cmd.AddCommand(newMemoryListCmd(), newMemoryShowCmd(), newMemoryAddCmd(), newMemoryEditCmd(), newMemoryForgetCmd(), newMemoryExpireCmd(),
+		newMemoryExportCmd(), newMemoryCheckCmd())
+	return cmd
+}
+
+// cacheFlag defines the flag for the folder that memories are in.
+func cacheFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+}
+
+// withArchive opens the memories without any model for as long as do takes.
+func withArchive(ctx context.Context, cache string, do func(a *bmem.Archive) error) (err error) {
+	dir, err := setup.CacheDir(cache)
+	if err != nil {
+		return err
+	}
+	replies, err := llm.OpenCache(filepath.Join(dir, setup.RepliesFile))
+	if err != nil {
+		return err
+	}
+	defer closing(replies, &err)
+	a, err := bmem.OpenArchive(ctx, filepath.Join(dir, setup.MemoryFile), replies)
+	if err != nil {
+		return err
+	}
+	defer closing(a, &err)
+	return do(a)
+}
+
+func newMemoryListCmd() *cobra.Command {
+	var cache string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the memories with their turns, size and age",
+		Example: "  bmem memory list\n  bmem memory list --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error {
+				infos, err := a.Memories(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(cmd.OutOrStdout(), infos)
+				}
+				if len(infos) == 0 {
+					fmt.Fprintln(cmd.ErrOrStderr(), "no memories yet; make one with: bmem memory add FILE")
+					return nil
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "NAME\tTURNS\tSESSIONS\tTEXT\tCREATED\tCHANGED\tEXPIRES")
+				for _, i := range infos {
+					fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", chunk.Label(i.Name), i.Turns, i.Sessions, humanize.Bytes(uint64(i.Bytes)), when(i.Created), when(i.Changed), when(i.Expires))
+				}
+				return w.Flush()
+			})
+		},
+	}
+	cacheFlag(cmd, &cache)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+// when writes a time for people; a dash if it is not known.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
+
+func newMemoryShowCmd() *cobra.Command {
+	var cache, turn string
+	var q bmem.TurnQuery
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show the turns of a memory, page by page",
+		Example: `  bmem memory show talk
+  bmem memory show talk --session 2 --speaker Ann
+  bmem memory show talk --turn 1:3 --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) (err error) {
+				var page bmem.TurnPage
+				if turn == "" {
+					page, err = a.Turns(cmd.Context(), args[0], q)
+				} else {
+					page.Turns = make([]bmem.StoredTurn, 1)
+					page.Turns[0], err = a.Turn(cmd.Context(), args[0], turn)
+				}
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(cmd.OutOrStdout(), page)
+				}
+				for _, t := range page.Turns {
+					expires := ""
+					if !t.Expires.IsZero() {
+						expires = " (expires " + when(t.Expires) + ")"
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "%s  [%s] %s%s\n", chunk.Label(t.ID), chunk.Label(t.Time), t.String(), expires)
+				}
+				if page.Next != "" {
+					fmt.Fprintf(cmd.ErrOrStderr(), "more: --cursor %s\n", page.Next)
+				}
+				return nil
+			})
+		},
+	}
+	cacheFlag(cmd, &cache)
+	cmd.Flags().StringVar(&turn, "turn", "", "show the turn of this id alone")
+	cmd.Flags().StringVar(&q.Session, "session", "", "only turns of this session")
+	cmd.Flags().StringVar(&q.Speaker, "speaker", "", "only turns of this speaker")
+	cmd.Flags().IntVar(&q.Limit, "limit", 100, "turns on a page, 1000 at most")
+	cmd.Flags().StringVar(&q.Cursor, "cursor", "", "go on where a page ended")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+func newMemoryForgetCmd() *cobra.Command {
+	var cache, session, speaker string
+	var turns []string
+	var all, expired, everywhere, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "forget [NAME]",
+		Short: "Forget turns, a session, what a speaker said, or a whole memory",
+		Long: `Forget turns, a session, what a speaker said, or a whole memory.
+
+When the command ends no byte of the text is left in the files: not in the store, its index, vectors and facts, nor in the replies
+that were made from it. A kill forgets all of it or nothing. Files of runs and exports are not looked at.`,
+		Example: `  bmem memory forget talk --turn 1:3 --turn 1:4
+  bmem memory forget talk --session 2
+  bmem memory forget talk --speaker Rita
+  bmem memory forget --everywhere --speaker Rita
+  bmem memory forget --expired
+  bmem memory forget talk --all`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags := cmd.Flags()
+			chosen := 0
+			for _, name := range []string{"turn", "session", "speaker", "all", "expired"} {
+				if flags.Changed(name) {
+					chosen++
+				}
+			}
+			if chosen != 1 {
+				return errors.New("say what to forget by one of --turn, --session, --speaker, --all and --expired")
+			}
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			switch {
+			case expired && (name != "" || everywhere):
+				return errors.New("--expired is for all memories: name none")
+			case everywhere && (speaker == "" || name != ""):
+				return errors.New("--everywhere goes with --speaker, and without a name")
+			case name == "" && !expired && !everywhere:
+				return errors.New("name the memory, or with --speaker give --everywhere")
+			}
+			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) (err error) {
+				var gone bmem.Forgotten
+				ctx := cmd.Context()
+				switch {
+				case expired:
+					gone, err = a.ForgetExpired(ctx)
+				case all:
+					gone, err = a.ForgetMemory(ctx, name)
+				case flags.Changed("session"):
+					gone, err = a.ForgetSession(ctx, name, session)
+				case flags.Changed("speaker"):
+					gone, err = a.ForgetSpeaker(ctx, name, speaker)
+				default:
+					gone, err = a.ForgetTurns(ctx, name, turns...)
+				}
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(cmd.OutOrStdout(), gone)
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "forgot %d turns and %d memories\n", gone.Turns, gone.Memories)
+				return err
+			})
+		},
+	}
+	cacheFlag(cmd, &cache)
+	f := cmd.Flags()
+	f.StringArrayVar(&turns, "turn", nil, "forget the turn of this `id`; may be repeated")
+	f.StringVar(&session, "session", "", "forget this session")
+	f.StringVar(&speaker, "speaker", "", "forget everything that this speaker said")
+	f.BoolVar(&everywhere, "everywhere", false, "with --speaker: in all memories")
+	f.BoolVar(&all, "all", false, "forget the whole memory")
+	f.BoolVar(&expired, "expired", false, "forget what has expired, in all memories")
+	f.BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+func newMemoryExpireCmd() *cobra.Command {
+	var cache, at string
+	var turns []string
+	cmd := &cobra.Command{
+		Use:   "expire NAME --at WHEN",
+		Short: "Set when a memory, or turns of it, are forgotten by themselves",
+		Example: `  bmem memory expire talk --at 30d
+  bmem memory expire talk --turn 1:3 --at 2030-01-31T12:00:00Z
+  bmem memory expire talk --at never`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := bmem.ParseExpiry(at, time.Now())
+			if err != nil {
+				return fmt.Errorf("--at: %w", err)
+			}
+			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error { return a.SetExpiry(cmd.Context(), args[0], t, turns...) })
+		},
+	}
+	cacheFlag(cmd, &cache)
+	cmd.Flags().StringVar(&at, "at", "", "a time, a day, how long from now (36h, 30d, 2w), or never")
+	cmd.Flags().StringArrayVar(&turns, "turn", nil, "only the turn of this `id`; may be repeated")
+	if err := cmd.MarkFlagRequired("at"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	return cmd
+}
+
+func newMemoryExportCmd() *cobra.Command {
+	var cache, out string
+	cmd := &cobra.Command{
+		Use:   "export NAME",
+		Short: "Write the turns of a memory, one a line as JSON, as bmem memory add reads them",
+		Example: `  bmem memory export talk > talk.jsonl
+  bmem memory export talk --out talk.jsonl`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error {
+				write := func(to io.Writer) error {
+					w := bufio.NewWriter(to)
+					lines := json.NewEncoder(w)
+					lines.SetEscapeHTML(false)
+					for t, err := range a.AllTurns(cmd.Context(), args[0]) {
+						if err != nil {
+							return err
+						}
+						if err := lines.Encode(t.Turn); err != nil {
+							return err
+						}
+					}
+					return w.Flush()
+				}
+				if out == "" {
+					return write(cmd.OutOrStdout())
+				}
+				var b strings.Builder
+				if err := write(&b); err != nil {
+					return err
+				}
+				return atomicfile.WriteFile(out, []byte(b.String()), 0o600)
+			})
+		},
+	}
+	cacheFlag(cmd, &cache)
+	cmd.Flags().StringVar(&out, "out", "", "file to write, readable by its owner only (default the standard output)")
+	return cmd
+}
+
+func newMemoryCheckCmd() *cobra.Command {
+	var cache string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "check",
+		Short:   "Read all memories in full and say what is damaged",
+		Example: "  bmem memory check",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error {
+				if err := a.Check(cmd.Context()); err != nil {
+					return err
+				}
+				infos, err := a.Memories(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(cmd.OutOrStdout(), struct {
+						OK       bool `json:"ok"`
+						Memories int  `json:"memories"`
+					}{true, len(infos)})
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d memories, all sound\n", len(infos))
+				return err
+			})
+		},
+	}
+	cacheFlag(cmd, &cache)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+// memoryName is what a file's memory is called if nothing is said.
+func memoryName(file string) string {
+	base := filepath.Base(file)
+	if base == "." || base == string(os.PathSeparator) {
+		return bmem.DefaultMemory
+	}
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}

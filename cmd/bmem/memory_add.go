@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/conversation"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
+)
+
+// ingestFlags are the flags of the verbs that embed but ask no model.
+type ingestFlags struct {
+	system systemFlags
+	asJSON bool
+}
+
+func (f *ingestFlags) bind(cmd *cobra.Command) {
+	flags, s := cmd.Flags(), &f.system.spec
+	cacheFlag(cmd, &s.CacheDir)
+	flags.StringVar(&f.system.backend, "backend", "", "what computes local models: "+inprocess.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
+	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
+	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "URL=NAME: environment `variable` with the key of the embedder's endpoint")
+	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
+	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")
+	flags.Float64Var(&s.MaxDollars, "max-dollars", 0, "spend limit in dollars; 0 sets none")
+	flags.BoolVar(&f.asJSON, "json", false, "write JSON")
+}
+
+// open opens the memory without an answering model.
+func (f *ingestFlags) open(ctx context.Context, w io.Writer, progress func(memory string, done, total int)) (*setup.System, error) {
+	s := f.system.spec
+	s.IngestOnly, s.Progress = true, progress
+	s.Engine = inprocess.New(f.system.backend, slog.New(slog.NewTextHandler(w, nil)))
+	return setup.Open(ctx, s)
+}
+
+// addBatch is how many turns are stored and embedded between two steps of the progress bar, and the most that an interrupt makes
+// to be done again.
+const addBatch = 256
+
+func newMemoryAddCmd() *cobra.Command {
+	var f ingestFlags
+	var name, expires string
+	cmd := &cobra.Command{
+		Use:   "add FILE",
+		Short: "Add a conversation to a memory",
+		Long: `Add a conversation to a memory, which is made if it is not there.
+
+The form of the file is recognised: one turn a line as JSON, a list of turns, messages with a role and content, and exports of
+ChatGPT, Claude, Telegram, Slack, Discord and WhatsApp. Turns that are there already are skipped, so a file that has grown can be added
+again, and an interrupted addition goes on where it stopped. No language model is called.`,
+		Example: `  bmem memory add talk.jsonl
+  bmem memory add --name work "WhatsApp Chat with Ann.txt"
+  bmem memory add --name scratch --expires 30d notes.jsonl`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			var opts []bmem.AddOption
+			if expires != "" {
+				at, err := bmem.ParseExpiry(expires, time.Now())
+				if err != nil {
+					return fmt.Errorf("--expires: %w", err)
+				}
+				opts = append(opts, bmem.WithExpiry(at))
+			}
+			talk, err := conversation.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				name = memoryName(args[0])
+			}
+			sys, err := f.open(cmd.Context(), cmd.ErrOrStderr(), nil)
+			if err != nil {
+				return err
+			}
+			defer closing(sys, &err)
+			added, err := addTurns(cmd.Context(), cmd.ErrOrStderr(), sys.Memory, name, talk.Turns, opts)
+			if err != nil {
+				return err
+			}
+			if f.asJSON {
+				return writeJSON(cmd.OutOrStdout(), struct {
+					Memory string `json:"memory"`
+					Form   string `json:"form"`
+					bmem.Added
+					LeftOut int `json:"left_out"`
+				}{name, talk.Form, added, talk.Skipped})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, read as %s: %d turns added to %q, %d were there already, %d messages without words left out\n",
+				args[0], talk.Form, added.New, name, added.Skipped, talk.Skipped)
+			return err
+		},
+	}
+	f.bind(cmd)
+	cmd.Flags().StringVar(&name, "name", "", "the memory's name (default the file's, without its ending)")
+	cmd.Flags().StringVar(&expires, "expires", "", "when the turns are forgotten by themselves: a time, a day, or how long from now (36h, 30d, 2w)")
+	return cmd
+}
+
+// addTurns adds turns in batches and shows on a terminal how far it is.
+func addTurns(ctx context.Context, w io.Writer, m *bmem.Memory, name string, turns []chunk.Turn, opts []bmem.AddOption) (sum bmem.Added, err error) {
+	var bar *progressbar.ProgressBar
+	if len(turns) > addBatch && isTerminal(w) {
+		bar = progressbar.NewOptions(len(turns), progressbar.OptionSetWriter(w), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionSetItsString("turns"), progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription("adding"), progressbar.OptionClearOnFinish())
+	}
+	for rest := turns; len(rest) > 0; {
+		n := min(addBatch, len(rest))
+		added, err := m.Add(ctx, name, rest[:n], opts...)
+		if err != nil {
+			return sum, fmt.Errorf("after %d turns: %w", sum.New+sum.Skipped, err)
+		}
+		sum.New, sum.Skipped = sum.New+added.New, sum.Skipped+added.Skipped
+		rest = rest[n:]
+		if bar != nil {
+			_ = bar.Add(n) // what cannot be shown is not shown
+		}
+	}
+	return sum, nil
+}
+
+func newMemoryEditCmd() *cobra.Command {
+	var f ingestFlags
+	var speaker, date string
+	cmd := &cobra.Command{
+		Use:   "edit NAME ID TEXT",
+		Short: "Replace the text of a turn; the old text is forgotten",
+		Example: `  bmem memory edit talk 1:2 "I moved to Basel."
+  bmem memory edit talk 1:2 --speaker Rita --time "4 May 2024" "I moved to Basel."`,
+		Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			sys, err := f.open(cmd.Context(), cmd.ErrOrStderr(), nil)
+			if err != nil {
+				return err
+			}
+			defer closing(sys, &err)
+			stored, err := sys.Memory.Turn(cmd.Context(), args[0], args[1])
+			if err != nil {
+				return err
+			}
+			t := stored.Turn
+			t.Text = args[2]
+			if cmd.Flags().Changed("speaker") {
+				t.Speaker = speaker
+			}
+			if cmd.Flags().Changed("time") {
+				t.Time = date
+			}
+			if err := sys.Memory.Edit(cmd.Context(), args[0], t); err != nil {
+				return err
+			}
+			if f.asJSON {
+				return writeJSON(cmd.OutOrStdout(), t)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "turn %s is now: %s\n", t.ID, t.String())
+			return err
+		},
+	}
+	f.bind(cmd)
+	cmd.Flags().StringVar(&speaker, "speaker", "", "another speaker")
+	cmd.Flags().StringVar(&date, "time", "", "another time")
+	return cmd
+}
