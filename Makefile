@@ -24,7 +24,7 @@ RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experi
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -187,6 +187,9 @@ notebooks: setup ## run all notebooks without a browser, into runs/notebooks; UP
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments/run -run - -bench Pipeline -benchtime 1x
+
+bench-growth: ## time and memory of memories of 1,000 to 500,000 turns, with vectors made from hashes
+	BENCH_GROWTH=1000,10000,100000,500000 $(GO) test ./bmem -run - -bench Growth -benchtime 1x -timeout 2h
 
 bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion
 	$(GO) test ./kernel/kernelspec -run - -bench Notebook -benchtime 1x -count 1

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/internal/faulttest"
 	"github.com/budgetmem/budgetmem/internal/models"
@@ -35,9 +40,26 @@ func TestScripts(t *testing.T) {
 			env.Setenv(models.EnvDir, filepath.Join(env.WorkDir, "models"))
 			env.Setenv("BUDGETMEM_CACHE", filepath.Join(env.WorkDir, "cache"))
 			env.Setenv(api.EnvToken, "")
-			return writeTraces(filepath.Join(env.WorkDir, "made"))
+			return errors.Join(writeTraces(filepath.Join(env.WorkDir, "made")), writeMemory(filepath.Join(env.WorkDir, "cache")))
 		},
 	})
+}
+
+// writeMemory makes a memory of three turns without a model.
+func writeMemory(cache string) error {
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		return err
+	}
+	s, err := store.Open(filepath.Join(cache, setup.MemoryFile))
+	if err != nil {
+		return err
+	}
+	_, err = s.Append(context.Background(), "talk", []chunk.Turn{
+		{ID: "t1", Session: "1", Time: "3 May 2024", Speaker: "Ann", Text: "I moved to Bern."},
+		{ID: "t2", Session: "1", Time: "3 May 2024", Speaker: "Bo", Text: "How nice!"},
+		{ID: "t3", Session: "2", Time: "5 May 2024", Speaker: "Ann", Text: "My passport number is ZYXWORD."},
+	}, store.Cutter{Count: func(s string) int { return len(strings.Fields(s)) }}, store.AddOptions{})
+	return errors.Join(err, s.Close())
 }
 
 // writeTraces writes the traces of a made-up task, a file a split.
