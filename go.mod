@@ -2,6 +2,8 @@ module github.com/budgetmem/budgetmem
 
 go 1.26.8
 
+toolchain go1.26.10
+
 tool (
 	// The notebook kernel.
 	github.com/janpfeifer/gonb
