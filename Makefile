@@ -13,6 +13,7 @@ BENCH     := $(VENV)/bench
 TRACK     := $(VENV)/track
 LINT      := $(VENV)/lint
 CLIENT    := $(VENV)/client
+MCP       := $(VENV)/mcp
 TOOLS     := bin/tools
 BMEM      := bin/bmem
 RUN       := runs/demo
@@ -141,7 +142,12 @@ $(CLIENT)/.stamp: requirements-client.txt
 	$(CLIENT)/bin/python $(PIP) --require-hashes --no-deps -r requirements-client.txt
 	@touch $@
 
-client: $(CLIENT)/.stamp ## the official OpenAI client, in .venv/client
+$(MCP)/.stamp: requirements-mcp.txt
+	$(PYTHON) -m venv $(MCP)
+	$(MCP)/bin/python $(PIP) --require-hashes --no-deps -r requirements-mcp.txt
+	@touch $@
+
+client: $(CLIENT)/.stamp $(MCP)/.stamp ## the official Python clients for OpenAI's API and for MCP, in .venv/client and .venv/mcp
 
 trackers: $(TRACK)/.stamp ## W&B's client and an MLflow server, in .venv/track
 

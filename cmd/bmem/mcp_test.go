@@ -2,14 +2,20 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
+	"github.com/budgetmem/budgetmem/serve/mcp"
 	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
@@ -58,5 +64,28 @@ func TestMCPProcess(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("the process did not end well: %v", err)
+	}
+}
+
+// The official Python client runs every tool, over standard input and output and over HTTP.
+func TestPythonMCPClient(t *testing.T) {
+	modelstest.Path(t, setup.Embedder)
+	python := testenv.Python(t, "mcp", "mcp", "client")
+	model := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "the old mill" }})
+	t.Cleanup(model.Close)
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
+	server := httptest.NewServer(mcp.Routes(memory.New(m), "test", 0, slog.Default()))
+	t.Cleanup(server.Close)
+	for kind, target := range map[string][]string{
+		"stdio": {os.Args[0], "mcp", "--backend", "go", "--cache", t.TempDir(), "--endpoint", model.URL(), "--model", "m", "--allow-unpriced"},
+		"http":  {server.URL + "/v1/mcp"},
+	} {
+		cmd := exec.CommandContext(t.Context(), python, append([]string{filepath.Join("..", "..", "scripts", "check_mcp.py"), kind}, target...)...)
+		cmd.Env = append(os.Environ(), processEnv+"=1")
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s", out)
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }
