@@ -18,6 +18,9 @@ type Answerer struct {
 	Style AnswerStyle
 	// MaxTokens bounds the reply; 0 means 40, enough for a short phrase.
 	MaxTokens int
+	// Samples, if more than 1, is how many replies are sampled in one call, of which the one with the highest expected F1
+	// against the others is the answer (minimum Bayes risk). Their tokens are paid for, the prompt once.
+	Samples int
 }
 
 // AnswerStyle names a form of answer.
@@ -49,6 +52,8 @@ type Answer struct {
 	// Text is the cleaned answer and Raw the reply as it came.
 	Text string `json:"text"`
 	Raw  string `json:"raw"`
+	// LogProbs are those of the reply's tokens; nil where they were not asked for or are not known.
+	LogProbs []llm.TokenLogProb `json:"logprobs,omitempty"`
 	// Usage is what the call consumed, on error too.
 	Usage llm.Usage `json:"usage"`
 }
@@ -70,7 +75,11 @@ func (a Answerer) request(summary, question, date string) (llm.Request, error) {
 	if limit <= 0 {
 		limit = 40
 	}
-	return llm.Request{Messages: messages, MaxTokens: limit}, nil
+	req := llm.Request{Messages: messages, MaxTokens: limit}
+	if a.Samples > 1 {
+		req.N, req.Temperature, req.LogProbs = a.Samples, sampleTemperature, true
+	}
+	return req, nil
 }
 
 // WorstCase is the most that Answer can cost, in dollars, its call answered at the first attempt. The error is an
@@ -93,7 +102,13 @@ func (a Answerer) Answer(ctx context.Context, summary, question, date string) (A
 	if err != nil {
 		return Answer{Usage: reply.Usage}, fmt.Errorf("answer step: asking %s: %w", a.Client.Model(), err)
 	}
-	return Answer{Text: cleanAnswer(reply.Text), Raw: reply.Text, Usage: reply.Usage}, nil
+	choices := reply.Choices()
+	texts := make([]string, len(choices))
+	for i, c := range choices {
+		texts[i] = cleanAnswer(c.Text)
+	}
+	best := minimumRisk(texts, choices)
+	return Answer{Text: texts[best], Raw: choices[best].Text, LogProbs: choices[best].LogProbs, Usage: reply.Usage}, nil
 }
 
 var (

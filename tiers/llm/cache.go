@@ -63,6 +63,9 @@ type entry struct {
 	Scores []Score `json:"scores,omitempty"` // of one request
 	Usage  Usage   `json:"usage"`
 
+	LogProbs []TokenLogProb `json:"logprobs,omitempty"`
+	Others   []Choice       `json:"others,omitempty"`
+
 	stored bool // read from the file, not made now
 }
 
@@ -212,14 +215,14 @@ func (k *keeper) chat(ctx context.Context, call Call) (Reply, error) {
 	req.MaxTokens = req.ReplyLimit() // unset and set to the default is the same request
 	e, err := k.get(ctx, "chat", req, func(ctx context.Context) (entry, error) {
 		reply, err := k.next(ctx, call)
-		e := entry{Text: reply.Text, Finish: reply.Finish, Usage: reply.Usage}
+		e := entry{Text: reply.Text, Finish: reply.Finish, Usage: reply.Usage, LogProbs: reply.LogProbs, Others: reply.Others}
 		if cut := (*Error)(nil); errors.Is(err, ErrReasoning) && errors.As(err, &cut) {
 			e.Cut = cut.Message
 			return e, nil
 		}
 		return e, err
 	})
-	reply := Reply{Response: Response{Text: e.Text, Finish: e.Finish, Usage: e.Usage}}
+	reply := Reply{Response: Response{Text: e.Text, Finish: e.Finish, Usage: e.Usage, LogProbs: e.LogProbs, Others: e.Others}}
 	if err == nil && e.Cut != "" {
 		err = fmt.Errorf("chat with %s: %w", k.model, &Error{Kind: ErrReasoning, Final: true, Message: e.Cut})
 	}

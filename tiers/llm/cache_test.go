@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +34,7 @@ func TestCacheKeepsRepliesAndTheirUsage(t *testing.T) {
 	again := mustChat(t, stack(t, model, llm.StackOptions{Cache: openCache(t, path)}), ask("a \"b\"\n\x01 ü"))
 	want := first
 	want.Usage.Cached, want.Usage.Paid = 1, 0
-	if again != want {
+	if !reflect.DeepEqual(again, want) {
 		t.Errorf("from the cache: %+v, want %+v", again, want)
 	}
 	if model.Calls() != 1 {

@@ -50,6 +50,11 @@ type Request struct {
 	// JSON asks for a reply that is one JSON object. A local model then writes nothing else, though its limit may cut the
 	// object; an endpoint is asked for the response format json_object.
 	JSON bool `json:"json,omitempty"`
+	// N asks for that many replies, sampled from one prompt, which is paid for once; 0 means 1. A model that gives fewer is
+	// taken at what it gives. Each reply has the limit MaxTokens.
+	N int `json:"n,omitempty"`
+	// LogProbs asks for the log-probabilities of the replies' tokens.
+	LogProbs bool `json:"logprobs,omitempty"`
 }
 
 // DefaultMaxTokens bounds a reply when its request does not.
@@ -62,6 +67,9 @@ func (r Request) ReplyLimit() int {
 	}
 	return DefaultMaxTokens
 }
+
+// Replies is how many replies are asked for: N, at least 1.
+func (r Request) Replies() int { return max(r.N, 1) }
 
 // Usage is what a call consumed.
 type Usage struct {
@@ -101,9 +109,35 @@ type Response struct {
 	// Finish is why the reply ended: "stop" or "length".
 	Finish string `json:"finish"`
 	Usage  Usage  `json:"usage"`
+	// LogProbs tells of each token of the reply, with the one that ended it where there is one. It is nil if the request did
+	// not ask, or the model does not say.
+	LogProbs []TokenLogProb `json:"logprobs,omitempty"`
+	// Others are the replies after the first; nil unless the request's N is more than 1.
+	Others []Choice `json:"others,omitempty"`
 	// Reused is how many prompt tokens were not computed because an earlier prompt began with the same ones; 0 where that
 	// is not known. It depends on what ran before, so it is not cached.
 	Reused int `json:"-"`
+}
+
+// Choice is one of several replies to a prompt. Its fields are those of a Response.
+type Choice struct {
+	Text     string         `json:"text"`
+	Finish   string         `json:"finish"`
+	LogProbs []TokenLogProb `json:"logprobs,omitempty"`
+}
+
+// TokenLogProb is how likely a model found a token that it wrote.
+type TokenLogProb struct {
+	// LogProb is the natural logarithm of the token's probability, at temperature 1.
+	LogProb float64 `json:"p"`
+	// Second is that of the likeliest other token; LogProb − Second is the margin. It is 0, which no other token can have, where
+	// that is not known.
+	Second float64 `json:"second,omitempty"`
+}
+
+// Choices returns all replies, the first first.
+func (r Response) Choices() []Choice {
+	return append([]Choice{{Text: r.Text, Finish: r.Finish, LogProbs: r.LogProbs}}, r.Others...)
 }
 
 // Client answers chats. Implementations are safe for concurrent use.

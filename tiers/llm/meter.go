@@ -71,7 +71,7 @@ func (m meter) bound(call Call) Bound {
 	var b Bound
 	switch {
 	case call.Chat != nil:
-		b.In, b.Out = m.prompt(call.Chat.Messages), call.Chat.ReplyLimit()
+		b.In, b.Out = m.prompt(call.Chat.Messages), call.Chat.ReplyLimit()*call.Chat.Replies()
 		b.Dollars = m.rates.Dollars(b.In, b.Out)
 	case call.Embed != nil:
 		for _, text := range call.Embed {

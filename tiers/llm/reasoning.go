@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,22 +67,46 @@ func (r *reasoning) try(ctx context.Context, next Handler, call Call, room int) 
 	if err != nil {
 		return reply, err
 	}
-	text, inside := StripReasoning(reply.Text)
-	if !inside && reply.Finish == "length" && r.untagged.Load() && text == reply.Text {
+	var usable []Choice
+	var unusable error
+	for _, choice := range reply.Choices() {
+		answer, err := r.answer(choice, req.ReplyLimit())
+		if err != nil {
+			unusable = err
+			continue
+		}
+		usable = append(usable, answer)
+	}
+	if len(usable) == 0 {
+		reply.Text, reply.Others, reply.Usage.Failed = "", nil, reply.Usage.Calls
+		return reply, unusable
+	}
+	reply.Text, reply.Finish, reply.LogProbs = usable[0].Text, usable[0].Finish, usable[0].LogProbs
+	reply.Others = slices.Clip(usable[1:])
+	if len(reply.Others) == 0 {
+		reply.Others = nil
+	}
+	return reply, nil
+}
+
+// answer is a reply without its reasoning. As it is not known which tokens the reasoning had, a reply that had some loses
+// its log-probabilities.
+func (r *reasoning) answer(c Choice, limit int) (Choice, error) {
+	text, inside := StripReasoning(c.Text)
+	if !inside && c.Finish == "length" && r.untagged.Load() && text == c.Text {
 		inside = true
-	} else if text != reply.Text && closesOnly(reply.Text) {
+	} else if text != c.Text && closesOnly(c.Text) {
 		r.untagged.Store(true)
 	}
 	switch {
 	case inside:
-		reply.Text, reply.Usage.Failed = "", reply.Usage.Calls
-		return reply, reasoningError(r.model, req.ReplyLimit())
-	case text == "" && reply.Text != "":
-		reply.Text, reply.Usage.Failed = "", reply.Usage.Calls
-		return reply, &Error{Kind: ErrEmpty, Final: true, Message: r.model + " replied with reasoning and no answer"}
+		return Choice{}, reasoningError(r.model, limit)
+	case text == "" && c.Text != "":
+		return Choice{}, &Error{Kind: ErrEmpty, Final: true, Message: r.model + " replied with reasoning and no answer"}
+	case text != c.Text:
+		c.Text, c.LogProbs = text, nil
 	}
-	reply.Text = text
-	return reply, nil
+	return c, nil
 }
 
 // secondTry is the usage of a call whose first try was of no use: one call, with the tokens, dollars and times of both.

@@ -1,9 +1,11 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,7 +20,8 @@ func (m *Model) Chat(ctx context.Context, req llm.Request) (llm.Response, error)
 }
 
 // Stream is Chat that calls emit with each piece of the reply as it comes: llm.Streamer. A slow emit does not hold up other
-// replies. An error of emit ends the reply and is returned; the others are those of Chat.
+// replies. An error of emit ends the reply and is returned; the others are those of Chat. Of a request for several replies
+// the first is sent.
 func (m *Model) Stream(ctx context.Context, req llm.Request, emit func(piece string) error) (llm.Response, error) {
 	return m.generate(ctx, req, emit)
 }
@@ -39,15 +42,18 @@ func (m *Model) generate(ctx context.Context, req llm.Request, emit func(string)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan *sequence, 1)
-	seq := m.reply(ctx, ids, req)
-	seq.done = done
+	done := make(chan *sequence, req.Replies())
+	seqs := make([]*sequence, req.Replies())
+	for i := range seqs {
+		seqs[i] = m.reply(ctx, slices.Clone(ids), req, i)
+		seqs[i].done = done
+	}
 	var tokens chan int32
 	if emit != nil {
-		tokens = make(chan int32, seq.maxTokens)
-		seq.tokens = tokens
+		tokens = make(chan int32, seqs[0].maxTokens)
+		seqs[0].tokens = tokens
 	}
-	if err := m.sched.submit(ctx, []*sequence{seq}); err != nil {
+	if err := m.sched.submit(ctx, seqs); err != nil {
 		return fail(err)
 	}
 	pieces := pieces{stops: req.Stop, emit: emit}
@@ -61,30 +67,42 @@ func (m *Model) generate(ctx context.Context, req llm.Request, emit func(string)
 			}
 		}
 	}
-	<-done
-	usage.In, usage.Out = seq.prompt, len(seq.reply())
-	text, _ := cutAtStop(m.tok.Decode(seq.reply()), req.Stop)
-	if broken == nil && seq.err == nil && emit != nil {
-		broken = pieces.finish(text)
+	usage.In = len(ids)
+	var failed error
+	for range seqs {
+		seq := <-done
+		usage.Out += len(seq.reply())
+		failed = cmp.Or(failed, seq.err)
 	}
-	if broken != nil {
-		return fail(broken)
+	choices := make([]llm.Choice, len(seqs))
+	for i, seq := range seqs {
+		text, _ := cutAtStop(m.tok.Decode(seq.reply()), req.Stop)
+		choices[i] = llm.Choice{Text: text, Finish: seq.finish, LogProbs: seq.logProbs}
 	}
-	if seq.err != nil {
-		return fail(seq.err)
+	first := choices[0]
+	if broken == nil && failed == nil && emit != nil {
+		broken = pieces.finish(first.Text)
+	}
+	if err := cmp.Or(broken, failed); err != nil {
+		return fail(err)
 	}
 	usage.MS = ms(start)
-	return llm.Response{Text: text, Finish: seq.finish, Usage: usage, Reused: seq.reused}, nil
+	resp := llm.Response{Text: first.Text, Finish: first.Finish, LogProbs: first.LogProbs, Usage: usage, Reused: seqs[0].reused}
+	if len(choices) > 1 {
+		resp.Others = choices[1:]
+	}
+	return resp, nil
 }
 
-// reply is the sequence that a request asks for.
-func (m *Model) reply(ctx context.Context, ids []int32, req llm.Request) *sequence {
+// reply is the sequence of the i-th reply that a request asks for.
+func (m *Model) reply(ctx context.Context, ids []int32, req llm.Request, i int) *sequence {
 	seq := &sequence{
 		ctx: ctx, ids: ids, prompt: len(ids), eog: m.tok.EOG,
 		maxTokens: min(req.ReplyLimit(), m.context-len(ids)), temperature: req.Temperature,
+		rate: req.LogProbs,
 	}
 	if req.Temperature > 0 {
-		seq.rng = rand.New(rand.NewPCG(uint64(req.Seed), 0))
+		seq.rng = rand.New(rand.NewPCG(uint64(req.Seed), uint64(i)))
 	}
 	if len(req.Stop) > 0 {
 		seq.stop = func(reply []int32) bool { _, found := cutAtStop(m.tok.Decode(reply), req.Stop); return found }

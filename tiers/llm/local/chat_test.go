@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -105,5 +106,66 @@ func TestJSONMode(t *testing.T) {
 		if r.Finish == "stop" && !json.Valid([]byte(r.Text)) || c.whole && r.Finish != "stop" {
 			t.Errorf("%q (%s) is no JSON", r.Text, r.Finish)
 		}
+	}
+}
+
+// A reply's log-probabilities add up to what scoring gives for it, and at temperature 0 every token is the likeliest.
+func TestLogProbs(t *testing.T) {
+	m := openTest(t, smol)
+	req := llm.Request{Messages: ask("What is the capital of France?"), MaxTokens: 12, LogProbs: true}
+	r, err := m.Chat(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := m.tok.Encode(r.Text, false)
+	if n := len(r.LogProbs); n != r.Usage.Out && n != r.Usage.Out+1 || r.Usage.Out != len(tokens) {
+		t.Fatalf("%d log-probabilities of %d tokens, %d when encoded", n, r.Usage.Out, len(tokens))
+	}
+	sum := 0.0
+	for i, p := range r.LogProbs {
+		if p.Second > p.LogProb {
+			t.Errorf("token %d: %+v, a likelier one was left out", i, p)
+		}
+		if i < r.Usage.Out {
+			sum += p.LogProb
+		}
+	}
+	scores, _, err := m.Score(t.Context(), []llm.ScoreRequest{{Messages: req.Messages, Continuation: r.Text}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(scores[0].LogProb-sum) > 1e-3*float64(len(tokens)) {
+		t.Errorf("log-probabilities add up to %v, scoring says %v", sum, scores[0].LogProb)
+	}
+}
+
+// Several replies come from one prompt, which counts once; the same seed gives the same replies.
+func TestSeveralReplies(t *testing.T) {
+	m := openTest(t, smol)
+	req := llm.Request{Messages: ask("Name an animal."), MaxTokens: 8, Temperature: 1, Seed: 3, N: 4}
+	one, err := m.Chat(t.Context(), llm.Request{Messages: req.Messages, MaxTokens: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.Chat(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := m.Chat(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]bool{}
+	for i, c := range r.Choices() {
+		texts[c.Text] = true
+		if c.Text != again.Choices()[i].Text {
+			t.Errorf("reply %d: %q, then %q", i, c.Text, again.Choices()[i].Text)
+		}
+	}
+	if len(r.Choices()) != 4 || len(texts) < 2 {
+		t.Errorf("%d replies, %d different", len(r.Choices()), len(texts))
+	}
+	if r.Usage.In != one.Usage.In || r.Usage.Out < 4 || r.Usage.Out > 32 {
+		t.Errorf("usage %+v; the prompt has %d tokens", r.Usage, one.Usage.In)
 	}
 }

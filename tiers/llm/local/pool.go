@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // pool is the replies being generated, one a slot of a cache that moves to another size, in slots and in tokens, when they
@@ -147,7 +149,11 @@ func (p *pool) step() ([]*sequence, error) {
 		b := rows[row]
 		seq := p.slots[b]
 		seq.n++
-		if seq.extend(sample(logits, seq.temperature, seq.rng, seq.allowed)) {
+		token := sample(logits, seq.temperature, seq.rng, seq.allowed)
+		if seq.rate {
+			seq.logProbs = append(seq.logProbs, logProb(logits, token))
+		}
+		if seq.extend(token) {
 			finished = append(finished, seq)
 			p.slots[b] = nil
 		}
@@ -204,4 +210,20 @@ func sample(logits column, temperature float64, rng *rand.Rand, allowed func(int
 		}
 	}
 	return int32(best)
+}
+
+// logProb rates a token by the softmax of the logits.
+func logProb(logits column, token int32) llm.TokenLogProb {
+	chosen, second := logits.at(int(token)), float32(math.Inf(-1))
+	for i := range logits.len() {
+		if int32(i) != token {
+			second = max(second, logits.at(i))
+		}
+	}
+	top, sum := max(chosen, second), 0.0
+	for i := range logits.len() {
+		sum += math.Exp(float64(logits.at(i) - top))
+	}
+	norm := float64(top) + math.Log(sum)
+	return llm.TokenLogProb{LogProb: float64(chosen) - norm, Second: float64(second) - norm}
 }

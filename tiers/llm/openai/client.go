@@ -77,6 +77,9 @@ type chatRequest struct {
 	MaxCompletion   int             `json:"max_completion_tokens,omitempty"`
 	Stop            []string        `json:"stop,omitempty"`
 	Seed            *int64          `json:"seed,omitempty"`
+	N               int             `json:"n,omitempty"`
+	LogProbs        bool            `json:"logprobs,omitempty"`
+	TopLogProbs     int             `json:"top_logprobs,omitempty"`
 	ResponseFormat  *responseFormat `json:"response_format,omitempty"`
 	ReasoningEffort string          `json:"reasoning_effort,omitempty"`
 }
@@ -98,6 +101,12 @@ func (c *Client) chatBody(req llm.Request, w wanted, limit int) ([]byte, error) 
 	}
 	if !w.noTemperature {
 		out.Temperature = &req.Temperature
+	}
+	if req.N > 1 {
+		out.N = req.N
+	}
+	if req.LogProbs {
+		out.LogProbs, out.TopLogProbs = true, 2
 	}
 	if req.JSON {
 		out.ResponseFormat = &responseFormat{"json_object"}
@@ -142,8 +151,13 @@ func (c *Client) readReply(x *exchange, req llm.Request, resp *llm.Response) err
 	}
 	resp.Text = c.secret.cleanReply(reply.text)
 	resp.Finish = reply.finish
+	resp.LogProbs = reply.logProbs
+	for _, other := range reply.others {
+		other.Text = c.secret.cleanReply(other.Text)
+		resp.Others = append(resp.Others, other)
+	}
 	if reply.usage.in == 0 && reply.usage.out == 0 && !c.config.Exact {
-		resp.Usage.In, resp.Usage.Out = llm.UpperBound(req.Messages), min(len(reply.text)+len(reply.reasoning), req.ReplyLimit())
+		resp.Usage.In, resp.Usage.Out = llm.UpperBound(req.Messages), min(len(reply.text)+len(reply.reasoning), req.ReplyLimit()*req.Replies())
 	}
 	if strings.TrimSpace(reply.text) != "" || c.config.Exact {
 		return nil

@@ -37,7 +37,7 @@ func (l *learned) now() wanted {
 }
 
 // mayDrop are the parameters that a reply can do without.
-var mayDrop = []string{"response_format", "reasoning_effort", "seed", "stop"}
+var mayDrop = []string{"response_format", "reasoning_effort", "seed", "stop", "n", "top_logprobs", "logprobs"}
 
 var (
 	refusalRE   = regexp.MustCompile(`(?i)unsupported|not support|does not|doesn't|not permitted|not allowed|forbidden|unknown|unrecognized|unrecognised|unexpected|invalid|deprecated|only the default|must be|extra`)
@@ -83,6 +83,9 @@ func (c *Client) hint(err error, used wanted, limit int) bool {
 					l.dropped = map[string]bool{}
 				}
 				l.dropped[name] = true
+				if name == "logprobs" { // which top_logprobs needs
+					l.dropped["top_logprobs"] = true
+				}
 				c.tell("does not take "+name, "parameters."+name+"=null")
 				return true
 			}

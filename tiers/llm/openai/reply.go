@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // object is a JSON object whose fields are read only when they are used: a form that nobody needs cannot make a reply
@@ -139,6 +141,12 @@ func (o object) count(names ...string) int {
 	return 0
 }
 
+// number returns a field that is a finite number.
+func (o object) number(name string) (float64, bool) {
+	f, err := strconv.ParseFloat(o.text(name), 64)
+	return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
+}
+
 // set says whether a field is there and not null.
 func (o object) set(name string) bool {
 	raw, ok := o[name]
@@ -184,6 +192,8 @@ type chatReply struct {
 	usage     struct{ in, out int }
 	said      endpointError // an error in place of a reply
 	inChoice  bool          // that error is one of the choice
+	logProbs  []llm.TokenLogProb
+	others    []llm.Choice // the choices after the first that have a text
 }
 
 // readChat reads the body of a chat's reply, or of a stream that nobody asked for.
@@ -215,11 +225,15 @@ func (r *chatReply) readChoices(o object) {
 	if len(choices) == 0 {
 		choices = otherForms(o)
 	}
+	before := *r
 	for i, choice := range choices {
-		this := *r
+		this := before
 		this.readChoice(choice, "message", "delta")
-		if i == 0 || !r.inChoice && r.text == "" && this.text != "" {
+		switch {
+		case i == 0 || !r.inChoice && r.text == "" && this.text != "":
 			*r = this
+		case strings.TrimSpace(this.text) != "":
+			r.others = append(r.others, llm.Choice{Text: this.text, Finish: this.finish, LogProbs: this.logProbs})
 		}
 	}
 }
@@ -282,6 +296,7 @@ func (r *chatReply) readChoice(choice object, parts ...string) {
 		}
 	}
 	r.refusal += message.text("refusal")
+	r.logProbs = append(r.logProbs, logProbsOf(choice)...)
 	r.tools = r.tools || len(message.list("tool_calls")) > 0 || message.get("function_call") != nil
 	if finish := choice.text("finish_reason"); finish != "" {
 		r.finish = finishOf(finish)
@@ -290,6 +305,25 @@ func (r *chatReply) readChoice(choice object, parts ...string) {
 	} else if bytes.Equal(choice["done"], []byte("true")) {
 		r.finish = "stop"
 	}
+}
+
+// logProbsOf reads a choice's log-probabilities; nil if a token has none.
+func logProbsOf(choice object) []llm.TokenLogProb {
+	var out []llm.TokenLogProb
+	for _, token := range choice.get("logprobs").list("content") {
+		p, ok := token.number("logprob")
+		if !ok {
+			return nil
+		}
+		rated := llm.TokenLogProb{LogProb: p}
+		for _, top := range token.list("top_logprobs") {
+			if second, ok := top.number("logprob"); ok && top.text("token") != token.text("token") && (rated.Second == 0 || second > rated.Second) {
+				rated.Second = second
+			}
+		}
+		out = append(out, rated)
+	}
+	return out
 }
 
 // finishOf translates an endpoint's reason for the end of a reply into the API's words.

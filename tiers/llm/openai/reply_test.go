@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -30,11 +31,16 @@ func TestReadChat(t *testing.T) {
 		"a mark before it":   {"\xef\xbb\xbf" + choice(`{"message": {"content": "a"}}`), chatReply{text: "a"}},
 		"something after it": {choice(`{"message": {"content": "a"}}`) + "\n\ntrailing", chatReply{text: "a"}},
 		"null":               {choice(`{"message": {"content": null, "refusal": null, "tool_calls": null}}`), chatReply{}},
-		"total above both":   {`{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 5}}`, chatReply{text: "a"}},
+		"several": {choice(`{"message": {"content": "a"}}, {"index": 1, "message": {"content": "b"}, "finish_reason": "length"}, {"index": 2, "message": {"content": " "}}`),
+			chatReply{text: "a", others: []llm.Choice{{Text: "b", Finish: "length"}}}},
+		"log-probabilities": {choice(`{"message": {"content": "ab"}, "logprobs": {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -2}]}, {"token": "b", "logprob": -1, "top_logprobs": []}]}}`),
+			chatReply{text: "ab", logProbs: []llm.TokenLogProb{{LogProb: -0.5, Second: -2}, {LogProb: -1}}}},
+		"a token without one": {choice(`{"message": {"content": "ab"}, "logprobs": {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": null}]}}`), chatReply{text: "ab"}},
+		"total above both":    {`{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 5}}`, chatReply{text: "a"}},
 	} {
 		got, err := readChat([]byte(tt.body))
 		tt.want.found, tt.want.usage.in, tt.want.usage.out = true, 3, 2
-		if err != nil || got != tt.want {
+		if err != nil || !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, tt.want)
 		}
 	}

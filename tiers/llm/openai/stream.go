@@ -80,6 +80,9 @@ func readStream(events [][]byte) (chatReply, error) {
 			choices = []object{o}
 		}
 		for _, choice := range choices {
+			if choice.count("index") > 0 { // a reply after the first
+				continue
+			}
 			if r.text == "" || o["choices"] == nil {
 				r.readChoice(choice, "delta", "message")
 			} else { // a message after pieces is all of them again
