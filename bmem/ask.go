@@ -103,7 +103,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 }
 
 func (m *Memory) answerer(a ask) tiers.Answerer {
-	return tiers.Answerer{Client: m.options.Client, Style: a.style}
+	return tiers.Answerer{Client: m.options.Client, Style: a.style, Samples: m.options.AnswerSamples}
 }
 
 // answer makes the answer call.

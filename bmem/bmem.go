@@ -57,6 +57,14 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 // ChunkTokens is the size of the chunks that Add makes, in tokens.
 func (m *Memory) ChunkTokens() int { return m.options.ChunkTokens }
 
+// AnswerSamples is the number of replies that are sampled for an answer; 0 where it is one, which is not sampled.
+func (m *Memory) AnswerSamples() int {
+	if m.options.AnswerSamples < 2 {
+		return 0
+	}
+	return m.options.AnswerSamples
+}
+
 // Space returns the decisions that policies make: the modules in order, each with its tiers, cheapest first.
 func (m *Memory) Space() router.Space { return m.space }
 

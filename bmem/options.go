@@ -45,6 +45,9 @@ type Options struct {
 	Retrieval   retrieve.Mode
 	Policy      router.Policy
 	AnswerStyle tiers.AnswerStyle
+	// AnswerSamples, if more than 1, is how many replies every answer call samples; the answer is the one with the highest expected
+	// F1 against the others; see tiers.Answerer.
+	AnswerSamples int
 	// Progress, if not nil, is told how many of the texts that Add has to embed are done; by several goroutines at once if
 	// several memories are added at once.
 	Progress func(memory string, done, total int)

@@ -31,6 +31,8 @@ type AnswerConfig struct {
 	Client llm.Client
 	// Style is the form of the prompt for a model that is not tuned.
 	Style tiers.AnswerStyle
+	// Samples is how many replies are sampled for an answer; see tiers.Answerer.
+	Samples int
 	// Metric scores the answers; see score.Lookup.
 	Metric score.Metric
 	// InFlight is how many are answered at one time; 0 means 8.
@@ -42,7 +44,7 @@ type AnswerConfig struct {
 // Answers has a model answer the examples' questions from their notes, by the product's own answer step, and scores the
 // answers. The result is in the order of the examples. The first call that fails ends it.
 func Answers(ctx context.Context, c AnswerConfig, examples []Example) ([]Prediction, error) {
-	answerer := tiers.Answerer{Client: c.Client, Style: c.Style}
+	answerer := tiers.Answerer{Client: c.Client, Style: c.Style, Samples: c.Samples}
 	out := make([]Prediction, len(examples))
 	var mu sync.Mutex
 	done := 0

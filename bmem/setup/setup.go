@@ -65,6 +65,8 @@ type Spec struct {
 	LedgerFile string
 	// ChunkTokens is the size of chunks in tokens (default bmem.DefaultChunkTokens).
 	ChunkTokens int
+	// AnswerSamples is how many replies an answer call samples; see bmem.Options.
+	AnswerSamples int
 	// Dates is the order of day, month and year in numeric times: dmy, mdy or ymd; "" decides it for each memory from its times.
 	Dates string
 	// Tiers is the tier set: the name of a shipped one or a YAML file (default tiers.ImplementationAxis). TierOptions are
@@ -195,7 +197,7 @@ func (sys *System) open(ctx context.Context) error {
 		sys.Roles[role], clients[role] = m, m.Client
 	}
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: minilm,
-		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, TierOptions: s.TierOptions, Progress: s.Progress})
+		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
 	}

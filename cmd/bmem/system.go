@@ -50,6 +50,7 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")
 	flags.StringVar(&s.CacheDir, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
 	flags.Float64Var(&s.MaxDollars, "max-dollars", 0, "spend limit in dollars; 0 sets none")
+	flags.IntVar(&s.AnswerSamples, "answer-samples", 1, "replies to sample for an answer; of several the one that agrees most with the others is taken, and all are paid for")
 	flags.IntVar(&f.topK, "top-k", bmem.DefaultTopK, "chunks to retrieve")
 	flags.IntVar(&f.keepK, "keep", bmem.DefaultKeepK, "chunks the filter may keep")
 	flags.StringVar(&f.retrieval, "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25 or hybrid")
@@ -63,6 +64,8 @@ func (f *systemFlags) check() error {
 	switch {
 	case f.topK < 1 || f.keepK < 1:
 		return fmt.Errorf("--top-k %d, --keep %d: must be at least 1", f.topK, f.keepK)
+	case f.spec.AnswerSamples < 1:
+		return fmt.Errorf("--answer-samples %d: must be at least 1", f.spec.AnswerSamples)
 	case f.spec.Timeout <= 0:
 		return fmt.Errorf("--timeout %v: must be positive", f.spec.Timeout)
 	case !(f.spec.MaxDollars >= 0):

@@ -154,7 +154,7 @@ func (f *tuneEvalFlags) read(cmd *cobra.Command, sys *setup.System, name string,
 		return readerResult{}, err
 	}
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "answers of "+m.Model())
-	got, err := tune.Answers(cmd.Context(), tune.AnswerConfig{Client: m.Client, Style: style, Metric: metric,
+	got, err := tune.Answers(cmd.Context(), tune.AnswerConfig{Client: m.Client, Samples: f.system.spec.AnswerSamples, Style: style, Metric: metric,
 		InFlight: f.inFlight, Progress: func(done, total int) { bar.Set(done, total, "") }}, examples)
 	bar.End(err)
 	if err != nil {

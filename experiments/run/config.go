@@ -92,15 +92,16 @@ type Progress struct {
 // Settings decide a run's results: the part of config.json that must not change under a run's name. Policies and the number
 // of questions are not part of it, so that a run can be extended.
 type Settings struct {
-	Dataset     string        `json:"dataset"`
-	DataHash    string        `json:"data_hash"`
-	Split       string        `json:"split"`
-	Metric      string        `json:"metric"`
-	ChunkTokens int           `json:"chunk_tokens"` // longest chunk, in tokens of the embedder
-	Seed        int64         `json:"seed"`
-	TopK        int           `json:"top_k"`  // chunks retrieved
-	KeepK       int           `json:"keep_k"` // chunks that the filter may keep
-	Retrieval   retrieve.Mode `json:"retrieval"`
+	Dataset       string        `json:"dataset"`
+	DataHash      string        `json:"data_hash"`
+	Split         string        `json:"split"`
+	Metric        string        `json:"metric"`
+	ChunkTokens   int           `json:"chunk_tokens"`             // longest chunk, in tokens of the embedder
+	AnswerSamples int           `json:"answer_samples,omitempty"` // replies sampled for an answer; 0 for one
+	Seed          int64         `json:"seed"`
+	TopK          int           `json:"top_k"`  // chunks retrieved
+	KeepK         int           `json:"keep_k"` // chunks that the filter may keep
+	Retrieval     retrieve.Mode `json:"retrieval"`
 	System
 }
 
@@ -127,7 +128,7 @@ type start struct {
 
 func (c Config) settings() Settings {
 	return Settings{
-		Dataset: c.Dataset.Name(), DataHash: c.Dataset.Hash(), Split: c.Split, Metric: c.Dataset.Metric(), ChunkTokens: c.Memory.ChunkTokens(),
+		Dataset: c.Dataset.Name(), DataHash: c.Dataset.Hash(), Split: c.Split, Metric: c.Dataset.Metric(), ChunkTokens: c.Memory.ChunkTokens(), AnswerSamples: c.Memory.AnswerSamples(),
 		Seed: c.Seed, TopK: c.TopK, KeepK: c.KeepK, Retrieval: c.Retrieval, System: c.System,
 	}
 }

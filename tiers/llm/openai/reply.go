@@ -219,7 +219,7 @@ func readChat(body []byte) (chatReply, error) {
 	return r, nil
 }
 
-// readChoices reads the first choice that holds a text, or the first if none does. Only one was asked for.
+// readChoices reads the first choice that holds a text, or the first if none does; other texts are the further replies.
 func (r *chatReply) readChoices(o object) {
 	choices := o.list("choices")
 	if len(choices) == 0 {

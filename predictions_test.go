@@ -1,0 +1,124 @@
+package budgetmem
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/datasets/score"
+	"github.com/budgetmem/budgetmem/experiments/stats"
+	"github.com/budgetmem/budgetmem/tune"
+)
+
+const (
+	predictionsPage  = "docs/results/tuning.md"
+	predictionsBegin = "<!-- predictions: written by go test . -run Predictions -update -->\n"
+	predictionsEnd   = "<!-- end of the predictions -->\n"
+)
+
+// The table of readers is made from their committed predictions, which are scored again.
+func TestPredictions(t *testing.T) {
+	page := read(t, predictionsPage)
+	before, rest, ok := strings.Cut(page, predictionsBegin)
+	_, after, ok2 := strings.Cut(rest, predictionsEnd)
+	if !ok || !ok2 {
+		t.Fatalf("%s lacks the marks of the table", predictionsPage)
+	}
+	files, err := filepath.Glob("docs/results/predictions/*.jsonl.gz")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no predictions (%v)", err)
+	}
+	reader := func(file string) string { return strings.TrimSuffix(filepath.Base(file), ".jsonl.gz") }
+	slices.SortFunc(files, func(a, b string) int { return strings.Compare(reader(a), reader(b)) })
+	var b bytes.Buffer
+	b.WriteString("| reader | category | n | score | 95 % | against the first | 95 % | µ$/question |\n|---|---|---|---|---|---|---|---|\n")
+	first := predictions(t, files[0])
+	for _, file := range files {
+		writeReader(t, &b, reader(file), predictions(t, file), first)
+	}
+	want := before + predictionsBegin + b.String() + predictionsEnd + after
+	if *update {
+		if err := os.WriteFile(predictionsPage, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if page != want {
+		t.Errorf("the table in %s is not that of the predictions: run go test . -run Predictions -update", predictionsPage)
+	}
+}
+
+// predictions reads a file. Each prediction is scored again, which must give the score that the file has.
+func predictions(t *testing.T, file string) map[string]tune.Prediction {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dataset, _, _ := strings.Cut(filepath.Base(file), "-")
+	metric, err := score.Lookup(dataset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]tune.Prediction{}
+	for in := json.NewDecoder(z); ; {
+		var p tune.Prediction
+		if err := in.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		r, err := metric.Score(score.Item{Prediction: p.Prediction, Gold: []string{p.Gold}, Category: p.Category})
+		if err != nil || math.Abs(r.Score-p.Score) > 1e-9 {
+			t.Errorf("%s: %s scores %v (%v), the file says %v", file, p.ID, r.Score, err, p.Score)
+		}
+		out[p.ID] = p
+	}
+	return out
+}
+
+// writeReader writes a row for all questions, and one for each category. Differences are to the reader first, on the same
+// questions.
+func writeReader(t *testing.T, w io.Writer, name string, got, first map[string]tune.Prediction) {
+	t.Helper()
+	byCategory := map[string][]string{}
+	var all []string
+	for _, id := range slices.Sorted(maps.Keys(got)) {
+		all = append(all, id)
+		byCategory[got[id].Category] = append(byCategory[got[id].Category], id)
+	}
+	row := func(category string, ids []string) {
+		var scores, differences []float64
+		dollars := 0.0
+		for _, id := range ids {
+			other, ok := first[id]
+			if !ok {
+				t.Fatalf("%s: the first reader was not asked %s", name, id)
+			}
+			scores = append(scores, got[id].Score)
+			differences = append(differences, got[id].Score-other.Score)
+			dollars += got[id].Dollars / float64(len(ids))
+		}
+		s, d := stats.Bootstrap(scores, 42), stats.Bootstrap(differences, 42)
+		fmt.Fprintf(w, "| %s | %s | %d | %.3f | [%.3f, %.3f] | %+.3f | [%+.3f, %+.3f] | %.3g |\n", name, category, len(ids), s.Mean, s.Low, s.High, d.Mean, d.Low, d.High, dollars*1e6)
+	}
+	row("all", all)
+	for _, category := range slices.Sorted(maps.Keys(byCategory)) {
+		row(category, byCategory[category])
+	}
+}
