@@ -2,8 +2,8 @@ package retrieve
 
 import (
 	"math"
-	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -53,8 +53,23 @@ func newCorpus(l text.Language) *corpus {
 	}
 }
 
-// grow adds turns, with their vectors, to the last chunk, or to a new one.
-func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors [][]float32) {
+// readTurn is what a turn says by itself.
+type readTurn struct {
+	words []string
+	facts turnFacts
+}
+
+func readTurns(turns []chunk.Turn) []readTurn {
+	out := make([]readTurn, len(turns))
+	for i, t := range turns {
+		words := text.Tokens(t.Text)
+		out[i] = readTurn{words, describe(t, words)}
+	}
+	return out
+}
+
+// grow adds turns, with their vectors and what they say, to the last chunk, or to a new one.
+func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors [][]float32, read []readTurn) {
 	if fresh {
 		c.first = append(c.first, len(c.turns))
 	}
@@ -70,8 +85,7 @@ func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors []
 		c.last = append(c.last, -1)
 	}
 	for i, t := range turns {
-		words := text.Tokens(t.Text)
-		f := describe(t, words)
+		words, f := read[i].words, read[i].facts
 		f.chunk, f.session, f.prev, f.next = int32(at), int32(s), int32(c.last[s]), -1
 		f.speaker = int32(intern(c.speaking, t.Speaker, &c.speakers, func() map[int32]bool { return c.nameStems(t.Speaker) }))
 		f.date = int32(intern(c.dated, t.Time, &c.dates, func() map[string]bool { return dateParts(t.Time) }))
@@ -114,7 +128,7 @@ func (c *corpus) nameStems(name string) map[int32]bool {
 // describe finds what the words of a turn show.
 func describe(t chunk.Turn, ws []string) turnFacts {
 	f := turnFacts{
-		name:     nameRE.MatchString(t.Text),
+		name:     holdsName(t.Text),
 		question: endsInQuestion(t.Text),
 		size:     math.Log1p(float64(len(ws))),
 	}
@@ -135,8 +149,33 @@ func endsInQuestion(s string) bool {
 	return strings.HasSuffix(s, "?") || strings.HasSuffix(s, "？")
 }
 
-// nameRE finds a capitalised word that does not begin a sentence.
-var nameRE = regexp.MustCompile(`[\p{Ll},] +\p{Lu}\p{Ll}`)
+// holdsName finds a capitalised word that does not begin a sentence: [\p{Ll},] +\p{Lu}\p{Ll} as a regular expression, which
+// would take most of the time of opening a memory.
+func holdsName(s string) bool {
+	const (
+		none = iota
+		word
+		space
+		capital
+	)
+	state := none
+	for _, r := range s {
+		lower := unicode.IsLower(r) && unicode.Is(unicode.Ll, r)
+		switch {
+		case lower && state == capital:
+			return true
+		case lower || r == ',':
+			state = word
+		case r == ' ' && (state == word || state == space):
+			state = space
+		case state == space && unicode.Is(unicode.Lu, r):
+			state = capital
+		default:
+			state = none
+		}
+	}
+	return false
+}
 
 var timeWords = set(`yesterday today tonight tomorrow ago last next just since recently week weeks weekend month months year years days
 	monday tuesday wednesday thursday friday saturday sunday january february march april june july august september october november

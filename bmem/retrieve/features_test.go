@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -201,4 +202,17 @@ func TestModelRefusesOtherFeatures(t *testing.T) {
 	if _, err := parseModel([]byte("{")); err == nil {
 		t.Error("half a file was accepted")
 	}
+}
+
+// holdsName is this regular expression.
+func FuzzHoldsName(f *testing.F) {
+	same := regexp.MustCompile(`[\p{Ll},] +\p{Lu}\p{Ll}`)
+	for _, s := range []string{"We met Rita.", "Rita met", "so,  Bern", "a BC d", "x, É", "ä Äb", "a\xff Bc"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, want := holdsName(s), same.MatchString(s); got != want {
+			t.Errorf("%q: %v, want %v", s, got, want)
+		}
+	})
 }

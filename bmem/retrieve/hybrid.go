@@ -42,8 +42,13 @@ func newHybrid(l text.Language) (*hybrid, error) {
 }
 
 func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {
+	h.growRead(c, fresh, from, readTurns(c.Turns[from:]))
+}
+
+// growRead is grow with what the turns say by themselves.
+func (h *hybrid) growRead(c store.IndexedChunk, fresh bool, from int, read []readTurn) {
 	h.base.grow(c, fresh, from)
-	h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:])
+	h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:], read)
 }
 
 // rank sets TurnScores to the probability of each turn to be evidence, between 0 and 1.

@@ -95,9 +95,21 @@ func (l *Live) rebuild(ctx context.Context, ix store.Index) error {
 		return err
 	}
 	l.names, l.row, l.turns = map[string]string{}, 0, 0
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	read := readAhead(ctx, fresh, ix.Chunks)
 	for i, c := range ix.Chunks {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
+		}
+		if h, ok := fresh.(*hybrid); ok {
+			turns, ok := <-read
+			if !ok {
+				return fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), ctx.Err())
+			}
+			l.row, l.turns = c.Row(), len(c.Turns)
+			h.growRead(l.shared(c), true, 0, turns)
+			continue
 		}
 		l.add(fresh, c)
 	}
@@ -140,12 +152,38 @@ func (l *Live) add(r ranker, c store.IndexedChunk) {
 		from = l.turns
 	}
 	l.row, l.turns = c.Row(), len(c.Turns)
+	r.grow(l.shared(c), fresh, from)
+}
+
+// shared returns the chunk with one copy of the strings that many turns share.
+func (l *Live) shared(c store.IndexedChunk) store.IndexedChunk {
 	c.Session, c.Time = l.name(c.Session), l.name(c.Time)
-	for i := range c.Turns {
-		t := &c.Turns[i]
+	turns := make([]chunk.Turn, len(c.Turns))
+	for i, t := range c.Turns {
 		t.Session, t.Time, t.Speaker = l.name(t.Session), l.name(t.Time), l.name(t.Speaker)
+		turns[i] = t
 	}
-	r.grow(c, fresh, from)
+	c.Turns = turns
+	return c
+}
+
+// readAhead reads what the turns of chunks say, for Hybrid, while others are indexed.
+func readAhead(ctx context.Context, r ranker, chunks []store.IndexedChunk) <-chan []readTurn {
+	out := make(chan []readTurn, 256)
+	if _, ok := r.(*hybrid); !ok {
+		return out
+	}
+	go func() {
+		defer close(out)
+		for _, c := range chunks {
+			select {
+			case out <- readTurns(c.Turns):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // name returns the one copy of a string that many turns share.

@@ -315,3 +315,38 @@ func BenchmarkRetrieve(b *testing.B) {
 		}
 	}
 }
+
+// In a long history, ranking candidates alone finds what ranking all turns finds.
+func TestCandidatesFindWhatAllFind(t *testing.T) {
+	var turns []chunk.Turn
+	for i := range 9000 {
+		turn := talk()[i%8]
+		turn.ID, turn.Session = fmt.Sprint(i), fmt.Sprint(i/20)
+		turn.Text += fmt.Sprintf(" Item %d of group %d came up, and thing%d too.", i, i%37, i%211)
+		turns = append(turns, turn)
+	}
+	r, err := Load(t.Context(), newStore(t, turns), bagEmbedder{}, "m", Hybrid, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := r.ranker.(*hybrid)
+	same, asked := 0, 0
+	for i := range 40 {
+		q := ask(t, fmt.Sprintf("When did Ann mention item %d and thing%d of group %d?", i*211, i*5%211, i%37))
+		candidates := h.rank(q, 5)
+		whole := *h
+		whole.exhaustive = len(turns)
+		for j, hit := range whole.rank(q, 5) {
+			asked++
+			if slices.ContainsFunc(candidates, func(c Hit) bool { return c.ID == hit.ID }) {
+				same++
+			}
+			if c := candidates[j]; c.ID == hit.ID && math.Abs(c.Score-hit.Score) > 0.05 {
+				t.Errorf("question %d, hit %d: probability %.3f by candidates, %.3f by all", i, j, c.Score, hit.Score)
+			}
+		}
+	}
+	if share := float64(same) / float64(asked); share < 0.99 {
+		t.Errorf("candidates hold %.3f of the five best chunks, want 0.99", share)
+	}
+}
