@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
@@ -264,43 +267,80 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 			return err
 		}
 		defer rows.Close()
+		var read []packedChunk
 		for rows.Next() {
-			c, err := scanIndexed(rows, e.Dim(), turns)
+			c, err := scanPacked(rows)
 			if err != nil {
 				return err
 			}
-			ix.Chunks = append(ix.Chunks, c)
+			read = append(read, c)
 		}
-		return rows.Err()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		ix.Chunks, err = unpackAll(read, e.Dim(), turns)
+		return err
 	})
 	return ix, err
 }
 
-func scanIndexed(rows *sql.Rows, dim int, turns bool) (IndexedChunk, error) {
-	var c IndexedChunk
-	var body, packed sql.RawBytes
+// unpackAll unpacks chunks by all processors.
+func unpackAll(read []packedChunk, dim int, turns bool) ([]IndexedChunk, error) {
+	chunks := make([]IndexedChunk, len(read))
+	var workers errgroup.Group
+	const share = 256
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(read); from += share {
+		workers.Go(func() error {
+			for i := from; i < min(from+share, len(read)); i++ {
+				var err error
+				if chunks[i], err = read[i].unpack(dim, turns); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return chunks, workers.Wait()
+}
+
+// packedChunk is a chunk as it lies in the file.
+type packedChunk struct {
+	row, generation int64
+	body            string
+	vectors         []float32
+}
+
+func scanPacked(rows *sql.Rows) (packedChunk, error) {
+	var c packedChunk
+	var packed sql.RawBytes
 	var generation sql.NullInt64
-	if err := rows.Scan(&c.row, &c.generation, &body, &generation, &packed); err != nil {
+	if err := rows.Scan(&c.row, &c.generation, &c.body, &generation, &packed); err != nil {
 		return c, err
 	}
 	if generation.Int64 != c.generation {
 		return c, errUnembedded
 	}
+	c.vectors = f32.FromBytes(packed)
+	return c, nil
+}
+
+func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
+	c := IndexedChunk{row: p.row, generation: p.generation}
 	var st stored
-	if err := unmarshal(string(body), &st); err != nil {
+	if err := unmarshal(p.body, &st); err != nil {
 		return c, err
 	}
 	c.Chunk = st.Chunk
 	for _, at := range st.Added {
 		c.Added = append(c.Added, fromSeconds(at))
 	}
-	all := f32.FromBytes(packed)
-	want := 1
+	all, want := p.vectors, 1
 	if turns {
 		want += len(c.Turns)
 	}
 	if len(all)%dim != 0 {
-		return c, fmt.Errorf("%w: vectors of chunk %q have %d bytes", ErrCorrupt, c.ID, len(packed))
+		return c, fmt.Errorf("%w: vectors of chunk %q have %d numbers", ErrCorrupt, c.ID, len(all))
 	}
 	if len(all) < want*dim {
 		return c, errUnembedded
