@@ -127,7 +127,7 @@ func (s *supervisor) serve(socket *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(listener)
+	defer func() { _ = unix.Close(listener) }()
 	for {
 		poll := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); errors.Is(err, unix.EINTR) {
@@ -176,7 +176,7 @@ func receive(socket *os.File) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	var rights [64]byte
 	_, n, _, _, err := c.(*net.UnixConn).ReadMsgUnix(make([]byte, 1), rights[:])
 	if err != nil {
