@@ -25,7 +25,7 @@ RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experi
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai client soak-serve bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client soak-serve bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -208,6 +208,14 @@ check-llama: setup $(BENCH)/.stamp ## the capacity axis on three processes of ll
 	@$(LLAMA_CPP)
 	$(BMEM) models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
 	$(BENCH)/bin/python scripts/check_llama.py
+
+$(VENV)/rest/.stamp: requirements-rest.txt
+	$(PYTHON) -m venv $(VENV)/rest
+	$(VENV)/rest/bin/python $(PIP) --require-hashes --no-deps -r requirements-rest.txt
+	@touch $@
+
+check-rest: setup $(VENV)/rest/.stamp ## 2,000 requests that Schemathesis generates from the OpenAPI description; needs Python 3.11
+	$(REQUIRE) $(GO) test -tags rest -count 1 -run Schemathesis -v ./serve/memory
 
 check-openai: setup client ## the official Python client against our server
 	$(REQUIRE) $(GO) test -count 1 -run PythonClient -v ./serve

@@ -322,6 +322,8 @@ func (w *writer) forgetDerived(turns []placedTurn) error {
 	for _, part := range w.parts {
 		sources = append(sources, SourceOf(part)...)
 	}
+	// A nil slice would be NULL, where a text has no word that an index keeps.
+	sources, words = append([]byte{}, sources...), append([]byte{}, words...)
 	return w.exec("INSERT INTO forgotten (sources, words, replies, pages) VALUES (?, ?, 1, 1)", sources, words)
 }
 

@@ -38,7 +38,7 @@ func New(s *memory.Service, scope memory.Scope, version string, log *slog.Logger
 
 // tool adds a tool that is a call of the service. A refusal becomes a result that the model reads.
 func tool[In, Out any](server *sdk.Server, log *slog.Logger, scope memory.Scope, name, description string, hints *sdk.ToolAnnotations, call func(context.Context, memory.Scope, In) (Out, error)) {
-	t := &sdk.Tool{Name: name, Description: description, Annotations: hints, InputSchema: memory.Schema[In](), OutputSchema: memory.Schema[Out]()}
+	t := &sdk.Tool{Name: name, Description: description, Annotations: hints, InputSchema: memory.RequestSchema[In](), OutputSchema: memory.Schema[Out]()}
 	sdk.AddTool(server, t, func(ctx context.Context, _ *sdk.CallToolRequest, in In) (*sdk.CallToolResult, Out, error) {
 		out, err := call(ctx, scope, in)
 		if err != nil {

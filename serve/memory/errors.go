@@ -35,7 +35,7 @@ func AsError(err error) *Error {
 	case errors.Is(err, bmem.ErrTurnExists):
 		return &Error{http.StatusConflict, "the id of a turn is taken by another turn; leave ids out, or edit that turn"}
 	case errors.Is(err, bmem.ErrCursor):
-		return &Error{http.StatusBadRequest, "cursor: it is none that a page gave as next"}
+		return &Error{http.StatusNotFound, "cursor: it is none that a page gave as next"}
 	case errors.Is(err, bmem.ErrNoTurns), errors.Is(err, bmem.ErrNoQuestion):
 		return &Error{http.StatusBadRequest, err.Error()}
 	case errors.Is(err, bmem.ErrMaxCost), errors.Is(err, llm.ErrBudget):

@@ -5,7 +5,9 @@ package memory
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,7 +21,7 @@ import (
 
 // Limits of requests.
 const (
-	MaxName   = 200  // bytes of a memory's name
+	MaxName   = 100  // characters of a memory's name
 	MaxTurns  = 1000 // of one Add
 	MaxFound  = 100  // turns that one Search returns
 	maxAsking = 8000 // bytes of a question or query
@@ -78,9 +80,25 @@ type AddResult struct {
 type SearchRequest struct {
 	Memory string `json:"memory,omitempty" jsonschema:"name of the memory"`
 	Query  string `json:"query" jsonschema:"what to look for, in words or as a question"`
-	Limit  int    `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 100; 10 if left out"`
+	Limit  Count  `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 100; 10 if left out"`
 	Before string `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03"`
 	After  string `json:"after,omitempty" jsonschema:"only what was said after this day or time"`
+}
+
+// Count is a number of things. In JSON 5 and 5.0 are the same, as some clients write the latter.
+type Count int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Count) UnmarshalJSON(data []byte) error {
+	var f float64
+	if err := json.Unmarshal(data, &f); err != nil {
+		return err
+	}
+	if f != math.Trunc(f) || math.Abs(f) > 1e9 {
+		return fmt.Errorf("%.40s is no whole number, or too large", data)
+	}
+	*c = Count(f)
+	return nil
 }
 
 // Found is a turn with how well it fits.
@@ -135,7 +153,7 @@ type GetRequest struct {
 	Session string `json:"session,omitempty" jsonschema:"only turns of this session"`
 	Speaker string `json:"speaker,omitempty" jsonschema:"only turns of this speaker"`
 	Cursor  string `json:"cursor,omitempty" jsonschema:"next of the page before"`
-	Limit   int    `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 1000; 100 if left out"`
+	Limit   Count  `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 1000; 100 if left out"`
 }
 
 // Page is a part of a memory's turns.
@@ -168,8 +186,8 @@ func (s Scope) name(memory string) (string, error) {
 	case memory == "":
 		return "", bad("memory: name the memory")
 	}
-	if len(memory) > MaxName || !utf8.ValidString(memory) || strings.Contains(memory, "/") || strings.ContainsFunc(memory, unicode.IsControl) || strings.TrimSpace(memory) != memory {
-		return "", bad("memory: a name has at most %d bytes, no slash, no control character, and no space at its ends", MaxName)
+	if utf8.RuneCountInString(memory) > MaxName || !utf8.ValidString(memory) || strings.Contains(memory, "/") || strings.ContainsFunc(memory, unicode.IsControl) || strings.TrimSpace(memory) != memory {
+		return "", bad("memory: a name has at most %d characters, no slash, no control character, and no space at its ends", MaxName)
 	}
 	if s.Namespace != "" {
 		return s.Namespace + "/" + memory, nil
@@ -239,7 +257,7 @@ func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (Sea
 	case r.Limit < 0 || r.Limit > MaxFound:
 		return SearchResult{}, bad("limit: want 1 to %d", MaxFound)
 	case r.Limit > 0:
-		opts = append(opts, bmem.WithTopK(r.Limit))
+		opts = append(opts, bmem.WithTopK(int(r.Limit)))
 	}
 	hits, err := s.mem.Search(ctx, r.Query, opts...)
 	if err != nil {
@@ -372,7 +390,7 @@ func (s *Service) Get(ctx context.Context, scope Scope, r GetRequest) (Page, err
 	if r.Limit < 0 || r.Limit > MaxTurns {
 		return Page{}, bad("limit: want 1 to %d", MaxTurns)
 	}
-	p, err := s.mem.Turns(ctx, name, bmem.TurnQuery{Cursor: r.Cursor, Limit: r.Limit, Session: r.Session, Speaker: r.Speaker})
+	p, err := s.mem.Turns(ctx, name, bmem.TurnQuery{Cursor: r.Cursor, Limit: int(r.Limit), Session: r.Session, Speaker: r.Speaker})
 	if err != nil {
 		return Page{}, err
 	}

@@ -35,6 +35,16 @@ type named struct {
 
 func schemaOf[T any]() named { return named{reflect.TypeFor[T]().Name(), Schema[T]} }
 
+// requestOf is the schema of a body. The path names the memory.
+func requestOf[T any]() named {
+	return named{reflect.TypeFor[T]().Name(), func() *jsonschema.Schema {
+		s := RequestSchema[T]()
+		delete(s.Properties, "memory")
+		s.PropertyOrder = nil
+		return s
+	}}
+}
+
 const (
 	memories  = "/v1/memories"
 	oneMemory = memories + "/{memory}"
@@ -50,17 +60,17 @@ var operations = []operation{
 		{"session", "only turns of this session", &jsonschema.Schema{Type: "string"}}, {"speaker", "only turns of this speaker", &jsonschema.Schema{Type: "string"}},
 		{"cursor", "next of the page before", &jsonschema.Schema{Type: "string"}}, {"limit", "how many turns at most", between(1, MaxTurns)}},
 		out: schemaOf[Page](), fails: []int{403, 404}, call: restPage},
-	{method: http.MethodPost, path: oneMemory + "/turns", id: "addTurns", summary: "Add turns; the memory is made if need be", in: schemaOf[AddRequest](), out: schemaOf[AddResult](),
+	{method: http.MethodPost, path: oneMemory + "/turns", id: "addTurns", summary: "Add turns; the memory is made if need be", in: requestOf[AddRequest](), out: schemaOf[AddResult](),
 		fails: []int{402, 403, 409, 413}, call: restAdd},
 	{method: http.MethodGet, path: oneTurn, id: "getTurn", summary: "Read a turn", out: schemaOf[Turn](), fails: []int{403, 404}, call: restTurn},
-	{method: http.MethodPut, path: oneTurn, id: "editTurn", summary: "Replace what a turn says; the old text is forgotten", in: schemaOf[EditRequest](), out: schemaOf[Turn](),
+	{method: http.MethodPut, path: oneTurn, id: "editTurn", summary: "Replace what a turn says; the old text is forgotten", in: requestOf[EditRequest](), out: schemaOf[Turn](),
 		fails: []int{402, 403, 404, 413}, call: restEdit},
 	{method: http.MethodDelete, path: oneTurn, id: "forgetTurn", summary: "Forget a turn for good", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
 	{method: http.MethodDelete, path: oneMemory + "/sessions/{session}", id: "forgetSession", summary: "Forget a session for good", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
 	{method: http.MethodDelete, path: oneMemory + "/speakers/{speaker}", id: "forgetSpeaker", summary: "Forget everything that a speaker said", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
-	{method: http.MethodPost, path: oneMemory + "/search", id: "searchTurns", summary: "Find turns without asking a language model", in: schemaOf[SearchRequest](), out: schemaOf[SearchResult](),
+	{method: http.MethodPost, path: oneMemory + "/search", id: "searchTurns", summary: "Find turns without asking a language model", in: requestOf[SearchRequest](), out: schemaOf[SearchResult](),
 		fails: []int{402, 403, 404, 413}, call: restSearch},
-	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: schemaOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 413}, call: restAsk},
+	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: requestOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 413}, call: restAsk},
 }
 
 func between(low, high float64) *jsonschema.Schema {
@@ -82,6 +92,9 @@ func openAPI() map[string]any {
 		for _, m := range placeholder.FindAllStringSubmatch(o.path, -1) {
 			one := 1
 			schema := &jsonschema.Schema{Type: "string", MinLength: &one}
+			if m[1] == "memory" {
+				schema.Pattern, schema.MaxLength = namePattern, ptr(MaxName)
+			}
 			parameters = append(parameters, map[string]any{"name": m[1], "in": "path", "required": true, "schema": schema})
 		}
 		for _, p := range o.query {

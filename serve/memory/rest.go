@@ -169,9 +169,11 @@ func restPage(h *rest, r *http.Request) (any, error) {
 	}
 	get := GetRequest{Memory: r.PathValue("memory"), Session: q["session"], Speaker: q["speaker"], Cursor: q["cursor"]}
 	if text, ok := q["limit"]; ok {
-		if get.Limit, err = strconv.Atoi(text); err != nil || get.Limit < 1 {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
 			return nil, bad("limit: want 1 to %d", MaxTurns)
 		}
+		get.Limit = Count(n)
 	}
 	return h.Get(r.Context(), h.scope(r), get)
 }

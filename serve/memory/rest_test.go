@@ -27,7 +27,7 @@ func open(t *testing.T, scope func(*http.Request) memory.Scope) client {
 	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	t.Cleanup(model.Close)
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
-	server := httptest.NewServer(memory.Handler(memory.New(m), scope, 1<<16, slog.New(slog.NewTextHandler(io.Discard, nil))))
+	server := httptest.NewServer(memory.Handler(memory.New(m), scope, 1<<16, slog.New(slog.NewTextHandler(t.Output(), nil))))
 	t.Cleanup(server.Close)
 	return client{t, server.URL}
 }
@@ -130,7 +130,7 @@ func TestRestRefuses(t *testing.T) {
 		{"POST", "/v1/memories/chat/turns", `{"turns":[{"text":"x"}],"expires":"soon"}`, 400}, {"POST", "/v1/memories/chat/turns", `{"turns":[{"id":"a","session":"1","text":"Another."}]}`, 409},
 		{"POST", "/v1/memories/chat/turns", `{"turns":[{"text":"` + strings.Repeat("x", 1<<16) + `"}]}`, 413}, {"POST", "/v1/memories/a%2Fb/turns", `{"turns":[{"text":"x"}]}`, 400},
 		{"POST", "/v1/memories/chat/turns", "{\"turns\":[{\"text\":\"\xff\"}]}", 400},
-		{"GET", "/v1/memories/chat/turns?limit=0", "", 400}, {"GET", "/v1/memories/chat/turns?limit=x", "", 400}, {"GET", "/v1/memories/chat/turns?cursor=x", "", 400},
+		{"GET", "/v1/memories/chat/turns?limit=0", "", 400}, {"GET", "/v1/memories/chat/turns?limit=x", "", 400}, {"GET", "/v1/memories/chat/turns?cursor=x", "", 404},
 		{"GET", "/v1/memories/chat/turns?page=2", "", 400}, {"POST", "/v1/memories/chat/search", `{"query":""}`, 400}, {"POST", "/v1/memories/chat/search", `{"query":"x","limit":1000}`, 400},
 		{"POST", "/v1/memories/chat/ask", `{"question":"Where?","budget":"huge"}`, 400}, {"POST", "/v1/memories/chat/ask", `{"question":"Where?","max_dollars":-1}`, 400},
 		{"POST", "/v1/memories/chat/ask", `{"question":"Where?","before":"soon"}`, 400}, {"PUT", "/v1/memories/chat/turns/a", `{"text":""}`, 400}, {"PUT", "/v1/memories/chat/turns/b", `{"text":"x"}`, 404},
@@ -253,5 +253,18 @@ func TestDescription(t *testing.T) {
 	}
 	if strings.Contains(string(text), `"null"`) {
 		t.Error("something may be null")
+	}
+}
+
+// A session is forgotten, whatever the memory is called and whatever is left.
+func TestForgetSession(t *testing.T) {
+	c := open(t, nil)
+	c.do("POST", "/v1/memories/%C3%94/turns", `{"turns":[{"text":"x"},{"text":"I bring bread.","session":"2"}]}`, nil)
+	var page memory.Page
+	c.do("GET", "/v1/memories/%C3%94/turns", "", &page)
+	for _, turn := range page.Turns {
+		if s := c.do("DELETE", "/v1/memories/%C3%94/sessions/"+turn.Session, "", nil); s != 200 {
+			t.Errorf("session %s: %d", turn.Session, s)
+		}
 	}
 }

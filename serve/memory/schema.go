@@ -30,3 +30,48 @@ func notNull(s *jsonschema.Schema) {
 		notNull(p)
 	}
 }
+
+// namePattern is what names of memories look like: no slash, no control character, no space at the ends.
+const namePattern = `^[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f])?$`
+
+// RequestSchema is the Schema of a request, with the limits of its fields.
+func RequestSchema[T any]() *jsonschema.Schema {
+	s := Schema[T]()
+	limit(s)
+	return s
+}
+
+func limit(s *jsonschema.Schema) {
+	one, most, turns := 1, maxAsking/4, MaxTurns
+	zero := 0.0
+	for name, p := range s.Properties {
+		switch name {
+		case "memory":
+			p.Pattern, p.MaxLength = namePattern, ptr(MaxName)
+		case "query", "question":
+			p.Pattern, p.MinLength, p.MaxLength = `\S`, &one, &most
+		case "text":
+			p.Pattern = `\S`
+		case "turns":
+			p.MinItems, p.MaxItems = &one, &turns
+			limit(p.Items)
+		case "limit":
+			p.Minimum, p.Maximum = ptr(1.0), ptr(float64(MaxFound))
+			if _, pages := s.Properties["cursor"]; pages {
+				p.Maximum = ptr(float64(MaxTurns))
+			}
+		case "budget":
+			for _, b := range budgets {
+				p.Enum = append(p.Enum, b)
+			}
+		case "max_dollars":
+			p.Type, p.Types, p.ExclusiveMinimum = "number", nil, &zero
+		case "before", "after":
+			p.Format = "date"
+		case "expires":
+			p.AnyOf = []*jsonschema.Schema{{Format: "date"}, {Pattern: `^[1-9][0-9]{0,3}[hdw]$`}, {Const: ptr(any("never"))}, {Const: ptr(any(""))}}
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
