@@ -168,10 +168,9 @@ func (s *Store) Turn(ctx context.Context, name, id string) (t Turn, err error) {
 		if err != nil {
 			return err
 		}
-		defer w.close()
 		found, err := w.turnOf(id)
 		t = found.Turn
-		return err
+		return errors.Join(err, w.close())
 	})
 	if err != nil {
 		return Turn{}, fmt.Errorf("memory %q: %w", name, err)
