@@ -193,7 +193,7 @@ func submatch(t *testing.T, name, pattern string) string {
 }
 
 func TestVersionsAgree(t *testing.T) {
-	goVersion := submatch(t, "go.mod", `(?m)^go (\S+)$`)
+	goVersion := submatch(t, "go.mod", `(?m)^toolchain go(\S+)$`)
 	for _, engine := range engines {
 		if base := readImage(t, engine).base; !regexp.MustCompile(`^golang:` + regexp.QuoteMeta(goVersion) + `-[a-z]+$`).MatchString(base) {
 			t.Errorf("the image for %s starts from %s, want golang:%s-…, as go.mod says", engine, base, goVersion)

@@ -64,6 +64,9 @@ func wordsOf(text string) []byte {
 // scrub does what is left to do after something was forgotten: replies that were made from it, and pages of the file that
 // hold what was deleted. It goes on where a killed process stopped.
 func (s *Store) scrub(ctx context.Context) error {
+	if s.readOnly {
+		return nil // the next process that may write does it
+	}
 	var last sql.NullInt64
 	var pages, replies int
 	err := s.db.QueryRowContext(ctx, "SELECT max(id), coalesce(max(pages), 0), coalesce(max(replies), 0) FROM forgotten").Scan(&last, &pages, &replies)

@@ -42,6 +42,8 @@ var (
 	ErrTurnExists = errors.New("the id is already used by another turn")
 	// ErrSession: an edited turn would move to another session.
 	ErrSession = errors.New("a turn keeps its session")
+	// ErrReadOnly: the file or its folder cannot be written, so that nothing can be changed.
+	ErrReadOnly = errors.New("the file or its folder can only be read: change its mode, or choose another folder")
 	// ErrCursor: a page was asked for by a cursor that no page gave.
 	ErrCursor = errors.New("not the cursor of a page")
 )
@@ -88,9 +90,11 @@ CREATE INDEX pool_source ON pool (source);`
 
 // Store is an open store. It is safe for concurrent use.
 type Store struct {
-	db    *sql.DB
-	path  string
-	write sync.Mutex // one writer a process: SQLite's own waiting is by polling, and not fair
+	db   *sql.DB
+	path string
+	// readOnly is set for a file that cannot be written. What is only kept to be quicker next time is then not kept.
+	readOnly bool
+	write    sync.Mutex // one writer a process: SQLite's own waiting is by polling, and not fair
 
 	vectors flights // texts being embedded now
 	pools   flights // chunks being worked on now
@@ -98,7 +102,8 @@ type Store struct {
 	replies atomic.Pointer[Replies]
 }
 
-// Open opens the store in the file at path and creates it if there is none. A file that is something else is refused unchanged, with
+// Open opens the store in the file at path and creates it if there is none. A file that cannot be written, such as one on a
+// disk that can only be read, can be asked; changes fail with ErrReadOnly. A file that is something else is refused unchanged, with
 // ErrNotStore.
 func Open(path string) (*Store, error) {
 	s, err := open(path)
@@ -125,13 +130,23 @@ func open(path string) (*Store, error) {
 		return nil, fmt.Errorf("%w: it is a folder", ErrNotStore)
 	case info.Size() > 0:
 		// Looked at read-only first, since opening for use would turn a foreign database to WAL.
-		if err := inspect(abs); err != nil {
+		if err := inspect(abs); isReadOnly(err) {
+			return openReadOnly(path, abs)
+		} else if err != nil {
 			return nil, err
 		}
 	}
 	if err := private.File(abs); err != nil {
 		return nil, err
 	}
+	s, err := openWritable(path, abs)
+	if isReadOnly(err) && info != nil && info.Size() > 0 {
+		return openReadOnly(path, abs)
+	}
+	return s, err
+}
+
+func openWritable(path, abs string) (*Store, error) {
 	db, err := sql.Open("sqlite", dsn(abs, "rwc", "journal_mode(WAL)", "synchronous(NORMAL)", "secure_delete(1)", "cache_size(-16384)"))
 	if err != nil {
 		return nil, err
@@ -271,6 +286,9 @@ func (s *Store) Check(ctx context.Context) error {
 
 // change runs fn in one write transaction: all of it happens or nothing.
 func (s *Store) change(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
 	s.write.Lock()
 	defer s.write.Unlock()
 	tx, err := s.db.BeginTx(ctx, nil)

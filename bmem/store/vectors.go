@@ -132,7 +132,7 @@ func embedOne(ctx context.Context, e embed.Embedder, b texts, batch []string, pu
 }
 
 func (s *Store) putVectors(ctx context.Context, memory string, e embed.Embedder, keys []string, vectors [][]float32) error {
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.keep(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO vector (embedder, hash, value, memory) VALUES (?, ?, ?, (SELECT id FROM memory WHERE name = ?))")
 		if err != nil {
 			return err
@@ -244,7 +244,7 @@ func (s *Store) poolOnce(ctx context.Context, method, k string, source []byte, c
 	if err != nil {
 		return nil, err
 	}
-	return facts, s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return facts, s.keep(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO pool (method, hash, facts, source)
 			SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM chunk WHERE source = ?4)`, method, []byte(k), string(body), source)
 		return err
