@@ -206,6 +206,7 @@ func readChat(body []byte) (chatReply, error) {
 	if err != nil {
 		return chatReply{}, err
 	}
+	o = inside(o)
 	var r chatReply
 	r.readUsage(o)
 	if o.says("error") {
@@ -217,6 +218,20 @@ func readChat(body []byte) (chatReply, error) {
 		r.said = errorOf(o)
 	}
 	return r, nil
+}
+
+// inside returns the reply that some gateways put into a field of their own answer; o itself if it is the reply.
+func inside(o object) object {
+	if o.set("choices") || o.says("error") {
+		return o
+	}
+	for _, name := range []string{"result", "data", "body", "response"} {
+		inner := o.get(name)
+		if len(inner.list("choices")) > 0 || len(otherForms(inner)) > 0 || inner.says("error") {
+			return inner
+		}
+	}
+	return o
 }
 
 // readChoices reads the first choice that holds a text, or the first if none does; other texts are the further replies.

@@ -86,6 +86,10 @@ func TestReadChatForms(t *testing.T) {
 		"usage in an event of itself": "data: {\"choices\": [{\"delta\": {\"content\": \"Mill\", \"reasoning_content\": null}}]}\n\ndata: {\"choices\": [], \"usage\": {\"prompt_tokens\": 3, \"completion_tokens\": 2}}\n\n",
 		"a whole message at the end":  "data: {\"choices\": [{\"delta\": {\"content\": \"Mill\"}}]}\n\ndata: " + whole + "\n\ndata: [DONE]\n\n",
 		"a whole reply as an event":   "data: " + whole + "\n\ndata: [DONE]\n\n",
+		"a result around it":          `{"result": {"response": "Mill", "usage": {"prompt_tokens": 3, "completion_tokens": 2}}, "success": true, "errors": [], "messages": []}`,
+		"data around it":              `{"code": 0, "msg": "ok", "data": ` + whole + `}`,
+		"a body around it":            `{"status": 200, "message": "success", "body": ` + whole + `}`,
+		"a response around it":        `{"response": ` + whole + `}`,
 		"a comment before it":         ": keep-alive\n\n: keep-alive\n\n" + whole,
 	} {
 		r, err := readChat([]byte(body))
@@ -114,6 +118,11 @@ func TestErrorsAreReportedAtOnce(t *testing.T) {
 		"a detail":           {llmtest.Fault{Status: 200, Body: `{"detail": "not signed in"}`}, llm.ErrUnavailable, "not signed in"},
 		"Cloudflare":         {llmtest.Fault{Status: 200, Body: `{"success": false, "errors": [{"code": 7, "message": "no such account"}], "result": null}`}, llm.ErrUnavailable, "no such account"},
 		"MiniMax":            {llmtest.Fault{Status: 200, Body: `{"base_resp": {"status_code": 1004, "status_msg": "not authorized"}, "choices": null}`}, llm.ErrUnavailable, "not authorized"},
+		"a result of errors": {llmtest.Fault{Status: 200, Body: `{"code": 0, "message": "", "data": {"error": {"message": "no such plan"}}}`}, llm.ErrUnavailable, "no such plan"},
+		"not paid for":       {llmtest.Fault{Status: 429, Body: `{"error": {"message": "Your account is not active, please check your billing details on our website.", "type": "billing_not_active", "code": "billing_not_active"}}`}, llm.ErrQuota, "not active"},
+		"no credit":          {llmtest.Fault{Status: 429, Body: `{"error": {"message": "Your credit balance is too low to access the API", "type": "rate_limit_error"}}`}, llm.ErrQuota, "credit balance"},
+		"Moonshot's quota":   {llmtest.Fault{Status: 429, Body: `{"error": {"message": "Your account is suspended, please check your plan and billing details", "type": "exceeded_current_quota_error"}}`}, llm.ErrQuota, "suspended"},
+		"ZhipuAI's balance":  {llmtest.Fault{Status: 429, Body: `{"error": {"code": "1113", "message": "Insufficient balance or no resource package. Please recharge."}}`}, llm.ErrQuota, "recharge"},
 		"after some events":  {llmtest.Fault{Status: 200, Body: "data: {\"choices\": [{\"delta\": {\"content\": \"Mi\"}}]}\n\nevent: error\ndata: {\"error\": {\"message\": \"overloaded\"}}\n\n"}, llm.ErrUnavailable, "overloaded"},
 		"a function":         {llmtest.Fault{Status: 200, Body: `{"choices": [{"message": {"content": "", "function_call": {"name": "x"}}, "finish_reason": "function_call"}]}`}, llm.ErrEmpty, "tool"},
 		"a tool":             {llmtest.Fault{Status: 200, Body: `{"choices": [{"message": {"tool_calls": [{"id": "x"}]}, "finish_reason": "tool_calls"}]}`}, llm.ErrEmpty, "tool"},

@@ -3,6 +3,7 @@ package openai
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -65,9 +66,13 @@ func (e endpointError) status() int {
 	return 0
 }
 
+// quotaRE finds that an account has no money left, or is closed, which waiting does not change. A quota of requests a
+// minute is none of these.
+var quotaRE = regexp.MustCompile(`(?i)insufficient[_ ](?:quota|balance|credits?|funds)|exceeded_current_quota_error|billing_(?:not_active|hard_limit)|credit balance|account (?:is )?(?:not active|suspended|deactivated|in arrears)|arrearage`)
+
 // quota says whether the account has no money left.
 func (e endpointError) quota() bool {
-	return strings.Contains(e.code, "insufficient_quota") || strings.Contains(e.words, "insufficient_quota") || e.status() == 402
+	return quotaRE.MatchString(e.code) || quotaRE.MatchString(e.words) || e.status() == 402
 }
 
 // busy says whether an endpoint refused because it has too much to do.
