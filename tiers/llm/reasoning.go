@@ -124,9 +124,9 @@ func reasoningError(model string, limit int) error {
 // Marks of reasoning in the replies of open models: tags such as those of DeepSeek, Qwen, GLM, Hunyuan, Seed-OSS and LongCat,
 // plain or escaped, and the marks of Magistral, Kimi, Cohere's Command, OpenThinker, MedGemma, Gemma and s1, in this order.
 const (
-	tagNames = `(?:[a-z]+:|longcat_|chain_of_)?(?:think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue)(?:[:\s][^<>&]{0,40})?`
-	openTag  = `(?i:<\|?` + tagNames + `\|?>|&lt;` + tagNames + `&gt;|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|?(?:begin|start)_of_thought\|?>|<unused94>(?:thought)?|<\|channel>thought|<\|im_start\|>think\n)`
-	closeTag = `(?i:<\|?/` + tagNames + `\|?>|&lt;/` + tagNames + `&gt;|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|?end_of_thought\|?>|<unused95>|<channel\|>|<\|im_start\|>answer\n)`
+	tagNames = `(?:[a-z]+:|longcat_|chain_of_|ant_?|internal_|deep_)?(?:think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue)(?:[:\s][^<>&]{0,40})?`
+	openTag  = `(?i:<\|?` + tagNames + `\|?>|&lt;` + tagNames + `&gt;|\[THINK\]|◁think▷|<\|START_THINKING\|>|<[|｜]?(?:begin|start)[_▁]of[_▁](?:thought|thinking)[|｜]?>|<\|inner_prefix\|>|<unused94>(?:thought)?|<\|channel>thought|<\|im_start\|>think\n)`
+	closeTag = `(?i:<\|?\\?/` + tagNames + `\|?>|&lt;/` + tagNames + `&gt;|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<[|｜]?end[_▁]of[_▁](?:thought|thinking)[|｜]?>|<\|inner_suffix\|>|<unused95>|<channel\|>|<\|im_start\|>answer\n)`
 )
 
 var (
@@ -140,15 +140,38 @@ var (
 	// channelRE matches the head of a message in OpenAI's harmony format. Decoders that drop special tokens leave
 	// "assistantfinal" of it.
 	channelRE = regexp.MustCompile(`(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>`)
-	bareRE    = regexp.MustCompile(`^\s*(?:assistant)?(?:analysis|commentary)(?:[A-Z]|$)`)
+	bareRE    = regexp.MustCompile(`^\s*(?:assistant)?(?:analysis|commentary)(?:[A-Z]|$|(?s:.*)\Sassistantfinal)`)
 	endRE     = regexp.MustCompile(`<\|(?:end|return|call)\|>`)
 )
+
+// roleRE matches the head of the model's turn, which some endpoints leave before the reply.
+var roleRE = regexp.MustCompile(`^\s*(?:<\|im_start\|>assistant\s|<\|assistant\|>|<｜Assistant｜>|<\|start_header_id\|>assistant<\|end_header_id\|>|<start_of_turn>model\s)\s*`)
+
+// preambles are forms of reasoning whose marks mean it at the beginning of a reply only: those of Open WebUI, of fenced
+// blocks, and of IBM's Granite.
+var preambles = []struct{ open, end *regexp.Regexp }{
+	{regexp.MustCompile(`^\s*<details\b[^>]*\btype=["']?reasoning\b[^>]*>`), regexp.MustCompile(`</details>`)},
+	{regexp.MustCompile("^\\s*```(?:think(?:ing)?|thoughts?|reasoning)[ \t]*\\n"), regexp.MustCompile("(?m)^[ \t]*```[ \t]*$")},
+	{regexp.MustCompile(`^\s*Here(?: is|['’]s) my thought process:`), regexp.MustCompile(`Here(?: is|['’]s) my response:`)},
+}
 
 // StripReasoning returns a reply without the reasoning in it: blocks between tags such as <think> and </think>, also
 // where the opening tag is missing because the prompt holds it, and messages of other channels than "final". inside says
 // that the reply ends within its reasoning, so that there is no answer; text is then "". A reply without reasoning is
 // returned as it is.
 func StripReasoning(reply string) (text string, inside bool) {
+	if head := roleRE.FindString(reply); head != "" {
+		reply = reply[len(head):]
+	}
+	for _, form := range preambles {
+		if open := form.open.FindString(reply); open != "" {
+			end := form.end.FindStringIndex(reply[len(open):])
+			if end == nil {
+				return "", true
+			}
+			return strings.TrimSpace(reply[len(open)+end[1]:]), false
+		}
+	}
 	if !strings.ContainsAny(reply, "<[◁&") && !bareRE.MatchString(reply) {
 		return reply, false
 	}

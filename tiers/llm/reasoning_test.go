@@ -48,6 +48,23 @@ func TestStripReasoning(t *testing.T) {
 		"<|im_start|>think\na<|im_end|>\n<|im_start|>answer\nThe old mill.<|im_end|>": "The old mill.",
 		"assistantanalysisWe need a place.assistantfinalThe old mill.":                "The old mill.",
 		"\ufeff<think>a</think>The old mill.":                                         "The old mill.",
+		"<details type=\"reasoning\" done=\"true\" duration=\"3\">\n<summary>Thought for 3 seconds</summary>\n> Rome?\n</details>\nThe old mill.": "The old mill.",
+		"```thinking\nRome?\n```\nThe old mill.":                                    "The old mill.",
+		"<|inner_prefix|>Rome?<|inner_suffix|>The old mill.":                        "The old mill.",
+		"<|begin▁of▁thinking|>Rome?<|end▁of▁thinking|>The old mill.":                "The old mill.",
+		"<｜begin▁of▁thinking｜>Rome?<｜end▁of▁thinking｜>The old mill.":                "The old mill.",
+		"Here is my thought process:\nRome?\n\nHere is my response:\nThe old mill.": "The old mill.",
+		"Here's my thought process: Rome? Here's my response: The old mill.":        "The old mill.",
+		"analysisthe place is wanted.assistantfinalThe old mill.":                   "The old mill.",
+		"commentary to=functions.x Rome?assistantfinalThe old mill.":                "The old mill.",
+		"<ant_thinking>a</ant_thinking>The old mill.":                               "The old mill.",
+		"<antThinking>a</antThinking>The old mill.":                                 "The old mill.",
+		"<internal_reasoning>a</internal_reasoning>The old mill.":                   "The old mill.",
+		"<think>a<\\/think>The old mill.":                                           "The old mill.",
+		"<|assistant|>\n<think>a</think>The old mill.":                              "The old mill.",
+		"<｜Assistant｜><think>a</think>The old mill.":                                "The old mill.",
+		"<|im_start|>assistant\nThe old mill.<|im_end|>":                            "The old mill.",
+		"<|start_header_id|>assistant<|end_header_id|>\n\nThe old mill.<|eot_id|>":  "The old mill.",
 		// Reasoning elsewhere, about its tags, and marks around the answer.
 		"<think>a\n</think>\n<think>b\n</think>\nThe old mill.":       "The old mill.",
 		"<think>The tag </think> ends it.</think>The old mill.":       "The old mill.",
@@ -59,14 +76,17 @@ func TestStripReasoning(t *testing.T) {
 		"The old mill.<|im_end|>":                                     "The old mill.",
 		"The old mill.</s>\n":                                         "The old mill.",
 		// Text that only looks like it.
-		"Write `<think>` and `</think>` around it.": "Write `<think>` and `</think>` around it.",
-		"The tag \"</think>\" closes it.":           "The tag \"</think>\" closes it.",
-		"<thing>a</thing>":                          "<thing>a</thing>",
-		"Use the tag <think> for that.":             "Use the tag <think> for that.",
-		"a < b and [x] and <i>y</i>":                "a < b and [x] and <i>y</i>",
-		"Analysis of the mill.":                     "Analysis of the mill.",
-		"analysis paralysis":                        "analysis paralysis",
-		"":                                          "",
+		"Write `<think>` and `</think>` around it.":            "Write `<think>` and `</think>` around it.",
+		"The tag \"</think>\" closes it.":                      "The tag \"</think>\" closes it.",
+		"<thing>a</thing>":                                     "<thing>a</thing>",
+		"Use the tag <think> for that.":                        "Use the tag <think> for that.",
+		"a < b and [x] and <i>y</i>":                           "a < b and [x] and <i>y</i>",
+		"Analysis of the mill.":                                "Analysis of the mill.",
+		"<details><summary>Where</summary>The mill.</details>": "<details><summary>Where</summary>The mill.</details>",
+		"```go\nthinking()\n```":                               "```go\nthinking()\n```",
+		"Here is my response: the mill.":                       "Here is my response: the mill.",
+		"analysis paralysis":                                   "analysis paralysis",
+		"":                                                     "",
 	} {
 		if got, inside := llm.StripReasoning(reply); got != want || inside {
 			t.Errorf("%q became %q, inside %v; want %q", reply, got, inside, want)
@@ -75,6 +95,7 @@ func TestStripReasoning(t *testing.T) {
 	for _, reply := range []string{
 		"<think>", "<think>\nRome?", "  <think>Rome", "<think>a</think><think>b", "[THINK]a", "◁think▷a", "<|START_THINKING|>a",
 		"<|channel|>analysis<|message|>We need", "<|channel|>analysis<|message|>a<|end|><|start|>assistant", "<|channel|>",
+		"<details type=\"reasoning\">\nRome?", "```thinking\nRome?", "<|inner_prefix|>Rome?", "Here is my thought process:\nRome?",
 	} {
 		if got, inside := llm.StripReasoning(reply); got != "" || !inside {
 			t.Errorf("%q became %q, inside %v; want nothing but reasoning", reply, got, inside)
