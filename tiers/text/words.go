@@ -6,18 +6,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
+	"golang.org/x/text/unicode/norm"
 )
 
 // apostrophes makes typographic apostrophes plain, so that "don’t" and "don't" are one word.
 var apostrophes = strings.NewReplacer("\u2019", "'", "\u2018", "'")
 
-// Tokens returns the words and numbers of s in order, as they are written, without a possessive 's.
+// Tokens returns the words and numbers of s in order, without a possessive 's. They keep their case; letters that Unicode can
+// write in several ways (accents apart from their letter, wide and narrow forms, ligatures) come in one (NFKC).
 //
 // Scripts that put no spaces between words (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) are cut as search engines
 // without a dictionary do it, into overlapping pairs of neighbouring characters; Chinese characters, which are often words,
 // and words of Katakana also stand alone. Korean has spaces, but its particles are written onto the words.
 func Tokens(s string) []string {
-	fields := strings.FieldsFunc(apostrophes.Replace(s), func(r rune) bool {
+	fields := strings.FieldsFunc(apostrophes.Replace(norm.NFKC.String(s)), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) && r != '\''
 	})
 	tokens := make([]string, 0, len(fields))

@@ -8,19 +8,22 @@ import (
 
 func TestTokens(t *testing.T) {
 	for s, want := range map[string][]string{
-		"Ann’s dog isn't 3 years-old!": {"Ann", "dog", "isn't", "3", "years", "old"},
-		"'quoted' JAMES'S café, naïve": {"quoted", "JAMES", "café", "naïve"},
-		"":                             {},
-		" '' 's ":                      {"s"},
-		"rock'n'roll of the 90's":      {"rock'n'roll", "of", "the", "90"},
-		"cafe\u0301":                   {"cafe\u0301"}, // a letter and its accent
-		"日本 2023/05/20 \U0001F600 x":   {"日", "日本", "本", "2023", "05", "20", "x"},
-		"我养了一只猫，名字叫小黑":                 {"我", "我养", "养", "养了", "了", "了一", "一", "一只", "只", "只猫", "猫", "名", "名字", "字", "字叫", "叫", "叫小", "小", "小黑", "黑"},
-		"iPhone15を買った":                 {"iPhone15", "を買", "買", "買っ", "った"},
-		"コーヒーが好き":                      {"コーヒー", "コーヒーが", "が好", "好", "好き"},
-		"แมวชื่อ":                      {"แม", "มว", "วชื่", "ชื่อ"},
-		"고양이가 있어요":                     {"고양", "양이", "이가", "있어", "어요"},
-		"猫":                            {"猫"},
+		"Ann’s dog isn't 3 years-old!":         {"Ann", "dog", "isn't", "3", "years", "old"},
+		"'quoted' JAMES'S café, naïve":         {"quoted", "JAMES", "café", "naïve"},
+		"":                                     {},
+		" '' 's ":                              {"s"},
+		"rock'n'roll of the 90's":              {"rock'n'roll", "of", "the", "90"},
+		"cafe\u0301":                           {"café"}, // a letter and its accent, as macOS writes them
+		"ＡＢＣ１２ ﬁne":                            {"ABC12", "fine"},
+		"ﾈｺ ｶﾞﾗｽ":                              {"ネコ", "ガラス"},
+		"\u1112\u1161\u11ab\u1100\u1173\u11af": {"한글"},
+		"日本 2023/05/20 \U0001F600 x":           {"日", "日本", "本", "2023", "05", "20", "x"},
+		"我养了一只猫，名字叫小黑":                         {"我", "我养", "养", "养了", "了", "了一", "一", "一只", "只", "只猫", "猫", "名", "名字", "字", "字叫", "叫", "叫小", "小", "小黑", "黑"},
+		"iPhone15を買った":                         {"iPhone15", "を買", "買", "買っ", "った"},
+		"コーヒーが好き":                              {"コーヒー", "コーヒーが", "が好", "好", "好き"},
+		"แมวชื่อ":                              {"แม", "มว", "วชื่", "ชื่อ"},
+		"고양이가 있어요":                             {"고양", "양이", "이가", "있어", "어요"},
+		"猫":                                    {"猫"},
 	} {
 		if got := Tokens(s); !slices.Equal(got, want) {
 			t.Errorf("%q: got %q, want %q", s, got, want)
