@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"os"
 	"regexp"
 	"strconv"
@@ -29,6 +30,15 @@ func openGGUF(path string) (f *gguf.File, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Version > 3 {
+		if bits.ReverseBytes32(f.Version) <= 3 {
+			return nil, fmt.Errorf("%w: a big-endian file; convert it to little-endian", ErrUnsupported)
+		}
+		return nil, fmt.Errorf("%w: GGUF version %d; versions 2 and 3 are read", ErrUnsupported, f.Version)
+	}
+	if kv, ok := f.GetKeyValue("general.type"); ok && kv.String() != "model" {
+		return nil, fmt.Errorf("%w: general.type is %s; a file of the whole model is needed", ErrUnsupported, kv.String())
+	}
 	if n := metaNumber(f, "split.count"); n > 1 {
 		return nil, fmt.Errorf("%w: this is part %d of a model that is split into %d files; merge them (llama-gguf-split --merge FIRST-PART MERGED.gguf) and open the result", ErrUnsupported, metaNumber(f, "split.no")+1, n)
 	}
@@ -50,8 +60,13 @@ func checkTensors(f *gguf.File, size int64) error {
 	if start < 0 || start > size {
 		return fmt.Errorf("the header is damaged: data would begin at byte %d of %d", start, size)
 	}
+	seen := make(map[string]bool, len(f.TensorInfos))
 	for i := range f.TensorInfos {
 		t := &f.TensorInfos[i]
+		if seen[t.Name] {
+			return fmt.Errorf("tensor %s is there twice", t.Name)
+		}
+		seen[t.Name] = true
 		block, bytes := uint64(t.Type.BlockSize()), uint64(t.Type.TypeSize())
 		if block == 0 || bytes == 0 {
 			return fmt.Errorf("tensor %s: values of type %s are %w", t.Name, t.Type, ErrUnsupported)

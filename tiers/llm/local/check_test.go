@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,6 +158,13 @@ func TestRefusedFiles(t *testing.T) {
 		{"a bias of the output", more("blk.0.attn_output.bias", 32), "no use for tensor blk.0.attn_output.bias", true},
 		{"a layer too many", more("blk.1.attn_norm.weight", 32), "blk.1.attn_norm.weight belongs to no layer, of 1", true},
 		{"another architecture", set("general.architecture", "qwen3"), `"qwen3" is not supported`, true},
+		{"a LoRA adapter", set("general.type", "adapter"), "general.type is adapter", true},
+		{"a projector of pictures", set("general.type", "mmproj"), "general.type is mmproj", true},
+		{"a tensor twice", more("token_embd.weight", 32, 288), "tensor token_embd.weight is there twice", false},
+		{"an epsilon of nothing", set("llama.attention.layer_norm_rms_epsilon", float32(math.NaN())), "layer_norm_rms_epsilon is NaN", false},
+		{"an epsilon below nothing", set("llama.attention.layer_norm_rms_epsilon", float32(-1)), "layer_norm_rms_epsilon is -1", false},
+		{"no rotary base", set("llama.rope.freq_base", float32(0)), "rope.freq_base is 0", false},
+		{"an endless rotary base", set("llama.rope.freq_base", float32(math.Inf(1))), "rope.freq_base is +Inf", false},
 		{"a tag of the template", set("tokenizer.chat_template", "{% generation %}x{% endgeneration %}"), "'generation' not found", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -176,6 +184,23 @@ func TestRefusedFiles(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 		})
+	}
+	for version, want := range map[uint32]string{1: "unsupported version 1", 4: "version 4", 3 << 24: "big-endian"} {
+		path := writeGGUF(t, "version.gguf", func() map[string]any { meta, _ := tinyModel(); return meta }(), nil)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint32(data[4:], version)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := Open(path, be, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			if err == nil {
+				m.Close()
+			}
+			t.Errorf("version %d: %v, want %q", version, err, want)
+		}
 	}
 	meta, tensors := tinyModel()
 	m, err := Open(writeGGUF(t, "good.gguf", meta, tensors), be, Options{})

@@ -71,11 +71,16 @@ func readConfig(f *gguf.File) (Config, error) {
 		}
 		return int(n)
 	}
-	float := func(key string, fallback float64) float64 {
-		if kv, ok := f.GetKeyValue(c.Arch + "." + key); ok {
-			return kv.Float64()
+	float := func(key string, fallback, least, most float64) float64 {
+		kv, ok := f.GetKeyValue(c.Arch + "." + key)
+		if !ok {
+			return fallback
 		}
-		return fallback
+		x := kv.Float64()
+		if wrong == nil && !(x >= least && x <= most) {
+			wrong = fmt.Errorf("metadata %s.%s is %v: must be %g to %g", c.Arch, key, kv.Raw(), least, most)
+		}
+		return x
 	}
 	c.Layers, c.Dim, c.FF = num("block_count", 0), num("embedding_length", 0), num("feed_forward_length", 0)
 	c.Heads, c.Context = num("attention.head_count", 0), num("context_length", 0)
@@ -98,7 +103,10 @@ func readConfig(f *gguf.File) (Config, error) {
 	if kv, ok := f.GetKeyValue(c.Arch + ".rope.scaling.type"); ok && kv.String() != "none" {
 		return c, fmt.Errorf("rope scaling %q is not supported", kv.String())
 	}
-	c.Eps, c.RopeBase = float("attention.layer_norm_rms_epsilon", 1e-5), float("rope.freq_base", 10000)
+	c.Eps, c.RopeBase = float("attention.layer_norm_rms_epsilon", 1e-5, 0, 1), float("rope.freq_base", 10000, 1, 1e12)
+	if wrong != nil {
+		return c, wrong
+	}
 
 	embd, ok := f.GetTensorInfo("token_embd.weight")
 	if !ok {

@@ -96,16 +96,18 @@ func (c *Client) embed(ctx context.Context, texts []string) ([][]float32, llm.Us
 	return vectors, u, err
 }
 
-// inOrder puts the vectors where their index says, or takes them in order where none has an index. It refuses an answer
-// that is not one vector of one width a text.
+// inOrder puts the vectors where their index says, or takes them in order where none has an index or they
+// count from another number than 0. It refuses an answer that is not one vector of one width a text.
 func inOrder(data []vector, n int) ([][]float32, error) {
 	if len(data) != n {
 		return nil, fmt.Errorf("%d vectors for %d texts", len(data), n)
 	}
-	indexed := false
-	for _, d := range data {
+	indexed, counted := false, true
+	for i, d := range data {
 		indexed = indexed || d.index >= 0
+		counted = counted && d.index == data[0].index+i
 	}
+	indexed = indexed && !counted
 	out := make([][]float32, n)
 	for i, d := range data {
 		at := d.index

@@ -47,7 +47,7 @@ var (
 	promptRE    = regexp.MustCompile(`(?i)(?:\(|prompt contains (?:at least )?|messages resulted in |prompt of )(\d[\d,]*) (?:tokens? )?(?:in the messages|in the prompt|input tokens|tokens)`)
 	replyMostRE = regexp.MustCompile(`(?i)max_(?:completion_)?tokens.*?(?:at most|less than or equal to|<=|maximum(?: value)?(?: is| of|:)?|cannot exceed|must not exceed|up to|range.*?,)\s*(\d[\d,]*)`)
 	numberRE    = regexp.MustCompile(`\d[\d,]*`)
-	batchRE     = regexp.MustCompile(`(?i)batch|too many|inputs?\b.*(?:array|list|at most|larger|maximum|less than|limit|exceed|too long|size)|maximum.*(?:inputs?|texts?|items?|elements?)|tokens per request|payload too large|at most \d+`)
+	batchRE     = regexp.MustCompile(`(?i)batch|too many|(?:single|only one|one) (?:input|text|string|item|document)|inputs?\b.*(?:array|list|at most|larger|maximum|less than|limit|exceed|too long|size)|maximum.*(?:inputs?|texts?|items?|elements?)|tokens per request|payload too large|at most \d+`)
 )
 
 // hint reads a refused request's answer, and says whether the next attempt will send something else: the parameter that

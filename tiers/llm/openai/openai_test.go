@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -307,6 +308,41 @@ func TestBadEmbeddingReplies(t *testing.T) {
 		// The same texts would get the same answer, and be paid for again.
 		if !errors.Is(err, llm.ErrUnavailable) || s.Count() != 1 || u.Failed != 1 {
 			t.Errorf("%s: %d calls, %+v, %v", name, s.Count(), u, err)
+		}
+	}
+}
+
+// Vectors are found in the forms of other servers too.
+func TestEmbeddingForms(t *testing.T) {
+	for name, body := range map[string]string{
+		"no index":       `{"data":[{"embedding":[1,2]},{"embedding":[3,4]}]}`,
+		"turned around":  `{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}]}`,
+		"counted from 1": `{"data":[{"index":1,"embedding":[1,2]},{"index":2,"embedding":[3,4]}]}`,
+		"Ollama":         `{"embeddings":[[1,2],[3,4]],"prompt_eval_count":2}`,
+		"only vectors":   ` [[1,2],[3,4]]`,
+	} {
+		s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200, Body: body})})
+		vectors, _, err := client(t, at(s)).Embeddings(t.Context(), []string{"a", "b"})
+		if err != nil || !reflect.DeepEqual(vectors, [][]float32{{1, 2}, {3, 4}}) {
+			t.Errorf("%s: %v, %v", name, vectors, err)
+		}
+	}
+}
+
+// An endpoint that takes fewer texts at once gets fewer, whatever its words for that.
+func TestSmallerBatch(t *testing.T) {
+	for words, want := range map[string]int{
+		"batch size is invalid, it should not be larger than 10": 10,
+		"Input array must be 7 items or less":                    7,
+		"Too many inputs":                                        20,
+		"only a single input is supported":                       20,
+		"This model accepts one string per request":              20,
+		"the model is not loaded":                                0,
+	} {
+		c := client(t, at(start(t, llmtest.Config{})))
+		refusal := &answered{&llm.Error{Kind: llm.ErrBadRequest}, 400, []byte(`{"error": {"message": "` + words + `"}}`)}
+		if c.smallerBatch(refusal, 40) != (want > 0) || want > 0 && c.learned.now().batch != want {
+			t.Errorf("%s: %d texts at once, want %d", words, c.learned.now().batch, want)
 		}
 	}
 }

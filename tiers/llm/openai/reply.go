@@ -421,6 +421,9 @@ type embeddingReply struct {
 
 // readEmbeddings reads the body of an embedding call's reply.
 func readEmbeddings(body []byte) (embeddingReply, error) {
+	if list := vectorsOf(bytes.TrimSpace(body)); list != nil {
+		return embeddingReply{data: list}, nil
+	}
 	o, err := readObject(body)
 	if err != nil {
 		return embeddingReply{}, err
@@ -440,7 +443,23 @@ func readEmbeddings(body []byte) (embeddingReply, error) {
 		}
 		r.data = append(r.data, v)
 	}
+	if r.data == nil {
+		r.data = vectorsOf(o["embeddings"])
+	}
 	return r, nil
+}
+
+// vectorsOf reads a list of nothing but vectors, the form of Ollama and of text-embeddings-inference; nil if it is none.
+func vectorsOf(raw json.RawMessage) []vector {
+	var list [][]float32
+	if json.Unmarshal(raw, &list) != nil || len(list) == 0 {
+		return nil
+	}
+	out := make([]vector, len(list))
+	for i, values := range list {
+		out[i] = vector{-1, values}
+	}
+	return out
 }
 
 // floats reads a vector: a list of numbers, or their float32 bits, little-endian, in base64.

@@ -176,6 +176,9 @@ func checkSource(source string, settings *config.Config) (string, error) {
 			}
 			loop = false
 		case tokens.Name:
+			if loop && t.Val == "recursive" { // its depth cannot be bounded
+				return "", fmt.Errorf("line %d of the template has a recursive loop, which is not supported", t.Line)
+			}
 			loop = loop || opened && t.Val == "for"
 		}
 		opened = t.Type == tokens.BlockBegin || opened && t.Type == tokens.Whitespace

@@ -37,6 +37,7 @@ func TestHostileTemplates(t *testing.T) {
 		"written in a macro":     {"{% macro a() %}{% for i in range(9999) %}{{ messages[0].content }}" + strings.Repeat("x", 5000) + "{% endfor %}{% endmacro %}{{ a() }}", "bytes"},
 		"written in a set":       {"{% set a %}{% for i in range(9999) %}" + strings.Repeat("x", 5000) + "{% endfor %}{% endset %}", "bytes"},
 		"long prompt":            {"{% for i in range(9999) %}" + strings.Repeat("x", 5000) + "{% endfor %}", "bytes"},
+		"a recursive loop":       {"{% for m in messages recursive %}{{ loop([m]) }}{% endfor %}", "recursive"},
 		"brackets":               {"{{ " + strings.Repeat("(", 20000) + "1" + strings.Repeat(")", 20000) + " }}", "brackets"},
 		"long source":            {strings.Repeat("x", 1<<20), "bytes of template"},
 		"long, with a mistake":   {strings.Repeat("x", 60000) + "{% for %}", ""},
