@@ -210,11 +210,12 @@ check-llama: setup $(BENCH)/.stamp ## the capacity axis on three processes of ll
 	$(BENCH)/bin/python scripts/check_llama.py
 
 $(VENV)/rest/.stamp: requirements-rest.txt
+	@scripts/check_tools.sh $(GO) $(PYTHON) 11
 	$(PYTHON) -m venv $(VENV)/rest
 	$(VENV)/rest/bin/python $(PIP) --require-hashes --no-deps -r requirements-rest.txt
 	@touch $@
 
-check-rest: setup $(VENV)/rest/.stamp ## 2,000 requests that Schemathesis generates from the OpenAPI description; needs Python 3.11
+check-rest: $(VENV)/rest/.stamp ## 2,000 requests that Schemathesis generates from the OpenAPI description; needs Python 3.11, no model
 	$(REQUIRE) $(GO) test -tags rest -count 1 -run Schemathesis -v ./serve/memory
 
 check-openai: setup client ## the official Python client against our server

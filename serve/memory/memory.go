@@ -65,7 +65,7 @@ type NewTurn struct {
 type AddRequest struct {
 	Memory  string    `json:"memory,omitempty" jsonschema:"name of the memory"`
 	Turns   []NewTurn `json:"turns" jsonschema:"what was said, in its order"`
-	Expires string    `json:"expires,omitempty" jsonschema:"when the turns are forgotten by themselves: a day such as 2026-03-01, or how long they are kept such as 30d"`
+	Expires string    `json:"expires,omitempty" jsonschema:"when the turns are forgotten by themselves: a day such as 2026-03-01, or how long they are kept such as 30d, or never"`
 }
 
 // AddResult says what was added.
@@ -81,8 +81,8 @@ type SearchRequest struct {
 	Memory string `json:"memory,omitempty" jsonschema:"name of the memory"`
 	Query  string `json:"query" jsonschema:"what to look for, in words or as a question"`
 	Limit  Count  `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 100; 10 if left out"`
-	Before string `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03"`
-	After  string `json:"after,omitempty" jsonschema:"only what was said after this day or time"`
+	Before string `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03 or 2025-03-03T10:04:00Z"`
+	After  string `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`
 }
 
 // Count is a number of things. In JSON 5 and 5.0 are the same, as some clients write the latter.
@@ -118,8 +118,8 @@ type AskRequest struct {
 	Question   string   `json:"question" jsonschema:"the question, in a sentence"`
 	Budget     string   `json:"budget,omitempty" jsonschema:"how much extraction the answer is worth: low, mid or high"`
 	MaxDollars *float64 `json:"max_dollars,omitempty" jsonschema:"hard limit of what the answer may cost, in dollars"`
-	Before     string   `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03"`
-	After      string   `json:"after,omitempty" jsonschema:"only what was said after this day or time"`
+	Before     string   `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03 or 2025-03-03T10:04:00Z"`
+	After      string   `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`
 }
 
 // AskResult is an answer with what it rests on and what it cost. There is no confidence in it, as the pipeline gives none.
@@ -296,7 +296,7 @@ func (s *Service) options(scope Scope, memory, text, before, after string) ([]bm
 
 // parseTime reads a day or a time.
 func parseTime(s string) (time.Time, error) {
-	for _, layout := range []string{time.DateOnly, time.RFC3339, "2006-01-02 15:04", time.DateTime} {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t, nil
 		}

@@ -19,7 +19,7 @@ type operation struct {
 	query                     []parameter
 	in, out                   named // in is empty without a body
 	fails                     []int // besides 400, 401 and 500
-	call                      func(*rest, *http.Request) (any, error)
+	call                      func(*rest, *asked) (any, error)
 }
 
 type parameter struct {
@@ -31,6 +31,18 @@ type parameter struct {
 type named struct {
 	name   string
 	schema func() *jsonschema.Schema
+}
+
+// resolved returns the schema ready to validate; nil where there is none.
+func (n named) resolved() *jsonschema.Resolved {
+	if n.schema == nil {
+		return nil
+	}
+	r, err := n.schema().Resolve(nil)
+	if err != nil {
+		panic(err) // a schema of this package that is wrong
+	}
+	return r
 }
 
 func schemaOf[T any]() named { return named{reflect.TypeFor[T]().Name(), Schema[T]} }

@@ -1,17 +1,15 @@
 package memory
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -45,7 +43,8 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 	mux := http.NewServeMux()
 	allowed := map[string][]string{} // by path
 	for _, o := range operations {
-		mux.HandleFunc(o.method+" "+o.path, func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, o) })
+		in := o.in.resolved()
+		mux.HandleFunc(o.method+" "+o.path, func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, o, in) })
 		allowed[o.path] = append(allowed[o.path], o.method)
 	}
 	mux.HandleFunc("GET "+DescriptionPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -65,9 +64,13 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 	return mux
 }
 
-// answer serves one request.
-func (h *rest) answer(w http.ResponseWriter, r *http.Request, o operation) {
-	out, err := o.call(h, r)
+// answer serves one request. The schema of its body is in; nil for none.
+func (h *rest) answer(w http.ResponseWriter, r *http.Request, o operation, in *jsonschema.Resolved) {
+	var out any
+	checked, err := h.ask(r, o, in)
+	if err == nil {
+		out, err = o.call(h, checked)
+	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -105,107 +108,42 @@ type ErrorDetail struct {
 	Status  int    `json:"status"`
 }
 
-// body decodes the body of a request. A field that is unknown is refused, as it is most often misspelt.
-func (h *rest) body(r *http.Request, v any) error {
-	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, h.maxBody))
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", large.Limit)}
-	} else if err != nil {
-		return bad("the body cannot be read: %v", err)
-	}
-	if !utf8.Valid(data) {
-		return bad("the body is not UTF-8")
-	}
-	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) == 0 || start[0] != '{' {
-		return bad("the body: want a JSON object")
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return bad("the body: %v", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return bad("the body: something follows the JSON object")
-	}
-	return nil
+func restList(h *rest, r *asked) (any, error) { return h.List(r.Context(), h.scope(r.Request)) }
+
+func restDescribe(h *rest, r *asked) (any, error) {
+	return h.Describe(r.Context(), h.scope(r.Request), r.PathValue("memory"))
 }
 
-// pathMemory is the memory in the path. In a body or query it is not named again.
-func (h *rest) pathMemory(r *http.Request, named string) (string, error) {
-	name := r.PathValue("memory")
-	if named != "" && named != name {
-		return "", bad("memory: the path names %q, the body %q", name, named)
-	}
-	return name, nil
+func restPage(h *rest, r *asked) (any, error) {
+	limit, _ := strconv.Atoi(r.query["limit"]) // its form was checked; 0 if left out
+	return h.Get(r.Context(), h.scope(r.Request), GetRequest{Memory: r.PathValue("memory"), Session: r.query["session"], Speaker: r.query["speaker"],
+		Cursor: r.query["cursor"], Limit: Count(limit)})
 }
 
-// queried refuses parameters that are unknown or given twice, and returns those of r.
-func queried(r *http.Request, known ...string) (map[string]string, error) {
-	out := map[string]string{}
-	for name, values := range r.URL.Query() {
-		found := false
-		for _, k := range known {
-			found = found || k == name
-		}
-		if !found || len(values) != 1 {
-			return nil, bad("parameter %.40q: want each of %s at most once", name, strings.Join(known, ", "))
-		}
-		out[name] = values[0]
-	}
-	return out, nil
+func restTurn(h *rest, r *asked) (any, error) {
+	return h.Turn(r.Context(), h.scope(r.Request), r.PathValue("memory"), r.PathValue("turn"))
 }
 
-func restList(h *rest, r *http.Request) (any, error) { return h.List(r.Context(), h.scope(r)) }
-
-func restDescribe(h *rest, r *http.Request) (any, error) {
-	return h.Describe(r.Context(), h.scope(r), r.PathValue("memory"))
-}
-
-func restPage(h *rest, r *http.Request) (any, error) {
-	q, err := queried(r, "session", "speaker", "cursor", "limit")
-	if err != nil {
-		return nil, err
-	}
-	get := GetRequest{Memory: r.PathValue("memory"), Session: q["session"], Speaker: q["speaker"], Cursor: q["cursor"]}
-	if text, ok := q["limit"]; ok {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return nil, bad("limit: want 1 to %d", MaxTurns)
-		}
-		get.Limit = Count(n)
-	}
-	return h.Get(r.Context(), h.scope(r), get)
-}
-
-func restTurn(h *rest, r *http.Request) (any, error) {
-	return h.Turn(r.Context(), h.scope(r), r.PathValue("memory"), r.PathValue("turn"))
-}
-
-func restAdd(h *rest, r *http.Request) (any, error) {
+func restAdd(h *rest, r *asked) (any, error) {
 	return posted(h, r, func(in *AddRequest) *string { return &in.Memory }, h.Add)
 }
 
-func restSearch(h *rest, r *http.Request) (any, error) {
+func restSearch(h *rest, r *asked) (any, error) {
 	return posted(h, r, func(in *SearchRequest) *string { return &in.Memory }, h.Search)
 }
 
-func restAsk(h *rest, r *http.Request) (any, error) {
+func restAsk(h *rest, r *asked) (any, error) {
 	return posted(h, r, func(in *AskRequest) *string { return &in.Memory }, h.Ask)
 }
 
 // posted decodes a request whose memory stands in the path, and calls the service.
-func posted[In, Out any](h *rest, r *http.Request, memory func(*In) *string, call func(context.Context, Scope, In) (Out, error)) (any, error) {
+func posted[In, Out any](h *rest, r *asked, memory func(*In) *string, call func(context.Context, Scope, In) (Out, error)) (any, error) {
 	var in In
-	if err := h.body(r, &in); err != nil {
-		return nil, err
+	if err := json.Unmarshal(r.body, &in); err != nil {
+		return nil, bad("the body: %v", err)
 	}
-	name, err := h.pathMemory(r, *memory(&in))
-	if err != nil {
-		return nil, err
-	}
-	*memory(&in) = name
-	return call(r.Context(), h.scope(r), in)
+	*memory(&in) = r.PathValue("memory")
+	return call(r.Context(), h.scope(r.Request), in)
 }
 
 // EditRequest replaces what a turn says.
@@ -215,12 +153,12 @@ type EditRequest struct {
 	Time    string `json:"time,omitempty" jsonschema:"when it was said; as before if left out"`
 }
 
-func restEdit(h *rest, r *http.Request) (any, error) {
+func restEdit(h *rest, r *asked) (any, error) {
 	var in EditRequest
-	if err := h.body(r, &in); err != nil {
-		return nil, err
+	if err := json.Unmarshal(r.body, &in); err != nil {
+		return nil, bad("the body: %v", err)
 	}
-	return h.Edit(r.Context(), h.scope(r), r.PathValue("memory"), r.PathValue("turn"), in)
+	return h.Edit(r.Context(), h.scope(r.Request), r.PathValue("memory"), r.PathValue("turn"), in)
 }
 
 // Edit replaces what a turn says. The old text is forgotten.
@@ -248,7 +186,7 @@ func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r Ed
 	return s.Turn(ctx, scope, memory, id)
 }
 
-func restForget(h *rest, r *http.Request) (any, error) {
-	return h.Delete(r.Context(), h.scope(r), DeleteRequest{Memory: r.PathValue("memory"), Turn: r.PathValue("turn"), Session: r.PathValue("session"),
+func restForget(h *rest, r *asked) (any, error) {
+	return h.Delete(r.Context(), h.scope(r.Request), DeleteRequest{Memory: r.PathValue("memory"), Turn: r.PathValue("turn"), Session: r.PathValue("session"),
 		Speaker: r.PathValue("speaker")})
 }

@@ -67,11 +67,20 @@ func limit(s *jsonschema.Schema) {
 		case "max_dollars":
 			p.Type, p.Types, p.ExclusiveMinimum = "number", nil, &zero
 		case "before", "after":
-			p.Format = "date"
+			p.AnyOf = []*jsonschema.Schema{day(), moment()}
 		case "expires":
-			p.AnyOf = []*jsonschema.Schema{{Format: "date"}, {Pattern: `^[1-9][0-9]{0,3}[hdw]$`}, {Const: ptr(any("never"))}, {Const: ptr(any(""))}}
+			p.AnyOf = []*jsonschema.Schema{day(), moment(), {Pattern: `^[1-9][0-9]{0,3}[hdw]$`}, {Const: ptr(any("never"))}}
 		}
 	}
+}
+
+// day and moment are the forms of times. Validators need not look at formats, so each has its pattern too.
+func day() *jsonschema.Schema {
+	return &jsonschema.Schema{Format: "date", Pattern: `^[0-9]{4}-[0-9]{2}-[0-9]{2}$`}
+}
+
+func moment() *jsonschema.Schema {
+	return &jsonschema.Schema{Format: "date-time", Pattern: `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`}
 }
 
 func ptr[T any](v T) *T { return &v }
