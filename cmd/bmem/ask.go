@@ -45,6 +45,9 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			}
 			talk, err := conversation.ReadFile(file)
 			stored := errors.Is(err, fs.ErrNotExist) && isMemory(cmd.Context(), flags.spec.CacheDir, file)
+			if errors.Is(err, fs.ErrNotExist) && !stored {
+				return fmt.Errorf("--memory %s: there is no file and no memory of that name: 'bmem memory list' shows the memories", file)
+			}
 			if err != nil && !stored {
 				return err
 			}

@@ -38,7 +38,32 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newAskCmd(), newDataCmd(), newDemoCmd(), newDoctorCmd(), newEvalCmd(), newFrontierCmd(), newKernelCmd(), newMCPCmd(), newMemoryCmd(), newModelsCmd(), newNotebookCmd(), newQuickstartCmd(), newRouterCmd(), newReportCmd(), newScoreCmd(), newScriptCmd(), newServeCmd(), newStatsCmd(), newTracesCmd(), newTrainCmd(), newTuneCmd())
+	strict(root)
 	return root
+}
+
+// strict makes groups of verbs refuse a verb that they lack, where cobra prints their help and ends with success, and puts a
+// verb's usage behind an error about the number of its arguments.
+func strict(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+	switch args := c.Args; {
+	case c.HasSubCommands() && !c.Runnable():
+		c.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			return fmt.Errorf("unknown command %q for %q: see '%s --help'", args[0], c.CommandPath(), c.CommandPath())
+		}
+	case args != nil:
+		c.Args = func(c *cobra.Command, given []string) error {
+			if err := args(c, given); err != nil {
+				return fmt.Errorf("%w\nusage: %s", err, c.UseLine())
+			}
+			return nil
+		}
+	}
 }
 
 // version is the module's version and the commit that the program was built from, as far as the build knows them.

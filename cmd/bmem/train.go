@@ -62,13 +62,17 @@ func (f *replayFlags) bindReplay(cmd *cobra.Command, of ...string) {
 
 // spread looks into a folder that is given in place of a trace file: it holds the files of this split, and of the others that
 // no file is given for, as 'bmem traces collect --split all' writes them.
-func (f *replayFlags) spread() {
+func (f *replayFlags) spread() error {
 	for _, split := range splits {
 		dir := f.files[split]
 		if dir == nil || *dir == "" {
 			continue
 		}
-		if info, err := os.Stat(*dir); err != nil || !info.IsDir() {
+		info, err := os.Stat(*dir)
+		if errors.Is(err, os.ErrNotExist) && !strings.HasSuffix(*dir, tracesExt) {
+			return fmt.Errorf("--traces: there is no folder %s: 'bmem traces collect --split all --out %s' makes one", *dir, *dir)
+		}
+		if err != nil || !info.IsDir() {
 			continue // reading it says what is wrong
 		}
 		folder := *dir
@@ -78,6 +82,7 @@ func (f *replayFlags) spread() {
 			}
 		}
 	}
+	return nil
 }
 
 // tracesExt ends the name of a trace file.
@@ -85,7 +90,9 @@ const tracesExt = ".jsonl.gz"
 
 // check finds flags that cannot work, before anything slow is done.
 func (f *replayFlags) check() error {
-	f.spread()
+	if err := f.spread(); err != nil {
+		return err
+	}
 	return f.benchFlags.check()
 }
 
