@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	"router":               {"internal", "internal/safetensors", "router/portable"},
 	"router/offline":       {"router", "internal"},
 	"router/portable":      {"internal/safetensors"},
-	"serve":                {"bmem/embed", "serve/api", "tiers/llm", "tiers/llm/local", "internal"},
+	"serve":                {"bmem/embed", "serve/api", "serve/memory", "tiers/llm", "tiers/llm/local", "internal"},
 	"serve/api":            {"tiers/llm"},
 	"serve/mcp":            {"serve/memory"},
 	"serve/memory":         {"bmem", "bmem/chunk", "tiers/llm"},

@@ -17,7 +17,7 @@ import (
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	depth, refused := s.queue.counts()
 	h := api.Health{
-		Status: "ok", Backend: s.config.Backend, Seconds: time.Since(s.started).Seconds(), Memory: memory(),
+		Status: "ok", Backend: s.config.Backend, Seconds: time.Since(s.started).Seconds(), Memory: memoryUse(),
 		Queue: api.Queue{Depth: int64(depth), Limit: s.config.MaxQueue, Served: s.served.Load(), Refused: refused},
 	}
 	chats := s.config.Chats
@@ -35,8 +35,8 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, h)
 }
 
-// memory measures this process.
-func memory() api.Memory {
+// memoryUse measures this process.
+func memoryUse() api.Memory {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	m := api.Memory{GoHeap: stats.HeapInuse}

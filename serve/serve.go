@@ -23,6 +23,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -55,7 +56,8 @@ type Config struct {
 	// for another, the one that was idle longest is closed.
 	Source    Source
 	MaxMemory int64
-	// Memories, if not nil, serves /v1/memories, /v1/mcp and /v1/openapi.json. Requests are let in as all others are.
+	// Memories, if not nil, serves /v1/memories, /v1/mcp and /v1/openapi.json. Requests are let in as all others are, and those that run
+	// a model take a place in the queue (memory.WithQueue).
 	Memories http.Handler
 	// Backend is what computes; /health shows it.
 	Backend string
@@ -210,13 +212,28 @@ func (s *Server) Handler() http.Handler {
 	}
 	if s.config.Memories != nil {
 		for _, path := range []string{"/v1/memories", "/v1/memories/", "/v1/mcp", "/v1/openapi.json"} {
-			mux.Handle(path, s.config.Memories)
+			mux.Handle(path, s.queueing(s.config.Memories))
 		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &apiError{Status: http.StatusNotFound, Message: "nothing is at " + r.URL.Path, Code: "unknown_url"})
 	})
 	return s.watched(s.guarded(mux))
+}
+
+// queueing lets the requests of next that run a model take a place in the queue.
+func (s *Server) queueing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		enter := func() (func(), error) {
+			leave, err := s.queue.enter(clientOf(r))
+			if err != nil {
+				e := asAPIError(err)
+				return nil, &memory.Error{Status: e.Status, Message: e.Message, RetryAfter: e.RetryAfter}
+			}
+			return leave, nil
+		}
+		next.ServeHTTP(w, r.WithContext(memory.WithQueue(r.Context(), enter)))
+	})
 }
 
 // chatModel returns the language model of a name, to be released when the request is done with it.

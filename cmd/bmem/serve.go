@@ -60,6 +60,8 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.StringVar(&f.maxMemory, "max-memory", "", "memory that models opened on demand may take together, such as `8GB` (default half of what is free)")
 	flags.BoolVar(&f.withMemories, "memories", false, "also serve this user's memories, over REST at /v1/memories and as MCP tools at /v1/mcp; the first model answers")
 	flags.StringVar(&f.cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+	flags.StringVar(&f.prices, "prices", "", "file of model prices over the built-in ones, which the answers from memories are counted by")
+	flags.BoolVar(&f.allowUnpriced, "allow-unpriced", false, "let a model without a price answer from memories, and count it as free")
 	flags.BoolVar(&f.shared, "shared", false, "be the one server that this user's notebooks share, as long as there are any")
 	_ = flags.MarkHidden("shared") // what the notebook kernel starts
 	flags.IntVar(&f.config.MaxQueue, "max-queue", f.config.MaxQueue, "requests that may run or wait at one time; more are refused with 429")
@@ -80,7 +82,8 @@ type serveFlags struct {
 	maxMemory       string
 	shared          bool
 	withMemories    bool
-	cache           string
+	cache, prices   string
+	allowUnpriced   bool
 	encoder         setup.Encoder // nil without embeddings
 	asJSON, verbose bool
 }

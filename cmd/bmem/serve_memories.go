@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -17,7 +18,7 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 		return nil, fmt.Errorf("--memories needs a model that is always open, and the embedder: give --model NAME, and run `bmem models pull %s` if it is missing", setup.Embedder)
 	}
 	sys, err := setup.Open(ctx, setup.Spec{
-		Engine: opened{f}, Model: f.config.Chats[0].Model(), CacheDir: f.cache,
+		Engine: opened{f}, Model: cmp.Or(f.names[0], f.config.Chats[0].Model()), CacheDir: f.cache, Prices: f.prices, AllowUnpriced: f.allowUnpriced,
 		Warn: func(message string) { f.config.Log.Info(message) },
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 type Error struct {
 	Status  int // of HTTP
 	Message string
+	// RetryAfter is when it is worth asking again, in seconds; 0 for no time in particular.
+	RetryAfter int
 }
 
 // Error implements error.
@@ -21,7 +23,7 @@ func (e *Error) Error() string { return e.Message }
 
 // bad refuses a request.
 func bad(format string, args ...any) error {
-	return &Error{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
 // AsError gives an error of the Service its HTTP status. Its message is for the caller; one about the server's inside is not.
@@ -31,17 +33,17 @@ func AsError(err error) *Error {
 	case errors.As(err, &e):
 		return e
 	case errors.Is(err, bmem.ErrNoMemory), errors.Is(err, bmem.ErrNoTurn):
-		return &Error{http.StatusNotFound, "there is no such memory or turn"}
+		return &Error{Status: http.StatusNotFound, Message: "there is no such memory or turn"}
 	case errors.Is(err, bmem.ErrTurnExists):
-		return &Error{http.StatusConflict, "the id of a turn is taken by another turn; leave ids out, or edit that turn"}
+		return &Error{Status: http.StatusConflict, Message: "the id of a turn is taken by another turn; leave ids out, or edit that turn"}
 	case errors.Is(err, bmem.ErrCursor):
-		return &Error{http.StatusNotFound, "cursor: it is none that a page gave as next"}
+		return &Error{Status: http.StatusNotFound, Message: "cursor: it is none that a page gave as next"}
 	case errors.Is(err, bmem.ErrNoTurns), errors.Is(err, bmem.ErrNoQuestion):
-		return &Error{http.StatusBadRequest, err.Error()}
+		return &Error{Status: http.StatusBadRequest, Message: err.Error()}
 	case errors.Is(err, bmem.ErrMaxCost), errors.Is(err, llm.ErrBudget):
-		return &Error{http.StatusPaymentRequired, err.Error()}
+		return &Error{Status: http.StatusPaymentRequired, Message: err.Error()}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &Error{http.StatusServiceUnavailable, "the request ended before the answer"}
+		return &Error{Status: http.StatusServiceUnavailable, Message: "the request ended before the answer"}
 	}
-	return &Error{http.StatusInternalServerError, "the server failed; its log says how"}
+	return &Error{Status: http.StatusInternalServerError, Message: "the server failed; its log says how"}
 }

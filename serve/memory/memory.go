@@ -182,7 +182,7 @@ func (s Scope) name(memory string) (string, error) {
 	case s.Memory != "" && memory == "":
 		memory = s.Memory
 	case s.Memory != "" && memory != s.Memory:
-		return "", &Error{http.StatusForbidden, fmt.Sprintf("this connection is for the memory %q alone", s.Memory)}
+		return "", &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("this connection is for the memory %q alone", s.Memory)}
 	case memory == "":
 		return "", bad("memory: name the memory")
 	}
@@ -239,6 +239,11 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (AddResult
 		}
 		opts = append(opts, bmem.WithExpiry(at))
 	}
+	leave, err := enter(ctx)
+	if err != nil {
+		return AddResult{}, err
+	}
+	defer leave()
 	added, err := s.mem.Add(ctx, name, turns, opts...)
 	if err != nil {
 		return AddResult{}, err
@@ -259,6 +264,11 @@ func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (Sea
 	case r.Limit > 0:
 		opts = append(opts, bmem.WithTopK(int(r.Limit)))
 	}
+	leave, err := enter(ctx)
+	if err != nil {
+		return SearchResult{}, err
+	}
+	defer leave()
 	hits, err := s.mem.Search(ctx, r.Query, opts...)
 	if err != nil {
 		return SearchResult{}, err
@@ -325,6 +335,11 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (AskResult
 		}
 		opts = append(opts, bmem.WithMaxCost(*r.MaxDollars))
 	}
+	leave, err := enter(ctx)
+	if err != nil {
+		return AskResult{}, err
+	}
+	defer leave()
 	a, err := s.mem.Ask(ctx, r.Question, opts...)
 	if err != nil {
 		return AskResult{}, err

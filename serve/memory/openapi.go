@@ -73,16 +73,16 @@ var operations = []operation{
 		{"cursor", "next of the page before", &jsonschema.Schema{Type: "string"}}, {"limit", "how many turns at most", between(1, MaxTurns)}},
 		out: schemaOf[Page](), fails: []int{403, 404}, call: restPage},
 	{method: http.MethodPost, path: oneMemory + "/turns", id: "addTurns", summary: "Add turns; the memory is made if need be", in: requestOf[AddRequest](), out: schemaOf[AddResult](),
-		fails: []int{402, 403, 409, 413}, call: restAdd},
+		fails: []int{402, 403, 409, 413, 429}, call: restAdd},
 	{method: http.MethodGet, path: oneTurn, id: "getTurn", summary: "Read a turn", out: schemaOf[Turn](), fails: []int{403, 404}, call: restTurn},
 	{method: http.MethodPut, path: oneTurn, id: "editTurn", summary: "Replace what a turn says; the old text is forgotten", in: requestOf[EditRequest](), out: schemaOf[Turn](),
-		fails: []int{402, 403, 404, 413}, call: restEdit},
+		fails: []int{402, 403, 404, 413, 429}, call: restEdit},
 	{method: http.MethodDelete, path: oneTurn, id: "forgetTurn", summary: "Forget a turn for good", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
 	{method: http.MethodDelete, path: oneMemory + "/sessions/{session}", id: "forgetSession", summary: "Forget a session for good", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
 	{method: http.MethodDelete, path: oneMemory + "/speakers/{speaker}", id: "forgetSpeaker", summary: "Forget everything that a speaker said", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
 	{method: http.MethodPost, path: oneMemory + "/search", id: "searchTurns", summary: "Find turns without asking a language model", in: requestOf[SearchRequest](), out: schemaOf[SearchResult](),
-		fails: []int{402, 403, 404, 413}, call: restSearch},
-	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: requestOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 413}, call: restAsk},
+		fails: []int{402, 403, 404, 413, 429}, call: restSearch},
+	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: requestOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 413, 429}, call: restAsk},
 }
 
 func between(low, high float64) *jsonschema.Schema {

@@ -55,11 +55,11 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 	for path, methods := range allowed {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Allow", strings.Join(methods, ", "))
-			h.fail(w, r, &Error{http.StatusMethodNotAllowed, r.Method + " is not how this is asked"})
+			h.fail(w, r, &Error{Status: http.StatusMethodNotAllowed, Message: r.Method + " is not how this is asked"})
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		h.fail(w, r, &Error{http.StatusNotFound, "nothing is here"})
+		h.fail(w, r, &Error{Status: http.StatusNotFound, Message: "nothing is here"})
 	})
 	return mux
 }
@@ -82,6 +82,9 @@ func (h *rest) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := AsError(err)
 	if e.Status >= http.StatusInternalServerError {
 		h.log.Error("a request failed", "method", r.Method, "path", r.Pattern, "why", err)
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	}
 	h.write(w, e.Status, ErrorBody{ErrorDetail{e.Message, e.Status}})
 }
@@ -178,6 +181,11 @@ func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r Ed
 	if r.Time != "" {
 		t.Time = r.Time
 	}
+	leave, err := enter(ctx)
+	if err != nil {
+		return Turn{}, err
+	}
+	defer leave()
 	if err := s.mem.Edit(ctx, name, t); errors.Is(err, bmem.ErrNoTurns) {
 		return Turn{}, bad("text: missing or empty; to remove the turn, delete it")
 	} else if err != nil {

@@ -74,7 +74,7 @@ func (h *rest) read(r *http.Request, in *jsonschema.Resolved) ([]byte, error) {
 	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, h.maxBody))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", large.Limit)}
+		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the body has more than %d bytes", large.Limit)}
 	} else if err != nil {
 		return nil, bad("the body cannot be read: %v", err)
 	}

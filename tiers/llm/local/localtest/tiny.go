@@ -26,6 +26,12 @@ const chatTemplate = `{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n
 // characters and two spaces. It returns the file's path. Equal arguments give equal weights.
 func Tiny(t testing.TB, family string, seed uint64) string {
 	t.Helper()
+	return TinyFor(t, family, seed, context)
+}
+
+// TinyFor is Tiny with a context of that many tokens in place of 512.
+func TinyFor(t testing.TB, family string, seed uint64, context uint32) string {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	tokens, types := []string{"Ġ", "Ċ"}, []int32{1, 1} // space and line end
 	for c := '!'; c <= '~'; c++ {
