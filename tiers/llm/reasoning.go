@@ -124,7 +124,7 @@ func reasoningError(model string, limit int) error {
 // Marks of reasoning in the replies of open models: tags such as those of DeepSeek, Qwen, GLM, Hunyuan, Seed-OSS and LongCat,
 // plain or escaped, and the marks of Magistral, Kimi, Cohere's Command, OpenThinker, MedGemma, Gemma and s1, in this order.
 const (
-	tagNames = `(?:[a-z]+:|longcat_|chain_of_|ant_?|internal_|deep_)?(?:think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue)(?:[:\s][^<>&]{0,40})?`
+	tagNames = `(?:[a-z]+:|longcat_|chain_of_|ant_?|internal_|deep_)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue)(?:_content|_process)?(?:[:\s][^<>&]{0,40})?`
 	openTag  = `(?i:<\|?` + tagNames + `\|?>|&lt;` + tagNames + `&gt;|\[THINK\]|◁think▷|<\|START_THINKING\|>|<[|｜]?(?:begin|start)[_▁]of[_▁](?:thought|thinking)[|｜]?>|<\|inner_prefix\|>|<unused94>(?:thought)?|<\|channel>thought|<\|im_start\|>think\n)`
 	closeTag = `(?i:<\|?\\?/` + tagNames + `\|?>|&lt;/` + tagNames + `&gt;|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<[|｜]?end[_▁]of[_▁](?:thought|thinking)[|｜]?>|<\|inner_suffix\|>|<unused95>|<channel\|>|<\|im_start\|>answer\n)`
 )
@@ -137,6 +137,8 @@ var (
 	// wrapperRE matches the marks that some of these models put around the answer, and the tokens that end a reply where an
 	// endpoint lets them through.
 	wrapperRE = regexp.MustCompile(`<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_(?:solution|box)\|>|(?:\s*(?:<\|(?:im_end|eot_id|endoftext|end_of_text)\|>|</s>|<end_of_turn>|<｜end▁of▁sentence｜>))+\s*$`)
+	// answerRE matches the tags that some models put around the answer after their reasoning.
+	answerRE = regexp.MustCompile(`(?i)^\s*<(?:response|output|conclusion|final_answer)>|</(?:response|output|conclusion|final_answer)>\s*$`)
 	// channelRE matches the head of a message in OpenAI's harmony format. Decoders that drop special tokens leave
 	// "assistantfinal" of it.
 	channelRE = regexp.MustCompile(`(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>`)
@@ -238,6 +240,9 @@ func stripTags(reply string) (string, bool) {
 	}
 	if text = wrapperRE.ReplaceAllString(text, ""); text == reply {
 		return reply, false
+	}
+	if openRE.MatchString(reply) {
+		text = answerRE.ReplaceAllString(text, "")
 	}
 	return strings.Trim(text, "\ufeff \t\r\n"), inside
 }

@@ -65,6 +65,13 @@ func TestStripReasoning(t *testing.T) {
 		"<｜Assistant｜><think>a</think>The old mill.":                                "The old mill.",
 		"<|im_start|>assistant\nThe old mill.<|im_end|>":                            "The old mill.",
 		"<|start_header_id|>assistant<|end_header_id|>\n\nThe old mill.<|eot_id|>":  "The old mill.",
+		"<reasoning_content>a</reasoning_content>The old mill.":                     "The old mill.",
+		"<thinking_process>a</thinking_process>The old mill.":                       "The old mill.",
+		"<think>a</think>\n<response>\nThe old mill.\n</response>":                  "The old mill.",
+		"<Thought>a</Thought><Output>The old mill.</Output>":                        "The old mill.",
+		"<REASONING>a</REASONING>\n\n<CONCLUSION>The old mill.</CONCLUSION>":        "The old mill.",
+		"<think>a</think><output>The old":                                           "The old",
+		"<output>The old mill.</output>":                                            "<output>The old mill.</output>",
 		// Reasoning elsewhere, about its tags, and marks around the answer.
 		"<think>a\n</think>\n<think>b\n</think>\nThe old mill.":       "The old mill.",
 		"<think>The tag </think> ends it.</think>The old mill.":       "The old mill.",
