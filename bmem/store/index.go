@@ -261,7 +261,7 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 		if !ix.Whole {
 			where, args = "c.memory = ? AND c.generation > ? ORDER BY c.first, c.part", append(args, since)
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT c.id, c.generation, c.body, v.generation, v.vectors FROM chunk c LEFT JOIN embedded v
+		rows, err := tx.QueryContext(ctx, `SELECT c.id, c.generation, c.source, c.body, v.generation, v.vectors FROM chunk c LEFT JOIN embedded v
 			ON v.chunk = c.id AND v.embedder = (SELECT id FROM embedder WHERE name = ?) WHERE `+where, args...)
 		if err != nil {
 			return err
@@ -307,6 +307,7 @@ func unpackAll(read []packedChunk, dim int, turns bool) ([]IndexedChunk, error) 
 // packedChunk is a chunk as it lies in the file.
 type packedChunk struct {
 	row, generation int64
+	source          []byte
 	body            string
 	vectors         []float32
 }
@@ -315,7 +316,7 @@ func scanPacked(rows *sql.Rows) (packedChunk, error) {
 	var c packedChunk
 	var packed sql.RawBytes
 	var generation sql.NullInt64
-	if err := rows.Scan(&c.row, &c.generation, &c.body, &generation, &packed); err != nil {
+	if err := rows.Scan(&c.row, &c.generation, &c.source, &c.body, &generation, &packed); err != nil {
 		return c, err
 	}
 	if generation.Int64 != c.generation {
@@ -329,6 +330,9 @@ func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
 	c := IndexedChunk{row: p.row, generation: p.generation}
 	var st stored
 	if err := unmarshal(p.body, &st); err != nil {
+		return c, err
+	}
+	if err := st.verify(p.source); err != nil {
 		return c, err
 	}
 	c.Chunk = st.Chunk

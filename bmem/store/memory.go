@@ -365,7 +365,14 @@ func (s *Store) Memory(ctx context.Context, name string) (Memory, error) {
 			m.Turns = append(m.Turns, t.Turn.Turn)
 		}
 		chunks, err := decode[stored](ctx, tx, "SELECT body FROM chunk WHERE memory = ? ORDER BY first, part", id)
-		for _, c := range chunks {
+		if err != nil {
+			return err
+		}
+		sources, err := column[[]byte](ctx, tx, "SELECT source FROM chunk WHERE memory = ? ORDER BY first, part", id)
+		for i, c := range chunks {
+			if i < len(sources) {
+				err = errors.Join(err, c.verify(sources[i]))
+			}
 			m.Chunks = append(m.Chunks, c.Chunk)
 		}
 		return err

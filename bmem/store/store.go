@@ -33,7 +33,7 @@ var (
 	// ErrNewer: the file was written by a later version of this package.
 	ErrNewer = errors.New("memory store of a newer version")
 	// ErrCorrupt: the file is a memory store, but its content is damaged.
-	ErrCorrupt = errors.New("damaged memory store")
+	ErrCorrupt = errors.New("damaged memory store: restore the file, or move it away and add its conversations again")
 	// ErrNoMemory: no memory of that name is in the store.
 	ErrNoMemory = errors.New("no such memory")
 	// ErrNoTurn: the memory has no such turn.
@@ -258,32 +258,6 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Check reads the whole file and returns ErrCorrupt, with what was found, if anything in it is damaged.
-func (s *Store) Check(ctx context.Context) error {
-	rows, err := s.db.QueryContext(ctx, "PRAGMA integrity_check(5)")
-	if err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, classify(err))
-	}
-	defer rows.Close()
-	var faults []string
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			return fmt.Errorf("check memory store %s: %w", s.path, classify(err))
-		}
-		if line != "ok" {
-			faults = append(faults, line)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, classify(err))
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("check memory store %s: %w: %s", s.path, ErrCorrupt, strings.Join(faults, "; "))
-	}
-	return nil
-}
-
 // change runs fn in one write transaction: all of it happens or nothing.
 func (s *Store) change(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
 	if s.readOnly {
@@ -315,6 +289,9 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrNotStore, err)
 	case sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if code := e.Code(); code == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE {
+		return fmt.Errorf("the disk is full (%w)", err)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
 
 func open1(t testing.TB, path string) *Store {
@@ -218,6 +219,29 @@ func TestDamageIsFound(t *testing.T) {
 	}
 	if !errors.Is(err, ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+}
+
+// One wrong character of a chunk or a turn is noticed, when it is read and by a check.
+func TestChangedWordsAreFound(t *testing.T) {
+	for table, change := range map[string]string{
+		"chunk": "UPDATE chunk SET body = replace(body, 'camping', 'camqing')",
+		"turn":  "UPDATE turn SET text = replace(text, 'camping', 'camqing')",
+	} {
+		s := open1(t, filepath.Join(t.TempDir(), "memory.db"))
+		mustAdd(t, s, "a", history(40))
+		if err := s.Check(t.Context()); err != nil {
+			t.Errorf("before it is damaged: %v", err)
+		}
+		if _, err := s.db.Exec(change); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(t.Context()); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("check of a changed %s: %v, want ErrCorrupt", table, err)
+		}
+		if _, err := s.ReadIndex(t.Context(), "a", &embedtest.Words{}, true, -1, nil); table == "chunk" && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a changed %s was read: %v, want ErrCorrupt", table, err)
+		}
 	}
 }
 

@@ -166,6 +166,9 @@ func explain(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
+	if e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // no room for the file of shared memory
+		return fmt.Errorf("the disk is full (%w)", err)
+	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("the file is no SQLite database: choose another path (%w)", err)
