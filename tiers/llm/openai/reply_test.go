@@ -145,6 +145,15 @@ func TestCutRepliesArePaidForAFewTimes(t *testing.T) {
 	}
 }
 
+// A reply beyond all measure is not asked for again.
+func TestTooLongReplyIsPaidForOnce(t *testing.T) {
+	s := start(t, llmtest.Config{Script: llmtest.Always(llmtest.Fault{Kind: llmtest.Status, Status: 200, Body: strings.Repeat(" ", maxBody+1)})})
+	_, err := retried(t, quick, client(t, at(s))).Chat(t.Context(), hello)
+	if !errors.Is(err, llm.ErrUnavailable) || !strings.Contains(err.Error(), "64 MB") || s.Count() != 1 {
+		t.Errorf("%v after %d calls, want 1", err, s.Count())
+	}
+}
+
 // An endpoint's own hint is followed once and remembered.
 func TestHints(t *testing.T) {
 	refuse := func(words, param string) llmtest.Fault {

@@ -22,6 +22,8 @@ import (
 // maxBody bounds what is read of a reply, in bytes.
 const maxBody = 64 << 20
 
+var errTooLong = fmt.Errorf("a reply of more than %d MB", maxBody>>20)
+
 // exchange is one HTTP exchange.
 type exchange struct {
 	route      route
@@ -88,9 +90,12 @@ func (c *Client) send(ctx context.Context, x *exchange, method string, body []by
 	if wait, ok := llm.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 		x.retryAfter = max(wait, time.Millisecond) // 0 would say that the endpoint did not say
 	}
-	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return err
+	}
+	if len(read) > maxBody {
+		return errTooLong
 	}
 	x.body = read
 	text := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(read), byteOrderMark))
@@ -133,6 +138,8 @@ func (c *Client) broken(ctx context.Context, x *exchange, err error) error {
 	case errors.As(err, &redirect):
 		e.Kind, e.Final, e.Message = llm.ErrBadRequest, true, c.secret.clean(redirect.Error())
 		e.Status = http.StatusPermanentRedirect // answered, and so not billed
+	case errors.Is(err, errTooLong): // the next one would be paid for too
+		e.Final, e.Message = true, err.Error()
 	case untrusted(err):
 		e.Final, e.Unsent = true, true
 		e.Message = c.secret.clean(cause(err)) + ": nothing was sent; if the certificate is your own, name it in SSL_CERT_FILE, or its folder in SSL_CERT_DIR"
