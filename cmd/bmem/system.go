@@ -102,7 +102,7 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 		return nil, err
 	}
 	if sys.Chosen != "" {
-		fmt.Fprintln(w, "model", sys.Chosen)
+		fmt.Fprintf(w, "model %s (--model takes another; 'bmem models pull' says why it is this one)\n", sys.Client.Model())
 	}
 	return sys, nil
 }
