@@ -38,13 +38,15 @@ func newRouterExportCmd() *cobra.Command {
 		Short: "Write the router of a training's checkpoint to a file that programs use without GoMLX",
 		Long: `Write the router of a training's checkpoint to a file that programs use without GoMLX.
 
-Of a training's folder the router that was best on validation is taken, of all seeds.
+Of a training's folder the router that was best on validation is taken, of all seeds. The checkpoint of a PPO training is
+seed-N/state.safetensors, as its last epoch left it; the files in seed-N/checkpoints are routers already.
 
 The file is a safetensors file with all that is needed to route: weights, modules and tiers, the range of λ, the
 embedder's id, and, if one is given, the curve by which dollars become a λ. Go programs read it with the package
 router/portable; bmem takes it as --policy router:FILE@λ. What was written is compared with the checkpoint.`,
 		Example: `  bmem router export runs/NAME router.safetensors
-  bmem router export runs/NAME/checkpoints/best.safetensors router.safetensors --note "LoCoMo, seed 42"`,
+  bmem router export runs/NAME router.safetensors --note "LoCoMo, five seeds"
+  bmem router export runs/NAME/seed-42/state.safetensors last.safetensors`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var points []portable.Point

@@ -259,7 +259,7 @@ some categories, or those that another file does not have.
 With --tiers, what is left are the combinations that need no other tiers, and a router that is trained on them knows no
 others. Of random:6 combinations of three tiers, some one in eight needs two of them alone.`,
 		Example: `  bmem traces select traces/locomo-implementation/train.jsonl.gz --tiers low,high --out two/train.jsonl.gz
-  bmem traces select test.jsonl.gz --category temporal --out temporal.jsonl.gz
+  bmem traces select traces/locomo-implementation/test.jsonl.gz --category temporal --out temporal.jsonl.gz
   bmem traces select test200.jsonl.gz --without test60.jsonl.gz --out new.jsonl.gz`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

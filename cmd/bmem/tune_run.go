@@ -47,7 +47,7 @@ and ends with the same adapter, byte for byte. The adapter is written in the for
 where the loss on the --valid examples was lowest (best/).`,
 		Example: `  bmem tune run locomo.jsonl --model qwen2.5-coder-0.5b-instruct --dir runs/tune-locomo
   bmem tune run mine.jsonl --valid held-out.jsonl --layers 4 --epochs 3 --dir runs/mine
-  bmem ask --model qwen2.5-coder-0.5b-instruct+runs/mine/best …`,
+  bmem ask --memory talk.jsonl --model qwen2.5-coder-0.5b-instruct+runs/mine/best "Where does Ann live?"`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { f.train = args; return f.run(cmd) },
 	}
