@@ -33,6 +33,14 @@ func (s *Store) Check(ctx context.Context) error {
 	if len(faults) > 0 {
 		return fmt.Errorf("check memory store %s: %w: %s", s.path, ErrCorrupt, strings.Join(faults, "; "))
 	}
+	pools, err := column[string](ctx, s.db, "SELECT facts FROM pool")
+	for _, text := range pools {
+		var facts []string
+		err = errors.Join(err, readFacts(text, &facts))
+	}
+	if err != nil {
+		return fmt.Errorf("check memory store %s: %w", s.path, err)
+	}
 	names, err := column[string](ctx, s.db, "SELECT name FROM memory ORDER BY id")
 	if err != nil {
 		return fmt.Errorf("check memory store %s: %w", s.path, err)

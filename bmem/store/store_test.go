@@ -245,6 +245,43 @@ func TestChangedWordsAreFound(t *testing.T) {
 	}
 }
 
+// Facts that are not as they were stored are computed again.
+func TestChangedFactsAreComputedAgain(t *testing.T) {
+	s := open1(t, filepath.Join(t.TempDir(), "memory.db"))
+	mustAdd(t, s, "a", history(3))
+	m, err := s.Memory(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	facts := func() string {
+		got, err := s.Facts(t.Context(), "m", m.Chunks[0], func(context.Context) ([]string, error) { calls++; return []string{"Ann has a piano"}, nil })
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%q, %v", got, err)
+		}
+		return got[0]
+	}
+	facts()
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("before it is damaged: %v", err)
+	}
+	if _, err := s.db.Exec("UPDATE pool SET facts = replace(facts, 'piano', 'pianp')"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(t.Context()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("check: %v, want ErrCorrupt", err)
+	}
+	if got := facts() + facts(); got != "Ann has a pianoAnn has a piano" || calls != 2 {
+		t.Errorf("%q after %d calls", got, calls)
+	}
+	if _, err := s.db.Exec(`UPDATE pool SET facts = '["from an earlier version"]'`); err != nil {
+		t.Fatal(err)
+	}
+	if got := facts(); got != "from an earlier version" {
+		t.Errorf("a list without a checksum became %q", got)
+	}
+}
+
 // TestTwoProcesses has this process and a second one write and read the same file at once.
 func TestTwoProcesses(t *testing.T) {
 	const env = "BMEM_STORE_TEST_CHILD"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -229,14 +230,15 @@ func (s *Store) pool(ctx context.Context, method string, c chunk.Chunk, compute 
 // poolOnce reads or computes the pool of a claimed key and releases it.
 func (s *Store) poolOnce(ctx context.Context, method, k string, source []byte, compute func(context.Context) ([]string, error)) ([]string, error) {
 	defer s.pools.release([]string{k})
-	stored, err := decode[[]string](ctx, s.db, "SELECT facts FROM pool WHERE method = ? AND hash = ?", method, []byte(k))
+	stored, err := column[string](ctx, s.db, "SELECT facts FROM pool WHERE method = ? AND hash = ?", method, []byte(k))
 	if err != nil {
 		return nil, err
 	}
-	if len(stored) > 0 {
-		return stored[0], nil
+	var facts []string
+	if len(stored) > 0 && readFacts(stored[0], &facts) == nil { // what is damaged is computed again
+		return facts, nil
 	}
-	facts, err := compute(ctx)
+	facts, err = compute(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -245,10 +247,24 @@ func (s *Store) poolOnce(ctx context.Context, method, k string, source []byte, c
 		return nil, err
 	}
 	return facts, s.keep(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO pool (method, hash, facts, source)
-			SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM chunk WHERE source = ?4)`, method, []byte(k), string(body), source)
+		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO pool (method, hash, facts, source)
+			SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM chunk WHERE source = ?4)`, method, []byte(k), string(body)+"\n"+factsSum(string(body)), source)
 		return err
 	})
+}
+
+// readFacts reads a stored list: JSON and, behind a line break, its checksum, which earlier versions did not write.
+func readFacts(text string, to *[]string) error {
+	body, sum, found := strings.Cut(text, "\n")
+	if found && sum != factsSum(body) {
+		return fmt.Errorf("%w: the checksum of facts is wrong", ErrCorrupt)
+	}
+	return unmarshal(body, to)
+}
+
+func factsSum(body string) string {
+	sum := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(sum[:8])
 }
 
 // key is the sha256 of what a value depends on: who makes it, and from what.
