@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite the table in docs/results/README.md")
+var update = flag.Bool("update", false, "rewrite the tables in docs/results")
 
 // pages lists the Markdown files, relative to the root.
 func pages(t *testing.T) []string {
@@ -110,12 +110,6 @@ const (
 
 // The table of all results is made from the outputs quoted in the pages of the data sets.
 func TestResultsTable(t *testing.T) {
-	page := read(t, resultsPage)
-	before, rest, ok := strings.Cut(page, tableBegin)
-	_, after, ok2 := strings.Cut(rest, tableEnd)
-	if !ok || !ok2 {
-		t.Fatalf("%s lacks the marks of the table", resultsPage)
-	}
 	var b bytes.Buffer
 	b.WriteString("| data set | axis | tiers | n | score | 95 % | µ$/question | verdict |\n|---|---|---|---|---|---|---|---|\n")
 	for _, name := range []string{"locomo", "hotpotqa", "longmemeval"} {
@@ -125,15 +119,25 @@ func TestResultsTable(t *testing.T) {
 		}
 		b.WriteString(strings.Join(rows, ""))
 	}
-	want := before + tableBegin + b.String() + tableEnd + after
-	if *update {
-		if err := os.WriteFile(resultsPage, []byte(want), 0o644); err != nil {
+	checkTable(t, resultsPage, tableBegin, tableEnd, b.String())
+}
+
+// checkTable compares what stands between two marks of a page with what it is made from; -update writes it.
+func checkTable(t *testing.T, file, begin, end, want string) {
+	t.Helper()
+	page := read(t, file)
+	before, rest, ok := strings.Cut(page, begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s lacks the marks of the table", file)
+	}
+	switch want = before + begin + want + end + after; {
+	case *update:
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	if page != want {
-		t.Errorf("the table in %s is not that of the pages: run go test . -run ResultsTable -update", resultsPage)
+	case page != want:
+		t.Errorf("the table in %s is not that of the pages and files it is made from: run go test . -run %s -update", file, t.Name())
 	}
 }
 

@@ -28,12 +28,6 @@ const (
 
 // The table of readers is made from their committed predictions, which are scored again.
 func TestPredictions(t *testing.T) {
-	page := read(t, predictionsPage)
-	before, rest, ok := strings.Cut(page, predictionsBegin)
-	_, after, ok2 := strings.Cut(rest, predictionsEnd)
-	if !ok || !ok2 {
-		t.Fatalf("%s lacks the marks of the table", predictionsPage)
-	}
 	files, err := filepath.Glob("docs/results/predictions/*.jsonl.gz")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no predictions (%v)", err)
@@ -46,16 +40,7 @@ func TestPredictions(t *testing.T) {
 	for _, file := range files {
 		writeReader(t, &b, reader(file), predictions(t, file), first)
 	}
-	want := before + predictionsBegin + b.String() + predictionsEnd + after
-	if *update {
-		if err := os.WriteFile(predictionsPage, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if page != want {
-		t.Errorf("the table in %s is not that of the predictions: run go test . -run Predictions -update", predictionsPage)
-	}
+	checkTable(t, predictionsPage, predictionsBegin, predictionsEnd, b.String())
 }
 
 // predictions reads a file. Each prediction is scored again, which must give the score that the file has.
