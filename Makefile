@@ -68,13 +68,13 @@ REQUIRE   := BUDGETMEM_TEST_REQUIRE=all
 # Shows one line a package, and at the end what failed or was skipped.
 GOTEST    := $(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg --raw-command -- $(GO) test -json
 
-# The package whose tests take longest comes first, or it would run alone at the end.
+# The packages whose tests take longest come first, or they would run alone at the end.
 test: setup trackers client check ## everything that must pass
-	$(REQUIRE) $(GOTEST) -timeout 20m ./tiers/llm/local ./...
+	$(REQUIRE) $(GOTEST) -timeout 20m ./tiers/llm/local ./cmd/bmem ./tune ./...
 	$(REQUIRE) $(MAKE) race
 
 test-here: $(TOOLS)/.stamp ## the tests that this machine has models, plugin and Python packages for; the others are listed as skipped
-	$(GOTEST) -timeout 20m ./tiers/llm/local ./...
+	$(GOTEST) -timeout 20m ./tiers/llm/local ./cmd/bmem ./tune ./...
 
 $(TOOLS)/.stamp: scripts/tools/go.mod scripts/tools/go.sum
 	cd scripts/tools && $(GO) build -o $(CURDIR)/$(TOOLS)/ tool
