@@ -62,17 +62,13 @@ func (f *replayFlags) bindReplay(cmd *cobra.Command, of ...string) {
 
 // spread looks into a folder that is given in place of a trace file: it holds the files of this split, and of the others that
 // no file is given for, as 'bmem traces collect --split all' writes them.
-func (f *replayFlags) spread() error {
+func (f *replayFlags) spread() {
 	for _, split := range splits {
 		dir := f.files[split]
 		if dir == nil || *dir == "" {
 			continue
 		}
-		info, err := os.Stat(*dir)
-		if errors.Is(err, os.ErrNotExist) && !strings.HasSuffix(*dir, tracesExt) {
-			return fmt.Errorf("--traces: there is no folder %s: 'bmem traces collect --split all --out %s' makes one", *dir, *dir)
-		}
-		if err != nil || !info.IsDir() {
+		if info, err := os.Stat(*dir); err != nil || !info.IsDir() {
 			continue // reading it says what is wrong
 		}
 		folder := *dir
@@ -82,7 +78,6 @@ func (f *replayFlags) spread() error {
 			}
 		}
 	}
-	return nil
 }
 
 // tracesExt ends the name of a trace file.
@@ -90,9 +85,7 @@ const tracesExt = ".jsonl.gz"
 
 // check finds flags that cannot work, before anything slow is done.
 func (f *replayFlags) check() error {
-	if err := f.spread(); err != nil {
-		return err
-	}
+	f.spread()
 	return f.benchFlags.check()
 }
 
@@ -279,6 +272,11 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 		return fmt.Errorf("--seeds %d: must be at least 1", f.seeds)
 	}
 	if !f.given(splits[0]) || !f.given(splits[1]) {
+		if dir := *f.files[splits[0]]; dir != "" {
+			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("--traces: there is no folder %s: 'bmem traces collect --split all --out %s' makes one", dir, dir)
+			}
+		}
 		return errors.New("give --traces and --validation-traces, or --live to ask the models")
 	}
 	if f.name == "" {
