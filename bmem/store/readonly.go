@@ -6,20 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
-
-// isReadOnly says whether SQLite could not write the file, or a log beside it.
-func isReadOnly(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	code := e.Code() & 0xff
-	return code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_CANTOPEN
-}
 
 // openReadOnly opens a file that cannot be written. SQLite then reads no log beside it, so one that holds changes is refused.
 func openReadOnly(path, abs string) (*Store, error) {

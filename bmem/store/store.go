@@ -24,6 +24,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/budgetmem/budgetmem/internal/private"
+	"github.com/budgetmem/budgetmem/internal/sqlerr"
 )
 
 // Errors to match with errors.Is.
@@ -43,7 +44,7 @@ var (
 	// ErrSession: an edited turn would move to another session.
 	ErrSession = errors.New("a turn keeps its session")
 	// ErrReadOnly: the file or its folder cannot be written, so that nothing can be changed.
-	ErrReadOnly = errors.New("the file or its folder can only be read: change its mode, or choose another folder")
+	ErrReadOnly = sqlerr.ErrReadOnly
 	// ErrCursor: a page was asked for by a cursor that no page gave.
 	ErrCursor = errors.New("not the cursor of a page")
 )
@@ -130,7 +131,7 @@ func open(path string) (*Store, error) {
 		return nil, fmt.Errorf("%w: it is a folder", ErrNotStore)
 	case info.Size() > 0:
 		// Looked at read-only first, since opening for use would turn a foreign database to WAL.
-		if err := inspect(abs); isReadOnly(err) {
+		if err := inspect(abs); sqlerr.IsReadOnly(err) {
 			return openReadOnly(path, abs)
 		} else if err != nil {
 			return nil, err
@@ -140,7 +141,7 @@ func open(path string) (*Store, error) {
 		return nil, err
 	}
 	s, err := openWritable(path, abs)
-	if isReadOnly(err) && info != nil && info.Size() > 0 {
+	if sqlerr.IsReadOnly(err) && info != nil && info.Size() > 0 {
 		return openReadOnly(path, abs)
 	}
 	return s, err
@@ -290,7 +291,7 @@ func classify(err error) error {
 	case sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if code := e.Code(); code == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE {
+	if sqlerr.IsFull(err) {
 		return fmt.Errorf("the disk is full (%w)", err)
 	}
 	return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/filelock"
+	"github.com/budgetmem/budgetmem/internal/sqlerr"
 )
 
 var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * time.Second, schema: `
@@ -86,7 +87,7 @@ func OpenCache(path string) (*Cache, error) {
 
 func (c *Cache) open() (err error) {
 	c.db, err = openFile(c.path, cacheFile)
-	if c.readOnly = isReadOnly(err); c.readOnly {
+	if c.readOnly = sqlerr.IsReadOnly(err); c.readOnly {
 		var done func() error
 		if c.db, done, err = openForReading(c.path, cacheFile); err == nil {
 			c.closeAll.Add(done)
@@ -114,7 +115,7 @@ const room = 64 << 10
 // tryToWrite stores and removes an entry that is larger than most replies: on a full disk, nothing must be paid for.
 func (c *Cache) tryToWrite() error {
 	if c.readOnly {
-		return c.fail("write to", errReadOnly)
+		return c.fail("write to", sqlerr.ErrReadOnly)
 	}
 	key := make([]byte, sha256.Size)
 	for _, statement := range []string{

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/budgetmem/budgetmem/internal/sqlerr"
 )
 
 // sourceSize is the length of a source in bytes.
@@ -42,7 +44,7 @@ func WithSources(ctx context.Context, sources ...[]byte) context.Context {
 // sources, get their reply, and it is not stored. After a kill it is called again.
 func (c *Cache) Forget(ctx context.Context, sources map[string]bool, quotes func(reply string) bool) error {
 	if c.readOnly {
-		return c.fail("forget in", errReadOnly)
+		return c.fail("forget in", sqlerr.ErrReadOnly)
 	}
 	now := time.Now()
 	keys, err := c.madeFrom(ctx, sources, quotes)

@@ -11,23 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/budgetmem/budgetmem/internal/private"
 )
-
-var errReadOnly = errors.New("the file or its folder can only be read: change its mode, or choose another folder")
-
-// isReadOnly says whether a file could not be opened because it, or its folder, where SQLite keeps a log, cannot be written.
-func isReadOnly(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	code := e.Code() & 0xff
-	return code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_CANTOPEN
-}
 
 // openForReading opens a file that cannot be written. One with a log beside it, or of an earlier version, is copied into a
 // temporary folder, for SQLite has to write there before it can read. The caller calls done after closing db.

@@ -21,6 +21,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/budgetmem/budgetmem/internal/private"
+	"github.com/budgetmem/budgetmem/internal/sqlerr"
 )
 
 // fileKind is what this package keeps in a SQLite file.
@@ -166,7 +167,7 @@ func explain(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	if e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // no room for the file of shared memory
+	if sqlerr.IsFull(err) {
 		return fmt.Errorf("the disk is full (%w)", err)
 	}
 	switch e.Code() & 0xff {
@@ -174,10 +175,8 @@ func explain(err error) error {
 		return fmt.Errorf("the file is no SQLite database: choose another path (%w)", err)
 	case sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w (%w)", errDamaged, err)
-	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("the disk is full (%w)", err)
 	case sqlite3.SQLITE_READONLY:
-		return fmt.Errorf("%w (%w)", errReadOnly, err)
+		return fmt.Errorf("%w (%w)", sqlerr.ErrReadOnly, err)
 	case sqlite3.SQLITE_BUSY:
 		return fmt.Errorf("another process holds the file (%w)", err)
 	}
