@@ -212,16 +212,15 @@ const DefaultSearchTurns = 10
 // the options of Ask that concern retrieval: WithMemory, WithTopK (which counts turns here), WithRetrieval, WithBefore and
 // WithAfter.
 func (m *Memory) Search(ctx context.Context, query string, opts ...Option) ([]SearchHit, error) {
-	opts = append([]Option{WithTopK(DefaultSearchTurns)}, opts...)
-	hits, err := m.Retrieve(ctx, query, opts...)
+	a, err := m.ask(query, append([]Option{WithTopK(DefaultSearchTurns)}, opts...))
+	if err != nil {
+		return nil, err
+	}
+	hits, err := m.hits(ctx, a)
 	var step *StepError
 	if errors.As(err, &step) {
 		err = step.Err
 	}
-	if err != nil {
-		return nil, err
-	}
-	a, err := m.ask(query, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -135,6 +135,11 @@ func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) 
 	if err != nil {
 		return nil, err
 	}
+	return m.hits(ctx, a)
+}
+
+// hits retrieves for what was asked, without a trace.
+func (m *Memory) hits(ctx context.Context, a ask) ([]retrieve.Hit, error) {
 	var t Trace
 	hits, _, err := m.retrieve(inMemory(ctx, a.memory), a, &meter{embedder: stored{m.store, m.options.Embedder}}, &t)
 	return hits, err

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -241,6 +242,13 @@ func (o *ownSet) readQuestions(histories map[string]History) ([]ownQuestion, err
 		return nil, fmt.Errorf("the questions: %w", err)
 	}
 	defer file.Close()
+	turns := map[string]map[string]bool{} // ids, by memory
+	for id, h := range histories {
+		turns[id] = map[string]bool{}
+		for _, t := range h.Turns {
+			turns[id][t.ID] = true
+		}
+	}
 	var out []ownQuestion
 	seen, given := map[string]bool{}, 0
 	err = decode(context.Background(), o.Questions, file, func(r *ownRecord) error {
@@ -259,12 +267,8 @@ func (o *ownSet) readQuestions(histories map[string]History) ([]ownQuestion, err
 			return fmt.Errorf("field \"id\": %q is the id of a question before it", q.ID)
 		}
 		seen[q.ID] = true
-		turns := map[string]bool{}
-		for _, t := range h.Turns {
-			turns[t.ID] = true
-		}
 		for _, id := range r.Evidence {
-			if !turns[id] {
+			if !turns[q.History][id] {
 				return fmt.Errorf("field \"evidence\": memory %q has no turn %q", q.History, id)
 			}
 		}
@@ -308,12 +312,7 @@ func (o *ownSet) hash(histories map[string]History, questions []ownQuestion) (st
 	all := sha256.New()
 	fmt.Fprintln(all, o.Metric, o.ChunkTokens)
 	enc := json.NewEncoder(all)
-	ids := make([]string, 0, len(histories))
-	for id := range histories {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(histories)) {
 		if err := enc.Encode(histories[id]); err != nil {
 			return "", err
 		}

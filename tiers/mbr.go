@@ -2,7 +2,6 @@ package tiers
 
 import (
 	"math"
-	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -18,7 +17,7 @@ const sampleTemperature = 0.7
 func minimumRisk(answers []string, choices []llm.Choice) int {
 	words := make([][]string, len(answers))
 	for i, a := range answers {
-		words[i] = text.Words(strings.ToLower(a))
+		words[i] = text.Words(a)
 	}
 	weights := sampleWeights(answers, choices)
 	best, most := 0, math.Inf(-1)

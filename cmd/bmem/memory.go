@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -293,11 +294,11 @@ func newMemoryExportCmd() *cobra.Command {
 				if out == "" {
 					return write(cmd.OutOrStdout())
 				}
-				var b strings.Builder
+				var b bytes.Buffer
 				if err := write(&b); err != nil {
 					return err
 				}
-				return atomicfile.WriteFile(out, []byte(b.String()), 0o600)
+				return atomicfile.WriteFile(out, b.Bytes(), 0o600)
 			})
 		},
 	}
