@@ -18,9 +18,10 @@ import (
 	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/filelock"
 	"github.com/budgetmem/budgetmem/internal/sqlerr"
+	"github.com/budgetmem/budgetmem/internal/sqlfile"
 )
 
-var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * time.Second, schema: `
+var cacheFile = sqlfile.Kind{What: "response cache", App: 0x424d5263, Wait: 30 * time.Second, Schema: `
 	CREATE TABLE replies (
 		key     BLOB PRIMARY KEY, -- sha256 of client, messages and settings
 		client  TEXT NOT NULL,    -- Client.ID
@@ -30,7 +31,7 @@ var cacheFile = fileKind{what: "response cache", app: 0x424d5263, wait: 30 * tim
 		sources BLOB              -- what the reply was made from, 16 bytes each; NULL if that is not known
 	) WITHOUT ROWID;
 	` + forgottenTable,
-	updates: []string{"ALTER TABLE replies ADD COLUMN sum BLOB", "ALTER TABLE replies ADD COLUMN sources BLOB; " + forgottenTable}}
+	Updates: []string{"ALTER TABLE replies ADD COLUMN sum BLOB", "ALTER TABLE replies ADD COLUMN sources BLOB; " + forgottenTable}}
 
 // forgottenTable holds the sources that were forgotten lately, since calls made from them may be under way.
 const forgottenTable = "CREATE TABLE forgotten (source BLOB PRIMARY KEY, at INTEGER NOT NULL, scrubbed INTEGER NOT NULL) WITHOUT ROWID"
@@ -86,10 +87,10 @@ func OpenCache(path string) (*Cache, error) {
 }
 
 func (c *Cache) open() (err error) {
-	c.db, err = openFile(c.path, cacheFile)
+	c.db, err = sqlfile.Open(c.path, cacheFile)
 	if c.readOnly = sqlerr.IsReadOnly(err); c.readOnly {
 		var done func() error
-		if c.db, done, err = openForReading(c.path, cacheFile); err == nil {
+		if c.db, done, err = sqlfile.OpenForReading(c.path, cacheFile); err == nil {
 			c.closeAll.Add(done)
 		}
 	}
@@ -103,7 +104,7 @@ func (c *Cache) open() (err error) {
 		return nil
 	}
 	if c.claims, err = filelock.OpenKeys(c.path + "-claims"); err != nil {
-		return fmt.Errorf("open %s %s: %w", cacheFile.what, c.path, err)
+		return fmt.Errorf("open %s %s: %w", cacheFile.What, c.path, err)
 	}
 	c.closeAll.Add(c.claims.Close)
 	return nil
@@ -158,8 +159,8 @@ func (c *Cache) Check(ctx context.Context) (n int, err error) {
 		if err := rows.Scan(&key, &text, &sum); err != nil {
 			return n, c.fail("read from", err)
 		}
-		if sum != nil && !bytes.Equal(sum, checksum(key, text)) {
-			return n, c.fail("read from", fmt.Errorf("entry %s: its checksum is wrong: %w", hex.EncodeToString(key), errDamaged))
+		if sum != nil && !bytes.Equal(sum, sqlfile.Checksum(key, text)) {
+			return n, c.fail("read from", fmt.Errorf("entry %s: its checksum is wrong: %w", hex.EncodeToString(key), sqlfile.ErrDamaged))
 		}
 		n++
 	}
@@ -371,8 +372,8 @@ func (c *Cache) load(ctx context.Context, key cacheKey) (entry, bool, error) {
 	} else if err != nil {
 		return entry{}, false, c.fail("read from", err)
 	}
-	if sum != nil && !bytes.Equal(sum, checksum(key[:], text)) {
-		return entry{}, false, c.fail("read from", fmt.Errorf("entry %s: its checksum is wrong: %w", hex.EncodeToString(key[:]), errDamaged))
+	if sum != nil && !bytes.Equal(sum, sqlfile.Checksum(key[:], text)) {
+		return entry{}, false, c.fail("read from", fmt.Errorf("entry %s: its checksum is wrong: %w", hex.EncodeToString(key[:]), sqlfile.ErrDamaged))
 	}
 	e := entry{stored: true}
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
@@ -402,7 +403,7 @@ func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry)
 			return err
 		}
 		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created, sum, sources) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), checksum(key[:], string(b)), from.sources)
+			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), sqlfile.Checksum(key[:], string(b)), from.sources)
 		if err != nil {
 			return err
 		}
@@ -422,5 +423,5 @@ func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry)
 }
 
 func (c *Cache) fail(doing string, err error) error {
-	return fmt.Errorf("%w: %s %s: %w", ErrCache, doing, c.path, explain(err))
+	return fmt.Errorf("%w: %s %s: %w", ErrCache, doing, c.path, sqlfile.Explain(err))
 }

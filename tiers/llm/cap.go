@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/budgetmem/budgetmem/internal/money"
 	"sync"
 )
 
@@ -13,7 +14,7 @@ import (
 // it; see Capped.
 type Cap struct {
 	ledger *Ledger
-	total  picodollars
+	total  money.Picodollars
 }
 
 // NewCap returns a limit in dollars, 0 or more. A negative limit, or one that is no number, is an error.
@@ -35,7 +36,7 @@ func (c *Cap) SetAside(dollars float64) {
 	l := c.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.limit = max(0, c.total-roundUp(dollars))
+	l.limit = max(0, c.total-money.RoundUp(dollars))
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -91,7 +92,7 @@ type charge struct {
 func (ch *charge) begin(ctx context.Context, bound Bound) error {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	need := roundUp(bound.Dollars)
+	need := money.RoundUp(bound.Dollars)
 	if ch.held != nil && ch.held.need >= need {
 		return nil
 	} else if ch.held != nil {
@@ -111,7 +112,7 @@ func (ch *charge) attempted(u Usage, err error) {
 	switch {
 	case ch.held == nil:
 	case err == nil || u.Dollars > 0:
-		ch.settle(roundUp(u.Dollars), true)
+		ch.settle(money.RoundUp(u.Dollars), true)
 	case errors.Is(err, ErrBudget) || !mayBeBilled(err): // it cost nothing
 	default:
 		ch.settle(ch.held.need, false)
@@ -125,7 +126,7 @@ func (ch *charge) end(u Usage, err error) {
 	switch {
 	case ch.held == nil:
 	case err == nil:
-		ch.settle(roundUp(u.Dollars), true)
+		ch.settle(money.RoundUp(u.Dollars), true)
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded): // it may go on for others
 		ch.settle(ch.held.need, false)
 	default:
@@ -134,7 +135,7 @@ func (ch *charge) end(u Usage, err error) {
 }
 
 // settle ends the reservation.
-func (ch *charge) settle(cost picodollars, sure bool) {
+func (ch *charge) settle(cost money.Picodollars, sure bool) {
 	ch.held.settle(cost, sure)
 	ch.held = nil
 }

@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"github.com/budgetmem/budgetmem/internal/money"
+	"github.com/budgetmem/budgetmem/internal/sqlfile"
 	"time"
 )
 
-var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, wait: time.Second, schema: `
+var ledgerFile = sqlfile.Kind{What: "spend ledger", App: 0x424d4c67, Wait: time.Second, Schema: `
 	CREATE TABLE calls (
 		id     INTEGER PRIMARY KEY,
 		model  TEXT NOT NULL,
@@ -18,7 +20,7 @@ var ledgerFile = fileKind{what: "spend ledger", app: 0x424d4c67, wait: time.Seco
 		sum    BLOB              -- checksum of the row; NULL in what earlier versions stored
 	);
 	CREATE INDEX in_flight ON calls (id) WHERE cost IS NULL`,
-	updates: []string{"ALTER TABLE calls ADD COLUMN sum BLOB"}}
+	Updates: []string{"ALTER TABLE calls ADD COLUMN sum BLOB"}}
 
 // journal keeps a ledger's reservations on disk, so that a limit holds across a crash. A nil journal keeps nothing.
 type journal struct {
@@ -33,16 +35,16 @@ type journal struct {
 func OpenLedger(path string, limit float64) (*Ledger, error) {
 	l, err := NewLedger(limit)
 	if err != nil {
-		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.what, path, err)
+		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.What, path, err)
 	}
-	db, err := openFile(path, ledgerFile)
+	db, err := sqlfile.Open(path, ledgerFile)
 	if err != nil {
 		return nil, err
 	}
 	l.journal = &journal{db: db, batch: batch{db: db}}
 	if err := l.resume(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.what, path, explain(err))
+		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.What, path, sqlfile.Explain(err))
 	}
 	return l, nil
 }
@@ -67,21 +69,21 @@ func (l *Ledger) resume() error {
 	for rows.Next() {
 		var id int64
 		var model string
-		var need, cost picodollars
+		var need, cost money.Picodollars
 		var sure bool
 		var sum []byte
 		if err := rows.Scan(&id, &model, &need, &cost, &sure, &sum); err != nil {
 			return err
 		}
 		// A call that was in flight when its program ended has the checksum of its reservation.
-		interrupted := cost == need && !sure && bytes.Equal(sum, checksum(id, model, need))
-		if sum != nil && !interrupted && !bytes.Equal(sum, checksum(id, model, need, cost, sure)) || need < 0 || cost < 0 {
+		interrupted := cost == need && !sure && bytes.Equal(sum, sqlfile.Checksum(id, model, need))
+		if sum != nil && !interrupted && !bytes.Equal(sum, sqlfile.Checksum(id, model, need, cost, sure)) || need < 0 || cost < 0 {
 			return fmt.Errorf("call %d: its checksum is wrong, so that what was spent is not known: restore the file, or start another with what is left of the limit", id)
 		}
 		if sure {
-			l.spent = l.spent.plus(cost)
+			l.spent = l.spent.Plus(cost)
 		} else {
-			l.unsure = l.unsure.plus(cost)
+			l.unsure = l.unsure.Plus(cost)
 		}
 		if cost > need {
 			l.overruns++
@@ -102,7 +104,7 @@ func (l *Ledger) Close() error {
 	return errors.Join(failed, l.journal.db.Close())
 }
 
-func (j *journal) reserve(model string, need picodollars) (int64, error) {
+func (j *journal) reserve(model string, need money.Picodollars) (int64, error) {
 	if j == nil {
 		return 0, nil
 	}
@@ -115,25 +117,25 @@ func (j *journal) reserve(model string, need picodollars) (int64, error) {
 		if row, err = res.LastInsertId(); err != nil {
 			return err
 		}
-		_, err = tx.Exec("UPDATE calls SET sum = ? WHERE id = ?", checksum(row, model, need), row)
+		_, err = tx.Exec("UPDATE calls SET sum = ? WHERE id = ?", sqlfile.Checksum(row, model, need), row)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%w: write: %w", ErrLedger, explain(err))
+		return 0, fmt.Errorf("%w: write: %w", ErrLedger, sqlfile.Explain(err))
 	}
 	return row, nil
 }
 
-func (j *journal) settle(row int64, model string, need, cost picodollars, sure bool) error {
+func (j *journal) settle(row int64, model string, need, cost money.Picodollars, sure bool) error {
 	if j == nil {
 		return nil
 	}
 	err := j.batch.do(func(tx *sql.Tx) error {
-		_, err := tx.Exec("UPDATE calls SET cost = ?, sure = ?, sum = ? WHERE id = ?", int64(cost), sure, checksum(row, model, need, cost, sure), row)
+		_, err := tx.Exec("UPDATE calls SET cost = ?, sure = ?, sum = ? WHERE id = ?", int64(cost), sure, sqlfile.Checksum(row, model, need, cost, sure), row)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%w: write: %w", ErrLedger, explain(err))
+		return fmt.Errorf("%w: write: %w", ErrLedger, sqlfile.Explain(err))
 	}
 	return nil
 }

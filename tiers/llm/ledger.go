@@ -3,6 +3,7 @@ package llm
 import (
 	"context"
 	"fmt"
+	"github.com/budgetmem/budgetmem/internal/money"
 	"math"
 	"sync"
 )
@@ -18,10 +19,10 @@ import (
 // something else; they are settled at their bound.
 type Ledger struct {
 	mu       sync.Mutex
-	limit    picodollars
-	spent    picodollars
-	unsure   picodollars
-	reserved picodollars
+	limit    money.Picodollars
+	spent    money.Picodollars
+	unsure   money.Picodollars
+	reserved money.Picodollars
 	overruns int
 	changed  chan struct{} // closed and replaced whenever a reservation is settled
 	journal  *journal      // nil: in memory only
@@ -34,7 +35,7 @@ func NewLedger(limit float64) (*Ledger, error) {
 	if !(limit >= 0) {
 		return nil, fmt.Errorf("a spend limit must be 0 dollars or more, not %v", limit)
 	}
-	return &Ledger{limit: roundDown(limit), changed: make(chan struct{})}, nil
+	return &Ledger{limit: money.RoundDown(limit), changed: make(chan struct{})}, nil
 }
 
 // Balance is the state of a Ledger, in dollars.
@@ -57,7 +58,7 @@ func (l *Ledger) Balance() Balance {
 }
 
 func (l *Ledger) balance() Balance {
-	return Balance{l.limit.dollars(), l.spent.dollars(), l.unsure.dollars(), l.reserved.dollars(), l.overruns}
+	return Balance{l.limit.Dollars(), l.spent.Dollars(), l.unsure.Dollars(), l.reserved.Dollars(), l.overruns}
 }
 
 // BudgetError says that a call was not made, and what would fit. It matches ErrBudget.
@@ -88,20 +89,20 @@ func (e *BudgetError) Unwrap() error { return ErrBudget }
 type reservation struct {
 	ledger *Ledger
 	model  string
-	need   picodollars
+	need   money.Picodollars
 	row    int64 // in the journal
 }
 
 // reserve sets need aside, waiting while calls in flight may still free enough. It returns ErrBudget itself if need does
 // not fit.
-func (l *Ledger) reserve(ctx context.Context, model string, need picodollars) (*reservation, error) {
+func (l *Ledger) reserve(ctx context.Context, model string, need money.Picodollars) (*reservation, error) {
 	for {
 		l.mu.Lock()
 		if l.failed != nil {
 			defer l.mu.Unlock()
 			return nil, l.failed
 		}
-		free := l.limit - l.spent.plus(l.unsure)
+		free := l.limit - l.spent.Plus(l.unsure)
 		if need > free {
 			l.mu.Unlock()
 			return nil, ErrBudget
@@ -129,13 +130,13 @@ func (l *Ledger) reserve(ctx context.Context, model string, need picodollars) (*
 
 // settle replaces the reservation by what the call cost; sure is false if that is only a bound. What was paid for is used also
 // if the file cannot be written, which ends the next calls: it still holds the most that this one can have cost.
-func (r *reservation) settle(cost picodollars, sure bool) {
+func (r *reservation) settle(cost money.Picodollars, sure bool) {
 	l := r.ledger
 	l.mu.Lock()
 	if sure {
-		l.spent = l.spent.plus(cost)
+		l.spent = l.spent.Plus(cost)
 	} else {
-		l.unsure = l.unsure.plus(cost)
+		l.unsure = l.unsure.Plus(cost)
 	}
 	if cost > r.need {
 		l.overruns++
@@ -159,7 +160,7 @@ func (l *Ledger) overran() {
 }
 
 // release frees a reservation and wakes the calls that wait. The caller holds mu.
-func (l *Ledger) release(need picodollars) {
+func (l *Ledger) release(need money.Picodollars) {
 	l.reserved -= need
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -183,7 +184,7 @@ func (m meter) spend(l *Ledger) Middleware {
 
 // within reserves the bound, makes the call and settles.
 func (m meter) within(ctx context.Context, l *Ledger, bound Bound, call func() (Reply, error)) (reply Reply, err error) {
-	need := roundUp(bound.Dollars)
+	need := money.RoundUp(bound.Dollars)
 	held, err := l.reserve(ctx, m.model, need)
 	if err == ErrBudget {
 		return Reply{}, m.refusal(l, bound)
@@ -200,7 +201,7 @@ func (m meter) within(ctx context.Context, l *Ledger, bound Bound, call func() (
 	reply, err = call()
 	switch {
 	case err == nil || reply.Usage.Paid > 0:
-		cost, sure = roundUp(reply.Usage.Paid), true
+		cost, sure = money.RoundUp(reply.Usage.Paid), true
 	case !mayBeBilled(err):
 		cost, sure = 0, true
 	}

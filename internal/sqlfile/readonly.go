@@ -1,4 +1,4 @@
-package llm
+package sqlfile
 
 import (
 	"context"
@@ -14,11 +14,11 @@ import (
 	"github.com/budgetmem/budgetmem/internal/private"
 )
 
-// openForReading opens a file that cannot be written. One with a log beside it, or of an earlier version, is copied into a
+// OpenForReading opens a file that cannot be written. One with a log beside it, or of an earlier version, is copied into a
 // temporary folder, for SQLite has to write there before it can read. The caller calls done after closing db.
-func openForReading(path string, kind fileKind) (db *sql.DB, done func() error, err error) {
+func OpenForReading(path string, kind Kind) (db *sql.DB, done func() error, err error) {
 	fail := func(err error) (*sql.DB, func() error, error) {
-		return nil, nil, fmt.Errorf("open %s %s for reading: %w", kind.what, path, explain(err))
+		return nil, nil, fmt.Errorf("open %s %s for reading: %w", kind.What, path, Explain(err))
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -41,7 +41,7 @@ func openForReading(path string, kind fileKind) (db *sql.DB, done func() error, 
 	if err := errors.Join(copyFile(abs, to), copyFile(abs+"-wal", to+"-wal")); err != nil {
 		return fail(errors.Join(err, done()))
 	}
-	if db, err = openFile(to, kind); err != nil {
+	if db, err = Open(to, kind); err != nil {
 		return fail(errors.Join(err, done()))
 	}
 	return db, done, nil
@@ -51,7 +51,7 @@ func openForReading(path string, kind fileKind) (db *sql.DB, done func() error, 
 var errEarlier = errors.New("the file is of an earlier version")
 
 // openImmutable opens a file that nobody writes to.
-func openImmutable(abs string, kind fileKind) (*sql.DB, error) {
+func openImmutable(abs string, kind Kind) (*sql.DB, error) {
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{"mode": {"ro"}, "immutable": {"1"}}.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
@@ -63,10 +63,10 @@ func openImmutable(abs string, kind fileKind) (*sql.DB, error) {
 	err = db.QueryRowContext(context.Background(), "SELECT * FROM pragma_application_id, pragma_user_version").Scan(&app, &version)
 	switch {
 	case err != nil:
-	case app != kind.app:
-		err = fmt.Errorf("the file is not a %s: choose another path", kind.what)
-	case int(version) > len(kind.updates):
-		err = newerError(version, int32(len(kind.updates)))
+	case app != kind.App:
+		err = fmt.Errorf("the file is not a %s: choose another path", kind.What)
+	case int(version) > len(kind.Updates):
+		err = newerError(version, int32(len(kind.Updates)))
 	case version < 1: // the versions since differ in what is written only
 		err = errEarlier
 	}

@@ -1,4 +1,5 @@
-package llm
+// Package sqlfile opens SQLite files that hold what must not be lost: replies that were paid for, and what was spent.
+package sqlfile
 
 import (
 	"bytes"
@@ -24,55 +25,55 @@ import (
 	"github.com/budgetmem/budgetmem/internal/sqlerr"
 )
 
-// fileKind is what this package keeps in a SQLite file.
-type fileKind struct {
-	what    string        // in error messages
-	app     int32         // the application id that marks the file
-	schema  string        // of a new file
-	updates []string      // each from a version of the schema to the next; version 0 had no checksums
-	wait    time.Duration // how long to wait for another process that holds the file
+// Kind says what a file holds.
+type Kind struct {
+	What    string        // in error messages
+	App     int32         // the application id that marks the file
+	Schema  string        // of a new file
+	Updates []string      // each from a version of the schema to the next
+	Wait    time.Duration // how long to wait for another process that holds the file
 }
 
 // connections is how many a file has at most, all kept open: opening one takes longer than most queries, and a thousand
 // concurrent callers must not have one each.
 const connections = 8
 
-// openFile opens or creates the file at path, which only its owner can read. A file that is damaged, was made by a newer
+// Open opens or creates the file at path, which only its owner can read. A file that is damaged, was made by a newer
 // version or belongs to something else is refused, and not changed. Commits survive a power cut (WAL with
 // synchronous=FULL).
-func openFile(path string, kind fileKind) (*sql.DB, error) {
+func Open(path string, kind Kind) (*sql.DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
+		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
 	}
 	err = errors.Join(private.Dir(filepath.Dir(abs)), checkLength(abs))
 	if _, serr := os.Stat(abs); err == nil && errors.Is(serr, fs.ErrNotExist) {
 		err = private.File(abs)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
+		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
 	}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.wait.Milliseconds()), "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}.Encode()}
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.Wait.Milliseconds()), "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
-		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
+		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	if err := prepare(db, kind); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, explain(err))
+		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, Explain(err))
 	}
 	if err := private.File(abs); err != nil { // now that it is known to be ours
 		db.Close()
-		return nil, fmt.Errorf("open %s %s: %w", kind.what, path, err)
+		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
 	}
 	return db, nil
 }
 
 // prepare checks whose file it is and gives a new one its mark and schema.
-func prepare(db *sql.DB, kind fileKind) error {
+func prepare(db *sql.DB, kind Kind) error {
 	tx, err := db.BeginTx(context.Background(), nil)
 	if err != nil {
 		return err
@@ -88,22 +89,22 @@ func prepare(db *sql.DB, kind fileKind) error {
 	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	newest := int32(len(kind.updates))
-	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", kind.app, newest)
+	newest := int32(len(kind.Updates))
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; ", kind.App, newest)
 	switch {
-	case app == kind.app && version > newest:
+	case app == kind.App && version > newest:
 		return newerError(version, newest)
-	case app == kind.app && version == newest:
+	case app == kind.App && version == newest:
 		return nil
-	case app == kind.app:
-		if _, err := tx.Exec(mark + strings.Join(kind.updates[version:], "; ")); err != nil {
+	case app == kind.App:
+		if _, err := tx.Exec(mark + strings.Join(kind.Updates[version:], "; ")); err != nil {
 			return err
 		}
 		return tx.Commit()
 	case app != 0 || objects > 0:
-		return fmt.Errorf("the file is a database, but not a %s: choose another path", kind.what)
+		return fmt.Errorf("the file is a database, but not a %s: choose another path", kind.What)
 	}
-	if _, err := tx.Exec(mark + kind.schema); err != nil {
+	if _, err := tx.Exec(mark + kind.Schema); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
@@ -136,7 +137,7 @@ func checkLength(path string) error {
 	}
 	var header [100]byte // https://sqlite.org/fileformat.html#the_database_header
 	if _, err := io.ReadFull(f, header[:]); err != nil {
-		return fmt.Errorf("%w: it has %d bytes", errDamaged, info.Size())
+		return fmt.Errorf("%w: it has %d bytes", ErrDamaged, info.Size())
 	}
 	pageSize, pages := int64(binary.BigEndian.Uint16(header[16:])), int64(binary.BigEndian.Uint32(header[28:]))
 	if pageSize == 1 {
@@ -144,15 +145,16 @@ func checkLength(path string) error {
 	}
 	valid := bytes.HasPrefix(header[:], []byte("SQLite format 3\x00")) && bytes.Equal(header[24:28], header[92:96])
 	if valid && info.Size() < pageSize*pages {
-		return fmt.Errorf("%w: it has %d bytes of %d", errDamaged, info.Size(), pageSize*pages)
+		return fmt.Errorf("%w: it has %d bytes of %d", ErrDamaged, info.Size(), pageSize*pages)
 	}
 	return nil
 }
 
-var errDamaged = errors.New("the file is damaged: restore it, or move it away to start with an empty one, at the price of asking again")
+// ErrDamaged is the error for a file that was changed by something else than its program.
+var ErrDamaged = errors.New("the file is damaged: restore it, or move it away to start with an empty one, at the price of asking again")
 
-// checksum is stored beside a record, so that damage to it is noticed.
-func checksum(parts ...any) []byte {
+// Checksum is stored beside a record, so that damage to it is noticed.
+func Checksum(parts ...any) []byte {
 	b, err := json.Marshal(parts)
 	if err != nil {
 		panic(err) // only numbers, strings and bytes come here
@@ -161,8 +163,8 @@ func checksum(parts ...any) []byte {
 	return sum[:8]
 }
 
-// explain adds what to do about failures that a user can fix.
-func explain(err error) error {
+// Explain adds what to do about failures that a user can fix.
+func Explain(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err
@@ -174,7 +176,7 @@ func explain(err error) error {
 	case sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("the file is no SQLite database: choose another path (%w)", err)
 	case sqlite3.SQLITE_CORRUPT:
-		return fmt.Errorf("%w (%w)", errDamaged, err)
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
 	case sqlite3.SQLITE_READONLY:
 		return fmt.Errorf("%w (%w)", sqlerr.ErrReadOnly, err)
 	case sqlite3.SQLITE_BUSY:
