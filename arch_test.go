@@ -34,7 +34,7 @@ var rooms = map[string][]string{
 
 	"experiments":          {},
 	"experiments/episodes": {"router", "router/offline", "internal"},
-	"experiments/frontier": {"experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/offline", "router/portable", "internal"},
+	"experiments/frontier": {"experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/confidence", "router/offline", "router/portable", "internal"},
 	"experiments/lab": {"bmem/setup", "bmem/setup/served", "datasets", "experiments/episodes", "experiments/frontier", "experiments/published",
 		"experiments/report", "experiments/run", "experiments/stats", "experiments/train", "kernel", "router", "router/offline", "router/portable", "tiers", "internal"},
 	"experiments/published":   {"kernel", "internal"},
@@ -53,6 +53,7 @@ var rooms = map[string][]string{
 	"kernel":               {"internal"},
 	"kernel/kernelspec":    {"kernel", "serve/registry", "internal"},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
+	"router/confidence":    {},
 	"router/offline":       {"router", "internal"},
 	"router/portable":      {"internal/safetensors"},
 	"serve":                {"bmem/embed", "serve/api", "serve/memory", "tiers/llm", "tiers/llm/local", "internal"},
@@ -103,9 +104,10 @@ func TestImportsPointOneWay(t *testing.T) {
 // The types that everything shares bring nothing along, and neither does a router that was exported into another program.
 func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 	for path, own := range map[string][]string{
-		"bmem/chunk":      nil,
-		"router/portable": {"internal/safetensors"},
-		"examples/route":  {"internal/safetensors", "router/portable"},
+		"bmem/chunk":        nil,
+		"router/confidence": nil,
+		"router/portable":   {"internal/safetensors"},
+		"examples/route":    {"internal/safetensors", "router/portable"},
 	} {
 		found := false
 		for _, p := range list(t, "-deps", "./"+path) {

@@ -3,9 +3,11 @@ package frontier
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/confidence"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -53,21 +55,9 @@ func Calibrate(ctx context.Context, env *episodes.Replay, r *portable.Router, n,
 
 // nonIncreasing is the least-squares non-increasing fit of values.
 func nonIncreasing(values []float64) []float64 {
-	type pool struct{ sum, n float64 }
-	var pools []pool
-	for _, v := range values {
-		pools = append(pools, pool{v, 1})
-		for last := len(pools) - 1; last > 0 && pools[last].sum/pools[last].n > pools[last-1].sum/pools[last-1].n; last-- {
-			pools[last-1].sum += pools[last].sum
-			pools[last-1].n += pools[last].n
-			pools = pools[:last]
-		}
-	}
-	var out []float64
-	for _, p := range pools {
-		for range int(p.n) {
-			out = append(out, p.sum/p.n)
-		}
-	}
+	out := slices.Clone(values)
+	slices.Reverse(out)
+	out = confidence.NonDecreasing(out, nil)
+	slices.Reverse(out)
 	return out
 }

@@ -1,0 +1,201 @@
+package confidence
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Signals are what a question and an answer to it show of how good the answer is, by name. A signal that is not known is absent.
+type Signals = map[string]float64
+
+// Estimate is an expected score as a function of signals:
+//
+//	E = f(bias + Σᵢ weightᵢ·(signalᵢ − centerᵢ)/scaleᵢ)    f isotonic
+//
+// The weights are fitted to some questions and f to others, so that f corrects what the weights take for certain from too few.
+type Estimate struct {
+	// Signals are the names, in ascending order; the other slices have one number for each.
+	Signals []string  `json:"signals"`
+	Center  []float64 `json:"center"`
+	Scale   []float64 `json:"scale"`
+	Weights []float64 `json:"weights"`
+	Bias    float64   `json:"bias"`
+	Levels  Isotonic  `json:"isotonic"`
+}
+
+// Value is the expected score. It returns false if a signal is missing or not finite: an estimate from less than it was fitted to
+// would be made up.
+func (e *Estimate) Value(s Signals) (float64, bool) {
+	x, ok := e.combine(s)
+	if !ok {
+		return 0, false
+	}
+	return e.Levels.At(x), true
+}
+
+// combine is the weighted sum of the signals.
+func (e *Estimate) combine(s Signals) (float64, bool) {
+	sum := e.Bias
+	for i, name := range e.Signals {
+		v, ok := s[name]
+		if !ok || !finite(v) {
+			return 0, false
+		}
+		sum += e.Weights[i] * (v - e.Center[i]) / e.Scale[i]
+	}
+	return sum, true
+}
+
+// Check returns an error if the fields do not fit together.
+func (e *Estimate) Check() error {
+	n := len(e.Signals)
+	if n == 0 || len(e.Center) != n || len(e.Scale) != n || len(e.Weights) != n {
+		return fmt.Errorf("estimate with %d signals, %d centers, %d scales and %d weights: their number must be the same and at least 1", n, len(e.Center), len(e.Scale), len(e.Weights))
+	}
+	for i, name := range e.Signals {
+		if !finite(e.Center[i]) || !finite(e.Weights[i]) || !finite(e.Scale[i]) || e.Scale[i] <= 0 {
+			return fmt.Errorf("estimate: signal %q has center %v, scale %v, weight %v; all must be finite and the scale positive", name, e.Center[i], e.Scale[i], e.Weights[i])
+		}
+	}
+	if !finite(e.Bias) {
+		return fmt.Errorf("estimate: bias is %v", e.Bias)
+	}
+	return e.Levels.check()
+}
+
+// Sample is a measured answer: the signals that it came with, and its score or whatever is estimated.
+type Sample struct {
+	Signals Signals
+	Score   float64
+}
+
+// Loss is how weights are fitted.
+type Loss int
+
+const (
+	// Logistic is the cross-entropy of scores in [0, 1] under the logistic function (fractional logit; Papke and Wooldridge 1996).
+	Logistic Loss = iota
+	// Squared is least squares, for what may lie outside of [0, 1], such as the difference of two scores.
+	Squared
+)
+
+// penalty is the weight of the squared weights in the loss, against a sum over samples.
+const penalty = 1.0
+
+// minimum is the number of samples from which on something is fitted.
+const minimum = 20
+
+// ErrTooFew means that there are too few answers with signals to fit an estimate.
+var ErrTooFew = errors.New("too few answers with signals")
+
+// Fit fits the weights to train and the isotonic function to validation, by the signals of the given names, or, if there are none,
+// by all that at least nine tenths of the samples of both have and that differ. Samples that lack one of these are left out. Fewer
+// than 20 samples of either are an ErrTooFew.
+func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, error) {
+	if len(names) == 0 {
+		names = usable(train, validation)
+	}
+	names = slices.Sorted(slices.Values(names))
+	train, validation = complete(train, names), complete(validation, names)
+	if len(names) == 0 || len(train) < minimum || len(validation) < minimum {
+		return nil, fmt.Errorf("estimate scores from the signals %q: %w: %d to fit weights, %d to calibrate; at least %d of each are needed", names, ErrTooFew, len(train), len(validation), minimum)
+	}
+	e := &Estimate{Signals: names}
+	for _, name := range names {
+		mean, deviation := moments(train, name)
+		if deviation == 0 {
+			deviation = 1 // a constant says nothing, and its weight stays 0
+		}
+		e.Center, e.Scale = append(e.Center, mean), append(e.Scale, deviation)
+	}
+	rows, targets := make([][]float64, len(train)), make([]float64, len(train))
+	for i, s := range train {
+		targets[i] = s.Score
+		if loss == Logistic && !(s.Score >= 0 && s.Score <= 1) {
+			return nil, fmt.Errorf("estimate scores: sample %d has score %v, outside of 0 to 1", i, s.Score)
+		}
+		row := []float64{1}
+		for j, name := range names {
+			row = append(row, (s.Signals[name]-e.Center[j])/e.Scale[j])
+		}
+		rows[i] = row
+	}
+	w := regress(rows, targets, loss, penalty)
+	e.Bias, e.Weights = w[0], w[1:]
+	x, y := make([]float64, len(validation)), make([]float64, len(validation))
+	for i, s := range validation {
+		x[i], _ = e.combine(s.Signals) // samples are complete
+		y[i] = s.Score
+	}
+	var err error
+	if e.Levels, err = FitIsotonic(x, y, nil); err != nil {
+		return nil, err
+	}
+	return e, e.Check()
+}
+
+// usable lists the signals that at least nine tenths of the samples have and that differ on train.
+func usable(train, validation []Sample) []string {
+	counts := func(samples []Sample) map[string]int {
+		n := map[string]int{}
+		for _, s := range samples {
+			for name, v := range s.Signals {
+				if finite(v) {
+					n[name]++
+				}
+			}
+		}
+		return n
+	}
+	var out []string
+	of := counts(validation)
+	for name, n := range counts(train) {
+		if 10*n < 9*len(train) || 10*of[name] < 9*len(validation) {
+			continue
+		}
+		if _, deviation := moments(complete(train, []string{name}), name); deviation > 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// complete returns the samples that have all of the signals.
+func complete(samples []Sample, names []string) []Sample {
+	var out []Sample
+	for _, s := range samples {
+		if !slices.ContainsFunc(names, func(name string) bool { v, ok := s.Signals[name]; return !ok || !finite(v) }) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// moments are the mean and the standard deviation of a signal that all samples have.
+func moments(samples []Sample, name string) (mean, deviation float64) {
+	for _, s := range samples {
+		mean += s.Signals[name] / float64(len(samples))
+	}
+	for _, s := range samples {
+		deviation += (s.Signals[name] - mean) * (s.Signals[name] - mean) / float64(len(samples))
+	}
+	deviation = math.Sqrt(deviation)
+	if deviation <= 1e-12*math.Abs(mean) {
+		deviation = 0 // rounding
+	}
+	return mean, deviation
+}
+
+// Names lists the signals that samples have, in ascending order.
+func Names(samples []Sample) []string {
+	all := map[string]bool{}
+	for _, s := range samples {
+		for name := range s.Signals {
+			all[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
