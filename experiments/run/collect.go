@@ -64,7 +64,7 @@ func Collect(ctx context.Context, c Config) (*Outcome, *episodes.File, error) {
 		return nil, nil, err
 	}
 	f := &episodes.File{Header: r.header()}
-	for _, q := range r.questions {
+	for _, q := range r.chosen {
 		for _, p := range r.policies {
 			rec, ok := r.done[key{p.name, q.ID}]
 			if !ok || rec.Failed() || rec.States == nil {
@@ -86,14 +86,14 @@ func Collect(ctx context.Context, c Config) (*Outcome, *episodes.File, error) {
 }
 
 // header describes the run's episodes.
-func (r *run) header() episodes.Header {
-	system := fields(r.settings())
+func (a *Asker) header() episodes.Header {
+	system := fields(a.settings())
 	// These have fields of their own, or only choose questions and combinations.
 	for _, name := range []string{"dataset", "data_hash", "split", "metric", "embedder", "seed"} {
 		delete(system, name)
 	}
-	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: r.Dataset.Name(), DataHash: r.Dataset.Hash(), Split: r.Split,
-		Metric: r.metric, Space: r.Memory.Space(), MemoryIndex: bmem.MemoryIndex(), Embedder: r.System.Embedder, Dim: r.Memory.Dim(), System: system, Commit: Commit()}
+	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: a.Dataset.Name(), DataHash: a.Dataset.Hash(), Split: a.Split,
+		Metric: a.metric, Space: a.Memory.Space(), MemoryIndex: bmem.MemoryIndex(), Embedder: a.System.Embedder, Dim: a.Memory.Dim(), System: system, Commit: Commit()}
 }
 
 // episode is what a router learns from a record.

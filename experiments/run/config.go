@@ -72,6 +72,8 @@ type Config struct {
 	Retrieval   retrieve.Mode
 	// InFlight is the number of questions answered at one time (default 8).
 	InFlight int
+	// Executor says where the questions are answered; nil means in this process.
+	Executor Executor
 	// System describes what answers.
 	System System
 	// Progress, if not nil, is called at the start and after each question, never by two goroutines at once.
@@ -241,16 +243,22 @@ func readConfig(dir string) (configFile, error) {
 
 // difference names the settings that differ, "" if none.
 func difference(was, now Settings) string {
-	a, b := fields(was), fields(now)
+	return was.Differences(now, "%s was %v and is now %v", "%s is now %v")
+}
+
+// Differences lists the settings in which s and t differ, joined by semicolons, "" if none. both is the format of one that they
+// have different values of: its name, the value in s, that in t; missing is that of one that s lacks: its name and the value in t.
+func (s Settings) Differences(t Settings, both, missing string) string {
+	a, b := fields(s), fields(t)
 	var diffs []string
 	for name := range a {
 		if !reflect.DeepEqual(a[name], b[name]) {
-			diffs = append(diffs, fmt.Sprintf("%s was %v and is now %v", name, a[name], b[name]))
+			diffs = append(diffs, fmt.Sprintf(both, name, a[name], b[name]))
 		}
 	}
 	for name := range b {
 		if _, ok := a[name]; !ok {
-			diffs = append(diffs, fmt.Sprintf("%s is now %v", name, b[name]))
+			diffs = append(diffs, fmt.Sprintf(missing, name, b[name]))
 		}
 	}
 	slices.Sort(diffs)

@@ -4,59 +4,52 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 )
 
 // Live asks a system a data set's questions; it implements episodes.Live.
-type Live struct {
-	run       run
-	ids       []string
-	questions map[string]datasets.Question // by id
-}
+type Live struct{ asker *Asker }
 
 // NewLive prepares to ask the questions of c. Its policies, folder and judges are not used. Settings that do not fit together
 // are an error, as are data files that are not there (match it with datasets.ErrMissingData).
 func NewLive(ctx context.Context, c Config) (*Live, error) {
-	c.RecordStates = true
-	if err := c.checkSystem(); err != nil {
-		return nil, fmt.Errorf("ask live: %w", err)
-	}
-	questions, err := c.choose(ctx)
+	c.RecordStates, c.Policies = true, nil
+	a, err := NewAsker(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("ask live: %w", err)
 	}
-	l := &Live{run: run{Config: c, metric: c.Dataset.Metric(), histories: newHistories(c)}, questions: map[string]datasets.Question{}}
-	for _, q := range questions {
-		l.ids = append(l.ids, q.ID)
-		l.questions[q.ID] = q
-	}
-	return l, nil
+	return &Live{a}, nil
 }
 
 // Header describes episodes of the system.
-func (l *Live) Header() episodes.Header { return l.run.header() }
+func (l *Live) Header() episodes.Header { return l.asker.header() }
 
 // IDs implements episodes.Live.
-func (l *Live) IDs() []string { return l.ids }
+func (l *Live) IDs() []string {
+	ids := make([]string, len(l.asker.chosen))
+	for i, q := range l.asker.chosen {
+		ids[i] = q.ID
+	}
+	return ids
+}
 
 // History names the history that a question is about; "" if the question is not among IDs.
-func (l *Live) History(id string) string { return l.questions[id].History }
+func (l *Live) History(id string) string { return l.asker.questions[id].History }
 
 // Ask implements episodes.Live. If the system cannot answer, the error wraps router.ErrFailed, and training continues; if the
 // spend limit is reached it wraps llm.ErrBudget, and if ctx has ended ctx's error, without router.ErrFailed.
 func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error) {
-	q, ok := l.questions[id]
+	q, ok := l.asker.questions[id]
 	if !ok {
 		return router.Episode{}, fmt.Errorf("question %s is not among those that can be asked", id)
 	}
-	rec, err := l.run.attempt(ctx, job{policy{p.Name(), p}, q})
+	rec, err := l.asker.attempt(ctx, job{policy{p.Name(), p}, q})
 	if err != nil {
 		if stops(ctx.Err(), err) {
 			return router.Episode{}, err
 		}
 		return router.Episode{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
 	}
-	return rec.episode(l.run.Memory.Space(), l.run.metric)
+	return rec.episode(l.asker.Memory.Space(), l.asker.metric)
 }

@@ -107,7 +107,7 @@ func (r *run) outcome() (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outcome{Results: Results{Name: name, Settings: r.settings(), Judges: r.judgeInfos}, Dir: r.Dir, Questions: r.questions, System: r.System,
+	o := &Outcome{Results: Results{Name: name, Settings: r.settings(), Judges: r.judgeInfos}, Dir: r.Dir, Questions: r.chosen, System: r.System,
 		InFlight: r.InFlight, Progress: r.progress}
 	// Failures of earlier starts count too.
 	o.Done, o.Failed = 0, 0
@@ -128,7 +128,7 @@ func (r *run) outcome() (*Outcome, error) {
 // records returns a policy's records in the order of the questions.
 func (r *run) records(policy string) []Record {
 	var out []Record
-	for _, q := range r.questions {
+	for _, q := range r.chosen {
 		if rec, ok := r.done[key{policy, q.ID}]; ok {
 			out = append(out, rec)
 		}

@@ -10,14 +10,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/budgetmem/budgetmem/bmem"
-	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/datasets/score"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/router"
-	"github.com/budgetmem/budgetmem/tiers"
 )
 
 // Run asks the questions that are not answered yet and writes config.json, traces.jsonl, predictions.jsonl and metrics.jsonl.
@@ -55,12 +51,8 @@ func execute(ctx context.Context, c Config) (*run, *Outcome, error) {
 
 // run is a run in progress.
 type run struct {
-	Config
-	questions []datasets.Question
-	policies  []policy // in the table's order, the ceiling first
-	metric    string
-	journal   *journal
-	histories histories
+	*Asker
+	journal *journal
 	// traced reports whether Traced has a question with these choices.
 	traced func(id string, choices []int) bool
 	// judgeInfos describes the judges of this start and of earlier ones.
@@ -71,39 +63,18 @@ type run struct {
 	progress Progress
 }
 
-// policy is a column of the run. A nil Policy is the ceiling.
-type policy struct {
-	name string
-	router.Policy
-}
-
 func open(ctx context.Context, c Config) (*run, error) {
-	r := &run{Config: c, policies: []policy{{name: Gold}}}
-	for _, spec := range c.Policies {
-		p, err := router.Parse(spec, c.Memory.Space(), c.Seed)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(r.policies, func(q policy) bool { return q.name == p.Name() }) {
-			return nil, fmt.Errorf("policy %q is named twice", p.Name())
-		}
-		r.policies = append(r.policies, policy{p.Name(), p})
-	}
-	r.metric = c.Dataset.Metric()
-	if _, err := score.Lookup(r.metric); err != nil {
+	a, err := NewAsker(ctx, c)
+	if err != nil {
 		return nil, err
 	}
+	r := &run{Asker: a}
 	if c.Traced != nil {
 		if diff := episodes.Difference(c.Traced.Header, r.header()); diff != "" {
 			return nil, fmt.Errorf("the existing traces belong to another system or split, collect into another file: %s", diff)
 		}
 		r.traced = c.Traced.Holds()
 	}
-	var err error
-	if r.questions, err = c.choose(ctx); err != nil {
-		return nil, err
-	}
-	r.histories = newHistories(c)
 	if err := private.Dir(c.Dir); err != nil {
 		return nil, err
 	}
@@ -126,19 +97,6 @@ func open(ctx context.Context, c Config) (*run, error) {
 		r.System.Warnings = append(slices.Clone(r.System.Warnings), w)
 	}
 	return r, nil
-}
-
-// choose returns the chosen questions of the split.
-func (c Config) choose(ctx context.Context) (all []datasets.Question, err error) {
-	if c.Split == TestSplit {
-		all, err = c.Dataset.Test(ctx)
-	} else {
-		all, err = c.Dataset.Questions(ctx, datasets.Split(c.Split))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return Choose(all, c.Questions, c.Seed, c.Sample)
 }
 
 // rescore scores the records of earlier starts, perhaps of other versions, again.
@@ -164,7 +122,7 @@ func (j job) key() key { return key{j.policy.name, j.question.ID} }
 // a stopped run has asked about as many questions under each policy.
 func (r *run) jobs() []job {
 	var jobs []job
-	for _, q := range r.questions {
+	for _, q := range r.chosen {
 		for _, p := range r.policies {
 			if p.name == Gold && (r.NoCeiling || len(q.Evidence) == 0) {
 				continue // not wanted, or nothing to answer from
@@ -188,24 +146,46 @@ func (r *run) isTraced(j job) bool {
 
 // answerAll does the jobs that have no answer yet. Its error is why it stopped before the end.
 func (r *run) answerAll(ctx context.Context) error {
-	var todo []job
+	var tasks []Task
+	var unjudged []Record
 	for _, j := range r.jobs() {
 		r.progress.Total++
-		if rec, ok := r.done[j.key()]; ok && r.answered(rec) && !r.unjudged(rec) {
+		switch rec, ok := r.done[j.key()]; {
+		case !ok || !r.answered(rec):
+			if n := len(tasks); n == 0 || tasks[n-1].Question != j.question.ID {
+				tasks = append(tasks, Task{Question: j.question.ID})
+			}
+			t := &tasks[len(tasks)-1]
+			t.Policies = append(t.Policies, j.policy.name)
+		case r.unjudged(rec):
+			unjudged = append(unjudged, rec)
+		default:
 			r.progress.Done++
 			r.progress.Dollars += rec.Cost.Dollars()
-		} else {
-			todo = append(todo, j)
 		}
 	}
 	r.report(nil)
-	group, gctx := errgroup.WithContext(ctx)
+	if err := r.judgeAll(ctx, unjudged); err != nil {
+		return err
+	}
+	var e Executor = local{}
+	if r.Executor != nil {
+		e = r.Executor
+	}
+	return e.Execute(ctx, r.Asker, tasks, func(ctx context.Context, rec Record) error {
+		return r.finish(ctx, rec, rec.Trace.Usage().Paid)
+	})
+}
+
+// judgeAll has the answers of earlier starts judged.
+func (r *run) judgeAll(ctx context.Context, answers []Record) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.InFlight)
-	for _, j := range todo {
-		if gctx.Err() != nil {
+	for _, rec := range answers {
+		if ctx.Err() != nil {
 			break
 		}
-		group.Go(func() error { return r.answer(gctx, j) })
+		group.Go(func() error { return r.finish(ctx, rec, 0) })
 	}
 	return group.Wait()
 }
@@ -215,26 +195,10 @@ func (r *run) answered(rec Record) bool {
 	return !rec.Failed() && (!r.RecordStates || rec.Policy == Gold || rec.States != nil)
 }
 
-// answer answers and judges one job as far as that is not done yet, and records it. Its error ends the run.
-func (r *run) answer(ctx context.Context, j job) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	rec, answered := r.done[j.key()]
-	r.mu.Unlock()
-	answered = answered && r.answered(rec)
-	var paid, judgePaid float64
-	if !answered {
-		var err error
-		if rec, err = r.attempt(ctx, j); err != nil {
-			if stops(ctx.Err(), err) {
-				return err // the question did not cause it: the next start asks it again
-			}
-			rec.Error = err.Error()
-		}
-		paid = rec.Trace.Usage().Paid
-	}
+// finish has an answer judged, as far as that is not done yet, and records it. paid is what was paid for the answer, in dollars.
+// Its error ends the run.
+func (r *run) finish(ctx context.Context, rec Record, paid float64) error {
+	var judgePaid float64
 	var stopped error
 	if r.unjudged(rec) {
 		judgePaid, stopped = r.judge(ctx, &rec)
@@ -244,7 +208,7 @@ func (r *run) answer(ctx context.Context, j job) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.done[j.key()] = rec
+	r.done[key{rec.Policy, rec.ID}] = rec
 	r.progress.Done++
 	if rec.Failed() {
 		r.progress.Failed++
@@ -262,98 +226,4 @@ func (r *run) report(last *Record) {
 		p.Last = last
 		r.Progress(p)
 	}
-}
-
-// attempt asks the question and scores the answer.
-func (r *run) attempt(ctx context.Context, j job) (Record, error) {
-	q := j.question
-	rec := Record{Prediction: Prediction{Policy: j.policy.name, ID: q.ID, Category: q.Category, Abstention: q.Abstention, Question: q.Text, Gold: q.Gold}}
-	h, err := r.histories.get(ctx, q.History)
-	if err != nil {
-		return rec, err
-	}
-	opts := []bmem.Option{bmem.WithMemory(h.memory), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
-		bmem.WithAnswerStyle(tiers.StyleFor(r.Dataset.Name()))}
-	var a bmem.Answer
-	if j.policy.name == Gold {
-		a, err = r.Memory.AskFrom(ctx, q.Text, pick(h.turns, q.Evidence), opts...)
-	} else {
-		opts = append(opts, bmem.WithPolicy(j.policy.Policy), bmem.WithTopK(r.TopK), bmem.WithKeepK(r.KeepK), bmem.WithRetrieval(r.Retrieval))
-		if r.RecordStates {
-			seen := observe(j.policy.Policy)
-			a, err = r.Memory.Ask(ctx, q.Text, append(opts, bmem.WithPolicy(seen))...)
-			rec.States = seen.states()
-		} else {
-			a, err = r.Memory.Ask(ctx, q.Text, opts...)
-		}
-	}
-	rec.fill(a.Trace, q, h.turns)
-	if err == nil {
-		err = outOfBudget(a.Trace)
-	}
-	if err != nil {
-		return rec, err
-	}
-	rec.Prediction.Prediction = a.Text
-	return rec, rec.score(r.metric)
-}
-
-// pick returns the turns of these ids in the history's order.
-func pick(turns []chunk.Turn, ids []string) []chunk.Turn {
-	want := map[string]bool{}
-	for _, id := range ids {
-		want[id] = true
-	}
-	var out []chunk.Turn
-	for _, t := range turns {
-		if want[t.ID] {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-// histories adds each history to the memory when the first question about it comes.
-type histories struct {
-	dataset datasets.Dataset
-	memory  *bmem.Memory
-	mu      sync.Mutex
-	loaded  map[string]*history
-}
-
-func newHistories(c Config) histories {
-	return histories{dataset: c.Dataset, memory: c.Memory, loaded: map[string]*history{}}
-}
-
-type history struct {
-	mu     sync.Mutex // held while the history is added
-	memory string     // its name in the memory; "" until it is added
-	turns  []chunk.Turn
-}
-
-func (hs *histories) get(ctx context.Context, id string) (*history, error) {
-	hs.mu.Lock()
-	h := hs.loaded[id]
-	if h == nil {
-		h = &history{}
-		hs.loaded[id] = h
-	}
-	hs.mu.Unlock()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.memory != "" {
-		return h, nil
-	}
-	data, err := hs.dataset.History(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	// The data set's hash keeps a corrected edition of the data from being appended to the old one, and the
-	// chunk size two runs with different ones from changing each other's chunks.
-	name := fmt.Sprintf("%s/%s@%.12s/%d", hs.dataset.Name(), id, hs.dataset.Hash(), hs.memory.ChunkTokens())
-	if _, err := hs.memory.Add(ctx, name, data.Turns); err != nil {
-		return nil, err
-	}
-	h.turns, h.memory = data.Turns, name
-	return h, nil
 }
