@@ -21,8 +21,9 @@ var rooms = map[string][]string{
 	"bmem":                 {"tiers/text", "bmem/chunk", "bmem/conversation", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
 	"bmem/chunk":           {},
 	"bmem/conversation":    {"bmem/chunk", "tiers/text"},
-	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/safetensors"},
+	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/bert"},
 	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/served"},
+	"bmem/rerank":          {"internal", "internal/bert"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal", "tiers/text"},
 	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
@@ -48,6 +49,7 @@ var rooms = map[string][]string{
 	"examples":             {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/inprocess"},
 	"examples/route":       {"router/portable"},
 	"internal":             {},
+	"internal/bert":        {"internal", "internal/safetensors"},
 	"internal/safetensors": {},
 	"internal/tools":       nil, // programs of their own, which nothing imports
 	"kernel":               {"internal"},

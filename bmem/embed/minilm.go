@@ -1,33 +1,29 @@
 package embed
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/budgetmem/budgetmem/internal/bert"
 	"github.com/budgetmem/budgetmem/internal/osmem"
 )
-
-// maxTokens is the longest input of all-MiniLM-L6-v2, [CLS] and [SEP] included: what its authors trained and set it for.
-const maxTokens = 256
 
 // MiniLM embeds texts with a BERT encoder from local files: tokens, encoder, mean over the tokens, unit length. It is
 // made for sentence-transformers/all-MiniLM-L6-v2 (d = 384). A text of more than 254 tokens is cut there, as
 // sentence-transformers does it: what comes after has no influence on the vector.
 type MiniLM struct {
 	id     string
-	config bertConfig
-	tokens *wordTokens
+	config bert.Config
+	tokens *bert.Tokenizer
 
 	mu      sync.Mutex // serialises the device, and with it the building of graphs, which GoMLX wants
 	exec    *graph.Exec
@@ -52,28 +48,28 @@ func (m *MiniLM) load(dir string, be compute.Backend) error {
 	if err != nil {
 		return err
 	}
-	if m.config, err = parseConfig(file); err != nil {
+	if m.config, err = bert.ParseConfig(file); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
-	if m.tokens, err = openTokens(dir); err != nil {
+	if m.tokens, err = bert.OpenTokenizer(dir); err != nil {
 		return err
 	}
 	if file, err = read("model.safetensors"); err != nil {
 		return err
 	}
 	m.id = fmt.Sprintf("all-MiniLM-L6-v2@sha256:%x", sha256.Sum256(file))[:len("all-MiniLM-L6-v2@sha256:")+8]
-	all, err := parseWeights(file)
+	all, err := bert.ParseWeights(file)
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
-	weights, err := m.config.weights(all)
+	weights, err := m.config.Weights(all)
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
 	for _, w := range weights {
-		m.weights = append(m.weights, tensors.FromFlatDataAndDimensions(w.data, w.dims...))
+		m.weights = append(m.weights, tensors.FromFlatDataAndDimensions(w.Data, w.Dims...))
 	}
-	if m.exec, err = graph.NewExec(be, m.config.graph); err != nil {
+	if m.exec, err = graph.NewExec(be, m.config.Embeddings); err != nil {
 		return err
 	}
 	m.exec.SetMaxCache(-1) // batch bounds the number of shapes
@@ -91,38 +87,36 @@ func (m *MiniLM) Count(text string) int { return m.tokens.Count(text) }
 
 // Encode returns the token ids of text, [CLS] first and [SEP] last, nothing cut.
 func (m *MiniLM) Encode(text string) []int {
-	return append(append([]int{m.tokens.cls}, m.tokens.encode(text)...), m.tokens.sep)
+	return append(append([]int{m.tokens.CLS}, m.tokens.Encode(text)...), m.tokens.SEP)
 }
 
 // Embed returns one unit vector a text, in order: [n, d] float32. Safe for concurrent use.
 func (m *MiniLM) Embed(ctx context.Context, texts []string) ([][]float32, error) {
-	rows := make([]row, len(texts))
+	rows := make([]bert.Row, len(texts))
 	for i, text := range texts {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("tokenise text %d of %d: %w", i+1, len(texts), err)
 		}
 		ids := m.Encode(text)
-		if len(ids) > maxTokens {
-			ids = append(ids[:maxTokens-1], m.tokens.sep)
+		if len(ids) > bert.MaxTokens {
+			ids = append(ids[:bert.MaxTokens-1], m.tokens.SEP)
 		}
-		rows[i] = row{index: i, ids: ids}
+		rows[i] = bert.Row{Index: i, IDs: ids}
 	}
-	// Texts of similar length share a batch, so that little of it is padding.
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(len(a.ids), len(b.ids)) })
 	out := make([][]float32, len(texts))
 	done := 0
-	for _, b := range batches(rows) {
+	for _, b := range bert.Batches(rows) {
 		if err := m.run(ctx, b, out); err != nil {
 			return nil, fmt.Errorf("embed texts (%d of %d done): %w", done, len(texts), err)
 		}
-		done += len(b.rows)
+		done += len(b.Rows)
 	}
 	return out, nil
 }
 
 // run embeds one batch into the rows' places of out.
-func (m *MiniLM) run(ctx context.Context, b batch, out [][]float32) error {
-	ids, lengths := b.inputs()
+func (m *MiniLM) run(ctx context.Context, b bert.Batch, out [][]float32) error {
+	ids, lengths, _ := b.Inputs()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -132,8 +126,8 @@ func (m *MiniLM) run(ctx context.Context, b batch, out [][]float32) error {
 		return errors.New("the embedder is closed")
 	}
 	args := append([]any{
-		tensors.FromFlatDataAndDimensions(ids, b.size, b.length),
-		tensors.FromFlatDataAndDimensions(lengths, b.size),
+		tensors.FromFlatDataAndDimensions(ids, b.Size, b.Length),
+		tensors.FromFlatDataAndDimensions(lengths, b.Size),
 	}, m.weights...)
 	result, err := m.exec.Call1(args...)
 	for _, input := range args[:2] {
@@ -142,7 +136,7 @@ func (m *MiniLM) run(ctx context.Context, b batch, out [][]float32) error {
 	if err != nil {
 		return err
 	}
-	if size := [2]int{b.size, b.length}; !m.ran[size] {
+	if size := [2]int{b.Size, b.Length}; !m.ran[size] {
 		m.ran[size] = true
 		osmem.GiveBack() // compiling leaves much behind
 	}
@@ -151,8 +145,8 @@ func (m *MiniLM) run(ctx context.Context, b batch, out [][]float32) error {
 		return err
 	}
 	d := m.Dim()
-	for i, r := range b.rows {
-		out[r.index] = flat[i*d : (i+1)*d : (i+1)*d]
+	for i, r := range b.Rows {
+		out[r.Index] = flat[i*d : (i+1)*d : (i+1)*d]
 	}
 	return nil
 }
@@ -172,4 +166,14 @@ func (m *MiniLM) Close() error {
 	}
 	m.weights = nil
 	return err
+}
+
+// OpenTokenizer opens the tokenizer of the model in dir (tokenizer.json, tokenizer_config.json) without its weights, to
+// measure chunks where another process embeds them.
+func OpenTokenizer(dir string) (Tokenizer, error) {
+	t, err := bert.OpenTokenizer(dir)
+	if err != nil {
+		return nil, fmt.Errorf("load tokenizer from %s: %w", dir, err)
+	}
+	return t, nil
 }

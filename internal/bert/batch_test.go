@@ -1,4 +1,4 @@
-package embed
+package bert
 
 import (
 	"cmp"
@@ -22,28 +22,28 @@ func TestBatches(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	shapes := map[[2]int]bool{}
 	for range 50 {
-		rows := make([]row, random.IntN(600))
+		rows := make([]Row, random.IntN(600))
 		for i := range rows {
-			rows[i] = row{index: i, ids: make([]int, 2+random.IntN(maxTokens-1))}
+			rows[i] = Row{Index: i, IDs: make([]int, 2+random.IntN(MaxTokens-1))}
 		}
-		slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(len(a.ids), len(b.ids)) })
+		slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(len(a.IDs), len(b.IDs)) })
 		seen, used, padded := map[int]bool{}, 0, 0
-		for _, b := range batches(rows) {
-			shapes[[2]int{b.size, b.length}] = true
-			padded += b.size * b.length
-			if len(b.rows) == 0 || len(b.rows) > b.size {
-				t.Fatalf("%d rows in a batch of %d", len(b.rows), b.size)
+		for _, b := range Batches(rows) {
+			shapes[[2]int{b.Size, b.Length}] = true
+			padded += b.Size * b.Length
+			if len(b.Rows) == 0 || len(b.Rows) > b.Size {
+				t.Fatalf("%d rows in a batch of %d", len(b.Rows), b.Size)
 			}
-			for _, r := range b.rows {
-				if seen[r.index] || len(r.ids) > b.length {
-					t.Fatalf("row %d of %d tokens, seen %v, in a batch of length %d", r.index, len(r.ids), seen[r.index], b.length)
+			for _, r := range b.Rows {
+				if seen[r.Index] || len(r.IDs) > b.Length {
+					t.Fatalf("row %d of %d tokens, seen %v, in a batch of length %d", r.Index, len(r.IDs), seen[r.Index], b.Length)
 				}
-				seen[r.index] = true
-				used += len(r.ids)
+				seen[r.Index] = true
+				used += len(r.IDs)
 			}
-			ids, lengths := b.inputs()
-			if len(ids) != b.size*b.length || len(lengths) != b.size || slices.Min(lengths) < 1 {
-				t.Fatalf("%d ids and lengths %v in a batch of [%d, %d]", len(ids), lengths, b.size, b.length)
+			ids, lengths, firsts := b.Inputs()
+			if len(ids) != b.Size*b.Length || len(lengths) != b.Size || len(firsts) != b.Size || slices.Min(lengths) < 1 {
+				t.Fatalf("%d ids and lengths %v in a batch of [%d, %d]", len(ids), lengths, b.Size, b.Length)
 			}
 		}
 		if len(seen) != len(rows) {

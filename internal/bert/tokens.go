@@ -1,4 +1,4 @@
-package embed
+package bert
 
 import (
 	"fmt"
@@ -13,31 +13,22 @@ import (
 	"github.com/gomlx/go-huggingface/tokenizers/hftokenizer"
 )
 
-// maxWords and maxWord bound the words that a wordTokens remembers, to some 10 MB: their number, and the bytes of one. What is
+// maxWords and maxWord bound the words that a Tokenizer remembers, to some 10 MB: their number, and the bytes of one. What is
 // longer hardly comes twice.
 const maxWords, maxWord = 1 << 16, 64
 
-// wordTokens is a BERT tokenizer that remembers the tokens of words. BERT never lets a token cross white space, so a text
+// Tokenizer is a BERT tokenizer that remembers the tokens of words. BERT never lets a token cross white space, so a text
 // has the tokens of its words, and in natural language most words have been seen before.
-type wordTokens struct {
+type Tokenizer struct {
 	tokenizer *hftokenizer.Tokenizer
-	cls, sep  int // ids of [CLS] and [SEP], which open and close every input
+	CLS, SEP  int // ids of [CLS] and [SEP], which open and close every input
 
 	mu    sync.RWMutex
 	words map[string][]int
 }
 
-// OpenTokenizer opens the tokenizer of the model in dir (tokenizer.json, tokenizer_config.json) without its weights, to
-// measure chunks where another process embeds them.
-func OpenTokenizer(dir string) (Tokenizer, error) {
-	t, err := openTokens(dir)
-	if err != nil {
-		return nil, fmt.Errorf("load tokenizer from %s: %w", dir, err)
-	}
-	return t, nil
-}
-
-func openTokens(dir string) (*wordTokens, error) {
+// OpenTokenizer opens the tokenizer of the model in dir (tokenizer.json, tokenizer_config.json).
+func OpenTokenizer(dir string) (*Tokenizer, error) {
 	config, err := api.ParseConfigFile(filepath.Join(dir, "tokenizer_config.json"))
 	if err != nil {
 		return nil, err
@@ -49,8 +40,8 @@ func openTokens(dir string) (*wordTokens, error) {
 	if err := tokenizer.With(api.EncodeOptions{}); err != nil { // no special tokens
 		return nil, err
 	}
-	t := &wordTokens{tokenizer: tokenizer, words: map[string][]int{}}
-	for name, id := range map[string]*int{"[CLS]": &t.cls, "[SEP]": &t.sep} {
+	t := &Tokenizer{tokenizer: tokenizer, words: map[string][]int{}}
+	for name, id := range map[string]*int{"[CLS]": &t.CLS, "[SEP]": &t.SEP} {
 		var ok bool
 		if *id, ok = tokenizer.TokenToID(name); !ok {
 			return nil, fmt.Errorf("tokenizer.json: no token %q", name)
@@ -60,10 +51,10 @@ func openTokens(dir string) (*wordTokens, error) {
 }
 
 // Count is the number of tokens of text, special tokens left out and nothing cut.
-func (t *wordTokens) Count(text string) int { return len(t.encode(text)) }
+func (t *Tokenizer) Count(text string) int { return len(t.Encode(text)) }
 
-// encode returns the token ids of text, special tokens left out.
-func (t *wordTokens) encode(text string) []int {
+// Encode returns the token ids of text, special tokens left out.
+func (t *Tokenizer) Encode(text string) []int {
 	var ids []int
 	for word := range strings.FieldsFuncSeq(text, isSpace) {
 		ids = append(ids, t.word(word)...)
@@ -71,7 +62,7 @@ func (t *wordTokens) encode(text string) []int {
 	return ids
 }
 
-func (t *wordTokens) word(word string) []int {
+func (t *Tokenizer) word(word string) []int {
 	t.mu.RLock()
 	ids, ok := t.words[word]
 	t.mu.RUnlock()

@@ -1,4 +1,4 @@
-package embed
+package bert
 
 import (
 	"slices"
@@ -16,23 +16,23 @@ func TestParseWeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := parseWeights(file)
+	got, err := ParseWeights(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := got["w"]; !slices.Equal(w.dims, []int{2, 2}) || !slices.Equal(w.data, []float32{1, -2, 0, 3}) {
+	if w := got["w"]; !slices.Equal(w.Dims, []int{2, 2}) || !slices.Equal(w.Data, []float32{1, -2, 0, 3}) {
 		t.Errorf("w = %v", w)
 	}
-	if w := got["w"].transposed(); !slices.Equal(w.data, []float32{1, 0, -2, 3}) {
+	if w := got["w"].Transposed(); !slices.Equal(w.Data, []float32{1, 0, -2, 3}) {
 		t.Errorf("transposed: %v", w)
 	}
-	if w := beside(got["w"], got["w"].scaled(2)); !slices.Equal(w.dims, []int{2, 4}) || !slices.Equal(w.data, []float32{1, -2, 2, -4, 0, 3, 0, 6}) {
+	if w := beside(got["w"], got["w"].Scaled(2)); !slices.Equal(w.Dims, []int{2, 4}) || !slices.Equal(w.Data, []float32{1, -2, 2, -4, 0, 3, 0, 6}) {
 		t.Errorf("beside: %v", w)
 	}
 	if _, ok := got["i"]; ok || len(got) != 2 {
 		t.Errorf("tensors %v, want w and s", got)
 	}
-	if _, err := parseWeights(file[:len(file)-1]); err == nil {
+	if _, err := ParseWeights(file[:len(file)-1]); err == nil {
 		t.Error("no error for a file that was cut")
 	}
 }

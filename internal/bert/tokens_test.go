@@ -1,4 +1,4 @@
-package embed
+package bert
 
 import (
 	"math/rand"
@@ -13,7 +13,7 @@ import (
 // A long word has the tokens that the library finds in it, and one that is no word is cut into pieces in time that grows with
 // its length alone.
 func TestLongWords(t *testing.T) {
-	tokens, err := openTokens(modelstest.Path(t, "all-minilm-l6-v2"))
+	tokens, err := OpenTokenizer(modelstest.Path(t, "all-minilm-l6-v2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestLongWords(t *testing.T) {
 			b.WriteString(pieces[rng.Intn(len(pieces))])
 		}
 		word := b.String()
-		if got, want := tokens.encode(word), tokens.tokenizer.Encode(strings.Map(visible, word)); !slices.Equal(got, want) {
+		if got, want := tokens.Encode(word), tokens.tokenizer.Encode(strings.Map(visible, word)); !slices.Equal(got, want) {
 			t.Errorf("%q: %d tokens, want %d", word, len(got), len(want))
 		}
 	}
