@@ -4,15 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/budgetmem/budgetmem/datasets"
-	"github.com/budgetmem/budgetmem/experiments/frontier"
-	"github.com/budgetmem/budgetmem/experiments/run"
+		"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -24,10 +23,12 @@ func newFrontierCmd() *cobra.Command {
 	var jsonFile, html string
 	cmd := &cobra.Command{
 		Use:   "frontier",
-		Short: "Compare routers with uniform, random and static tiers, a cue-word rule and the oracle, by cost and score",
-		Long: `Compare routers with uniform, random and static tiers, a cue-word rule and the oracle, by cost and score.
+		Short: "Compare routers with uniform, random and static tiers, simple regressions and the oracle, by cost and score",
+		Long: `Compare routers with uniform, random and static tiers, simple regressions and the oracle, by cost and score.
 
-Static assignments are chosen on validation, for each λ the one best for all questions; everything is reported on test.
+Static assignments are chosen on validation, for each λ the one best for all questions; everything is reported on test. Beside them
+stand rules on cue words, regressions on the nearest questions and on the question's words, fitted to validation and to --traces
+where these are given, and for each router the tiers that it gives most validation questions.
 Without --live, outcomes that are not traced are predicted by an outcome model of those that are, and the table says how many.
 With --live=test the models are asked for these, and static assignments are still chosen from the validation traces; with
 --live also those are searched for by asking, which takes long.`,
@@ -38,6 +39,7 @@ With --live=test the models are asked for these, and static assignments are stil
 			if err := f.check(); err != nil {
 				return err
 			}
+			f.withoutTraining(cmd)
 			if !f.given(splits[1]) || !f.given(splits[2]) {
 				return errors.New("give --validation-traces and --test-traces, or --live to ask the models")
 			}
@@ -53,7 +55,7 @@ With --live=test the models are asked for these, and static assignments are stil
 			if sys != nil {
 				defer closing(sys, &err)
 			}
-			o := frontier.Options{Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
+			o := frontier.Options{Train: replays[splits[0]], Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
 			if unaligned {
 				file, _ := o.Validation.Snapshot()
 				o.Reward = file.Reward(false)
@@ -93,7 +95,8 @@ With --live=test the models are asked for these, and static assignments are stil
 			return errors.Join(r.WriteTable(cmd.OutOrStdout()), failures(replays))
 		},
 	}
-	f.bindReplay(cmd, string(datasets.Validation), run.TestSplit)
+	f.bindReplay(cmd, splits...)
+	_ = cmd.Flags().MarkHidden("questions") // training questions are never asked; the flag was just defined
 	flags := cmd.Flags()
 	flags.StringArrayVar(&trainings, "training", nil, "`folder` of a training, whose best routers of all seeds are a family; may be repeated")
 	flags.BoolVar(&last, "last", false, "take the trainings' last routers instead of the best")
@@ -103,6 +106,15 @@ With --live=test the models are asked for these, and static assignments are stil
 	flags.StringVar(&html, "html", "", "also write a report into an HTML `file`")
 	flags.BoolVar(&asJSON, "json", false, "write JSON instead of the table")
 	return cmd
+}
+
+// withoutTraining leaves out the training split unless there are traces of it: its questions are not asked live, and a folder need
+// not have it.
+func (f *replayFlags) withoutTraining(cmd *cobra.Command) {
+	path := *f.files[splits[0]]
+	if _, err := os.Stat(path); err != nil && !cmd.Flags().Changed("traces") {
+		delete(f.files, splits[0])
+	}
 }
 
 // readFamilies reads the routers of trainings and of single files.

@@ -28,45 +28,54 @@ func uniform(space router.Space) ([]router.Policy, error) {
 	return out, nil
 }
 
-// bestStatic finds the best combination for all validation questions at each λ, and says how it searched.
-func (c *comparison) bestStatic(ctx context.Context) (best [][]int, how string, err error) {
+// bestStatic finds the best combination for all validation questions at each λ, and says how it searched. Where it had to estimate,
+// climbed are those that a coordinate search finds by replay, with the outcomes that are not traced predicted question by
+// question; nil otherwise.
+func (c *comparison) bestStatic(ctx context.Context) (best, climbed []router.Policy, how string, err error) {
 	env, space := c.Validation, c.Validation.Header().Space
 	all, err := space.Combinations()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
-	best = make([][]int, len(c.Lambdas))
 	search := &search{comparison: c, evaluated: map[string]Evaluation{}}
+	each := func(choose func(lambda float64) ([]int, error)) (policies []router.Policy, err error) {
+		for _, lambda := range c.Lambdas {
+			choices, err := choose(lambda)
+			if err != nil {
+				return nil, err
+			}
+			p, err := router.NewStatic(space, choices)
+			if err != nil {
+				return nil, err
+			}
+			policies = append(policies, p)
+		}
+		return policies, nil
+	}
+	climb := func(lambda float64) ([]int, error) { return search.climb(ctx, lambda) }
 	switch covered := env.FullyObserved(); {
 	case len(covered) == len(all):
 		how = fmt.Sprintf("the best of all %d combinations, each traced for every validation question", len(all))
-		for l, lambda := range c.Lambdas {
-			if best[l], err = search.best(ctx, all, lambda); err != nil {
-				return nil, "", err
-			}
-		}
+		best, err = each(func(lambda float64) ([]int, error) { return search.best(ctx, all, lambda) })
 	case env.CanAsk():
-		how = "coordinate search on validation, asked live: from the best uniform policy, one module at a time as long as the return grows"
-		for l, lambda := range c.Lambdas {
-			if best[l], err = search.climb(ctx, lambda); err != nil {
-				return nil, "", err
-			}
-		}
-		how += fmt.Sprintf("; %d combinations were tried", len(search.evaluated))
+		best, err = each(climb)
+		how = fmt.Sprintf("coordinate search on validation, asked live: from the best uniform policy, one module at a time as long as the return grows; %d combinations were tried", len(search.evaluated))
 	default:
 		how = fmt.Sprintf("the best of all %d combinations by an estimate from the validation traces, which hold %d of them for every question: a Gaussian process predicts the rest, and combinations are compared by the prediction minus a standard deviation", len(all), len(covered))
 		grown, _ := env.Snapshot()
-		estimates, err := offline.EstimateCombinations(grown.Shape(), grown.Episodes, c.Reward)
-		if err != nil {
-			return nil, "", err
+		var estimates *offline.Estimates
+		if estimates, err = offline.EstimateCombinations(grown.Shape(), grown.Episodes, c.Reward); err != nil {
+			return nil, nil, "", err
 		}
 		c.explained = &estimates.Scores
-		for l, lambda := range c.Lambdas {
-			top := slices.MaxFunc(estimates.Combinations, func(a, b offline.Estimate) int { return cmp.Compare(a.LowerBound(lambda), b.LowerBound(lambda)) })
-			best[l] = top.Choices
+		best, err = each(func(lambda float64) ([]int, error) {
+			return slices.MaxFunc(estimates.Combinations, func(a, b offline.Estimate) int { return cmp.Compare(a.LowerBound(lambda), b.LowerBound(lambda)) }).Choices, nil
+		})
+		if err == nil {
+			climbed, err = each(climb)
 		}
 	}
-	return best, how, nil
+	return best, climbed, how, err
 }
 
 // search evaluates static combinations on validation, each once.

@@ -23,6 +23,8 @@ import (
 type Options struct {
 	// Static assignments are chosen on Validation; all policies are compared on Test.
 	Validation, Test *episodes.Replay
+	// Train, if not nil, has further questions that the regressions are fitted to, beside those of Validation.
+	Train *episodes.Replay
 	// Routers are the trained policies, by family.
 	Routers []Family
 	// Reward computes the returns of all policies; nil means one with alignment that has observed the validation traces.
@@ -134,9 +136,10 @@ type comparison struct {
 	uniform []*entry
 	static  *entry // the best assignment for each λ
 
-	ticks     sync.Mutex         // guards done
-	done      int                // questions played on test
-	explained *offline.Explained // what validation scores depend on; nil if not known
+	ticks       sync.Mutex         // guards done
+	done        int                // questions played on test
+	evaluations int                // of policies on test
+	explained   *offline.Explained // what validation scores depend on; nil if not known
 	// The cheapest and the dearest uniform policy.
 	weak, strong *entry
 }
@@ -148,6 +151,7 @@ type entry struct {
 	evaluations [][]Evaluation
 	names       []string
 	lambdas     []float64
+	returns     [][]float64 // [seed][question] sums over the λs; nil until they are needed
 }
 
 // at returns the evaluation of a seed at the comparison's λ with index l.
@@ -177,18 +181,24 @@ func (c *comparison) prepare() error {
 	if c.Validation == nil || c.Test == nil {
 		return errors.New("Validation and Test are required")
 	}
-	v, t := c.Validation.Header(), c.Test.Header()
-	if v.Split == t.Split && v.DataHash == t.DataHash {
-		for _, id := range c.Test.IDs() {
-			if slices.Contains(c.Validation.IDs(), id) {
-				return fmt.Errorf("question %s is in both validation and test: choose settings on other questions than those that are reported", id)
+	t := c.Test.Header()
+	for name, other := range map[string]*episodes.Replay{"validation": c.Validation, "train": c.Train} {
+		if other == nil {
+			continue
+		}
+		o := other.Header()
+		if o.Split == t.Split && o.DataHash == t.DataHash {
+			for _, id := range c.Test.IDs() {
+				if slices.Contains(other.IDs(), id) {
+					return fmt.Errorf("question %s is in both %s and test: choose settings on other questions than those that are reported", id, name)
+				}
 			}
+		}
+		if fmt.Sprint(o.Space) != fmt.Sprint(t.Space) || o.Embedder != t.Embedder {
+			return fmt.Errorf("%s has the tiers %v of embedder %s, test %v of %s", name, o.Space, o.Embedder, t.Space, t.Embedder)
 		}
 	}
 	c.space = t.Space
-	if fmt.Sprint(v.Space) != fmt.Sprint(t.Space) || v.Embedder != t.Embedder {
-		return fmt.Errorf("validation has the tiers %v of embedder %s, test %v of %s", v.Space, v.Embedder, t.Space, t.Embedder)
-	}
 	if c.Lambdas == nil {
 		c.Lambdas = DefaultLambdas()
 	}
@@ -212,82 +222,123 @@ func (c *comparison) onTest(ctx context.Context, p router.Policy) (Evaluation, e
 			c.ticks.Lock()
 			defer c.ticks.Unlock()
 			c.done++
-			c.Progress(c.done, c.policies()*c.Test.Len())
+			c.Progress(c.done, c.evaluations*c.Test.Len())
 		}
 	})
 }
 
-// policies is the number of evaluations on test: uniform tiers, the random policy and the rule on cue words; and at each λ the
-// static assignment, the oracle and every router.
-func (c *comparison) policies() int {
-	atEach := 2
-	for _, f := range c.Routers {
-		atEach += len(f.Seeds)
-	}
-	return len(c.space.Uniform()) + 2 + atEach*len(c.Lambdas)
-}
-
-// evaluate evaluates all policies on test, and says how the static ones were found.
+// evaluate evaluates all policies on test, and says how the static ones were found. What is chosen on other questions is chosen first.
 func (c *comparison) evaluate(ctx context.Context) (string, error) {
-	same, err := uniform(c.space)
+	plans, how, err := c.plan(ctx)
 	if err != nil {
 		return "", err
 	}
-	for _, p := range same {
-		e, err := c.add(ctx, "uniform "+p.Name(), nil, []router.Policy{p})
+	c.evaluations = len(c.Lambdas) // of the oracle
+	for _, p := range plans {
+		for _, seed := range p.seeds {
+			c.evaluations += len(seed)
+		}
+	}
+	for _, p := range plans {
+		e, err := c.add(ctx, p)
 		if err != nil {
 			return "", err
 		}
-		c.uniform = append(c.uniform, e)
+		switch p.kind {
+		case uniformKind:
+			c.uniform = append(c.uniform, e)
+		case staticKind:
+			c.static = e
+		}
+	}
+	grown, _ := c.Test.Snapshot()
+	bound := plan{name: fmt.Sprintf("oracle, not reachable (K = %s)", known(grown.Stats())), lambdas: c.Lambdas, seeds: make([][]router.Policy, 1)}
+	for _, lambda := range c.Lambdas {
+		bound.seeds[0] = append(bound.seeds[0], oracle(grown, c.Test.IDs(), c.Reward, lambda))
+	}
+	e, err := c.add(ctx, bound)
+	if err != nil {
+		return "", err
+	}
+	e.Unreachable = true
+	return how, nil
+}
+
+// plan is an entry to be evaluated: for each seed one policy, or one for each λ.
+type plan struct {
+	name    string
+	kind    kind
+	lambdas []float64
+	seeds   [][]router.Policy
+}
+
+// kind marks the entries that have a part in the comparison's measures.
+type kind int
+
+const (
+	otherKind kind = iota
+	uniformKind
+	staticKind
+	trainedKind
+)
+
+// plan lists the entries but the oracle, and says how static assignments were found.
+func (c *comparison) plan(ctx context.Context) (plans []plan, how string, err error) {
+	same, err := uniform(c.space)
+	if err != nil {
+		return nil, "", err
+	}
+	one := func(name string, kind kind, p router.Policy) {
+		plans = append(plans, plan{name: name, kind: kind, seeds: [][]router.Policy{{p}}})
+	}
+	for _, p := range same {
+		one("uniform "+p.Name(), uniformKind, p)
 	}
 	random, err := router.NewRandomCombination(c.space, c.Seed, 1)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	if _, err := c.add(ctx, "random", nil, []router.Policy{random}); err != nil {
-		return "", err
-	}
-	best, how, err := c.bestStatic(ctx)
+	one("random", otherKind, random)
+	best, climbed, how, err := c.bestStatic(ctx)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	var policies []router.Policy
-	for _, choices := range best {
-		p, err := router.NewStatic(c.space, choices)
+	plans = append(plans, c.statics(staticName, staticKind, best))
+	if climbed != nil {
+		plans = append(plans, c.statics(climbedName, otherKind, climbed))
+	}
+	one("cue words", otherKind, cueRule(c.space, c.texts(c.Test)))
+	regressions, err := c.regressions()
+	if err != nil {
+		return nil, "", err
+	}
+	plans = append(plans, regressions...)
+	for _, f := range c.Routers {
+		family, err := c.family(ctx, f)
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
-		policies = append(policies, p)
+		plans = append(plans, family...)
 	}
-	if c.static, err = c.add(ctx, staticName, c.Lambdas, policies); err != nil {
-		return "", err
-	}
-	grown, _ := c.Test.Snapshot()
+	return plans, how, nil
+}
+
+// statics is the entry of one static policy for each λ.
+func (c *comparison) statics(name string, kind kind, policies []router.Policy) plan {
+	return plan{name: name, kind: kind, lambdas: c.Lambdas, seeds: [][]router.Policy{policies}}
+}
+
+// texts has the text of each question of a replay; a question without episodes has none, and so no cues.
+func (c *comparison) texts(r *episodes.Replay) map[string]string {
+	file, _ := r.Snapshot()
 	texts := map[string]string{}
-	for _, t := range grown.Episodes {
+	for _, id := range r.IDs() {
+		texts[id] = ""
+	}
+	for _, t := range file.Episodes {
 		texts[t.ID] = t.Question
 	}
-	for _, id := range c.Test.IDs() {
-		texts[id] += "" // a question without episodes has no text, and so no cues
-	}
-	if _, err := c.add(ctx, "cue words", nil, []router.Policy{cueRule(c.space, texts)}); err != nil {
-		return "", err
-	}
-	for _, f := range c.Routers {
-		if err := c.addRouters(ctx, f); err != nil {
-			return "", err
-		}
-	}
-	policies = nil
-	for _, lambda := range c.Lambdas {
-		policies = append(policies, oracle(grown, c.Test.IDs(), c.Reward, lambda))
-	}
-	bound, err := c.add(ctx, fmt.Sprintf("oracle, not reachable (K = %s)", known(grown.Stats())), c.Lambdas, policies)
-	if err != nil {
-		return "", err
-	}
-	bound.Unreachable = true
-	return how, nil
+	return texts
 }
 
 // known says from how many known combinations of tiers the oracle chooses for a question.
@@ -298,55 +349,83 @@ func known(s episodes.Stats) string {
 	return fmt.Sprintf("%d to %d", s.Fewest, s.Most)
 }
 
-// staticName is the name of the best static assignments.
-const staticName = "best static"
+// The names of static assignments: the best ones, and those that a coordinate search finds where the best ones come from an estimate.
+const (
+	staticName  = "best static"
+	climbedName = "static, coordinate search"
+)
 
-// add evaluates the policies of an entry, one per λ if there are λs.
-func (c *comparison) add(ctx context.Context, name string, lambdas []float64, policies []router.Policy) (*entry, error) {
-	e := &entry{Entry: Entry{Name: name, Seeds: 1}, evaluations: make([][]Evaluation, 1), lambdas: lambdas}
-	for _, p := range policies {
-		evaluation, err := c.onTest(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		e.evaluations[0] = append(e.evaluations[0], evaluation)
-		e.names = append(e.names, p.Name())
-		e.Counts = e.Counts.Add(evaluation.Counts)
-	}
-	c.entries = append(c.entries, e)
-	return e, nil
-}
-
-func (c *comparison) addRouters(ctx context.Context, f Family) error {
-	e := &entry{Entry: Entry{Name: f.Name, Seeds: len(f.Seeds), Trained: true}, lambdas: c.Lambdas}
-	if len(f.Seeds) == 0 {
-		return fmt.Errorf("family %q has no routers", f.Name)
-	}
-	for seed, r := range f.Seeds {
-		info := r.Info()
-		if info.Embedder != c.Test.Header().Embedder {
-			return fmt.Errorf("a router of %q was trained on embeddings of %s, the traces are of %s", f.Name, info.Embedder, c.Test.Header().Embedder)
-		}
+// add evaluates an entry.
+func (c *comparison) add(ctx context.Context, p plan) (*entry, error) {
+	e := &entry{Entry: Entry{Name: p.name, Seeds: len(p.seeds), Trained: p.kind == trainedKind}, lambdas: p.lambdas}
+	for seed, policies := range p.seeds {
 		var row []Evaluation
-		for _, lambda := range c.Lambdas {
-			p, err := router.NewLearned(r, c.space, min(max(lambda, info.Lambda.Min), info.Lambda.Max))
+		for i, policy := range policies {
+			evaluation, err := c.onTest(ctx, policy)
 			if err != nil {
-				return fmt.Errorf("family %q: %w", f.Name, err)
-			}
-			evaluation, err := c.onTest(ctx, p)
-			if err != nil {
-				return err
+				return nil, err
 			}
 			row = append(row, evaluation)
 			e.Counts = e.Counts.Add(evaluation.Counts)
-			if seed == 0 {
-				e.names = append(e.names, fmt.Sprintf("%s@%g", f.Name, lambda))
+			switch {
+			case seed > 0:
+			case p.lambdas != nil && (p.kind == trainedKind || len(p.seeds) > 1):
+				e.names = append(e.names, fmt.Sprintf("%s@%g", p.name, p.lambdas[i]))
+			default:
+				e.names = append(e.names, policy.Name())
 			}
 		}
 		e.evaluations = append(e.evaluations, row)
 	}
 	c.entries = append(c.entries, e)
-	return nil
+	return e, nil
+}
+
+// family is the entry of trained routers, and that of the tiers that each gives most validation questions: what is left of a router
+// that looks at nothing.
+func (c *comparison) family(ctx context.Context, f Family) ([]plan, error) {
+	trained := plan{name: f.Name, kind: trainedKind, lambdas: c.Lambdas}
+	modal := plan{name: "modal tiers of " + f.Name, lambdas: c.Lambdas}
+	if len(f.Seeds) == 0 {
+		return nil, fmt.Errorf("family %q has no routers", f.Name)
+	}
+	for _, r := range f.Seeds {
+		info := r.Info()
+		if info.Embedder != c.Test.Header().Embedder {
+			return nil, fmt.Errorf("a router of %q was trained on embeddings of %s, the traces are of %s", f.Name, info.Embedder, c.Test.Header().Embedder)
+		}
+		var policies, modes []router.Policy
+		for _, lambda := range c.Lambdas {
+			p, err := router.NewLearned(r, c.space, min(max(lambda, info.Lambda.Min), info.Lambda.Max))
+			if err != nil {
+				return nil, fmt.Errorf("family %q: %w", f.Name, err)
+			}
+			mode, err := c.mode(ctx, p)
+			if err != nil {
+				return nil, fmt.Errorf("family %q: %w", f.Name, err)
+			}
+			policies, modes = append(policies, p), append(modes, mode)
+		}
+		trained.seeds, modal.seeds = append(trained.seeds, policies), append(modal.seeds, modes)
+	}
+	return []plan{trained, modal}, nil
+}
+
+// mode is the static policy of the tiers that a policy gives most validation questions, module by module; of equal ones the cheapest.
+func (c *comparison) mode(ctx context.Context, p router.Policy) (router.Policy, error) {
+	evaluation, err := Evaluate(ctx, c.Validation, p, c.InFlight)
+	if err != nil {
+		return nil, err
+	}
+	choices := make([]int, len(c.space))
+	for m, shares := range evaluation.Shares(c.space) {
+		for t, share := range shares {
+			if share > shares[choices[m]]+1e-9 { // shares are sums
+				choices[m] = t
+			}
+		}
+	}
+	return router.NewStatic(c.space, choices)
 }
 
 // sample is a bootstrap resample of questions and seeds.

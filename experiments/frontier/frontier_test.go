@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,6 +180,9 @@ func TestStaticSearch(t *testing.T) {
 				returns = append(returns, p.Return)
 			}
 		}
+		if climbed := slices.ContainsFunc(r.Entries, func(e Entry) bool { return e.Name == climbedName }); climbed != (tt.how == "by an estimate") {
+			t.Errorf("%s: a coordinate search beside it is %v", tt.how, climbed)
+		}
 		if found = append(found, returns); fmt.Sprintf("%.9f", found[i]) != fmt.Sprintf("%.9f", found[0]) {
 			t.Errorf("%s: returns %v, by looking at all %v", tt.how, returns, found[0])
 		}
@@ -193,8 +197,9 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 12 questions by 3 uniform policies, the random one, the cue words, and at 12 λs the static assignment and the oracle.
-	if want := 12 * (3 + 2 + 2*12); calls != want || last != [2]int{want, want} {
+	// 12 questions by 3 uniform policies, the random one, the cue words, and at 12 λs the static assignment, two regressions and
+	// the oracle.
+	if want := 12 * (3 + 2 + 4*12); calls != want || last != [2]int{want, want} {
 		t.Errorf("progress: %d calls, the last %v; want %d", calls, last, want)
 	}
 	oracle := r.Entries[len(r.Entries)-1]
@@ -213,7 +218,7 @@ func TestCompare(t *testing.T) {
 	if err := r.WriteTable(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"uniform low", "uniform high", "random", "best static", "cue words", "oracle, not reachable (K = 243)", "12 of 12 questions"} {
+	for _, want := range []string{"uniform low", "uniform high", "random", "best static", "cue words", "nearest neighbours", "TF-IDF regression", "oracle, not reachable (K = 243)", "12 of 12 questions"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q", want)
 		}
@@ -247,10 +252,10 @@ func TestMeasureLearnable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Questions != 21 || r.Episodes != 105 || len(r.Views) != 4 || r.Views[0].Gains != nil {
+	if r.Questions != 21 || r.Episodes != 105 || len(r.Views) != 5 || r.Views[0].Gains != nil {
 		t.Fatalf("%+v", r)
 	}
-	bound := r.Views[3]
+	bound := r.Views[4]
 	for _, v := range r.Views[1:] {
 		for l := range r.Lambdas {
 			if got := v.Returns[l] - r.Views[0].Returns[l]; math.Abs(got-v.Gains[l].Mean) > 1e-9 || v.Returns[l] > bound.Returns[l]+1e-12 {
@@ -269,6 +274,36 @@ func TestMeasureLearnable(t *testing.T) {
 	other.Dataset = "another"
 	if _, err := MeasureLearnable(context.Background(), []*episodes.File{test.File(1), other}, 1, nil); err == nil || !strings.Contains(err.Error(), "dataset is made up and another") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TF-IDF by hand: two documents, one of them twice. Words that both have weigh 1, others are left out.
+func TestTFIDF(t *testing.T) {
+	got := tfidf([]string{"When did Ann move?", "Did Ann, did she sing?", "When did Ann move?"})
+	for i, want := range [][]float64{{1 / math.Sqrt2, 1 / math.Sqrt2}, {1 / math.Sqrt(5), 2 / math.Sqrt(5)}, {1 / math.Sqrt2, 1 / math.Sqrt2}} { // ann, did
+		for j := range want {
+			if len(got[i]) != 2 || math.Abs(got[i][j]-want[j]) > 1e-12 {
+				t.Errorf("text %d: %v, want %v", i, got[i], want)
+			}
+		}
+	}
+}
+
+// The regressions see the kinds of the questions, which the best static assignment cannot.
+func TestRegressionsBeatStatic(t *testing.T) {
+	train := episodestest.Task{Split: "train", Questions: 40, Seed: 1}
+	r, err := Compare(context.Background(), Options{Validation: replay(t, validation, 30, nil), Train: replay(t, train, 30, nil), Test: replay(t, test, 243, nil),
+		Lambdas: []float64{0, 0.3}, Seed: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range r.Entries {
+		if e.Name == nearestName && e.ReturnVersus.Questions[0] <= 0 {
+			t.Errorf("%s earns %+v", e.Name, e.ReturnVersus)
+		}
+	}
+	if _, err := Compare(context.Background(), Options{Validation: replay(t, validation, 3, nil), Train: replay(t, test, 3, nil), Test: replay(t, test, 3, nil)}); err == nil || !strings.Contains(err.Error(), "both train and test") {
+		t.Errorf("test questions as training: %v", err)
 	}
 }
 

@@ -37,6 +37,9 @@ type LearnableView struct {
 	Gains   []stats.Interval `json:"gains,omitempty"`
 }
 
+// wordsView sees the words of the question.
+const wordsView offline.View = "words"
+
 // hindsight is the view that knows the outcomes; it bounds the others.
 const hindsight offline.View = "outcomes"
 
@@ -64,7 +67,12 @@ func MeasureLearnable(ctx context.Context, files []*episodes.File, seed int64, p
 	}
 	reward := all.Reward(true)
 	r.Dataset, r.Questions, r.Episodes, r.Scale = all.Dataset, len(all.IDs()), len(all.Episodes), reward.Scale()
-	held, err := offline.Learnable(ctx, all.Shape(), all.Episodes, reward, offline.LearnableOptions{Lambdas: r.Lambdas, Seed: uint64(seed), Progress: progress})
+	var texts []string
+	for _, e := range all.Episodes {
+		texts = append(texts, e.Question)
+	}
+	held, err := offline.Learnable(ctx, all.Shape(), all.Episodes, reward, offline.LearnableOptions{Lambdas: r.Lambdas, Seed: uint64(seed), Progress: progress,
+		Features: []offline.FeatureView{{View: wordsView, Values: tfidf(texts)}}})
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +116,7 @@ var seen = map[offline.View]string{
 	offline.NoView:        "nothing",
 	offline.EmbeddingView: "embeddings, as routers do",
 	offline.CategoryView:  "category, which routers do not see",
+	wordsView:             "the question's words (TF-IDF)",
 	hindsight:             "the outcomes (not reachable)",
 }
 

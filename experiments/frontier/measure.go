@@ -82,17 +82,30 @@ func (s sample) seedsOf(e *entry) []int {
 
 // returns is the mean return of an entry over λs, questions and seeds.
 func (c *comparison) returns(e *entry, s sample) float64 {
+	if e.returns == nil {
+		c.sumReturns(e)
+	}
 	sum := 0.0
 	seeds := s.seedsOf(e)
 	for _, seed := range seeds {
-		for l, lambda := range c.Lambdas {
-			p := e.at(seed, l)
-			for _, q := range s.questions {
-				sum += c.Reward.Return(p.Outcomes[q], lambda)
-			}
+		for _, q := range s.questions {
+			sum += e.returns[seed][q]
 		}
 	}
 	return sum / float64(len(seeds)*len(c.Lambdas)*len(s.questions))
+}
+
+// sumReturns adds up the returns of each seed and question over the λs, which every resample needs.
+func (c *comparison) sumReturns(e *entry) {
+	e.returns = make([][]float64, len(e.evaluations))
+	for seed := range e.returns {
+		e.returns[seed] = make([]float64, c.Test.Len())
+		for l, lambda := range c.Lambdas {
+			for q, o := range e.at(seed, l).Outcomes {
+				e.returns[seed][q] += c.Reward.Return(o, lambda)
+			}
+		}
+	}
 }
 
 // curve measures an entry; its measures are means over seeds.

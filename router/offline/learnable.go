@@ -44,8 +44,17 @@ type LearnableOptions struct {
 	Lambdas []float64
 	// Seed draws the folds.
 	Seed uint64
+	// Features are further views, measured in this order after the others.
+	Features []FeatureView
 	// Progress, if not nil, is called as fits finish, never concurrently.
 	Progress func(done, of int)
+}
+
+// FeatureView is a view by numbers of its own.
+type FeatureView struct {
+	View View
+	// Values has one vector for each episode, all of one width.
+	Values [][]float64
 }
 
 // Learnable measures what there is to learn from episodes before a router is trained: for each view, the returns of choosing
@@ -73,6 +82,12 @@ func Learnable(ctx context.Context, shape router.Shape, episodes []router.Episod
 	views := []view{{NoView, embeddings}, {EmbeddingView, embeddings}}
 	if slices.ContainsFunc(episodes, func(e router.Episode) bool { return e.Category != episodes[0].Category }) {
 		views = append(views, view{CategoryView, slices.Repeat([]*mat.SymDense{categoryGram(episodes)}, shape.Memories())})
+	}
+	for _, f := range opts.Features {
+		if len(f.Values) != len(episodes) {
+			return fail(fmt.Errorf("view %s has features of %d episodes for %d", f.View, len(f.Values), len(episodes)))
+		}
+		views = append(views, view{f.View, slices.Repeat([]*mat.SymDense{featureGram(f.Values)}, shape.Memories())})
 	}
 	out, err := v.run(ctx, views)
 	if err != nil {
