@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-		"github.com/budgetmem/budgetmem/experiments/frontier"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
