@@ -95,7 +95,7 @@ type System struct {
 	Ledger *llm.Ledger
 	// EmbedderID names the embedder with its weights.
 	EmbedderID string
-	// Backend is what computes the local models, by the Engine's name, such as "go" or "xla:cpu".
+	// Backend is what computes the local models, by the Engine's name, such as "go" or "xla:cpu"; "none" where no model is local.
 	Backend string
 	// Local says whether the answering model runs on this machine.
 	Local bool
@@ -158,19 +158,12 @@ func (sys *System) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	minilm, err := s.Engine.Embedder(ctx, Embedder, embedderDir)
-	if err != nil {
-		return err
-	}
-	sys.Backend = s.Engine.Name()
 	if err := sys.openMoney(filepath.Join(dir, RepliesFile)); err != nil {
 		return err
 	}
-	var embedder embed.Embedder = minilm
-	if s.Embedder != "" {
-		if embedder, err = sys.endpointEmbedder(ctx); err != nil {
-			return err
-		}
+	embedder, tokenizer, err := sys.openEmbedder(ctx, embedderDir)
+	if err != nil {
+		return err
 	}
 	sys.EmbedderID = embedder.ID()
 
@@ -196,13 +189,28 @@ func (sys *System) open(ctx context.Context) error {
 		}
 		sys.Roles[role], clients[role] = m, m.Client
 	}
-	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: minilm,
+	sys.Backend = cmp.Or(s.Engine.Name(), "none")
+	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: tokenizer,
 		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
 	}
 	sys.closers.Add(sys.Memory.Close)
 	return nil
+}
+
+// openEmbedder opens what embeds and what measures chunks. The weights in dir are left alone where an endpoint embeds.
+func (sys *System) openEmbedder(ctx context.Context, dir string) (embed.Embedder, embed.Tokenizer, error) {
+	if sys.spec.Embedder == "" {
+		m, err := sys.spec.Engine.Embedder(ctx, Embedder, dir)
+		return m, m, err
+	}
+	tokenizer, err := embed.OpenTokenizer(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	embedder, err := sys.endpointEmbedder(ctx)
+	return embedder, tokenizer, err
 }
 
 // The stores in the cache folder.

@@ -37,6 +37,9 @@ func (f *ingestFlags) bind(cmd *cobra.Command) {
 
 // open opens the memory without an answering model.
 func (f *ingestFlags) open(ctx context.Context, w io.Writer, progress func(memory string, done, total int)) (*setup.System, error) {
+	if err := inprocess.Check(f.system.backend); err != nil {
+		return nil, err
+	}
 	s := f.system.spec
 	s.IngestOnly, s.Progress = true, progress
 	s.Engine = inprocess.New(f.system.backend, slog.New(slog.NewTextHandler(w, nil)))

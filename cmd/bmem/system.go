@@ -61,6 +61,9 @@ func (f *systemFlags) check() error {
 	if _, err := retrieve.ParseMode(f.retrieval); err != nil {
 		return err
 	}
+	if err := inprocess.Check(f.backend); err != nil {
+		return err
+	}
 	switch {
 	case f.topK < 1 || f.keepK < 1:
 		return fmt.Errorf("--top-k %d, --keep %d: must be at least 1", f.topK, f.keepK)

@@ -8,11 +8,13 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -80,10 +82,10 @@ func Open(spec string, log *slog.Logger) (*Backend, error) {
 		}
 		return openPlugin(p, options, source)
 	}
-	path, ok := strings.CutPrefix(name, "xla:")
-	if !ok || !strings.ContainsAny(path, `/\.`) {
-		return nil, fmt.Errorf("unknown backend %q: valid are %s", spec, Specs)
+	if err := Check(spec); err != nil {
+		return nil, err
 	}
+	path := strings.TrimPrefix(name, "xla:")
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("find backend plugin %q: %w", path, err)
@@ -92,6 +94,18 @@ func Open(spec string, log *slog.Logger) (*Backend, error) {
 		return nil, fmt.Errorf("find backend plugin %q: %w", path, err)
 	}
 	return openPlugin(Plugin{Path: abs, Kind: kindOf(abs)}, options, source)
+}
+
+// Check refuses a spec of an unknown form, before anything is opened.
+func Check(spec string) error {
+	name, _ := splitSpec(cmp.Or(spec, os.Getenv(Env)))
+	if slices.Contains([]string{"", "auto", string(Go), string(CPU), string(CUDA)}, name) {
+		return nil
+	}
+	if path, ok := strings.CutPrefix(name, "xla:"); !ok || !strings.ContainsAny(path, `/\.`) {
+		return fmt.Errorf("unknown backend %q: valid are %s", name, Specs)
+	}
+	return nil
 }
 
 // splitSpec takes the options off a spec. A path may hold commas itself, so there they start after the file's name.

@@ -8,6 +8,7 @@ import (
 	"image/color"
 	imagedraw "image/draw"
 	"image/png"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -107,10 +108,8 @@ func paletted(img image.Image) *image.Paletted {
 	plain := image.NewRGBA(size)
 	imagedraw.Draw(plain, size, img, size.Min, imagedraw.Src)
 	count := map[color.RGBA]int{}
-	for y := range size.Dy() {
-		for x := range size.Dx() {
-			count[plain.RGBAAt(x, y)]++
-		}
+	for c, n := range runs(plain) {
+		count[c] += n
 	}
 	colors := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A))
@@ -124,12 +123,32 @@ func paletted(img image.Image) *image.Paletted {
 		index[c] = uint8(palette.Index(c))
 	}
 	out := image.NewPaletted(size, palette)
-	for y := range size.Dy() {
-		for x := range size.Dx() {
-			out.SetColorIndex(x, y, index[plain.RGBAAt(x, y)])
+	at := 0
+	for c, n := range runs(plain) {
+		i := index[c]
+		for range n {
+			out.Pix[at] = i
+			at++
 		}
 	}
 	return out
+}
+
+// runs yields the colours of an image, row by row, with how many pixels beside each other have them: large areas have one.
+func runs(img *image.RGBA) iter.Seq2[color.RGBA, int] {
+	return func(yield func(color.RGBA, int) bool) {
+		pix := img.Pix
+		for len(pix) > 0 {
+			n := 4
+			for n < len(pix) && bytes.Equal(pix[n:n+4], pix[:4]) {
+				n += 4
+			}
+			if !yield(color.RGBA{pix[0], pix[1], pix[2], pix[3]}, n/4) {
+				return
+			}
+			pix = pix[n:]
+		}
+	}
 }
 
 // gonum sets an axis of a plot.

@@ -16,6 +16,9 @@ import (
 // Backends lists the backends that New takes, for help texts.
 const Backends = backend.Specs
 
+// Check refuses a backend of an unknown form, before anything is opened.
+func Check(spec string) error { return backend.Check(spec) }
+
 // Engine is a setup.Engine. Opening models is for one goroutine at a time.
 type Engine struct {
 	spec    string
