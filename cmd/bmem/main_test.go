@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,10 @@ const processEnv = "BMEM_TEST_PROCESS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(processEnv) != "" {
+		if err := doFirst(); err != nil {
+			fmt.Fprintln(os.Stderr, "the command before this one:", err)
+			os.Exit(3)
+		}
 		faulttest.SetTrap()
 		main()
 		os.Exit(0)

@@ -4,44 +4,29 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/internal/faulttest"
-	"github.com/budgetmem/budgetmem/internal/models/modelstest"
-	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
-// tortureEnv is how long each of the two tests below may take, such as 30m; `make torture` sets it. Without it a few points of
-// each kind are tried.
+// tortureEnv names the folder where the long form of the torture tests notes what it has done, so that it can be continued;
+// `make torture` sets it. Without it a few points of each kind are tried.
 const tortureEnv = "BUDGETMEM_TORTURE"
-
-// tortureTime returns the time that a test has, and whether it is the long form.
-func tortureTime(t *testing.T) (time.Duration, bool) {
-	t.Helper()
-	text := os.Getenv(tortureEnv)
-	if text == "" {
-		return 0, false
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("%s: %v", tortureEnv, err)
-	}
-	return d, true
-}
 
 // victim is a command line that something happens to.
 type victim struct {
@@ -52,15 +37,12 @@ type victim struct {
 	result func(dir, stdout string) (string, error)
 	// inFlight bounds how many calls of its models are in flight at one time.
 	inFlight int
+	// before are command lines that make what it works on.
+	before func(url string) [][]string
 }
 
+// victims are commands whose every operation fails once.
 func victims() []victim {
-	models := func(url string, more ...string) []string {
-		return append([]string{"--backend", "go", "--endpoint", url, "--model", "m", "--embedder", "emb@" + url, "--prices", "prices.yaml", "--cache", "cache"}, more...)
-	}
-	bench := func(url string, more ...string) []string {
-		return models(url, append([]string{"--dataset", "hotpotqa", "--questions", "1", "--split", "validation", "--runs", "runs", "--name", "x", "--in-flight", "2", "--max-dollars", "5"}, more...)...)
-	}
 	answer := func(_, stdout string) (string, error) {
 		var a bmem.Answer
 		if err := json.Unmarshal([]byte(stdout[max(0, strings.Index(stdout, "{")):]), &a); err != nil {
@@ -69,27 +51,83 @@ func victims() []victim {
 		return a.Text, nil
 	}
 	return []victim{
-		{"ask", func(url string) []string {
-			return append([]string{"ask", "--json", "--policy", "high", "--memory", "talk.jsonl"}, models(url, "Where do they meet?")...)
-		}, answer, 3},
-		{"add", func(url string) []string {
-			return append([]string{"ask", "--json", "--policy", "low", "--memory", "long.jsonl"}, models(url, "What about the garden?")...)
-		}, answer, 1},
-		{"eval", func(url string) []string { return append([]string{"eval", "--policy", "mid"}, bench(url)...) }, func(dir, _ string) (string, error) {
-			data, err := os.ReadFile(filepath.Join(dir, "runs", "x", "predictions.jsonl"))
-			return string(data), err
-		}, 2 * 3},
-		{"collect", func(url string) []string {
-			return append([]string{"traces", "collect", "--design", "random:2", "--out", "out.jsonl.gz"}, bench(url)...)
-		}, func(dir, _ string) (string, error) { return asked(filepath.Join(dir, "out.jsonl.gz")) }, 2 * 3},
-		{"train", func(string) []string {
-			return []string{"train", "--backend", "go", "--seeds", "1", "--method", "ppo", "--set", "epochs=2", "--set", "batch=8", "--set", "minibatch=8", "--runs", "runs", "--name", "x",
-				"--traces", "made/train.jsonl.gz", "--validation-traces", "made/validation.jsonl.gz"}
-		}, func(dir, _ string) (string, error) {
-			data, err := os.ReadFile(filepath.Join(dir, "runs", "x", "seed-42", "checkpoints", "best.safetensors"))
-			return string(data), err
-		}, 0},
+		{name: "ask", args: func(url string) []string {
+			return append([]string{"ask", "--json", "--policy", "high", "--memory", "talk.jsonl", "--endpoint", url, "--model", "m"}, atEndpoint(url, "Where do they meet?")...)
+		}, result: answer, inFlight: 3},
+		{name: "add", args: addLong, result: func(dir, _ string) (string, error) { return remembered(dir, "long") }},
+		{name: "eval", args: func(url string) []string { return append([]string{"eval", "--policy", "mid"}, benchmark(url)...) }, result: func(dir, _ string) (string, error) {
+			return content(dir, "runs/x/predictions.jsonl")
+		}, inFlight: 2 * 3},
+		{name: "collect", args: func(url string) []string {
+			return append([]string{"traces", "collect", "--design", "random:2", "--out", "out.jsonl.gz"}, benchmark(url)...)
+		}, result: func(dir, _ string) (string, error) { return asked(filepath.Join(dir, "out.jsonl.gz")) }, inFlight: 2 * 3},
+		{name: "train", args: trainMade, result: func(dir, _ string) (string, error) {
+			return content(dir, "runs/x/seed-42/checkpoints/best.safetensors")
+		}},
 	}
+}
+
+// moreVictims are commands that are killed only, as they make a file or change a memory in steps that others make too.
+func moreVictims() []victim {
+	trained := func(url string) [][]string { return [][]string{trainMade(url)} }
+	return []victim{
+		{name: "forget", before: func(url string) [][]string { return [][]string{addLong(url)} }, args: func(string) []string {
+			return []string{"memory", "forget", "long", "--session", "2", "--cache", "cache"}
+		}, result: func(dir, _ string) (string, error) { return remembered(dir, "long") }},
+		{name: "edit", before: func(url string) [][]string { return [][]string{addLong(url)} }, args: func(url string) []string {
+			return append([]string{"memory", "edit", "long", "t7"}, atEndpoint(url, "The pond is new.")...)
+		}, result: func(dir, _ string) (string, error) { return remembered(dir, "long") }},
+		{name: "frontier", args: func(string) []string {
+			return []string{"frontier", "--validation-traces", "made/validation.jsonl.gz", "--test-traces", "made/test.jsonl.gz", "--json-file", "frontier.json", "--html", "frontier.html"}
+		}, result: func(dir, _ string) (string, error) { return content(dir, "frontier.json") }},
+		{name: "router export", before: trained, args: func(string) []string { return []string{"router", "export", "runs/x", "router.safetensors"} }, result: func(dir, _ string) (string, error) {
+			return content(dir, "router.safetensors")
+		}},
+		{name: "traces select", args: func(string) []string {
+			return []string{"traces", "select", "made/train.jsonl.gz", "--tiers", "low,high", "--out", "two.jsonl.gz"}
+		}, result: func(dir, _ string) (string, error) { return asked(filepath.Join(dir, "two.jsonl.gz")) }},
+	}
+}
+
+// atEndpoint are the flags of a command whose models are at an endpoint, with more behind them.
+func atEndpoint(url string, more ...string) []string {
+	return append([]string{"--backend", "go", "--embedder", "emb@" + url, "--prices", "prices.yaml", "--cache", "cache"}, more...)
+}
+
+// benchmark are those of a command that asks questions of a data set.
+func benchmark(url string) []string {
+	return atEndpoint(url, "--endpoint", url, "--model", "m", "--dataset", "./mine", "--questions", "1", "--split", "validation", "--runs", "runs", "--name", "x", "--in-flight", "2", "--max-dollars", "5")
+}
+
+func addLong(url string) []string {
+	return append([]string{"memory", "add", "--json", "long.jsonl"}, atEndpoint(url)...)
+}
+
+func trainMade(string) []string {
+	return []string{"train", "--backend", "go", "--seeds", "1", "--method", "ppo", "--set", "epochs=2", "--set", "batch=8", "--set", "minibatch=8", "--runs", "runs", "--name", "x",
+		"--traces", "made/train.jsonl.gz", "--validation-traces", "made/validation.jsonl.gz"}
+}
+
+func content(dir, name string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+	return string(data), err
+}
+
+// remembered lists the turns of a memory, after it was read in full.
+func remembered(dir, memory string) (out string, err error) {
+	err = withArchive(context.Background(), filepath.Join(dir, "cache"), func(a *bmem.Archive) error {
+		if err := a.Check(context.Background()); err != nil {
+			return err
+		}
+		for t, err := range a.AllTurns(context.Background(), memory) {
+			if err != nil {
+				return err
+			}
+			out += fmt.Sprintln(t.Turn)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // asked lists what a trace file holds, without times.
@@ -112,17 +150,23 @@ type torture struct {
 	t      *testing.T
 	dir    string
 	server *llmtest.Server
+	failed bool
 }
 
+// newTorture makes a folder with what the victim works on. The caller closes it.
 func newTorture(t *testing.T, v victim) *torture {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(t.TempDir())
+	dir, err := os.MkdirTemp("", "bmem-torture-")
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	x := &torture{victim: v, t: t, dir: dir, server: llmtest.New(llmtest.Config{Reply: markedReply})}
 	var long strings.Builder
 	for i := range 40 {
-		fmt.Fprintf(&long, `{"session": "%d", "speaker": "Omar", "text": "Line number %d about the garden, which has many flowers and some trees."}`+"\n", i/10, i)
+		fmt.Fprintf(&long, `{"id": "t%d", "session": "%d", "speaker": "Omar", "text": "Line number %d about the garden, which has many flowers and some trees."}`+"\n", i, i/10, i)
 	}
 	files := map[string]string{"talk.jsonl": meeting, "long.jsonl": long.String(), "prices.yaml": "prices:\n- {model: m, in: 1, out: 2}\n- {model: emb, in: 0.1, out: 0}\n"}
 	for name, text := range files {
@@ -130,14 +174,37 @@ func newTorture(t *testing.T, v victim) *torture {
 			t.Fatal(err)
 		}
 	}
-	if v.name == "train" {
-		if err := writeTraces(filepath.Join(dir, "made")); err != nil {
-			t.Fatal(err)
+	_, err = datasets.Quickstart(filepath.Join(dir, "mine"))
+	if err := errors.Join(err, writeTraces(filepath.Join(dir, "made"))); err != nil {
+		t.Fatal(err)
+	}
+	if v.before != nil {
+		for _, args := range v.before(x.server.URL()) {
+			if e := x.run(args, untouched, nil); e.err != nil {
+				t.Fatalf("%q: %v\n%s", args, e.err, e.stderr)
+			}
 		}
 	}
-	s := llmtest.New(llmtest.Config{Reply: markedReply})
-	t.Cleanup(s.Close)
-	return &torture{v, t, dir, s}
+	return x
+}
+
+// close forgets it, and keeps the folder for a look if something was wrong.
+func (x *torture) close() {
+	x.server.Close()
+	if x.failed {
+		x.t.Logf("%s: see %s", x.name, x.dir)
+		return
+	}
+	if err := os.RemoveAll(x.dir); err != nil {
+		x.t.Error(err)
+	}
+}
+
+// errorf reports what did not hold.
+func (x *torture) errorf(format string, args ...any) {
+	x.t.Helper()
+	x.failed = true
+	x.t.Errorf(x.name+": "+format, args...)
 }
 
 // ending is how a start of the victim ended.
@@ -147,8 +214,8 @@ type ending struct {
 	counts         faulttest.Counts
 }
 
-func (x *torture) command() (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
-	cmd := exec.Command(os.Args[0], x.args(x.server.URL())...)
+func (x *torture) command(args []string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env, cmd.Dir = append(os.Environ(), processEnv+"=1"), x.dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -156,10 +223,20 @@ func (x *torture) command() (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 }
 
 // patience is how long a start may take, on a machine that does much else.
-const patience = 3 * time.Minute
+const patience = 5 * time.Minute
 
-func (x *torture) start(fault faulttest.Fault) (e ending) {
-	cmd, stdout, stderr := x.command()
+// start starts the victim with a fault.
+func (x *torture) start(fault faulttest.Fault) ending {
+	return x.run(x.args(x.server.URL()), fault, nil)
+}
+
+// run starts a process with a command line and a fault. The process first gives another torture's command again, in whose folder
+// no fault strikes: starting a process takes longer than most commands.
+func (x *torture) run(args []string, fault faulttest.Fault, first *again) (e ending) {
+	cmd, stdout, stderr := x.command(args)
+	if first != nil {
+		cmd.Env = append(cmd.Env, firstEnv+"="+first.path)
+	}
 	late := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // shows where it hangs
 	defer late.Stop()
 	if fault.N < 0 {
@@ -173,6 +250,77 @@ func (x *torture) start(fault faulttest.Fault) (e ending) {
 
 // untouched lets nothing fail and sets no trap.
 var untouched = faulttest.Fault{N: -1}
+
+// firstEnv names a file with what the process of a command does before it, an again.
+const firstEnv = "BMEM_TEST_FIRST"
+
+// again is a command line that is given once more, in a process that another command is then run in.
+type again struct {
+	path           string
+	Dir            string
+	Args           []string
+	Ended          bool
+	Error          string
+	Stdout, Stderr string
+}
+
+// write tells the process what to do.
+func (g *again) write() error {
+	data, err := json.Marshal(g)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(g.path, data, 0o600)
+}
+
+// read returns how it ended.
+func (g *again) read() (ending, error) {
+	data, err := os.ReadFile(g.path)
+	if err == nil {
+		err = json.Unmarshal(data, g)
+	}
+	e := ending{stdout: g.Stdout, stderr: g.Stderr}
+	if !g.Ended {
+		err = errors.Join(err, errors.New("the command did not end"))
+	}
+	if g.Error != "" {
+		e.err = errors.New(g.Error)
+	}
+	return e, err
+}
+
+// doFirst does what firstEnv says.
+func doFirst() error {
+	path := os.Getenv(firstEnv)
+	if path == "" {
+		return nil
+	}
+	g := again{path: path}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &g)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if err := os.Chdir(g.Dir); err != nil {
+		return err
+	}
+	var stdout, stderr bytes.Buffer
+	root := newRoot()
+	root.SetArgs(g.Args)
+	root.SetOut(&stdout)
+	root.SetErr(&stderr)
+	if err := root.Execute(); err != nil {
+		g.Error = err.Error()
+	}
+	g.Ended, g.Stdout, g.Stderr = true, stdout.String(), stderr.String()
+	return errors.Join(g.write(), os.Chdir(dir))
+}
 
 // paidTwice is how many calls of the model were made for what had been asked before.
 func (x *torture) paidTwice() (calls, again int) {
@@ -193,12 +341,12 @@ func (x *torture) paidTwice() (calls, again int) {
 // whole is how a start that nothing happens to must end.
 func (x *torture) whole(what string, e ending) (string, bool) {
 	if e.err != nil {
-		x.t.Errorf("%s: %s: %v\n%s", x.name, what, e.err, e.stderr)
+		x.errorf("%s: %v\n%s", what, e.err, e.stderr)
 		return "", false
 	}
 	result, err := x.result(x.dir, e.stdout)
 	if err != nil || result == "" {
-		x.t.Errorf("%s: %s: no result: %v\n%s", x.name, what, err, e.stderr)
+		x.errorf("%s: no result: %v\n%s", what, err, e.stderr)
 		return "", false
 	}
 	return result, true
@@ -211,170 +359,4 @@ func orderly(e ending) bool {
 	}
 	_, reason, said := strings.Cut("\n"+e.stderr, "\nbmem: ")
 	return e.err == nil || said && len(reason) > 10
-}
-
-// tally counts what was done, by kind, for the summary.
-type tally struct {
-	mu sync.Mutex
-	n  map[string]int
-}
-
-func (y *tally) add(kind string, n int) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.n == nil {
-		y.n = map[string]int{}
-	}
-	y.n[kind] += n
-}
-
-// point is an operation that fails.
-type point struct {
-	fault     faulttest.Fault
-	reference string
-	victim
-}
-
-// Every write, sync, rename and read of a command fails once. The command then ends with its result or with the reason, and
-// the same command afterwards ends with the result of one that nothing happened to. No call is paid twice, but for those
-// in flight when it stopped.
-func TestTortureFaults(t *testing.T) {
-	if !faulttest.Supported {
-		testenv.Missing(t, "faults cannot be injected on this system")
-	}
-	modelstest.Path(t, "all-minilm-l6-v2")
-	limit, long := tortureTime(t)
-	var points []point
-	var sum tally
-	for _, v := range victims() {
-		x := newTorture(t, v)
-		e := x.start(faulttest.Fault{})
-		reference, ok := x.whole("left alone", e)
-		if !ok {
-			continue
-		}
-		for _, kind := range faulttest.Kinds {
-			t.Logf("%s: %d of kind %s", v.name, e.counts[kind], kind)
-			for n := 1; n <= e.counts[kind]; n++ {
-				f := faulttest.Fault{Kind: kind, N: n, Error: syscall.EIO, Stays: n%3 == 0}
-				if kind == faulttest.Write && n%2 == 0 {
-					f.Error = syscall.ENOSPC
-				}
-				points = append(points, point{f, reference, v})
-			}
-		}
-	}
-	rand.New(rand.NewPCG(1, 2)).Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-	all := len(points)
-	if !long {
-		points = points[:min(8, all)]
-	}
-	until := time.Now().Add(limit)
-	next := make(chan point)
-	var workers sync.WaitGroup
-	for range 2 {
-		workers.Go(func() {
-			for p := range next {
-				t.Run(fmt.Sprintf("%s-%s-%d", p.name, p.fault.Kind, p.fault.N), func(t *testing.T) { p.strike(t, &sum) })
-			}
-		})
-	}
-	for _, p := range points {
-		if long && time.Now().After(until) {
-			sum.add("not reached for lack of time", 1)
-			continue
-		}
-		next <- p
-	}
-	close(next)
-	workers.Wait()
-	summarise(t, fmt.Sprintf("faults, of %d points", all), sum.n)
-}
-
-// strike lets the operation fail.
-func (p point) strike(t *testing.T, sum *tally) {
-	x := newTorture(t, p.victim)
-	hit := x.start(p.fault)
-	sum.add("failed operations: "+string(p.fault.Kind), 1)
-	sum.add("commands: "+p.name, 1)
-	if !orderly(hit) {
-		t.Errorf("%+v: ended with %v\n%s", p.fault, hit.err, hit.stderr)
-	}
-	before, _ := x.paidTwice()
-	if hit.err == nil {
-		sum.add("ended: with the result all the same", 1)
-		if got, ok := x.whole("struck", hit); ok && got != p.reference {
-			t.Errorf("%+v: another result: %.300q, want %.300q\n%s", p.fault, got, p.reference, hit.stderr)
-		}
-	} else {
-		sum.add("ended: refused with the reason", 1)
-	}
-	again := x.start(untouched)
-	if got, ok := x.whole("after "+fmt.Sprint(p.fault)+" ("+lastLine(hit.stderr)+")", again); ok && got != p.reference {
-		t.Errorf("after %+v: another result: %.300q, want %.300q", p.fault, got, p.reference)
-	}
-	calls, twice := x.paidTwice()
-	sum.add("payments: calls", calls)
-	sum.add("payments: again, in flight at the fault", twice)
-	if most := x.inFlight; twice > most || hit.err == nil && calls > before {
-		t.Errorf("%+v: %d calls paid twice, at most %d were in flight; %d calls before, %d after\n%s", p.fault, twice, most, before, calls, hit.stderr)
-	}
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
-}
-
-// Commands are killed at random moments, several times each, and then left alone.
-func TestTortureKills(t *testing.T) {
-	modelstest.Path(t, "all-minilm-l6-v2")
-	limit, long := tortureTime(t)
-	rounds, kills := 1, 1
-	if long {
-		rounds, kills = 6, 4 // of 5 commands; one in six ends before its kill
-	}
-	until := time.Now().Add(limit)
-	rng := rand.New(rand.NewPCG(3, 4))
-	var sum tally
-	for _, v := range victims() {
-		x := newTorture(t, v)
-		began := time.Now()
-		reference, ok := x.whole("left alone", x.start(untouched))
-		took := time.Since(began)
-		for range rounds {
-			if !ok || long && time.Now().After(until) {
-				sum.add("not reached for lack of time", kills)
-				continue
-			}
-			x := newTorture(t, v)
-			for range kills {
-				cmd, _, stderr := x.command()
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Duration(rng.Int64N(int64(took))))
-				_ = cmd.Process.Kill() // it may have ended
-				_ = cmd.Wait()
-				switch signalled := cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled(); {
-				case signalled:
-					sum.add("kills: "+v.name, 1)
-				case cmd.ProcessState.Success():
-					sum.add("ended before the kill", 1)
-				default:
-					t.Errorf("%s: ended by itself: %s", v.name, stderr)
-				}
-			}
-			if got, ok := x.whole("after kills", x.start(untouched)); ok && got != reference {
-				t.Errorf("%s: another result after kills: %.300q, want %.300q", v.name, got, reference)
-			}
-			calls, twice := x.paidTwice()
-			sum.add("payments: calls", calls)
-			sum.add("payments: again, in flight at a kill", twice)
-			if twice > kills*x.inFlight {
-				t.Errorf("%s: %d calls paid twice after %d kills with %d in flight", v.name, twice, kills, x.inFlight)
-			}
-		}
-	}
-	summarise(t, "kills", sum.n)
 }
