@@ -55,6 +55,7 @@ var rooms = map[string][]string{
 	"kernel":               {"internal"},
 	"kernel/kernelspec":    {"kernel", "serve/registry", "internal"},
 	"router":               {"internal", "internal/safetensors", "router/portable"},
+	"router/cascade":       {"router/confidence"},
 	"router/confidence":    {},
 	"router/offline":       {"router", "internal"},
 	"router/portable":      {"internal/safetensors"},
@@ -107,6 +108,7 @@ func TestImportsPointOneWay(t *testing.T) {
 func TestDependOnTheStandardLibraryAlone(t *testing.T) {
 	for path, own := range map[string][]string{
 		"bmem/chunk":        nil,
+		"router/cascade":    {"router/confidence"},
 		"router/confidence": nil,
 		"router/portable":   {"internal/safetensors"},
 		"examples/route":    {"internal/safetensors", "router/portable"},

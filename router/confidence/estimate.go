@@ -125,16 +125,24 @@ func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, erro
 	}
 	w := regress(rows, targets, loss, penalty)
 	e.Bias, e.Weights = w[0], w[1:]
-	x, y := make([]float64, len(validation)), make([]float64, len(validation))
-	for i, s := range validation {
-		x[i], _ = e.combine(s.Signals) // samples are complete
-		y[i] = s.Score
+	return e.Recalibrate(validation)
+}
+
+// Recalibrate returns an estimate with the same weights and an isotonic function fitted to samples. Samples that lack a signal are left
+// out; if none are left, that is an error.
+func (e *Estimate) Recalibrate(samples []Sample) (*Estimate, error) {
+	var x, y []float64
+	for _, s := range samples {
+		if v, ok := e.combine(s.Signals); ok {
+			x, y = append(x, v), append(y, s.Score)
+		}
 	}
+	again := *e
 	var err error
-	if e.Levels, err = FitIsotonic(x, y, nil); err != nil {
+	if again.Levels, err = FitIsotonic(x, y, nil); err != nil {
 		return nil, err
 	}
-	return e, e.Check()
+	return &again, again.Check()
 }
 
 // usable lists the signals that at least nine tenths of the samples have and that differ on train.

@@ -1,0 +1,152 @@
+package cascade
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/budgetmem/budgetmem/router/confidence"
+)
+
+// Measurement holds the answers of several readers to one question from the same notes.
+type Measurement struct {
+	// Question identifies the question; several measurements of one have different notes.
+	Question string
+	// Answers has one entry for each reader, nil for those that were not asked.
+	Answers []*Measure
+}
+
+// Measure is an answer with its score in [0, 1] and its price in dollars.
+type Measure struct {
+	Signals confidence.Signals
+	Score   float64
+	Dollars float64
+}
+
+// ErrNoSignals means that a reader's answers come without signals: nothing can be told of them.
+var ErrNoSignals = errors.New("the answers come without signals")
+
+// bins of the calibration error.
+const bins = 10
+
+// Fit fits the estimates of readers: the weights to train, the isotonic functions to validation. names are the signals to use; with
+// none, all that nine tenths of a reader's answers have. Readers have their names set; prices, estimates and measures are filled in.
+// A reader without answers or signals is an ErrNoSignals or a confidence.ErrTooFew that names it; where too few questions were
+// answered by two readers from the same notes, their gain is left out.
+func Fit(readers []Reader, train, validation []Measurement, reward *Reward, names []string) (*Calibration, error) {
+	c := &Calibration{Format: Format, Version: Version, Readers: slices.Clone(readers), Reward: reward}
+	for i := range c.Readers {
+		r := &c.Readers[i]
+		fitted, calibrated := samples(train, i), samples(validation, i)
+		fail := func(err error) error { return fmt.Errorf("calibrate reader %q of %s: %w", r.Tier, r.Model, err) }
+		if len(confidence.Names(fitted)) == 0 && len(fitted) > 0 {
+			return nil, fail(ErrNoSignals)
+		}
+		var err error
+		if r.Score, err = confidence.Fit(fitted, calibrated, names, confidence.Logistic); err != nil {
+			return nil, fail(err)
+		}
+		r.Dollars = meanDollars(slices.Concat(train, validation), i)
+		if r.Measured, err = measured(r.Score, validation, i); err != nil {
+			return nil, fail(err)
+		}
+		r.Measured.Fitted = len(fitted)
+	}
+	for i := range c.Readers {
+		for j := i + 1; j < len(c.Readers); j++ {
+			gain, err := confidence.Fit(c.gains(train, i, j), c.gains(validation, i, j), names, confidence.Squared)
+			if errors.Is(err, confidence.ErrTooFew) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("calibrate reader %q after %q: %w", c.Readers[j].Tier, c.Readers[i].Tier, err)
+			}
+			if c.Readers[i].Gains == nil {
+				c.Readers[i].Gains = map[string]*confidence.Estimate{}
+			}
+			c.Readers[i].Gains[c.Readers[j].Tier] = gain
+		}
+	}
+	return c, c.Check()
+}
+
+func samples(of []Measurement, reader int) []confidence.Sample {
+	var out []confidence.Sample
+	for _, m := range of {
+		if a := m.Answers[reader]; a != nil {
+			out = append(out, confidence.Sample{Signals: a.Signals, Score: a.Score})
+		}
+	}
+	return out
+}
+
+func meanDollars(of []Measurement, reader int) float64 {
+	sum, n := 0.0, 0.0
+	for _, m := range of {
+		if a := m.Answers[reader]; a != nil {
+			sum, n = sum+a.Dollars, n+1
+		}
+	}
+	return sum / max(n, 1)
+}
+
+// gains are the differences that asking one reader after another made.
+func (c *Calibration) gains(of []Measurement, first, second int) []confidence.Sample {
+	var out []confidence.Sample
+	for _, m := range of {
+		a, b := m.Answers[first], m.Answers[second]
+		if a == nil || b == nil {
+			continue
+		}
+		gain := 0.0
+		if c.Best([]Asked{{first, a.Signals}, {second, b.Signals}}) == 1 {
+			gain = b.Score - a.Score
+		}
+		out = append(out, confidence.Sample{Signals: a.Signals, Score: gain})
+	}
+	return out
+}
+
+// measured measures an estimate on the answers that it was calibrated on, the calibration error by two halves of the questions.
+func measured(e *confidence.Estimate, of []Measurement, reader int) (Measured, error) {
+	halves := [2][]confidence.Sample{}
+	half := map[string]int{}
+	var confidences, scores []float64
+	var right []bool
+	m := Measured{}
+	for _, q := range of {
+		a := q.Answers[reader]
+		if a == nil {
+			continue
+		}
+		h, seen := half[q.Question]
+		if !seen {
+			h = len(half) % 2
+			half[q.Question] = h
+		}
+		if v, ok := e.Value(a.Signals); ok {
+			halves[h] = append(halves[h], confidence.Sample{Signals: a.Signals, Score: a.Score})
+			confidences, right = append(confidences, v), append(right, a.Score >= 0.5)
+			m.Score += a.Score
+		}
+	}
+	m.Calibrated = len(confidences)
+	m.Score /= float64(max(m.Calibrated, 1))
+	if auroc, err := confidence.AUROC(confidences, right); err == nil { // else all are right or all wrong
+		m.AUROC = &auroc
+	}
+	confidences = nil
+	for h, others := range [2][]confidence.Sample{halves[1], halves[0]} {
+		again, err := e.Recalibrate(others)
+		if err != nil {
+			return m, err
+		}
+		for _, s := range halves[h] {
+			v, _ := again.Value(s.Signals) // it has all that e needs
+			confidences, scores = append(confidences, min(max(v, 0), 1)), append(scores, s.Score)
+		}
+	}
+	var err error
+	m.CalibrationError, err = confidence.CalibrationError(confidences, scores, bins)
+	return m, err
+}
