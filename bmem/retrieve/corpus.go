@@ -55,38 +55,47 @@ func newCorpus(l text.Language) *corpus {
 
 // readTurn is what a turn says by itself.
 type readTurn struct {
-	words []string
-	facts turnFacts
+	words          []string
+	name, question bool
 }
 
 func readTurns(turns []chunk.Turn) []readTurn {
 	out := make([]readTurn, len(turns))
 	for i, t := range turns {
-		words := text.Tokens(t.Text)
-		out[i] = readTurn{words, describe(t, words)}
+		out[i] = readTurn{text.Tokens(t.Text), holdsName(t.Text), endsInQuestion(t.Text)}
 	}
 	return out
 }
 
-// grow adds turns, with their vectors and what they say, to the last chunk, or to a new one.
-func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors [][]float32, read []readTurn) {
+// stemsOf are stems of a turn, of its chunk and of its session; -1 for those that they do not belong to.
+type stemsOf struct {
+	turn, chunk, session int
+	stems                []int32
+}
+
+// grow adds turns, with their vectors and what they say, to the last chunk, or to a new one. It returns the stems, which are
+// to be indexed.
+func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors [][]float32, read []readTurn) []stemsOf {
+	stems := make([]stemsOf, 0, len(turns)+2)
 	if fresh {
 		c.first = append(c.first, len(c.turns))
 	}
 	at := len(c.first) - 2
 	if fresh {
-		c.inChunks.add(at, nil)
+		stems = append(stems, stemsOf{-1, at, -1, nil})
 	}
 	s, known := c.sessions[session]
 	if !known {
 		s = len(c.last)
 		c.sessions[session] = s
-		c.inSessions.add(s, c.vocabulary.addAll(text.Tokens(session)))
+		stems = append(stems, stemsOf{-1, -1, s, c.vocabulary.addAll(text.Tokens(session))})
 		c.last = append(c.last, -1)
 	}
 	for i, t := range turns {
-		words, f := read[i].words, read[i].facts
-		f.chunk, f.session, f.prev, f.next = int32(at), int32(s), int32(c.last[s]), -1
+		f := turnFacts{
+			chunk: int32(at), session: int32(s), prev: int32(c.last[s]), next: -1,
+			name: read[i].name, question: read[i].question, size: math.Log1p(float64(len(read[i].words))),
+		}
 		f.speaker = int32(intern(c.speaking, t.Speaker, &c.speakers, func() map[int32]bool { return c.nameStems(t.Speaker) }))
 		f.date = int32(intern(c.dated, t.Time, &c.dates, func() map[string]bool { return dateParts(t.Time) }))
 		u := len(c.turns)
@@ -96,13 +105,44 @@ func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors []
 			f.pairNorm = math.Sqrt(max(1e-6, 2+2*dot(c.vectors[f.prev], vectors[i])))
 		}
 		c.last[s] = u
+		ids := make([]int32, 0, len(read[i].words))
+		for _, w := range read[i].words {
+			known := c.vocabulary.look(w)
+			f.number, f.time = f.number || known.number, f.time || known.time
+			if known.stem != stopWord {
+				ids = append(ids, known.stem)
+			}
+		}
 		c.turns, c.vectors = append(c.turns, f), append(c.vectors, vectors[i])
-		stems := c.vocabulary.addAll(words)
-		c.inTurns.add(u, stems)
-		c.inChunks.add(at, stems)
-		c.inSessions.add(s, stems)
+		stems = append(stems, stemsOf{u, at, s, ids})
 	}
 	c.first[len(c.first)-1] = len(c.turns)
+	return stems
+}
+
+// index makes the turns, chunks and sessions of stems be found by them.
+func (c *corpus) index(list []stemsOf) {
+	for _, add := range c.indexers() {
+		add(list)
+	}
+}
+
+// indexers returns what index does as functions that may run at once.
+func (c *corpus) indexers() []func([]stemsOf) {
+	to := func(x *invertedIndex, unit func(stemsOf) int) func([]stemsOf) {
+		return func(list []stemsOf) {
+			for _, s := range list {
+				if u := unit(s); u >= 0 {
+					x.add(u, s.stems)
+				}
+			}
+		}
+	}
+	return []func([]stemsOf){
+		to(c.inTurns, func(s stemsOf) int { return s.turn }),
+		to(c.inChunks, func(s stemsOf) int { return s.chunk }),
+		to(c.inSessions, func(s stemsOf) int { return s.session }),
+	}
 }
 
 // intern returns the number of a key in list, which is made and appended when the key is new.
@@ -123,25 +163,6 @@ func (c *corpus) nameStems(name string) map[int32]bool {
 		c.named[s] = true
 	}
 	return set
-}
-
-// describe finds what the words of a turn show.
-func describe(t chunk.Turn, ws []string) turnFacts {
-	f := turnFacts{
-		name:     holdsName(t.Text),
-		question: endsInQuestion(t.Text),
-		size:     math.Log1p(float64(len(ws))),
-	}
-	for _, w := range ws {
-		digits := strings.Trim(w, "0123456789") == ""
-		if digits || numberWords[strings.ToLower(w)] {
-			f.number = true
-		}
-		if digits && len(w) == 4 && w > "1500" && w < "2100" || w == "May" || timeWords[strings.ToLower(w)] {
-			f.time = true
-		}
-	}
-	return f
 }
 
 func endsInQuestion(s string) bool {

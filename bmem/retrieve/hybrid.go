@@ -42,13 +42,13 @@ func newHybrid(l text.Language) (*hybrid, error) {
 }
 
 func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {
-	h.growRead(c, fresh, from, readTurns(c.Turns[from:]))
+	h.corpus.index(h.growRead(c, fresh, from, readTurns(c.Turns[from:])))
 }
 
-// growRead is grow with what the turns say by themselves.
-func (h *hybrid) growRead(c store.IndexedChunk, fresh bool, from int, read []readTurn) {
+// growRead is grow with what the turns say by themselves. It returns the stems, which are to be indexed.
+func (h *hybrid) growRead(c store.IndexedChunk, fresh bool, from int, read []readTurn) []stemsOf {
 	h.base.grow(c, fresh, from)
-	h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:], read)
+	return h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:], read)
 }
 
 // rank sets TurnScores to the probability of each turn to be evidence, between 0 and 1.

@@ -8,18 +8,25 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// vocabulary numbers the stems of a memory's language. It remembers the words it has stemmed, since stemming is the slow
-// part and words repeat.
+// vocabulary numbers the stems of a memory's language. It remembers what it found out about each word, since stemming is the
+// slow part and words repeat.
 type vocabulary struct {
 	language text.Language
-	ofWord   map[string]int32 // as it is written; stopWord for those that carry no meaning
+	ofWord   map[string]word // as it is written
 	ofStem   map[string]int32
+}
+
+// word is what is known of a word.
+type word struct {
+	stem   int32 // stopWord for those that carry no meaning
+	number bool  // it is a number
+	time   bool  // it names a time, such as "yesterday" or "2022"
 }
 
 const stopWord = -1
 
 func newVocabulary(l text.Language) *vocabulary {
-	return &vocabulary{language: l, ofWord: map[string]int32{}, ofStem: map[string]int32{}}
+	return &vocabulary{language: l, ofWord: map[string]word{}, ofStem: map[string]int32{}}
 }
 
 // add returns the number of a lower-case word's stem, a new one if need be.
@@ -33,20 +40,31 @@ func (v *vocabulary) add(word string) int32 {
 	return id
 }
 
+// look returns what is known of a word, after having looked at it the first time.
+func (v *vocabulary) look(w string) word {
+	known, ok := v.ofWord[w]
+	if !ok {
+		lower := strings.ToLower(w)
+		digits := strings.Trim(w, "0123456789") == ""
+		known = word{
+			stem:   stopWord,
+			number: digits || numberWords[lower],
+			time:   digits && len(w) == 4 && w > "1500" && w < "2100" || w == "May" || timeWords[lower],
+		}
+		if !v.language.IsStop(lower) {
+			known.stem = v.add(lower)
+		}
+		v.ofWord[strings.Clone(w)] = known
+	}
+	return known
+}
+
 // addAll returns the numbers of the stems of the words that are no stop words.
 func (v *vocabulary) addAll(words []string) []int32 {
 	var ids []int32
 	for _, w := range words {
-		id, ok := v.ofWord[w]
-		if !ok {
-			id = stopWord
-			if lower := strings.ToLower(w); !v.language.IsStop(lower) {
-				id = v.add(lower)
-			}
-			v.ofWord[strings.Clone(w)] = id
-		}
-		if id != stopWord {
-			ids = append(ids, id)
+		if known := v.look(w); known.stem != stopWord {
+			ids = append(ids, known.stem)
 		}
 	}
 	return ids
@@ -54,8 +72,8 @@ func (v *vocabulary) addAll(words []string) []int32 {
 
 // find returns the number of a lower-case word's stem, -1 if no text holds it. It changes nothing.
 func (v *vocabulary) find(word string) int32 {
-	if id, ok := v.ofWord[word]; ok {
-		return id
+	if known, ok := v.ofWord[word]; ok {
+		return known.stem
 	}
 	if id, ok := v.ofStem[v.language.Stem(word)]; ok {
 		return id

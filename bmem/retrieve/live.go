@@ -3,7 +3,10 @@ package retrieve
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
@@ -95,23 +98,19 @@ func (l *Live) rebuild(ctx context.Context, ix store.Index) error {
 		return err
 	}
 	l.names, l.row, l.turns = map[string]string{}, 0, 0
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	read := readAhead(ctx, fresh, ix.Chunks)
-	for i, c := range ix.Chunks {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
-		}
-		if h, ok := fresh.(*hybrid); ok {
-			turns, ok := <-read
-			if !ok {
-				return fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), ctx.Err())
+	if h, ok := fresh.(*hybrid); ok {
+		err = l.build(ctx, h, ix.Chunks)
+	} else {
+		for i, c := range ix.Chunks {
+			if err = ctx.Err(); err != nil {
+				err = fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
+				break
 			}
-			l.row, l.turns = c.Row(), len(c.Turns)
-			h.growRead(l.shared(c), true, 0, turns)
-			continue
+			l.add(fresh, c)
 		}
-		l.add(fresh, c)
+	}
+	if err != nil {
+		return err
 	}
 	l.mu.Lock()
 	l.ranker = fresh
@@ -155,35 +154,72 @@ func (l *Live) add(r ranker, c store.IndexedChunk) {
 	r.grow(l.shared(c), fresh, from)
 }
 
-// shared returns the chunk with one copy of the strings that many turns share.
+// shared returns the chunk with one copy of the strings that many turns share. Its turns are changed.
 func (l *Live) shared(c store.IndexedChunk) store.IndexedChunk {
 	c.Session, c.Time = l.name(c.Session), l.name(c.Time)
-	turns := make([]chunk.Turn, len(c.Turns))
-	for i, t := range c.Turns {
+	for i := range c.Turns {
+		t := &c.Turns[i]
 		t.Session, t.Time, t.Speaker = l.name(t.Session), l.name(t.Time), l.name(t.Speaker)
-		turns[i] = t
 	}
-	c.Turns = turns
 	return c
 }
 
-// readAhead reads what the turns of chunks say, for Hybrid, while others are indexed.
-func readAhead(ctx context.Context, r ranker, chunks []store.IndexedChunk) <-chan []readTurn {
-	out := make(chan []readTurn, 256)
-	if _, ok := r.(*hybrid); !ok {
-		return out
+// build adds all chunks to an empty ranker. Reading what turns say, numbering their words and indexing these run at once.
+func (l *Live) build(ctx context.Context, h *hybrid, chunks []store.IndexedChunk) error {
+	const ahead = 64 // batches
+	const batch = 32 // chunks
+	work, ctx := errgroup.WithContext(ctx)
+	type part struct {
+		chunks []store.IndexedChunk
+		read   [][]readTurn
 	}
-	go func() {
-		defer close(out)
-		for _, c := range chunks {
+	parts := make(chan part, ahead)
+	work.Go(func() error {
+		defer close(parts)
+		for some := range slices.Chunk(chunks, batch) {
+			p := part{chunks: some}
+			for _, c := range some {
+				p.read = append(p.read, readTurns(c.Turns))
+			}
 			select {
-			case out <- readTurns(c.Turns):
+			case parts <- p:
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			}
 		}
-	}()
-	return out
+		return nil
+	})
+	var stems []chan []stemsOf
+	for _, index := range h.corpus.indexers() {
+		c := make(chan []stemsOf, ahead)
+		stems = append(stems, c)
+		work.Go(func() error {
+			for list := range c {
+				index(list)
+			}
+			return nil
+		})
+	}
+	work.Go(func() error {
+		for p := range parts {
+			var list []stemsOf
+			for i, c := range p.chunks {
+				l.row, l.turns = c.Row(), len(c.Turns)
+				list = append(list, h.growRead(l.shared(c), true, 0, p.read[i])...)
+			}
+			for _, c := range stems {
+				c <- list
+			}
+		}
+		for _, c := range stems {
+			close(c)
+		}
+		return nil
+	})
+	if err := work.Wait(); err != nil {
+		return fmt.Errorf("index %d chunks: %w", len(chunks), err)
+	}
+	return nil
 }
 
 // name returns the one copy of a string that many turns share.

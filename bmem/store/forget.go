@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -329,12 +330,24 @@ func (w *writer) forgetDerived(turns []placedTurn) error {
 
 // sourceOf identifies what a chunk says, whatever times its turns are read to have.
 func sourceOf(c chunk.Chunk) []byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q", c.Session)
+	said := appendQuoted(nil, c.Session)
 	for _, t := range c.Turns {
-		fmt.Fprintf(h, "%q%q%q", t.ID, t.Speaker, t.Text)
+		for _, s := range [...]string{t.ID, t.Speaker, t.Text} {
+			said = appendQuoted(said, s)
+		}
 	}
-	return h.Sum(nil)[:SourceSize]
+	h := sha256.Sum256(said)
+	return h[:SourceSize]
+}
+
+// appendQuoted is strconv.AppendQuote, quicker for text without anything to escape.
+func appendQuoted(to []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return strconv.AppendQuote(to, s)
+		}
+	}
+	return append(append(append(to, '"'), s...), '"')
 }
 
 // Edit replaces speaker, time and text of a turn; the old text is forgotten. The chunks that it stands in are cut again by

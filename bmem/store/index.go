@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -267,41 +269,47 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 			return err
 		}
 		defer rows.Close()
-		var read []packedChunk
-		for rows.Next() {
-			c, err := scanPacked(rows)
-			if err != nil {
-				return err
-			}
-			read = append(read, c)
-		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		ix.Chunks, err = unpackAll(read, e.Dim(), turns)
+		ix.Chunks, err = unpackRows(rows, e.Dim(), turns)
 		return err
 	})
 	return ix, err
 }
 
-// unpackAll unpacks chunks by all processors.
-func unpackAll(read []packedChunk, dim int, turns bool) ([]IndexedChunk, error) {
-	chunks := make([]IndexedChunk, len(read))
-	var workers errgroup.Group
+// unpackRows unpacks the chunks of rows while the next ones are read.
+func unpackRows(rows *sql.Rows, dim int, turns bool) ([]IndexedChunk, error) {
 	const share = 256
+	var parts [][]IndexedChunk
+	var read []packedChunk
+	workers, ctx := errgroup.WithContext(context.Background())
 	workers.SetLimit(runtime.GOMAXPROCS(0))
-	for from := 0; from < len(read); from += share {
-		workers.Go(func() error {
-			for i := from; i < min(from+share, len(read)); i++ {
-				var err error
-				if chunks[i], err = read[i].unpack(dim, turns); err != nil {
+	unpack := func() {
+		from, to := read, make([]IndexedChunk, len(read))
+		read, parts = nil, append(parts, to)
+		workers.Go(func() (err error) {
+			for i := range from {
+				if to[i], err = from[i].unpack(dim, turns); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	return chunks, workers.Wait()
+	var failed error
+	for failed == nil && ctx.Err() == nil && rows.Next() {
+		var c packedChunk
+		if c, failed = scanPacked(rows); failed == nil {
+			read = append(read, c)
+		}
+		if len(read) == share {
+			unpack()
+		}
+	}
+	unpack()
+	err := workers.Wait()
+	if failed = cmp.Or(failed, rows.Err()); failed != nil {
+		return nil, failed
+	}
+	return slices.Concat(parts...), err
 }
 
 // packedChunk is a chunk as it lies in the file.
