@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -181,7 +182,10 @@ func holdsName(s string) bool {
 	)
 	state := none
 	for _, r := range s {
-		lower := unicode.IsLower(r) && unicode.Is(unicode.Ll, r)
+		lower := r >= 'a' && r <= 'z'
+		if r >= utf8.RuneSelf {
+			lower = unicode.Is(unicode.Ll, r)
+		}
 		switch {
 		case lower && state == capital:
 			return true
@@ -189,7 +193,7 @@ func holdsName(s string) bool {
 			state = word
 		case r == ' ' && (state == word || state == space):
 			state = space
-		case state == space && unicode.Is(unicode.Lu, r):
+		case state == space && unicode.IsUpper(r) && unicode.Is(unicode.Lu, r):
 			state = capital
 		default:
 			state = none

@@ -19,6 +19,13 @@ var apostrophes = strings.NewReplacer("\u2019", "'", "\u2018", "'")
 // without a dictionary do it, into overlapping pairs of neighbouring characters; Chinese characters, which are often words,
 // and words of Katakana also stand alone. Korean has spaces, but its particles are written onto the words.
 func Tokens(s string) []string {
+	if tokens, ok := asciiTokens(s); ok {
+		return tokens
+	}
+	return anyTokens(s)
+}
+
+func anyTokens(s string) []string {
 	fields := strings.FieldsFunc(apostrophes.Replace(norm.NFKC.String(s)), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) && r != '\''
 	})
@@ -35,6 +42,33 @@ func Tokens(s string) []string {
 		}
 	}
 	return tokens
+}
+
+// asciiTokens is Tokens for text that is ASCII, several times as quick; ok is false for other text.
+func asciiTokens(s string) (tokens []string, ok bool) {
+	tokens = make([]string, 0, len(s)/5+1)
+	start := -1 // of the word that i is in
+	for i := 0; i <= len(s); i++ {
+		var c byte
+		if i < len(s) {
+			c = s[i]
+		}
+		switch {
+		case c >= utf8.RuneSelf:
+			return nil, false
+		case c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '\'':
+			if start < 0 {
+				start = i
+			}
+		case start >= 0:
+			f := strings.Trim(s[start:i], "'")
+			if f = strings.TrimSuffix(strings.TrimSuffix(f, "'s"), "'S"); f != "" {
+				tokens = append(tokens, f)
+			}
+			start = -1
+		}
+	}
+	return tokens, true
 }
 
 // Words returns the Tokens of s in lower case.

@@ -85,13 +85,17 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
-// FuzzTokens checks that any text is cut into words without spaces, that only pairs repeat a part of it, and that languages
-// take any word.
+// FuzzTokens checks that any text is cut into words without spaces, the same ones in both ways, that only pairs repeat a part
+// of it, and that languages take any word.
 func FuzzTokens(f *testing.F) {
 	for _, s := range []string{"Ann’s dog", "我养了一只猫", "コーヒーが好き", "แมวชื่อ", "\xff\u0301'ー'", "กํา ก\u200b", "ﬃ İ"} {
 		f.Add(s)
 	}
+	f.Add("'quoted' JAMES'S @[`{ 90's '''s 's' \x00\x7f it's'")
 	f.Fuzz(func(t *testing.T, s string) {
+		if quick, ok := asciiTokens(s); ok && !slices.Equal(quick, anyTokens(s)) {
+			t.Fatalf("%q: as ASCII %q, else %q", s, quick, anyTokens(s))
+		}
 		total := 0
 		for _, w := range Tokens(s) {
 			if w == "" || strings.ContainsAny(w, " \t\n") {
