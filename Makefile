@@ -193,8 +193,9 @@ notebooks: setup ## run all notebooks without a browser, into runs/notebooks; UP
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments/run -run - -bench Pipeline -benchtime 1x
 
-bench-growth: ## time and memory of memories of 1,000 to 500,000 turns, with vectors made from hashes
-	BENCH_GROWTH=1000,10000,100000,500000 $(GO) test ./bmem -run - -bench Growth -benchtime 1x -timeout 2h
+bench-growth: ## time and memory of memories of 1,000 to 500,000 turns, with vectors made from hashes; 100,000 turns one by one
+	BENCH_GROWTH=$(or $(SIZES),1000,10000,50000,100000,500000) BENCH_ONE_BY_ONE=$(or $(TURNS),100000) \
+	  $(GO) test ./bmem -run - -bench 'Growth|OneByOne' -benchtime 1x -count 1 -timeout 4h
 
 bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion
 	$(GO) test ./kernel/kernelspec -run - -bench Notebook -benchtime 1x -count 1

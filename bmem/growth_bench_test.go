@@ -1,9 +1,13 @@
+//go:build unix
+
 package bmem
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -12,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,18 +68,45 @@ func chatter(from, n int) []chunk.Turn {
 	return turns
 }
 
-// median runs f some times and returns the middle of their times.
-func median(b *testing.B, runs int, f func(i int) error) time.Duration {
-	times := make([]time.Duration, runs)
-	for i := range times {
-		start := time.Now()
-		if err := f(i); err != nil {
-			b.Fatal(err)
-		}
-		times[i] = time.Since(start)
+// spent is how long something took, and the processor time that the process used meanwhile.
+type spent struct{ wall, cpu time.Duration }
+
+// timed measures f.
+func timed(b *testing.B, f func() error) spent {
+	b.Helper()
+	start, used := time.Now(), processorTime(b)
+	if err := f(); err != nil {
+		b.Fatal(err)
 	}
-	slices.Sort(times)
-	return times[runs/2]
+	return spent{time.Since(start), processorTime(b) - used}
+}
+
+// median measures f some times and returns the middle of the times.
+func median(b *testing.B, runs int, f func(i int) error) spent {
+	b.Helper()
+	var wall, cpu []time.Duration
+	for i := range runs {
+		s := timed(b, func() error { return f(i) })
+		wall, cpu = append(wall, s.wall), append(cpu, s.cpu)
+	}
+	slices.Sort(wall)
+	slices.Sort(cpu)
+	return spent{wall[runs/2], cpu[runs/2]}
+}
+
+func (s spent) per(n int) spent { return spent{s.wall / time.Duration(n), s.cpu / time.Duration(n)} }
+
+// String writes both times in milliseconds.
+func (s spent) String() string { return fmt.Sprintf("%.2f / %.2f", ms(s.wall), ms(s.cpu)) }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func heap() uint64 {
@@ -84,43 +116,57 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// BenchmarkGrowth prints what memories of several sizes cost. $BENCH_GROWTH names the sizes. The vectors are made from hashes: the
-// model would take hours for the largest, and takes the same time for a turn at every size.
-func BenchmarkGrowth(b *testing.B) {
-	sizes := os.Getenv("BENCH_GROWTH")
-	if sizes == "" {
-		sizes = "1000,10000"
+// openGrowth opens the memory in a file.
+func openGrowth(b *testing.B, path string) *Memory {
+	m, err := Open(b.Context(), Options{Path: path, Embedder: hashed{}, Tokenizer: hashed{}, Client: echo, Tiers: fakes(nil)})
+	if err != nil {
+		b.Fatal(err)
 	}
-	fmt.Println("vectors are made from hashes of the texts, not by a model; embedding is left out of all times")
-	fmt.Println("   turns   add all/turn    add one   first open       ask    forget one   memory/turn   file/turn")
-	for s := range strings.SplitSeq(sizes, ",") {
+	return m
+}
+
+// sizes reads a list of numbers of turns from an environment variable.
+func sizes(b *testing.B, name, otherwise string) []int {
+	var list []int
+	for s := range strings.SplitSeq(cmp.Or(os.Getenv(name), otherwise), ",") {
 		n, err := strconv.Atoi(s)
-		if err != nil {
-			b.Fatalf("$BENCH_GROWTH: %v", err)
+		if err != nil || n < 100 {
+			b.Fatalf("$%s: %q is no number of turns, 100 at least", name, s)
 		}
-		growth(b, n)
+		list = append(list, n)
+	}
+	return list
+}
+
+const about = `Times are milliseconds of the wall clock / of all processors together. Other programs lengthen the first. Vectors of 384 numbers are
+made from hashes of the texts, since the model would take hours: embedding is in none of the times.`
+
+// BenchmarkGrowth prints what memories of several sizes cost. $BENCH_GROWTH names the sizes. The model takes the same time for a
+// turn at every size.
+func BenchmarkGrowth(b *testing.B) {
+	fmt.Printf("\n%s\n%d processors. Memory is what the Go heap grows by when the memory is opened; SQLite's pages, up to 16 MB a connection, come to it.\n\n",
+		about, runtime.GOMAXPROCS(0))
+	fmt.Println("|   turns | add, 1,000 at once, a turn | add one turn | open and first question | question | forget one turn | memory, a turn | file, a turn |")
+	fmt.Println("|--------:|---------------------------:|-------------:|------------------------:|---------:|----------------:|---------------:|-------------:|")
+	growth(b, 1, io.Discard) // what every process needs once, such as lists of words, is no part of a memory
+	for _, n := range sizes(b, "BENCH_GROWTH", "1000,10000") {
+		growth(b, n, os.Stdout)
 	}
 }
 
-func growth(b *testing.B, n int) {
+func growth(b *testing.B, n int, w io.Writer) {
 	ctx := b.Context()
 	path := filepath.Join(b.TempDir(), "memory.db")
-	open := func() *Memory {
-		m, err := Open(ctx, Options{Path: path, Embedder: hashed{}, Tokenizer: hashed{}, Client: echo, Tiers: fakes(nil)})
-		if err != nil {
-			b.Fatal(err)
+	m := openGrowth(b, path)
+	all := timed(b, func() error {
+		const batch = 1000
+		for from := 0; from < n; from += batch {
+			if _, err := m.Add(ctx, "talk", chatter(from, min(batch, n-from))); err != nil {
+				return err
+			}
 		}
-		return m
-	}
-	m := open()
-	start := time.Now()
-	const batch = 1000
-	for from := 0; from < n; from += batch {
-		if _, err := m.Add(ctx, "talk", chatter(from, min(batch, n-from))); err != nil {
-			b.Fatal(err)
-		}
-	}
-	all := time.Since(start)
+		return nil
+	})
 	one := median(b, 21, func(i int) error {
 		_, err := m.Add(ctx, "talk", chatter(n+i, 1))
 		return err
@@ -128,14 +174,13 @@ func growth(b *testing.B, n int) {
 	if err := m.Close(); err != nil {
 		b.Fatal(err)
 	}
-	m = open()
+	m = openGrowth(b, path)
 	defer m.Close()
 	before := heap()
-	start = time.Now()
-	if _, err := m.Retrieve(ctx, "Where?", WithMemory("talk")); err != nil {
-		b.Fatal(err)
-	}
-	first := time.Since(start)
+	first := timed(b, func() error {
+		_, err := m.Retrieve(ctx, "Where?", WithMemory("talk"))
+		return err
+	})
 	used := int64(heap()) - int64(before)
 	ask := median(b, 21, func(i int) error {
 		question := chatter(n/2+i*7, 1)[0].Text
@@ -150,9 +195,33 @@ func growth(b *testing.B, n int) {
 		_, err := m.ForgetTurns(ctx, "talk", strconv.Itoa(n/3+i))
 		return err
 	})
-	fmt.Printf("%8d %11.2f ms %7.1f ms %9.0f ms %6.1f ms %10.0f ms %10.0f B %9.0f B\n", n, ms(all)/float64(n), ms(one), ms(first), ms(ask), ms(forget),
-		float64(used)/float64(n), float64(info.Size())/float64(n))
+	fmt.Fprintf(w, "| %7d | %26v | %12v | %23v | %8v | %15v | %12d B | %10d B |\n", n, all.per(n), one, first, ask, forget, used/int64(n), info.Size()/int64(n))
 	runtime.KeepAlive(m)
 }
 
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+// BenchmarkOneByOne adds turns one by one and prints what a turn took in each tenth of them. $BENCH_ONE_BY_ONE says how many.
+func BenchmarkOneByOne(b *testing.B) {
+	for _, n := range sizes(b, "BENCH_ONE_BY_ONE", "5000") {
+		fmt.Printf("\n%s\n\n%d turns added one by one:\n\n| tenth | a turn |\n|------:|-------:|\n", about, n)
+		m := openGrowth(b, filepath.Join(b.TempDir(), "memory.db"))
+		turns := chatter(0, n)
+		var tenths []spent
+		for i := range 10 {
+			part := turns[i*n/10 : (i+1)*n/10]
+			s := timed(b, func() error {
+				for _, t := range part {
+					if _, err := m.Add(b.Context(), "talk", []chunk.Turn{t}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}).per(len(part))
+			tenths = append(tenths, s)
+			fmt.Printf("| %5d | %v |\n", i+1, s)
+		}
+		fmt.Printf("\nThe last tenth took %.2f times the processor time of the first.\n", float64(tenths[9].cpu)/float64(tenths[0].cpu))
+		if err := m.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
