@@ -10,10 +10,11 @@ import (
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
-// Learned is the greedy policy of a trained router: for each module, the most probable tier at a λ.
+// Learned is the greedy policy of a trained router: for each module, the most probable tier at a λ. A router with a calibration of
+// answers also looks at answers before they count.
 type Learned struct {
+	answers  // by the router's calibration, if it has one
 	router   *portable.Router
-	lambda   float64
 	deciders *sync.Pool
 }
 
@@ -24,18 +25,27 @@ func NewLearned(r *portable.Router, space Space, lambda float64) (*Learned, erro
 	if !space.equal(info.Modules) {
 		return nil, fmt.Errorf("the router was trained for the tiers %v, this memory has %v", info.Modules, space)
 	}
-	l := &Learned{router: r, deciders: &sync.Pool{New: func() any { return r.NewDecider() }}}
+	a, err := newAnswers(info.Answers, space, lambda)
+	if err != nil {
+		return nil, fmt.Errorf("the router's answers: %w", err)
+	}
+	l := &Learned{answers: a, router: r, deciders: &sync.Pool{New: func() any { return r.NewDecider() }}}
 	return l.At(lambda)
 }
 
-// openLearned reads FILE or FILE@λ. What follows the last @ belongs to the file's name unless it is a number.
-func openLearned(spec string, space Space) (*Learned, error) {
-	file, lambda, given := spec, 0.0, false
+// cutLambda reads FILE or FILE@λ. What follows the last @ belongs to the file's name unless it is a number.
+func cutLambda(spec string) (file string, lambda float64, given bool) {
 	if i := strings.LastIndexByte(spec, '@'); i >= 0 {
 		if l, err := strconv.ParseFloat(spec[i+1:], 64); err == nil {
-			file, lambda, given = spec[:i], l, true
+			return spec[:i], l, true
 		}
 	}
+	return spec, 0, false
+}
+
+// openLearned reads FILE or FILE@λ; without λ it is the smallest that the router was trained for.
+func openLearned(spec string, space Space) (*Learned, error) {
+	file, lambda, given := cutLambda(spec)
 	r, err := portable.ReadFile(file)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/stat"
+
+	"github.com/budgetmem/budgetmem/router/cascade"
 )
 
 // The sizes of a Reward's windows.
@@ -62,24 +64,20 @@ func (r *Reward) alignment() {
 	}
 }
 
-// Efficiency is e for the price of a question in dollars, in [0, 1].
-func (r *Reward) Efficiency(dollars float64) float64 {
-	c := math.Sqrt(dollars)
-	if c <= r.low {
-		return 1 // also when all costs are the same
-	}
-	if c >= r.high {
-		return 0
-	}
-	return 1 - (c-r.low)/(r.high-r.low)
+// Fixed is the reward as it is now, whatever is observed later.
+func (r *Reward) Fixed() cascade.Reward {
+	return cascade.Reward{Scale: r.scale, Low: r.low, High: r.high}
 }
+
+// Efficiency is e for the price of a question in dollars, in [0, 1].
+func (r *Reward) Efficiency(dollars float64) float64 { return r.Fixed().Efficiency(dollars) }
 
 // Scale is α.
 func (r *Reward) Scale() float64 { return r.scale }
 
 // Return is the return of an outcome at λ.
 func (r *Reward) Return(o Outcome, lambda float64) float64 {
-	return r.scale*o.Score + lambda*r.Efficiency(o.Dollars)
+	return r.Fixed().Return(o.Score, o.Dollars, lambda)
 }
 
 // Clone returns an independent copy, for example to compare all checkpoints of a training by the same measure.

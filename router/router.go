@@ -136,9 +136,10 @@ func (s Space) names() string {
 //	low,high,mid,low,high   one tier for each module, in the order of the space
 //	router:FILE             an exported router at the smallest λ that it was trained for
 //	router:FILE@0.3         an exported router at λ = 0.3
+//	cascade:FILE@0.3        the cascade of a calibration's file at λ = 0.3, or without it at the smallest λ of its points
 //
-// The seed is that of both random policies. Errors name the policy; those about a router's file wrap portable.ErrFile,
-// portable.ErrVersion, or the error of the file system.
+// The seed is that of both random policies. Errors name the policy; those about a file wrap ErrFile or ErrVersion of the package
+// portable or cascade, or the error of the file system.
 func Parse(spec string, space Space, seed int64) (Policy, error) {
 	if spec == "random" {
 		return NewRandom(space, seed), nil
@@ -152,6 +153,13 @@ func Parse(spec string, space Space, seed int64) (Policy, error) {
 	}
 	if file, ok := strings.CutPrefix(spec, "router:"); ok {
 		p, err := openLearned(file, space)
+		if err != nil {
+			return nil, fmt.Errorf("policy %q: %w", spec, err)
+		}
+		return p, nil
+	}
+	if file, ok := strings.CutPrefix(spec, "cascade:"); ok {
+		p, err := openCascade(file, space)
 		if err != nil {
 			return nil, fmt.Errorf("policy %q: %w", spec, err)
 		}

@@ -28,6 +28,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/budgetmem/budgetmem/router/cascade"
 )
 
 // Module is one decision: its name and the names of its tiers, cheapest first.
@@ -61,6 +63,8 @@ type Info struct {
 	Lambda Range `json:"lambda"`
 	// Calibration holds points in ascending order of λ; it may be empty.
 	Calibration []Point `json:"calibration,omitempty"`
+	// Answers, if not nil, decides whether a better model should answer too, once there is an answer: the router's last decision.
+	Answers *cascade.Calibration `json:"answers,omitempty"`
 	// Note says how the router was trained, for human readers.
 	Note string `json:"note,omitempty"`
 }
@@ -86,6 +90,11 @@ func (i Info) check() error {
 	for n, m := range i.Modules {
 		if m.Name == "" || len(m.Tiers) < 2 {
 			return fmt.Errorf("module %d (%q) has %d tiers; a module needs a name and at least 2 tiers", n, m.Name, len(m.Tiers))
+		}
+	}
+	if i.Answers != nil {
+		if err := i.Answers.Check(); err != nil {
+			return fmt.Errorf("answers: %w", err)
 		}
 	}
 	for n, p := range i.Calibration {
@@ -190,6 +199,23 @@ func (r *Router) WithInfo(calibration []Point, note string) (*Router, error) {
 	info.Calibration, info.Note = calibration, note
 	if err := info.check(); err != nil {
 		return nil, err
+	}
+	return &Router{info, r.w}, nil
+}
+
+// WithAnswers returns a router with the same weights that also decides between answers. Its readers must be tiers of the last
+// module.
+func (r *Router) WithAnswers(c *cascade.Calibration) (*Router, error) {
+	info := r.info
+	info.Answers = c
+	if err := info.check(); err != nil {
+		return nil, err
+	}
+	last := info.Modules[len(info.Modules)-1]
+	for _, reader := range c.Readers {
+		if !slices.Contains(last.Tiers, reader.Tier) {
+			return nil, fmt.Errorf("the calibration has a reader %q, which is no tier of module %s: %v", reader.Tier, last.Name, last.Tiers)
+		}
 	}
 	return &Router{info, r.w}, nil
 }
