@@ -55,6 +55,7 @@ func (t *Trainer) Save(path string) error {
 	for name, window := range t.reward.windows() {
 		f.Tensors[windowPrefix+name] = safetensors.FromFloat64(*window, len(*window))
 	}
+	f.Seal()
 	out, err := f.Marshal()
 	if err != nil {
 		return fail(err)

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/safetensors"
 	"github.com/budgetmem/budgetmem/router/internal/routertest"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -176,7 +178,23 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 		return path
 	}
-	version := func(n int) []byte { return fmt.Appendf(nil, `"version":"%d"`, n) }
+	// changed is the good file with another metadata entry, sealed again or not.
+	changed := func(key, value string, seal bool) []byte {
+		f, err := safetensors.Parse(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Metadata[key] = value
+		if seal {
+			f.Seal()
+		}
+		out, err := f.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	newer := strconv.Itoa(checkpointVersion + 1)
 	goodPath := write("good", good)
 	r, err := tr.Portable()
 	if err != nil {
@@ -195,7 +213,8 @@ func TestRestoreRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ path, want string }{
 		"cut":      {write("cut", good[:len(good)-1]), "cut"},
 		"exported": {write("exported", exported), `"budgetmem-router", not a training's checkpoint`},
-		"future":   {write("future", bytes.Replace(good, version(checkpointVersion), version(checkpointVersion+1), 1)), fmt.Sprintf("version \"%d\"", checkpointVersion+1)},
+		"future":   {write("future", changed("version", newer, true)), fmt.Sprintf("version %q", newer)},
+		"damaged":  {write("damaged", changed("training", "{}", false)), "the file is damaged"},
 		"none":     {filepath.Join(dir, "none"), "no such file"},
 	} {
 		if err := fresh.Restore(c.path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) {

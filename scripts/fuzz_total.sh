@@ -14,7 +14,7 @@ fuzz() {
 	grep -q "^$1	$3	$4	" "$done" && return
 	began=$(date +%s)
 	outcome=held
-	"$go" test -run '^$' -fuzz "^$4\$" -fuzztime "$2" -fuzzminimizetime 20x "$3" </dev/null >"$folder/fuzz.out" 2>&1 || outcome=failed
+	"$go" test -run '^$' -vet off -fuzz "^$4\$" -fuzztime "$2" -fuzzminimizetime 20x "$3" </dev/null >"$folder/fuzz.out" 2>&1 || outcome=failed
 	inputs=$(sed -n 's/^fuzz: elapsed: .*, execs: \([0-9]*\) .*/\1/p' "$folder/fuzz.out" | tail -1)
 	seconds=$(sed -n 's/^fuzz: elapsed: \(.*\), execs: .*/\1/p' "$folder/fuzz.out" | tail -1 | awk -F'[hms]' '/h/ {print $1*3600+$2*60+$3; next} /m/ {print $1*60+$2; next} {print $1}')
 	[ -n "$inputs" ] || outcome=failed

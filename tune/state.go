@@ -13,6 +13,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/internal/safetensors"
+	"github.com/budgetmem/budgetmem/internal/sealed"
 )
 
 // The names in a run's folder.
@@ -84,12 +85,15 @@ func (t *training) compareSettings() error {
 	path := filepath.Join(t.Dir, configFile)
 	before, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return atomicfile.WriteFile(path, append(text, '\n'), 0o644)
+		return atomicfile.WriteFile(path, sealed.SealFile(text), 0o644)
 	}
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(bytes.TrimSpace(before), text) {
+	if before, err = sealed.OpenFile(before); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if bytes.Equal(before, text) {
 		return nil
 	}
 	a, b := bytes.Split(before, []byte("\n")), bytes.Split(text, []byte("\n"))
@@ -138,6 +142,7 @@ func (t *training) save(s Step) error {
 	if f.Tensors, err = t.matrices.state(); err != nil {
 		return err
 	}
+	f.Seal()
 	data, err := f.Marshal()
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@
 package run
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,7 @@ import (
 	"github.com/budgetmem/budgetmem/datasets/judge"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/sealed"
 )
 
 // Gold is the name of the pseudo-policy that answers from the gold evidence: the ceiling that every table shows.
@@ -199,13 +201,29 @@ func (c Config) recordConfig() (configFile, error) {
 		file.Starts = was.Starts
 	case !errors.Is(err, fs.ErrNotExist):
 		return configFile{}, err
+	default:
+		// It is written before the first answer is.
+		if info, err := os.Stat(filepath.Join(c.Dir, tracesName)); err == nil && info.Size() > 0 {
+			return configFile{}, fmt.Errorf("%s has answers, but its %s, which says by which settings, is gone: restore it, or give this run another name", c.Dir, configName)
+		}
 	}
 	file.Policies, file.Questions = c.Policies, c.Questions
 	file.Starts = append(file.Starts, start{
 		Time: time.Now().UTC().Format(time.RFC3339), Commit: Commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Backend: c.System.Backend, InFlight: c.InFlight, Warnings: c.System.Warnings,
 	})
-	return file, atomicfile.WriteJSON(filepath.Join(c.Dir, configName), file)
+	return file, file.write(c.Dir)
+}
+
+func (f configFile) write(dir string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(f); err != nil {
+		return fmt.Errorf("write the run's config: %w", err)
+	}
+	return atomicfile.WriteFile(filepath.Join(dir, configName), sealed.SealFile(b.Bytes()), 0o644)
 }
 
 // otherVersions warns of answers that other versions of the program may have given; "" if all starts had this version.
@@ -233,6 +251,9 @@ func readConfig(dir string) (configFile, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return configFile{}, fmt.Errorf("read the run's config: %w", err)
+	}
+	if data, err = sealed.OpenFile(data); err != nil {
+		return configFile{}, fmt.Errorf("%s: %w", path, err)
 	}
 	var f configFile
 	if err := json.Unmarshal(data, &f); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
+	"github.com/budgetmem/budgetmem/internal/sealed"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
@@ -138,6 +139,10 @@ func TestRunOfAnotherVersionWarns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if data, err = sealed.OpenFile(data); err != nil {
+				t.Fatal(err)
+			}
+			// Without a checksum, as earlier versions wrote it.
 			if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(run.Commit()), []byte(commit)), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -150,6 +155,35 @@ func TestRunOfAnotherVersionWarns(t *testing.T) {
 		if other := commit == "0123abc"; warned != other || !other && len(s.Warnings) > 0 {
 			t.Errorf("begun by %q: warnings %q", commit, s.Warnings)
 		}
+	}
+}
+
+// A run whose config was changed, or is gone, is refused with the reason: its answers would be taken for those of other settings.
+func TestRunRefusesADamagedConfig(t *testing.T) {
+	server := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	defer server.Close()
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL()})
+	c := runtest.Config(t.TempDir(), m)
+	c.Policies = []string{"low"}
+	if _, err := evaluate(context.Background(), c); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(c.Dir, "config.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(data, []byte(`"top_k": 3`), []byte(`"top_k": 7`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := evaluate(context.Background(), c); !errors.Is(err, sealed.ErrFileDamaged) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a changed config: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := evaluate(context.Background(), c); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("no config: %v", err)
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/filelock"
 	"github.com/budgetmem/budgetmem/internal/private"
+	"github.com/budgetmem/budgetmem/internal/sealed"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/offline"
 )
@@ -206,10 +207,14 @@ func (t *training) record() error {
 	was, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return atomicfile.WriteFile(path, append(data, '\n'), 0o644)
+		return atomicfile.WriteFile(path, sealed.SealFile(data), 0o644)
 	case err != nil:
 		return err
-	case !bytes.Equal(bytes.TrimSpace(was), data):
+	}
+	if was, err = sealed.OpenFile(was); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if !bytes.Equal(was, data) {
 		return fmt.Errorf("%s belongs to a training with other settings or traces: give this one another name, or remove that folder", path)
 	}
 	return nil

@@ -5,13 +5,16 @@ package safetensors
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 )
 
 // DType is the type of a tensor's elements, as the format names it.
@@ -46,6 +49,59 @@ const maxHeader = 100 << 20
 
 const metadataKey = "__metadata__"
 
+// checksumKey is the metadata that Seal adds: a version of the form, and a SHA-256.
+const (
+	checksumKey  = "checksum"
+	checksumForm = "v1-"
+)
+
+// ErrDamaged is wrapped by Parse's error for a file that does not agree with the checksum in it.
+var ErrDamaged = errors.New("the file is damaged")
+
+// Seal adds a checksum of everything else to the metadata. Parse compares it.
+func (f *File) Seal() {
+	if f.Metadata == nil {
+		f.Metadata = map[string]string{}
+	}
+	f.Metadata[checksumKey] = f.checksum()
+}
+
+// verify compares the content with the checksum, if there is one.
+func (f File) verify() error {
+	got, ok := f.Metadata[checksumKey]
+	switch {
+	case !ok || got == f.checksum():
+		return nil
+	case !strings.HasPrefix(got, checksumForm):
+		return fmt.Errorf("%w, or of a newer version of the program: its checksum is of the form %.3q", ErrDamaged, got)
+	}
+	return fmt.Errorf("%w, or was changed by a program that left its checksum as it was: metadata %q does not fit the content", ErrDamaged, checksumKey)
+}
+
+// checksum is over the metadata and tensors by name, each part with its length.
+func (f File) checksum() string {
+	h := sha256.New()
+	number := func(n int) { h.Write(binary.LittleEndian.AppendUint64(nil, uint64(n))) }
+	part := func(b []byte) { number(len(b)); h.Write(b) }
+	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
+		if key != checksumKey {
+			part([]byte(key))
+			part([]byte(f.Metadata[key]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Tensors)) {
+		t := f.Tensors[name]
+		part([]byte(name))
+		part([]byte(t.DType))
+		number(len(t.Shape))
+		for _, d := range t.Shape {
+			number(d)
+		}
+		part(t.Bytes)
+	}
+	return checksumForm + hex.EncodeToString(h.Sum(nil))
+}
+
 type entry struct {
 	DType   DType    `json:"dtype"`
 	Shape   []int    `json:"shape"`
@@ -53,7 +109,7 @@ type entry struct {
 }
 
 // Parse reads a file. The tensors share its memory. A file that is cut, whose tensors overlap, leave gaps, or do not have
-// the size of their shape, is refused.
+// the size of their shape, is refused, and one that does not agree with its checksum, if it has one, with ErrDamaged.
 func Parse(file []byte) (File, error) {
 	if len(file) < 8 {
 		return File{}, fmt.Errorf("%d bytes are fewer than the 8 of the header's length", len(file))
@@ -105,7 +161,7 @@ func Parse(file []byte) (File, error) {
 	if end != int64(len(data)) {
 		return File{}, fmt.Errorf("%d bytes follow the last tensor", int64(len(data))-end)
 	}
-	return f, nil
+	return f, f.verify()
 }
 
 // bytes returns how many bytes a tensor of a shape takes, -1 for a type that is not known here.

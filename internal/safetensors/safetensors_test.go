@@ -3,6 +3,8 @@ package safetensors
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -68,6 +70,45 @@ func TestParseRefusesCutFiles(t *testing.T) {
 		if _, err := Parse(whole[:n]); err == nil {
 			t.Fatalf("%d of %d bytes were read without an error", n, len(whole))
 		}
+	}
+}
+
+// Every changed byte of a sealed file is refused, but for those whose change changes nothing that is read.
+func TestParseRefusesDamage(t *testing.T) {
+	f := sample()
+	f.Seal()
+	whole, err := f.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Parse(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for i := range whole {
+		for bit := range 8 {
+			whole[i] ^= 1 << bit
+			got, err := Parse(whole)
+			whole[i] ^= 1 << bit
+			if errors.Is(err, ErrDamaged) {
+				damaged++
+			}
+			_, sealed := got.Metadata[checksumKey]
+			if err == nil && sealed && fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("byte %d, bit %d: the change was not noticed", i, bit)
+			}
+		}
+	}
+	if damaged < 8*(len(whole)-400) {
+		t.Errorf("%d changes of %d were found by the checksum", damaged, 8*len(whole))
+	}
+	f.Metadata[checksumKey] = "v2-00"
+	if whole, err = f.Marshal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse(whole); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "newer version") {
+		t.Errorf("a checksum of another form: %v", err)
 	}
 }
 

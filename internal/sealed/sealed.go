@@ -1,6 +1,6 @@
-// Package sealed puts checksums into lines of JSON, so that damage to a file of them is noticed and has a line number. Each
-// object gets a last member, "sum", with the version of the form and the start of the SHA-256 of the object without it. Any
-// reader of JSON Lines can read the result.
+// Package sealed puts checksums into JSON, so that damage is noticed: into the lines of a file, where it has a line number, and
+// into files of one object. Each object gets a last member, "sum", with the version of the form and the start of the SHA-256 of
+// the object without it. Any reader of JSON can read the result.
 package sealed
 
 import (
@@ -60,3 +60,41 @@ func (r *Reader) Open(line []byte) ([]byte, error) {
 	}
 	return object, nil
 }
+
+// Seal and open files of one object, which is indented by two spaces and has at least one member.
+const (
+	fileMember = ",\n  \"sum\": \""
+	fileEnd    = "\"\n}"
+	fileLength = len(fileMember) + len(version) + digits + len(fileEnd)
+)
+
+// SealFile returns an indented JSON object with its checksum, and with a newline behind it.
+func SealFile(object []byte) []byte {
+	object = bytes.TrimSpace(object)
+	out := bytes.Clone(bytes.TrimSuffix(object, []byte("\n}")))
+	out = append(out, fileMember+version...)
+	out = append(out, checksum(object)...)
+	return append(out, fileEnd+"\n"...)
+}
+
+// OpenFile returns the object of a file without its checksum and without white space around it. One without a checksum, as earlier
+// versions wrote it, is returned as it is. The error wraps ErrFileDamaged.
+func OpenFile(data []byte) ([]byte, error) {
+	data = bytes.TrimSpace(data)
+	at := len(data) - fileLength
+	if at < 1 || !bytes.HasPrefix(data[at:], []byte(fileMember)) || !bytes.HasSuffix(data, []byte(fileEnd)) {
+		return data, nil
+	}
+	sum := data[at+len(fileMember) : len(data)-len(fileEnd)]
+	object := append(bytes.Clone(data[:at]), "\n}"...)
+	switch {
+	case !bytes.HasPrefix(sum, []byte(version)):
+		return nil, fmt.Errorf("%w, or of a newer version of the program: its checksum is of the form %.3q", ErrFileDamaged, sum)
+	case string(sum[len(version):]) != checksum(object):
+		return nil, fmt.Errorf("%w or was edited: its checksum is wrong; restore it, or undo the change", ErrFileDamaged)
+	}
+	return object, nil
+}
+
+// ErrFileDamaged is wrapped by the error for a file that is not as it was written.
+var ErrFileDamaged = errors.New("the file is damaged")

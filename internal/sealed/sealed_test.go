@@ -1,8 +1,10 @@
 package sealed_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/sealed"
@@ -67,4 +69,35 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%q came back as %q, %v", object, got, err)
 		}
 	})
+}
+
+func TestFile(t *testing.T) {
+	object, err := json.MarshalIndent(map[string]any{"a": 1, "b": []string{"x", "<y>"}, "c": map[string]int{"d": 2}}, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := sealed.SealFile(append(object, '\n'))
+	if !json.Valid(file) || !bytes.HasSuffix(file, []byte("\"\n}\n")) {
+		t.Errorf("not as it should be: %s", file)
+	}
+	for _, in := range [][]byte{file, object, bytes.TrimSpace(file), append([]byte("\n"), file...)} { // the second is of an earlier version
+		if got, err := sealed.OpenFile(in); err != nil || !bytes.Equal(got, object) {
+			t.Errorf("%s: %s, %v", in, got, err)
+		}
+	}
+	for i := range file {
+		for bit := range 8 {
+			file[i] ^= 1 << bit
+			var v map[string]any
+			got, err := sealed.OpenFile(file)
+			if err == nil && json.Unmarshal(got, &v) == nil && !bytes.Equal(got, object) && !bytes.Contains(got, object[:len(object)-2]) {
+				t.Errorf("byte %d, bit %d: the change was not noticed: %s", i, bit, got)
+			}
+			file[i] ^= 1 << bit
+		}
+	}
+	newer := bytes.Replace(file, []byte("v1-"), []byte("v2-"), 1)
+	if _, err := sealed.OpenFile(newer); !errors.Is(err, sealed.ErrFileDamaged) || !strings.Contains(err.Error(), "newer version") {
+		t.Errorf("a checksum of another form: %v", err)
+	}
 }

@@ -139,6 +139,7 @@ func (a *Adapter) Write(dir string) error {
 			c.Targets = append(c.Targets, k.Target)
 		}
 	}
+	f.Seal()
 	weights, err := f.Marshal()
 	if err != nil {
 		return fmt.Errorf("write adapter %s: %w", dir, err)
