@@ -25,7 +25,7 @@ RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experi
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client soak-serve bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -169,10 +169,11 @@ $(BROWSER)/.stamp: $(VENV)/.stamp requirements-browser.txt
 	$(BROWSER)/bin/python $(PIP) -r requirements-browser.txt
 	@touch $@
 
-test-browser: setup $(BROWSER)/.stamp ## charts in a real Chromium: pages without network or scripts, JupyterLab; screenshots in runs/browser
+test-browser: setup $(BROWSER)/.stamp ## charts and the page of memories in a real Chromium, JupyterLab, without network or scripts; screenshots in runs/browser
 	@mkdir -p runs/browser
 	$(GO) test ./kernel/chart -count 1 -run Gallery -gallery $(CURDIR)/runs/browser
 	$(TEST_BROWSER) page runs/browser/gallery.html --tooltip frontier --tooltip families --tooltip ablation --tooltip learning --tooltip shares --tooltip categories
+	$(REQUIRE) $(GO) test -tags browser -run Chromium -count 1 -v ./serve
 	$(TEST_BROWSER) lab kernel/display/testdata/charts.ipynb --tooltip frontier --jupyter $(VENV)/bin/jupyter
 	$(VENV)/bin/jupyter nbconvert --log-level WARN --to html --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= runs/browser/charts.ipynb
 	$(TEST_BROWSER) page runs/browser/charts.html --tooltip frontier
@@ -230,6 +231,10 @@ kill-train: setup ## 20 kills by SIGKILL, at random moments of one live training
 
 soak-serve: setup ## 64 clients for five minutes: no error, no growing memory
 	$(PYTHON) scripts/soak_serve.py
+
+soak-memories: ## 64 clients for five minutes at two processes with one store, then 1,000 random budgets; needs no model
+	BUDGETMEM_SOAK_MEMORIES=5m $(GO) test ./serve -run SoakMemories -count 1 -v -timeout 30m
+	BUDGETMEM_BUDGETS=1000 $(GO) test ./serve/tenant -run Budgets -count 1 -v -timeout 30m
 
 bench-router: setup $(BENCH)/.stamp ## our router's decisions and PPO update over PyTorch's
 	@$(BENCH)/bin/python -c 'import torch' 2>/dev/null || { echo "getting PyTorch, some gigabytes"; \

@@ -31,6 +31,7 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	if err != nil {
 		return answer, err
 	}
+	defer func() { t.AtMost = b.spent() }()
 	ctx = llm.WithSources(b.within(ctx)) // from now on
 	kept, summary, err := m.summarize(ctx, a, b, t)
 	answer.Evidence = turnIDs(kept)

@@ -78,6 +78,14 @@ func (b *budget) within(ctx context.Context) context.Context {
 	return b.cap.Within(ctx)
 }
 
+// spent is the most that the calls can have cost, in dollars.
+func (b *budget) spent() float64 {
+	if b == nil {
+		return 0
+	}
+	return b.cap.Spent()
+}
+
 // choose returns the highest tier up to the one asked for that fits, and why it is another.
 func (b *budget) choose(ctx context.Context, m tiers.Module, asked int, in tiers.Input) (tier int, why string, err error) {
 	aside, err := b.finish(ctx, m, in)

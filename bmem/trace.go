@@ -40,6 +40,9 @@ type Trace struct {
 	Answer Call `json:"answer_call"`
 	// Embedding counts what was embedded for this question (its text, and facts where the policy looked at them).
 	Embedding Embedding `json:"embedding"`
+	// AtMost is the most that the question can have cost, in dollars, where WithMaxCost limits that: its Usage, and the worst case
+	// of failed calls that may be billed.
+	AtMost float64 `json:"at_most,omitempty"`
 	// RetrievalMS is the time of the search, in milliseconds, the embedding of the question left out.
 	RetrievalMS float64 `json:"retrieval_ms"`
 	// WallMS is the time that Ask took now, in milliseconds, replies from the cache included at what they took now.

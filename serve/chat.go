@@ -34,8 +34,8 @@ type message struct {
 	Content *string `json:"content,omitempty"`
 }
 
-func usageOf(r llm.Response) *api.Usage {
-	return &api.Usage{PromptTokens: r.Usage.In, CompletionTokens: r.Usage.Out, TotalTokens: r.Usage.In + r.Usage.Out, PromptDetails: &api.PromptDetails{CachedTokens: r.Reused}}
+func usageOf(r llm.Response, dollars float64) *api.Usage {
+	return &api.Usage{PromptTokens: r.Usage.In, CompletionTokens: r.Usage.Out, TotalTokens: r.Usage.In + r.Usage.Out, PromptDetails: &api.PromptDetails{CachedTokens: r.Reused}, Dollars: dollars}
 }
 
 func (s *Server) chat(w http.ResponseWriter, r *http.Request, body *chatRequest) error {
@@ -49,12 +49,16 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, body *chatRequest)
 	if body.Stream {
 		return s.stream(w, r, model, req, c, body.StreamOptions.IncludeUsage)
 	}
-	resp, err := model.Chat(r.Context(), req)
+	var resp llm.Response
+	dollars, err := s.charged(r.Context(), model.Model(), chatBound(model, req), func() (_ llm.Usage, err error) {
+		resp, err = model.Chat(r.Context(), req)
+		return resp.Usage, err
+	})
 	if err != nil {
 		return err
 	}
 	c.Choices = []choice{{Message: &message{Role: "assistant", Content: &resp.Text}, Finish: &resp.Finish}}
-	c.Usage = usageOf(resp)
+	c.Usage = usageOf(resp, dollars)
 	s.answer(w, http.StatusOK, c)
 	return nil
 }
@@ -75,11 +79,15 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, model ChatModel,
 		empty := ""
 		return delta(message{Role: "assistant", Content: &empty}, nil)
 	}
-	resp, err := model.Stream(r.Context(), req, func(piece string) error {
-		if err := begin(); err != nil {
-			return err
-		}
-		return delta(message{Content: &piece}, nil)
+	var resp llm.Response
+	dollars, err := s.charged(r.Context(), model.Model(), chatBound(model, req), func() (_ llm.Usage, err error) {
+		resp, err = model.Stream(r.Context(), req, func(piece string) error {
+			if err := begin(); err != nil {
+				return err
+			}
+			return delta(message{Content: &piece}, nil)
+		})
+		return resp.Usage, err
 	})
 	if err != nil {
 		if !events.begun {
@@ -96,7 +104,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, model ChatModel,
 	_ = begin()
 	_ = delta(message{}, &resp.Finish)
 	if withUsage {
-		c.Choices, c.Usage = []choice{}, usageOf(resp)
+		c.Choices, c.Usage = []choice{}, usageOf(resp, dollars)
 		_ = events.send(c)
 	}
 	_ = events.write("[DONE]")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/f32"
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 type embeddingRequest struct {
@@ -51,20 +52,26 @@ func (s *Server) checkEmbeddings(req *embeddingRequest) error {
 // embeddings answers with one unit vector [d] float32 for each text.
 func (s *Server) embeddings(w http.ResponseWriter, r *http.Request, req *embeddingRequest) error {
 	e, texts := s.config.Embedder, req.Input
-	vectors, err := s.batcher.embed(r.Context(), texts)
+	var used llm.Usage
+	for _, text := range texts {
+		used.In += e.Count(text)
+	}
+	var vectors [][]float32
+	dollars, err := s.charged(r.Context(), e.Name, llm.Bound{In: used.In}, func() (_ llm.Usage, err error) {
+		vectors, err = s.batcher.embed(r.Context(), texts)
+		return used, err
+	})
 	if err != nil {
 		return err
 	}
-	answer := embeddingAnswer{Object: "list", Model: e.Name}
+	answer := embeddingAnswer{Object: "list", Model: e.Name, Usage: api.Usage{PromptTokens: used.In, TotalTokens: used.In, Dollars: dollars}}
 	for i, v := range vectors {
 		item := embedding{Object: "embedding", Index: i, Embedding: v}
 		if req.EncodingFormat == "base64" {
 			item.Embedding = base64.StdEncoding.EncodeToString(f32.Bytes(v))
 		}
 		answer.Data = append(answer.Data, item)
-		answer.Usage.PromptTokens += e.Count(texts[i])
 	}
-	answer.Usage.TotalTokens = answer.Usage.PromptTokens
 	s.answer(w, http.StatusOK, answer)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
@@ -33,9 +34,12 @@ func badRequest(param, format string, args ...any) error {
 func asAPIError(err error) *apiError {
 	var api *apiError
 	var tooLong *local.ContextError
+	var refused *memory.Error
 	switch {
 	case errors.As(err, &api):
 		return api
+	case errors.As(err, &refused):
+		return &apiError{Status: refused.Status, Code: "budget", Message: refused.Message, RetryAfter: refused.RetryAfter}
 	case errors.As(err, &tooLong):
 		return &apiError{Status: http.StatusBadRequest, Param: "messages", Code: "context_length_exceeded",
 			Message: fmt.Sprintf("the messages take %d tokens, and with the reply there is room for %d", tooLong.Prompt, tooLong.Context)}

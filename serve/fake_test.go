@@ -108,7 +108,7 @@ func start(t *testing.T, config Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := Listen("127.0.0.1:0", config.Token)
+	ln, err := Listen("127.0.0.1:0", s.tokenRequired())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,9 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/budgetmem/budgetmem/serve/memory"
+	"github.com/budgetmem/budgetmem/serve/page"
 )
 
 // writeLimit is how long a client may take to receive each piece of an answer.
@@ -53,26 +56,27 @@ func (w *statusWriter) WriteHeader(status int) {
 // Unwrap lets http.ResponseController through.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// guarded lets in requests that carry the token. A server without one is reachable from this machine only, but a browser
+// guarded lets in requests that carry the token of the owner or of a tenant, and says what they reach. The page has nothing to hide: it
+// asks for the token itself. A server without any token is reachable from this machine only, but a browser
 // here may act for a web page from elsewhere. Such a page is recognised by its Origin, or by its Host if its name was made
 // to resolve to this machine (DNS rebinding).
 func (s *Server) guarded(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(s.config.Token))
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.config.Token != "" {
+		scope := s.config.Tenants.Owner()
+		if s.tokenRequired() && r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, page.Prefix) {
 			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-			got := sha256.Sum256([]byte(token))
 			if r.URL.Path == "/health" && token == "" {
 				s.answer(w, http.StatusOK, map[string]string{"status": "ok"}) // enough for a liveness probe
 				return
 			}
-			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			var known bool
+			if scope, known = s.scope(token); !known {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				s.fail(w, &apiError{Status: http.StatusUnauthorized, Code: "invalid_api_key", Message: "this server wants its token as the API key (Authorization: Bearer …)"})
 				return
 			}
-		} else {
+		} else if !s.tokenRequired() {
 			if !isLocal(r.Host) {
 				s.fail(w, &apiError{Status: http.StatusForbidden, Code: "wrong_host",
 					Message: fmt.Sprintf("the request is for host %q; without a token this server answers to localhost only", r.Host)})
@@ -83,8 +87,20 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 				return
 			}
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(memory.WithScope(r.Context(), scope)))
 	})
+}
+
+// tokenRequired reports whether requests must carry a token.
+func (s *Server) tokenRequired() bool { return s.config.Token != "" || s.config.Tenants.Len() > 0 }
+
+// scope returns what a token reaches.
+func (s *Server) scope(token string) (_ memory.Scope, known bool) {
+	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.config.Token))
+	if s.config.Token != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+		return s.config.Tenants.Owner(), true
+	}
+	return s.config.Tenants.Scope(token)
 }
 
 // isLocal reports whether a request's Host, port or not, names this machine.

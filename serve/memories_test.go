@@ -20,7 +20,7 @@ func TestMemoriesTakePlaces(t *testing.T) {
 	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	t.Cleanup(model.Close)
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
-	s := start(t, Config{MaxQueue: 1, Memories: mcp.Routes(memory.New(m), "test", 0, slog.New(slog.DiscardHandler))})
+	s := start(t, Config{MaxQueue: 1, Memories: mcp.Routes(memory.New(m, memory.Options{}), "test", 0, slog.New(slog.DiscardHandler))})
 	session, err := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
 		&sdk.StreamableClientTransport{Endpoint: "http://" + s.addr + "/v1/mcp", DisableStandaloneSSE: true}, nil)
 	if err != nil {

@@ -47,11 +47,16 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request, body *api.ScoreRe
 	if !ok {
 		return badRequest("model", "%s cannot score", body.Model)
 	}
-	scores, u, err := scorer.Score(r.Context(), body.Requests)
+	var scores []llm.Score
+	var u llm.Usage
+	dollars, err := s.charged(r.Context(), model.Model(), scoreBound(model, body.Requests), func() (_ llm.Usage, err error) {
+		scores, u, err = scorer.Score(r.Context(), body.Requests)
+		return u, err
+	})
 	if err != nil {
 		return err
 	}
-	s.answer(w, http.StatusOK, api.ScoreReply{Scores: scores, Usage: api.Usage{PromptTokens: u.In, CompletionTokens: u.Out, TotalTokens: u.In + u.Out}})
+	s.answer(w, http.StatusOK, api.ScoreReply{Scores: scores, Usage: api.Usage{PromptTokens: u.In, CompletionTokens: u.Out, TotalTokens: u.In + u.Out, Dollars: dollars}})
 	return nil
 }
 

@@ -24,6 +24,8 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/memory"
+	"github.com/budgetmem/budgetmem/serve/page"
+	"github.com/budgetmem/budgetmem/serve/tenant"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -56,12 +58,17 @@ type Config struct {
 	// for another, the one that was idle longest is closed.
 	Source    Source
 	MaxMemory int64
-	// Memories, if not nil, serves /v1/memories, /v1/mcp and /v1/openapi.json. Requests are let in as all others are, and those that run
-	// a model take a place in the queue (memory.WithQueue).
+	// Memories, if not nil, serves /v1/memories, /v1/spending, /v1/mcp and /v1/openapi.json, beside a page at / that shows them. Requests
+	// are let in as all others are, with what they may reach (memory.ScopeOf), and those that run a model take a place in the queue
+	// (memory.WithQueue).
 	Memories http.Handler
+	// Tenants are callers with tokens of their own; nil for none. What a call of a model with a price costs is booked on its caller.
+	Tenants *tenant.Tenants
+	Prices  llm.Prices
 	// Backend is what computes; /health shows it.
 	Backend string
-	// Token is the bearer token that all requests must carry. With "" none is required, which Listen allows on loopback only.
+	// Token is the bearer token of the server's owner. Requests must carry it or that of a tenant. With "" and no tenants none is
+	// required, which Listen allows on loopback only.
 	Token string
 	// MaxQueue is how many requests may run or wait at one time; one more is refused with 429.
 	MaxQueue int
@@ -102,6 +109,9 @@ func New(config Config) (*Server, error) {
 	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
+	}
+	if c.Tenants == nil {
+		c.Tenants = tenant.None(nil)
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -144,14 +154,14 @@ func (s *Server) Close() error {
 	return s.cache.close()
 }
 
-// Listen listens on addr (host:port; port 0 takes a free one) for a server with the given token. Without one it refuses
-// every address that other machines could reach.
-func Listen(addr, token string) (net.Listener, error) {
+// Listen listens on addr (host:port; port 0 takes a free one). For a server that requires no token it refuses every address that
+// other machines could reach.
+func Listen(addr string, tokenRequired bool) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("serve on %s: %w", addr, err)
 	}
-	if !tcp.IP.IsLoopback() && token == "" { // no host at all means every interface
+	if !tcp.IP.IsLoopback() && !tokenRequired { // no host at all means every interface
 		return nil, fmt.Errorf("serve on %s: other machines can reach this address, so a bearer token is needed: set %s to a secret (such as the output of `openssl rand -hex 32`), or serve on 127.0.0.1", addr, api.EnvToken)
 	}
 	ln, err := net.ListenTCP("tcp", tcp)
@@ -211,9 +221,11 @@ func (s *Server) Handler() http.Handler {
 		})
 	}
 	if s.config.Memories != nil {
-		for _, path := range []string{"/v1/memories", "/v1/memories/", "/v1/mcp", "/v1/openapi.json"} {
+		for _, path := range []string{"/v1/memories", "/v1/memories/", "/v1/spending", "/v1/mcp", "/v1/openapi.json"} {
 			mux.Handle(path, s.queueing(s.config.Memories))
 		}
+		mux.Handle("GET /{$}", page.Handler())
+		mux.Handle("GET "+page.Prefix, page.Handler())
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &apiError{Status: http.StatusNotFound, Message: "nothing is at " + r.URL.Path, Code: "unknown_url"})

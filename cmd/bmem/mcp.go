@@ -31,7 +31,8 @@ tools over HTTP at /v1/mcp, for several agents at one time.`,
 				return err
 			}
 			defer closing(sys, &err)
-			err = mcp.ServeStdio(cmd.Context(), memory.New(sys.Memory), scope, version(), newLog(cmd.ErrOrStderr(), false, false))
+			log := newLog(cmd.ErrOrStderr(), false, false)
+			err = mcp.ServeStdio(cmd.Context(), memory.New(sys.Memory, memory.Options{Log: log}), scope, version(), log)
 			if cmd.Context().Err() != nil {
 				return nil // it was asked to end
 			}

@@ -74,7 +74,7 @@ func TestPythonMCPClient(t *testing.T) {
 	model := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "the old mill" }})
 	t.Cleanup(model.Close)
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
-	server := httptest.NewServer(mcp.Routes(memory.New(m), "test", 0, slog.Default()))
+	server := httptest.NewServer(mcp.Routes(memory.New(m, memory.Options{}), "test", 0, slog.Default()))
 	t.Cleanup(server.Close)
 	for kind, target := range map[string][]string{
 		"stdio": {os.Args[0], "mcp", "--backend", "go", "--cache", t.TempDir(), "--endpoint", model.URL(), "--model", "m", "--allow-unpriced"},

@@ -41,12 +41,17 @@ Without a token the server listens on loopback only. With one in $` + api.EnvTok
 and other addresses may be served too; put a proxy with TLS before those.
 
 With --memories agents get this user's memories too: over REST at /v1/memories, which /v1/openapi.json describes, and as MCP tools at
-/v1/mcp, or for one memory alone at /v1/memories/NAME/mcp.
+/v1/mcp, or for one memory alone at /v1/memories/NAME/mcp. The server's address in a browser is a page to look at them, to ask one
+question under two budgets, and to see what was spent by day.
+
+With --tenants FILE callers with tokens of their own get memories of their own, and a budget a question, an hour and a day that is never
+passed. 'bmem serve token' makes a token. $` + api.EnvToken + ` then is the token of the owner, who has no budget.
 
 SIGTERM or an interrupt lets it finish what is in flight and end.`,
 		Example: `  bmem serve
   bmem serve --on-demand
   bmem serve --memories
+  bmem serve --memories --tenants tenants.yaml
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
   bmem ask --memory talk.jsonl --endpoint http://` + api.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
@@ -59,6 +64,8 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.BoolVar(&f.onDemand, "on-demand", false, "open other models that are here when they are asked for")
 	flags.StringVar(&f.maxMemory, "max-memory", "", "memory that models opened on demand may take together, such as `8GB` (default half of what is free)")
 	flags.BoolVar(&f.withMemories, "memories", false, "also serve this user's memories, over REST at /v1/memories and as MCP tools at /v1/mcp; the first model answers")
+	flags.StringVar(&f.tenants, "tenants", "", "YAML `file` of callers with hashed tokens, namespaces and budgets; see docs/serve.md")
+	flags.StringVar(&f.audit, "audit", "", "`file` that gets a line of JSON for each addition, edit, question and deletion, without any text (default with --tenants: audit.jsonl in the cache folder)")
 	flags.StringVar(&f.cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
 	flags.StringVar(&f.prices, "prices", "", "file of model prices over the built-in ones, which the answers from memories are counted by")
 	flags.BoolVar(&f.allowUnpriced, "allow-unpriced", false, "let a model without a price answer from memories, and count it as free")
@@ -70,6 +77,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.DurationVar(&f.config.Grace, "grace", f.config.Grace, "how long requests in flight may take to finish at the end")
 	flags.BoolVar(&f.asJSON, "json", false, "write the address and the log as JSON")
 	flags.BoolVar(&f.verbose, "verbose", false, "log every request")
+	cmd.AddCommand(newServeTokenCmd())
 	return cmd
 }
 
@@ -82,9 +90,11 @@ type serveFlags struct {
 	maxMemory       string
 	shared          bool
 	withMemories    bool
+	tenants, audit  string
 	cache, prices   string
 	allowUnpriced   bool
 	encoder         setup.Encoder // nil without embeddings
+	auditLog        io.Writer     // nil for none
 	asJSON, verbose bool
 }
 
@@ -109,7 +119,12 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 	if f.config.MaxMemory, err = f.memory(); err != nil {
 		return err
 	}
-	ln, err := serve.Listen(f.addr, f.config.Token) // before anything slow
+	accounts, err := f.openTenants() // these and the address before anything slow
+	if err != nil {
+		return err
+	}
+	defer closing(accounts, &err)
+	ln, err := serve.Listen(f.addr, f.config.Token != "" || f.tenants != "")
 	if err != nil {
 		return err
 	}

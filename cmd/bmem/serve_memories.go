@@ -24,7 +24,7 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--memories: %w", err)
 	}
-	f.config.Memories = mcp.Routes(memory.New(sys.Memory), version(), f.config.MaxBody, f.config.Log)
+	f.config.Memories = mcp.Routes(memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log}), version(), f.config.MaxBody, f.config.Log)
 	return sys, nil
 }
 

@@ -110,6 +110,8 @@ type Usage struct {
 	CompletionTokens int            `json:"completion_tokens,omitempty"`
 	TotalTokens      int            `json:"total_tokens"`
 	PromptDetails    *PromptDetails `json:"prompt_tokens_details,omitempty"`
+	// Dollars is what was booked for it, where the server keeps a ledger and the model has a price.
+	Dollars float64 `json:"dollars,omitempty"`
 }
 
 // PromptDetails says how many of the prompt's tokens were found in the prefix cache.

@@ -64,18 +64,23 @@ func ServeStdio(ctx context.Context, s *memory.Service, scope memory.Scope, vers
 	return New(s, scope, version, log).Run(ctx, &sdk.StdioTransport{})
 }
 
-// Routes serves REST and MCP together: the tools at /v1/mcp, and for one memory alone at /v1/memories/NAME/mcp. A body may have
-// maxBody bytes, 0 is memory.DefaultMaxBody.
+// Routes serves REST and MCP together: the tools at /v1/mcp, and for one memory alone at /v1/memories/NAME/mcp, within the scope of
+// the request (memory.WithScope). A body may have maxBody bytes, 0 is memory.DefaultMaxBody.
 func Routes(s *memory.Service, version string, maxBody int64, log *slog.Logger) http.Handler {
 	if maxBody == 0 {
 		maxBody = memory.DefaultMaxBody
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", memory.Handler(s, nil, maxBody, log))
-	limited := func(scope func(*http.Request) memory.Scope) http.Handler {
-		return http.MaxBytesHandler(Handler(s, scope, version, log), maxBody)
-	}
-	mux.Handle("/v1/mcp", limited(func(*http.Request) memory.Scope { return memory.Scope{} }))
-	mux.Handle("/v1/memories/{memory}/mcp", limited(func(r *http.Request) memory.Scope { return memory.Scope{Memory: r.PathValue("memory")} }))
+	tools := http.MaxBytesHandler(Handler(s, memory.ScopeOfRequest, version, log), maxBody)
+	mux.Handle("/v1/mcp", tools)
+	mux.HandleFunc("/v1/memories/{memory}/mcp", func(w http.ResponseWriter, r *http.Request) {
+		scope, err := memory.ScopeOfRequest(r).Of(r.PathValue("memory"))
+		if err != nil {
+			memory.WriteError(w, err)
+			return
+		}
+		tools.ServeHTTP(w, r.WithContext(memory.WithScope(r.Context(), scope)))
+	})
 	return mux
 }

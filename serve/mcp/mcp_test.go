@@ -27,7 +27,7 @@ func connect(t *testing.T, transport string, scope memory.Scope) *sdk.ClientSess
 	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	t.Cleanup(model.Close)
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
-	s := memory.New(m)
+	s := memory.New(m, memory.Options{})
 	client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil)
 	var to sdk.Transport
 	if transport == "http" {

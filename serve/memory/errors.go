@@ -16,6 +16,8 @@ type Error struct {
 	Message string
 	// RetryAfter is when it is worth asking again, in seconds; 0 for no time in particular.
 	RetryAfter int
+	// Budget is what may still be spent, where that is the reason; else nil.
+	Budget *Budget
 }
 
 // Error implements error.

@@ -5,8 +5,9 @@ package memory
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"net/http"
 	"slices"
@@ -29,11 +30,28 @@ const (
 
 // Service answers requests about the memories of one file. It is safe for concurrent use.
 type Service struct {
-	mem *bmem.Memory
+	mem    *bmem.Memory
+	audit  io.Writer
+	log    *slog.Logger
+	counts counts
+}
+
+// Options are settings of a Service.
+type Options struct {
+	// Audit, if not nil, gets a line of JSON for each addition, edit, question and deletion, in one Write, without any text of turns,
+	// questions or answers.
+	Audit io.Writer
+	// Log gets what callers cannot mend; nil means slog.Default.
+	Log *slog.Logger
 }
 
 // New returns a service over mem, which stays the caller's.
-func New(mem *bmem.Memory) *Service { return &Service{mem} }
+func New(mem *bmem.Memory, o Options) *Service {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return &Service{mem: mem, audit: o.Audit, log: o.Log}
+}
 
 // Scope says what a caller may reach. The zero value reaches every memory by name.
 type Scope struct {
@@ -41,139 +59,16 @@ type Scope struct {
 	Namespace string
 	// Memory is the only memory, if not "", so that requests need not name one.
 	Memory string
+	// Account pays for questions; nil for no limit and no record.
+	Account Account
 }
 
-// Turn is something that was said.
-type Turn struct {
-	ID      string `json:"id" jsonschema:"id of the turn within its memory"`
-	Session string `json:"session" jsonschema:"what groups the turns of one sitting or document"`
-	Time    string `json:"time" jsonschema:"when it was said, in the words of its source; may be empty"`
-	Speaker string `json:"speaker" jsonschema:"who said it; may be empty"`
-	Text    string `json:"text" jsonschema:"what was said"`
-}
-
-// NewTurn is a turn to add. Only the text is needed.
-type NewTurn struct {
-	Text    string `json:"text" jsonschema:"what was said"`
-	Speaker string `json:"speaker,omitempty" jsonschema:"who said it"`
-	Time    string `json:"time,omitempty" jsonschema:"when it was said, such as 2025-03-03 10:04; now if left out"`
-	Session string `json:"session,omitempty" jsonschema:"groups the turns of one sitting; the day if left out"`
-	ID      string `json:"id,omitempty" jsonschema:"id of the turn; adding the same turn with the same id again changes nothing"`
-}
-
-// AddRequest adds turns to the end of a memory, which is made if need be.
-type AddRequest struct {
-	Memory  string    `json:"memory,omitempty" jsonschema:"name of the memory"`
-	Turns   []NewTurn `json:"turns" jsonschema:"what was said, in its order"`
-	Expires string    `json:"expires,omitempty" jsonschema:"when the turns are forgotten by themselves: a day such as 2026-03-01, or how long they are kept such as 30d, or never"`
-}
-
-// AddResult says what was added.
-type AddResult struct {
-	Memory  string   `json:"memory"`
-	New     int      `json:"new" jsonschema:"turns that were added"`
-	Skipped int      `json:"skipped" jsonschema:"turns that were there already"`
-	IDs     []string `json:"ids" jsonschema:"ids of the turns, in their order"`
-}
-
-// SearchRequest looks for turns. No language model is asked.
-type SearchRequest struct {
-	Memory string `json:"memory,omitempty" jsonschema:"name of the memory"`
-	Query  string `json:"query" jsonschema:"what to look for, in words or as a question"`
-	Limit  Count  `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 100; 10 if left out"`
-	Before string `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03 or 2025-03-03T10:04:00Z"`
-	After  string `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`
-}
-
-// Count is a number of things. In JSON 5 and 5.0 are the same, as some clients write the latter.
-type Count int
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (c *Count) UnmarshalJSON(data []byte) error {
-	var f float64
-	if err := json.Unmarshal(data, &f); err != nil {
-		return err
+// CheckName refuses what is no name of a memory or namespace.
+func CheckName(name string) error {
+	if name == "" || utf8.RuneCountInString(name) > MaxName || !utf8.ValidString(name) || strings.Contains(name, "/") || strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
+		return fmt.Errorf("a name has 1 to %d characters, no slash, no control character, and no space at its ends", MaxName)
 	}
-	if f != math.Trunc(f) || math.Abs(f) > 1e9 {
-		return fmt.Errorf("%.40s is no whole number, or too large", data)
-	}
-	*c = Count(f)
 	return nil
-}
-
-// Found is a turn with how well it fits.
-type Found struct {
-	Turn
-	Score float64 `json:"score" jsonschema:"how well the turn fits, higher is better"`
-}
-
-// SearchResult holds the turns that fit best, best first.
-type SearchResult struct {
-	Turns []Found `json:"turns"`
-}
-
-// AskRequest asks a question. Budget and MaxDollars may be left out.
-type AskRequest struct {
-	Memory     string   `json:"memory,omitempty" jsonschema:"name of the memory"`
-	Question   string   `json:"question" jsonschema:"the question, in a sentence"`
-	Budget     string   `json:"budget,omitempty" jsonschema:"how much extraction the answer is worth: low, mid or high"`
-	MaxDollars *float64 `json:"max_dollars,omitempty" jsonschema:"hard limit of what the answer may cost, in dollars"`
-	Before     string   `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03 or 2025-03-03T10:04:00Z"`
-	After      string   `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`
-}
-
-// AskResult is an answer with what it rests on and what it cost. There is no confidence in it, as the pipeline gives none.
-type AskResult struct {
-	Answer       string            `json:"answer"`
-	Evidence     []Turn            `json:"evidence" jsonschema:"the turns that the answer was made from, best first"`
-	Tiers        map[string]string `json:"tiers" jsonschema:"the tier that each module ran at"`
-	TokensIn     int               `json:"tokens_in"`
-	TokensOut    int               `json:"tokens_out"`
-	Dollars      float64           `json:"dollars" jsonschema:"what the model calls cost together"`
-	Milliseconds float64           `json:"milliseconds" jsonschema:"how long it took"`
-}
-
-// ListResult describes the memories that a scope reaches.
-type ListResult struct {
-	Memories []Info `json:"memories"`
-}
-
-// Info describes a memory.
-type Info struct {
-	Name     string `json:"name"`
-	Turns    int    `json:"turns"`
-	Sessions int    `json:"sessions"`
-	Bytes    int64  `json:"bytes" jsonschema:"of text"`
-	Changed  string `json:"changed" jsonschema:"when it was last changed, RFC 3339; empty if that is not known"`
-}
-
-// GetRequest reads turns of a memory, page by page.
-type GetRequest struct {
-	Memory  string `json:"memory,omitempty" jsonschema:"name of the memory"`
-	Session string `json:"session,omitempty" jsonschema:"only turns of this session"`
-	Speaker string `json:"speaker,omitempty" jsonschema:"only turns of this speaker"`
-	Cursor  string `json:"cursor,omitempty" jsonschema:"next of the page before"`
-	Limit   Count  `json:"limit,omitempty" jsonschema:"how many turns at most, 1 to 1000; 100 if left out"`
-}
-
-// Page is a part of a memory's turns.
-type Page struct {
-	Turns []Turn `json:"turns"`
-	Next  string `json:"next" jsonschema:"cursor of the next page; empty if this is the last"`
-}
-
-// DeleteRequest forgets a turn, a session, everything of a speaker, or without any of these the whole memory.
-type DeleteRequest struct {
-	Memory  string `json:"memory,omitempty" jsonschema:"name of the memory"`
-	Turn    string `json:"turn,omitempty" jsonschema:"id of a turn to forget"`
-	Session string `json:"session,omitempty" jsonschema:"a session to forget"`
-	Speaker string `json:"speaker,omitempty" jsonschema:"forget everything that this speaker said"`
-}
-
-// DeleteResult says how much was forgotten.
-type DeleteResult struct {
-	Turns    int `json:"turns"`
-	Memories int `json:"memories" jsonschema:"memories of which nothing is left"`
 }
 
 // name returns the stored name of a memory.
@@ -186,13 +81,22 @@ func (s Scope) name(memory string) (string, error) {
 	case memory == "":
 		return "", bad("memory: name the memory")
 	}
-	if utf8.RuneCountInString(memory) > MaxName || !utf8.ValidString(memory) || strings.Contains(memory, "/") || strings.ContainsFunc(memory, unicode.IsControl) || strings.TrimSpace(memory) != memory {
-		return "", bad("memory: a name has at most %d characters, no slash, no control character, and no space at its ends", MaxName)
+	if err := CheckName(memory); err != nil {
+		return "", bad("memory: %v", err)
 	}
 	if s.Namespace != "" {
 		return s.Namespace + "/" + memory, nil
 	}
 	return memory, nil
+}
+
+// Of is the scope narrowed to one memory.
+func (s Scope) Of(memory string) (Scope, error) {
+	if _, err := s.name(memory); err != nil {
+		return Scope{}, err
+	}
+	s.Memory = memory
+	return s, nil
 }
 
 // shown returns the name of a stored memory as a scope shows it; ok is false if it may not see it.
@@ -205,11 +109,13 @@ func (s Scope) shown(stored string) (name string, ok bool) {
 }
 
 // Add adds turns.
-func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (AddResult, error) {
+func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResult, err error) {
 	name, err := scope.name(r.Memory)
 	if err != nil {
 		return AddResult{}, err
 	}
+	e := begin(scope, adding, name)
+	defer func() { s.note(e, err) }()
 	if len(r.Turns) == 0 || len(r.Turns) > MaxTurns {
 		return AddResult{}, bad("turns: want 1 to %d", MaxTurns)
 	}
@@ -248,16 +154,19 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (AddResult
 	if err != nil {
 		return AddResult{}, err
 	}
+	e.Turns = added.New
 	shown, _ := scope.shown(name)
 	return AddResult{Memory: shown, New: added.New, Skipped: added.Skipped, IDs: ids}, nil
 }
 
 // Search looks for turns.
-func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (SearchResult, error) {
-	opts, err := s.options(scope, r.Memory, r.Query, r.Before, r.After)
+func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (_ SearchResult, err error) {
+	name, opts, err := s.options(scope, r.Memory, r.Query, r.Before, r.After)
 	if err != nil {
 		return SearchResult{}, err
 	}
+	e := begin(scope, searching, name)
+	defer func() { s.note(e, err) }()
 	switch {
 	case r.Limit < 0 || r.Limit > MaxFound:
 		return SearchResult{}, bad("limit: want 1 to %d", MaxFound)
@@ -280,16 +189,15 @@ func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (Sea
 	return out, nil
 }
 
-// options are those that a search and a question share.
-func (s *Service) options(scope Scope, memory, text, before, after string) ([]bmem.Option, error) {
-	name, err := scope.name(memory)
-	if err != nil {
-		return nil, err
+// options are those that a search and a question share, with the stored name of the memory.
+func (s *Service) options(scope Scope, memory, text, before, after string) (name string, opts []bmem.Option, err error) {
+	if name, err = scope.name(memory); err != nil {
+		return "", nil, err
 	}
 	if strings.TrimSpace(text) == "" || len(text) > maxAsking {
-		return nil, bad("the question or query: want 1 to %d bytes of text", maxAsking)
+		return "", nil, bad("the question or query: want 1 to %d bytes of text", maxAsking)
 	}
-	opts := []bmem.Option{bmem.WithMemory(name)}
+	opts = []bmem.Option{bmem.WithMemory(name)}
 	for field, with := range map[string]func(time.Time) bmem.Option{"before": bmem.WithBefore, "after": bmem.WithAfter} {
 		value := map[string]string{"before": before, "after": after}[field]
 		if value == "" {
@@ -297,11 +205,11 @@ func (s *Service) options(scope Scope, memory, text, before, after string) ([]bm
 		}
 		at, err := parseTime(value)
 		if err != nil {
-			return nil, bad("%s: %v", field, err)
+			return "", nil, bad("%s: %v", field, err)
 		}
 		opts = append(opts, with(at))
 	}
-	return opts, nil
+	return name, opts, nil
 }
 
 // parseTime reads a day or a time.
@@ -317,9 +225,9 @@ func parseTime(s string) (time.Time, error) {
 // budgets are the tiers that AskRequest.Budget names.
 var budgets = []string{"low", "mid", "high"}
 
-// Ask answers a question.
-func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (AskResult, error) {
-	opts, err := s.options(scope, r.Memory, r.Question, r.Before, r.After)
+// Ask answers a question within what the scope's account has left.
+func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskResult, err error) {
+	name, opts, err := s.options(scope, r.Memory, r.Question, r.Before, r.After)
 	if err != nil {
 		return AskResult{}, err
 	}
@@ -329,34 +237,65 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (AskResult
 		}
 		opts = append(opts, bmem.WithTiers(r.Budget))
 	}
+	want := math.Inf(1)
 	if r.MaxDollars != nil {
-		if !(*r.MaxDollars > 0) {
+		if want = *r.MaxDollars; !(want > 0) {
 			return AskResult{}, bad("max_dollars: want more than 0")
 		}
-		opts = append(opts, bmem.WithMaxCost(*r.MaxDollars))
 	}
+	e := begin(scope, asking, name)
+	defer func() { s.note(e, err) }()
 	leave, err := enter(ctx)
 	if err != nil {
 		return AskResult{}, err
 	}
 	defer leave()
-	a, err := s.mem.Ask(ctx, r.Question, opts...)
+	var a bmem.Answer
+	left, err := Spend(ctx, scope.Account, want, 0, s.log, func(most float64) (spent float64, err error) {
+		if !math.IsInf(most, 1) {
+			opts = append(opts, bmem.WithMaxCost(most))
+		}
+		a, err = s.mem.Ask(ctx, r.Question, opts...)
+		return max(a.Trace.AtMost, a.Trace.Usage().Dollars), err
+	})
+	e.asked(a.Trace)
 	if err != nil {
 		return AskResult{}, err
 	}
+	return s.answered(ctx, a, left, r.Steps), nil
+}
+
+// answered is what the caller gets to see of an answer.
+func (s *Service) answered(ctx context.Context, a bmem.Answer, left *Budget, steps bool) AskResult {
 	usage := a.Trace.Usage()
-	out := AskResult{Answer: a.Text, Evidence: []Turn{}, Tiers: map[string]string{}, TokensIn: usage.In, TokensOut: usage.Out,
-		Dollars: usage.Dollars, Milliseconds: a.Trace.WallMS}
-	for _, m := range a.Trace.Modules {
-		out.Tiers[m.Module] = m.Served
-	}
+	out := AskResult{Answer: a.Text, Evidence: []Turn{}, Tiers: servedTiers(a.Trace), TokensIn: usage.In, TokensOut: usage.Out,
+		Dollars: usage.Dollars, Milliseconds: a.Trace.WallMS, Budget: left}
 	for _, id := range a.Evidence {
 		t, err := s.mem.Turn(ctx, a.Trace.Memory, id)
 		if err == nil { // else it was forgotten meanwhile
 			out.Evidence = append(out.Evidence, turnOf(t.Turn))
 		}
 	}
-	return out, nil
+	if !steps {
+		return out
+	}
+	why := map[string]string{}
+	for _, m := range a.Trace.Modules {
+		why[m.Module] = m.Why
+	}
+	for _, span := range a.Trace.Spans() {
+		out.Steps = append(out.Steps, Step{Step: span.Step, Tier: span.Tier, Why: why[span.Step], Start: span.Start, Milliseconds: span.MS, Dollars: span.Dollars})
+	}
+	return out
+}
+
+// servedTiers are the tiers that the modules of a question ran at.
+func servedTiers(t bmem.Trace) map[string]string {
+	tiers := map[string]string{}
+	for _, m := range t.Modules {
+		tiers[m.Module] = m.Served
+	}
+	return tiers
 }
 
 // List describes the memories.
@@ -427,11 +366,13 @@ func (s *Service) Turn(ctx context.Context, scope Scope, memory, id string) (Tur
 }
 
 // Delete forgets what the request names.
-func (s *Service) Delete(ctx context.Context, scope Scope, r DeleteRequest) (DeleteResult, error) {
+func (s *Service) Delete(ctx context.Context, scope Scope, r DeleteRequest) (_ DeleteResult, err error) {
 	name, err := scope.name(r.Memory)
 	if err != nil {
 		return DeleteResult{}, err
 	}
+	e := begin(scope, forgetting, name)
+	defer func() { s.note(e, err) }()
 	var gone bmem.Forgotten
 	switch {
 	case r.Turn != "" && r.Session == "" && r.Speaker == "":
@@ -445,6 +386,7 @@ func (s *Service) Delete(ctx context.Context, scope Scope, r DeleteRequest) (Del
 	default:
 		return DeleteResult{}, bad("give one of turn, session and speaker, or none to forget the memory")
 	}
+	e.Turns = gone.Turns
 	return DeleteResult{gone.Turns, gone.Memories}, err
 }
 

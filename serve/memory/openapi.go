@@ -59,6 +59,7 @@ func requestOf[T any]() named {
 
 const (
 	memories  = "/v1/memories"
+	spending  = "/v1/spending"
 	oneMemory = memories + "/{memory}"
 	oneTurn   = oneMemory + "/turns/{turn}"
 )
@@ -83,6 +84,7 @@ var operations = []operation{
 	{method: http.MethodPost, path: oneMemory + "/search", id: "searchTurns", summary: "Find turns without asking a language model", in: requestOf[SearchRequest](), out: schemaOf[SearchResult](),
 		fails: []int{402, 403, 404, 413, 429}, call: restSearch},
 	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: requestOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 413, 429}, call: restAsk},
+	{method: http.MethodGet, path: spending, id: "spending", summary: "Say what was spent by day", out: schemaOf[SpendingResult](), call: restSpending},
 }
 
 func between(low, high float64) *jsonschema.Schema {

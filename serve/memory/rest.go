@@ -26,11 +26,11 @@ type rest struct {
 	log     *slog.Logger
 }
 
-// Handler serves the REST interface that its /v1/openapi.json describes. scope says what a request may reach, nil everything; who
-// may send requests at all is the caller's to check. A maxBody of 0 is DefaultMaxBody.
+// Handler serves the REST interface that its /v1/openapi.json describes. scope says what a request may reach; nil means
+// ScopeOfRequest. Who may send requests at all is the caller's to check. A maxBody of 0 is DefaultMaxBody.
 func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *slog.Logger) http.Handler {
 	if scope == nil {
-		scope = func(*http.Request) Scope { return Scope{} }
+		scope = ScopeOfRequest
 	}
 	if maxBody == 0 {
 		maxBody = DefaultMaxBody
@@ -75,7 +75,7 @@ func (h *rest) answer(w http.ResponseWriter, r *http.Request, o operation, in *j
 		h.fail(w, r, err)
 		return
 	}
-	h.write(w, http.StatusOK, out)
+	write(w, http.StatusOK, out)
 }
 
 func (h *rest) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -83,13 +83,19 @@ func (h *rest) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Status >= http.StatusInternalServerError {
 		h.log.Error("a request failed", "method", r.Method, "path", r.Pattern, "why", err)
 	}
+	WriteError(w, e)
+}
+
+// WriteError answers with an error of the Service.
+func WriteError(w http.ResponseWriter, err error) {
+	e := AsError(err)
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	}
-	h.write(w, e.Status, ErrorBody{ErrorDetail{e.Message, e.Status}})
+	write(w, e.Status, ErrorBody{ErrorDetail{e.Message, e.Status, e.Budget}})
 }
 
-func (h *rest) write(w http.ResponseWriter, status int, v any) {
+func write(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"error":{"message":"the answer cannot be written as JSON","status":500}}`)
@@ -107,8 +113,13 @@ type ErrorBody struct {
 
 // ErrorDetail says what is wrong.
 type ErrorDetail struct {
-	Message string `json:"message"`
-	Status  int    `json:"status"`
+	Message string  `json:"message"`
+	Status  int     `json:"status"`
+	Budget  *Budget `json:"budget,omitempty" jsonschema:"what may still be spent, where that is the reason"`
+}
+
+func restSpending(h *rest, r *asked) (any, error) {
+	return h.Spending(r.Context(), h.scope(r.Request))
 }
 
 func restList(h *rest, r *asked) (any, error) { return h.List(r.Context(), h.scope(r.Request)) }
@@ -165,11 +176,13 @@ func restEdit(h *rest, r *asked) (any, error) {
 }
 
 // Edit replaces what a turn says. The old text is forgotten.
-func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r EditRequest) (Turn, error) {
+func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r EditRequest) (_ Turn, err error) {
 	name, err := scope.name(memory)
 	if err != nil {
 		return Turn{}, err
 	}
+	e := begin(scope, editing, name)
+	defer func() { s.note(e, err) }()
 	old, err := s.mem.Turn(ctx, name, id)
 	if err != nil {
 		return Turn{}, err

@@ -27,7 +27,7 @@ func open(t *testing.T, scope func(*http.Request) memory.Scope) client {
 	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	t.Cleanup(model.Close)
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
-	server := httptest.NewServer(memory.Handler(memory.New(m), scope, 1<<16, slog.New(slog.NewTextHandler(t.Output(), nil))))
+	server := httptest.NewServer(memory.Handler(memory.New(m, memory.Options{}), scope, 1<<16, slog.New(slog.NewTextHandler(t.Output(), nil))))
 	t.Cleanup(server.Close)
 	return client{t, server.URL}
 }
@@ -242,7 +242,7 @@ func TestDescription(t *testing.T) {
 			ids[o.OperationID] = true
 		}
 	}
-	if d.OpenAPI != "3.1.0" || len(ids) != 12 {
+	if d.OpenAPI != "3.1.0" || len(ids) != 13 {
 		t.Errorf("%s, %d operations", d.OpenAPI, len(ids))
 	}
 	for _, part := range strings.Split(string(text), `"#/components/schemas/`)[1:] {

@@ -48,7 +48,7 @@ func TestBodiesHaveTheirForm(t *testing.T) {
 		{"POST", "/v1/memories/chat/turns", `{"expires":"30d","turns":[{"text":"I bring bread.","id":"b","session":"1","speaker":"Omar","time":"3 March 2025"}]}`},
 		{"PUT", "/v1/memories/chat/turns/a", `{"text":"We meet at the new mill.","speaker":"Rita","time":"3 March 2025"}`},
 		{"POST", "/v1/memories/chat/search", `{"query":"Where is the mill?","limit":1,"before":"2999-01-01","after":"2001-01-01T10:04:00+01:00"}`},
-		{"POST", "/v1/memories/chat/ask", `{"question":"Where?","budget":"low","max_dollars":1,"before":"2999-01-01","after":"2001-01-01"}`},
+		{"POST", "/v1/memories/chat/ask", `{"question":"Where?","steps":true,"budget":"low","max_dollars":1,"before":"2999-01-01","after":"2001-01-01"}`},
 	} {
 		if s, message := c.refusal(r.method, r.path, r.body); s != 200 {
 			t.Fatalf("%s %s: %d, %s", r.method, r.path, s, message)
@@ -97,6 +97,8 @@ func TestBodiesHaveTheirForm(t *testing.T) {
 func wrongFor(field string) []any {
 	wrong := []any{nil, true, map[string]any{}, map[string]any{"text": "x"}, []any{"x"}, []any{nil}}
 	switch field {
+	case "steps":
+		return append(slices.DeleteFunc(wrong, func(v any) bool { return v == true }), "true", 1)
 	case "limit":
 		return append(wrong, "1", 0, -1, 1.5, 101, 1e300)
 	case "max_dollars":

@@ -1,0 +1,61 @@
+package serve
+
+import (
+	"context"
+	"errors"
+
+	"github.com/budgetmem/budgetmem/serve/memory"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local"
+)
+
+// charged makes a call of a model from the caller's account. most is what it can take. It returns the dollars that were booked, before
+// which no answer goes out. A model without a price is free.
+func (s *Server) charged(ctx context.Context, model string, most llm.Bound, call func() (llm.Usage, error)) (dollars float64, err error) {
+	price, err := s.config.Prices.Price(model)
+	account := memory.ScopeOf(ctx).Account
+	if err != nil || price == (llm.Price{}) || account == nil {
+		_, err := call()
+		return 0, err
+	}
+	worst := price.Dollars(most.In, most.Out)
+	_, err = memory.Spend(ctx, account, worst, worst, s.config.Log, func(float64) (float64, error) {
+		used, err := call()
+		switch dollars = price.Dollars(used.In, used.Out); {
+		case err == nil || dollars > 0 || neverRan(err):
+		default: // it is not known how far it came
+			dollars = worst
+		}
+		return dollars, err
+	})
+	return dollars, err
+}
+
+// neverRan reports whether a call failed before a model computed anything.
+func neverRan(err error) bool {
+	var tooLong *local.ContextError
+	return errors.As(err, &tooLong) || errors.Is(err, local.ErrClosed)
+}
+
+// chatBound is the most that a chat can take.
+func chatBound(model llm.Client, req llm.Request) llm.Bound {
+	return llm.Bound{In: promptTokens(model, req.Messages), Out: req.ReplyLimit()}
+}
+
+// scoreBound is the most that scores can take. A continuation has at most as many tokens as bytes.
+func scoreBound(model llm.Client, reqs []llm.ScoreRequest) (b llm.Bound) {
+	for _, r := range reqs {
+		b.In += promptTokens(model, r.Messages)
+		b.Out += len(r.Continuation) + 1
+	}
+	return b
+}
+
+func promptTokens(model llm.Client, messages []llm.Message) int {
+	if counter, ok := model.(llm.TokenCounter); ok {
+		if n, err := counter.CountTokens(messages); err == nil {
+			return n
+		}
+	}
+	return llm.UpperBound(messages)
+}

@@ -1,0 +1,334 @@
+package tenant
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/budgetmem/budgetmem/internal/money"
+	"github.com/budgetmem/budgetmem/internal/sqlfile"
+	"github.com/budgetmem/budgetmem/serve/memory"
+)
+
+// LedgerFile is the usual name of a ledger.
+const LedgerFile = "spending.db"
+
+// A hold is on disk before its question is asked, and its cost before the answer goes out. It belongs to the hour in which it was
+// made; what a killed process held stays booked there.
+var ledgerFile = sqlfile.Kind{What: "ledger of spending", App: 0x424d5370, Wait: 30 * time.Second, Schema: `
+	CREATE TABLE spent (
+		tenant TEXT NOT NULL,
+		hour   INTEGER NOT NULL, -- since 1970, UTC
+		amount INTEGER NOT NULL, -- 1e-12 dollars
+		asked  INTEGER NOT NULL,
+		PRIMARY KEY (tenant, hour)
+	) STRICT, WITHOUT ROWID;
+	CREATE TABLE held (
+		id     INTEGER PRIMARY KEY AUTOINCREMENT,
+		tenant TEXT NOT NULL,
+		hour   INTEGER NOT NULL,
+		amount INTEGER NOT NULL,
+		at     INTEGER NOT NULL -- milliseconds since 1970
+	) STRICT;
+	CREATE INDEX held_tenant ON held (tenant, hour)`}
+
+const (
+	// defaultPatience is how long a question waits for others of its tenant that hold what it needs.
+	defaultPatience = 10 * time.Second
+	// look is how often it looks whether those of other processes have ended.
+	look = 50 * time.Millisecond
+	// inFlight is how long a hold counts as that of a question that may yet turn out cheap. Older ones may be left from a process that
+	// was killed: nobody waits for them.
+	inFlight = 2 * time.Minute
+	// kept is how long what was spent is remembered.
+	kept = 400 * 24 * time.Hour
+)
+
+// Ledger keeps what was spent, by tenant and hour. Several processes may use one file at the same time: no limit is passed by all of
+// them together. Safe for concurrent use.
+type Ledger struct {
+	db       *sql.DB
+	now      func() time.Time
+	patience time.Duration
+
+	mu      sync.Mutex
+	changed chan struct{}            // closed and replaced when a hold is settled
+	lines   map[string]chan struct{} // by tenant: who waits first is served first
+}
+
+// OpenLedger opens or creates the ledger at path. The caller closes it.
+func OpenLedger(path string) (*Ledger, error) {
+	db, err := sqlfile.Open(path, ledgerFile)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // in the order of their coming; SQLite's own waiting is by polling
+	l := &Ledger{db: db, now: time.Now, patience: defaultPatience, changed: make(chan struct{}), lines: map[string]chan struct{}{}}
+	if err := l.tidy(); err != nil {
+		return nil, fmt.Errorf("open %s %s: %w", ledgerFile.What, path, errors.Join(sqlfile.Explain(err), db.Close()))
+	}
+	return l, nil
+}
+
+// Close closes the file. What questions in flight hold stays booked.
+func (l *Ledger) Close() error { return l.db.Close() }
+
+// tidy books what killed processes held a day ago and more, and drops what is older than anybody asks for.
+func (l *Ledger) tidy() error {
+	return l.change(context.Background(), func(tx *sql.Tx) error {
+		dayAgo := l.now().Add(-24 * time.Hour).UnixMilli()
+		for _, q := range []struct {
+			text string
+			arg  int64
+		}{
+			{"INSERT INTO spent SELECT tenant, hour, SUM(amount), COUNT(*) FROM held WHERE at < ? GROUP BY tenant, hour" +
+				" ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, asked = asked + excluded.asked", dayAgo},
+			{"DELETE FROM held WHERE at < ?", dayAgo},
+			{"DELETE FROM spent WHERE hour < ?", hourOf(l.now().Add(-kept))},
+		} {
+			if _, err := tx.Exec(q.text, q.arg); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// change runs work in a transaction that is on the disk when change returns.
+func (l *Ledger) change(ctx context.Context, work func(*sql.Tx) error) error {
+	tx, err := l.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := work(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// failure is the error for a ledger that cannot be read or written.
+func failure(err error) error { return fmt.Errorf("the %s: %w", ledgerFile.What, sqlfile.Explain(err)) }
+
+func hourOf(t time.Time) int64 { return t.Unix() / 3600 }
+
+// balance is what a tenant spent and holds in the hour and day of a moment.
+type balance struct {
+	at        time.Time
+	hour, day money.Picodollars
+	recent    int // holds of questions that may be in flight
+}
+
+// left is what a new question may hold.
+func (b balance) left(l limits) money.Picodollars {
+	return max(0, min(rest(l.hour, b.hour), rest(l.day, b.day)))
+}
+
+func rest(limit, used money.Picodollars) money.Picodollars {
+	if limit == money.Most {
+		return limit
+	}
+	return max(0, limit-used)
+}
+
+// budget is how a balance is shown; nil without limits.
+func (b balance) budget(l limits) *memory.Budget {
+	if l == noLimits {
+		return nil
+	}
+	out := &memory.Budget{}
+	if l.question < money.Most {
+		question := l.question.Dollars()
+		out.Question = &question
+	}
+	window := func(limit, used money.Picodollars, length time.Duration) *memory.Window {
+		if limit == money.Most {
+			return nil
+		}
+		return &memory.Window{Limit: limit.Dollars(), Left: rest(limit, used).Dollars(), Renews: b.at.UTC().Truncate(length).Add(length).Format(time.RFC3339)}
+	}
+	out.Hour, out.Day = window(l.hour, b.hour, time.Hour), window(l.day, b.day, 24*time.Hour)
+	return out
+}
+
+// until is how many seconds it is to a moment that budget wrote.
+func (l *Ledger) until(renews string) int {
+	at, err := time.Parse(time.RFC3339, renews)
+	if err != nil {
+		return 0
+	}
+	return 1 + int(at.Sub(l.now()).Seconds())
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// balanceIn reads the balance of a tenant.
+func (l *Ledger) balanceIn(ctx context.Context, q querier, tenant string) (balance, error) {
+	b := balance{at: l.now()}
+	hour := hourOf(b.at)
+	day := hour / 24 * 24
+	var byHour, byDay int64
+	err := q.QueryRowContext(ctx, `SELECT COALESCE(SUM(amount) FILTER (WHERE hour = ?1), 0), COALESCE(SUM(amount), 0), COALESCE(SUM(recent), 0) FROM (
+			SELECT hour, amount, 0 AS recent FROM spent WHERE tenant = ?2 AND hour BETWEEN ?3 AND ?3 + 23
+			UNION ALL SELECT hour, amount, at > ?4 FROM held WHERE tenant = ?2 AND hour BETWEEN ?3 AND ?3 + 23)`,
+		hour, tenant, day, b.at.Add(-inFlight).UnixMilli()).Scan(&byHour, &byDay, &b.recent)
+	b.hour, b.day = money.Picodollars(byHour), money.Picodollars(byDay)
+	return b, err
+}
+
+// balance reads the balance of a tenant.
+func (l *Ledger) balance(ctx context.Context, t *Tenant) (balance, error) {
+	b, err := l.balanceIn(ctx, l.db, t.name)
+	if err != nil {
+		return b, failure(err)
+	}
+	return b, nil
+}
+
+// line lets one question of a tenant in at a time, in the order of their coming.
+func (l *Ledger) line(ctx context.Context, tenant string) (leave func(), err error) {
+	l.mu.Lock()
+	line := l.lines[tenant]
+	if line == nil {
+		line = make(chan struct{}, 1)
+		l.lines[tenant] = line
+	}
+	l.mu.Unlock()
+	select {
+	case line <- struct{}{}:
+		return func() { <-line }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// reserve fills h with what it wanted, or with what is left if that is at least least. While questions in flight hold the rest, it
+// waits for them.
+func (l *Ledger) reserve(ctx context.Context, h *hold, least money.Picodollars) error {
+	waited := time.After(l.patience)
+	leave, err := l.line(ctx, h.tenant.name)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for patient := true; ; {
+		l.mu.Lock()
+		changed := l.changed
+		l.mu.Unlock()
+		b, done, err := l.try(ctx, h, least, patient)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return failure(err)
+		case done:
+			return nil
+		case !patient && b.recent > 0:
+			return refusal(http.StatusTooManyRequests, 2, b.budget(h.tenant.limits), "questions of %q that are running hold what is left of its budget: ask again when they have ended", h.tenant.name)
+		case b.recent == 0:
+			return h.tenant.usedUp(b.budget(h.tenant.limits), "a question needs more")
+		}
+		select {
+		case <-changed:
+		case <-time.After(look):
+		case <-waited:
+			patient = false
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// try makes the hold if it can be made now.
+func (l *Ledger) try(ctx context.Context, h *hold, least money.Picodollars, patient bool) (b balance, done bool, err error) {
+	err = l.change(ctx, func(tx *sql.Tx) error {
+		if b, err = l.balanceIn(ctx, tx, h.tenant.name); err != nil {
+			return err
+		}
+		h.hour, h.amount = hourOf(b.at), min(h.wanted, b.left(h.tenant.limits))
+		if done = h.amount == h.wanted || h.amount >= least && (b.recent == 0 || !patient); !done {
+			return nil
+		}
+		if h.amount == money.Most {
+			return nil // no limit, and nothing to hold
+		}
+		res, err := tx.ExecContext(ctx, "INSERT INTO held (tenant, hour, amount, at) VALUES (?, ?, ?, ?)", h.tenant.name, h.hour, int64(h.amount), b.at.UnixMilli())
+		if err != nil {
+			return err
+		}
+		h.id, err = res.LastInsertId()
+		return err
+	})
+	return b, done, err
+}
+
+// settle books cost instead of what h holds. What is paid for is booked also when its caller is gone.
+func (l *Ledger) settle(h *hold, cost money.Picodollars) (b balance, err error) {
+	ctx := context.Background()
+	err = l.change(ctx, func(tx *sql.Tx) error {
+		if h.id != 0 {
+			if res, err := tx.Exec("DELETE FROM held WHERE id = ?", h.id); err != nil {
+				return err
+			} else if n, err := res.RowsAffected(); err != nil || n == 0 {
+				return errors.Join(err, fmt.Errorf("hold %d of %q is gone", h.id, h.tenant.name))
+			}
+		}
+		asked := 1
+		if cost == 0 {
+			asked = 0
+		}
+		if _, err := tx.Exec("INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, asked = asked + excluded.asked",
+			h.tenant.name, h.hour, int64(cost), asked); err != nil {
+			return err
+		}
+		b, err = l.balanceIn(ctx, tx, h.tenant.name)
+		return err
+	})
+	if err != nil {
+		return b, failure(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return b, nil
+}
+
+// shownDays is how many days spending goes back.
+const shownDays = 31
+
+// spending reads what a tenant spent by day.
+func (l *Ledger) spending(ctx context.Context, t *Tenant) (memory.AccountSpending, error) {
+	out := memory.AccountSpending{Name: t.name, Days: []memory.DaySpending{}}
+	b, err := l.balance(ctx, t)
+	if err != nil {
+		return out, err
+	}
+	out.Budget = b.budget(t.limits)
+	rows, err := l.db.QueryContext(ctx, "SELECT hour / 24, SUM(amount), SUM(asked) FROM spent WHERE tenant = ? AND hour > ? GROUP BY 1 HAVING SUM(asked) > 0 ORDER BY 1 DESC",
+		t.name, (hourOf(b.at)/24-shownDays+1)*24-1)
+	if err != nil {
+		return out, failure(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var day, amount int64
+		var d memory.DaySpending
+		if err := rows.Scan(&day, &amount, &d.Asked); err != nil {
+			return out, failure(err)
+		}
+		d.Day, d.Dollars = time.Unix(day*24*3600, 0).UTC().Format(time.DateOnly), money.Picodollars(amount).Dollars()
+		out.Days = append(out.Days, d)
+	}
+	if err := rows.Err(); err != nil {
+		return out, failure(err)
+	}
+	return out, nil
+}
