@@ -71,6 +71,7 @@ var rooms = map[string][]string{
 	"tiers/text":           {},
 	"tiers/llm/local":      {"tiers/llm", "internal", "internal/safetensors"},
 	"tiers/llm/openai":     {"tiers/llm", "internal"},
+	"tune/reranker":        {"bmem", "bmem/chunk", "bmem/rerank", "datasets", "tiers", "internal", "internal/bert", "internal/safetensors"},
 	"tune":                 {"bmem", "bmem/chunk", "datasets", "tiers", "tiers/llm", "tiers/llm/local", "internal", "internal/safetensors"},
 }
 

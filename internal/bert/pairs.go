@@ -122,3 +122,17 @@ func (c Config) Pairs(in []*Node) *Node {
 	pooled := Tanh(dense(Squeeze(SliceAxis(x, 1, AxisElem(0)), 1), tail[1], tail[2]))
 	return Squeeze(dense(pooled, tail[3], tail[4]), -1)
 }
+
+// FirstType returns the embedding of the first token type, [hidden], which Weights adds to the positions.
+func (c Config) FirstType(all map[string]Tensor) Tensor {
+	types, ok := all[typesName]
+	if !ok {
+		types = all[encoderPrefix+typesName]
+	}
+	return Tensor{Dims: []int{c.Hidden}, Data: append([]float32(nil), types.Data[:c.Hidden]...)}
+}
+
+// TrainedFrom is the place in PairWeights from which the weights of the top layers, and of what stands on them, are.
+func (c Config) TrainedFrom(layers int) int {
+	return embeddingWeights + (c.Layers-layers)*weightsPerLayer
+}
