@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/internal/osmem"
+	"github.com/budgetmem/budgetmem/internal/runfolder"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
@@ -72,6 +73,9 @@ type Result struct {
 	FirstLoss float64 `json:"first_valid_loss,omitempty"` // of the untrained adapter, which is the base model
 }
 
+// ErrLocked is wrapped when another process trains in the same folder.
+var ErrLocked = runfolder.ErrLocked
+
 // Start trains to the end. Cancelling ctx stops between two packs of examples; the same call then continues from the last
 // checkpoint, and ends with the same bytes as a run that was not stopped.
 func (r Run) Start(ctx context.Context) (Result, error) {
@@ -83,11 +87,11 @@ func (r Run) Start(ctx context.Context) (Result, error) {
 }
 
 func (r Run) start(ctx context.Context) (res Result, err error) {
-	unlock, err := lock(r.Dir)
+	release, err := runfolder.Claim(r.Dir, "hidden", checkpointDir, lastDir, bestDir)
 	if err != nil {
 		return res, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer func() { err = errors.Join(err, release()) }()
 	t, err := r.open()
 	if err != nil {
 		return res, err

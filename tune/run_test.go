@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/runfolder"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
@@ -43,10 +44,16 @@ func lessons() []Example {
 
 // small is a run of a few steps on a tiny model.
 func small(t *testing.T, be compute.Backend, model string) Run {
+	r := smallRun(be, model)
+	r.Dir = t.TempDir()
+	return r
+}
+
+func smallRun(be compute.Backend, model string) Run {
 	c := Defaults()
 	c.Rank, c.Alpha, c.Layers, c.Batch, c.PackTokens, c.Epochs = 4, 8, 2, 3, 256, 3
 	c.LearningRate, c.CheckpointEvery, c.ValidateEvery = 2e-2, 2, 3
-	return Run{Dir: t.TempDir(), Model: "tiny", Path: model, Backend: be, Config: c, Train: lessons(), Valid: lessons()[:3], Commit: "test", License: "CC0"}
+	return Run{Model: "tiny", Path: model, Backend: be, Config: c, Train: lessons(), Valid: lessons()[:3], Commit: "test", License: "CC0"}
 }
 
 // A tiny model learns its examples, in both families, with some or all layers adapted, in packs of one or of several.
@@ -168,7 +175,7 @@ func TestRunRefuses(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
 	}
-	unlock, err := lock(r.Dir)
+	unlock, err := runfolder.Claim(r.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,9 +48,6 @@ func (t *trainer) settings(encoder []byte) (string, error) {
 
 // restore puts the weights into the store: the encoder's, or those of the checkpoint with the optimizer's moments.
 func (t *trainer) restore(weights []bert.Tensor, encoder []byte) error {
-	if err := private.Dir(t.Dir); err != nil {
-		return err
-	}
 	now, err := t.settings(encoder)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/rerank"
 	"github.com/budgetmem/budgetmem/internal/bert"
+	"github.com/budgetmem/budgetmem/internal/runfolder"
 )
 
 // Config is what decides a training's result beside encoder and examples. Defaults returns good values.
@@ -117,15 +118,24 @@ type trainer struct {
 // Start trains to the end and returns the folder of the model, which rerank.Open reads. Cancelling ctx stops between two steps; the
 // same call then continues from the last checkpoint, and ends with the same bytes as a run that was not stopped.
 func (r Run) Start(ctx context.Context) (dir string, err error) {
-	t, err := r.open()
-	if err == nil {
-		defer t.close()
-		err = t.loop(ctx)
-	}
-	if err != nil {
+	if err := r.start(ctx); err != nil {
 		return "", fmt.Errorf("train a reranker in %s: %w", r.Dir, err)
 	}
 	return filepath.Join(r.Dir, modelDir), nil
+}
+
+func (r Run) start(ctx context.Context) (err error) {
+	release, err := runfolder.Claim(r.Dir, modelDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	t, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	return t.loop(ctx)
 }
 
 func (r Run) open() (*trainer, error) {
