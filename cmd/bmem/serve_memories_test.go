@@ -22,12 +22,40 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/local/localtest"
 )
 
-// memoriesProcess is a running `bmem serve --memories`.
+// memoriesProcess is a running `bmem serve --memories` with a tenant.
 type memoriesProcess struct {
 	*testing.T
-	url string // with /v1
-	cmd *exec.Cmd
-	mcp *sdk.ClientSession
+	url   string // with /v1
+	token string
+	cache string // its folder
+	log   *bytes.Buffer
+	cmd   *exec.Cmd
+	mcp   *sdk.ClientSession
+}
+
+// RoundTrip sends a request with the tenant's token.
+func (p *memoriesProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+p.token)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// newTenant runs `bmem serve token` and writes a file of one tenant.
+func newTenant(t *testing.T, file string) (token string) {
+	t.Helper()
+	out, err := runVerb(t, "", "serve", "token", "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made struct{ Token, Hash string }
+	if err := json.Unmarshal([]byte(out), &made); err != nil || made.Token == "" {
+		t.Fatalf("%v in %s", err, out)
+	}
+	text := "tenants:\n- {name: rita, tokens: [" + made.Hash + "], dollars: {question: 0.1, hour: 1, day: 2}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return made.Token
 }
 
 // serveMemories starts one with a small model of random weights, and connects to its tools.
@@ -38,10 +66,12 @@ func serveMemories(t *testing.T) *memoriesProcess {
 	if err := os.WriteFile(prices, []byte("prices:\n- {model: tiny-llama, in: 1, out: 2}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &memoriesProcess{T: t, cmd: exec.CommandContext(t.Context(), os.Args[0], "serve", "--memories", "--addr", "127.0.0.1:0", "--backend", "go",
-		"--model", localtest.TinyFor(t, "llama", 1, 4096), "--prices", prices, "--cache", t.TempDir(), "--json")}
+	tenants := filepath.Join(t.TempDir(), "tenants.yaml")
+	p := &memoriesProcess{T: t, token: newTenant(t, tenants), cache: t.TempDir(), log: &bytes.Buffer{}}
+	p.cmd = exec.CommandContext(t.Context(), os.Args[0], "serve", "--memories", "--tenants", tenants, "--addr", "127.0.0.1:0", "--backend", "go",
+		"--model", localtest.TinyFor(t, "llama", 1, 4096), "--prices", prices, "--cache", p.cache, "--json", "--verbose")
 	p.cmd.Env = append(os.Environ(), processEnv+"=1", api.EnvToken+"=")
-	p.cmd.Stderr = t.Output()
+	p.cmd.Stderr = io.MultiWriter(t.Output(), p.log)
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +91,7 @@ func serveMemories(t *testing.T) *memoriesProcess {
 	}
 	p.url = ready.URL
 	p.mcp, err = sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(),
-		&sdk.StreamableClientTransport{Endpoint: p.url + "/mcp", DisableStandaloneSSE: true}, nil)
+		&sdk.StreamableClientTransport{Endpoint: p.url + "/mcp", HTTPClient: &http.Client{Transport: p}, DisableStandaloneSSE: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +105,7 @@ func (p *memoriesProcess) rest(method, path, body string, out any) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := p.RoundTrip(req)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -105,7 +135,8 @@ func (p *memoriesProcess) tool(name string, args map[string]any, out any) {
 	}
 }
 
-// A whole server with memories: what REST adds MCP finds, and the other way round; SIGTERM ends it at once.
+// A whole server with memories and a tenant: what REST adds MCP finds, and the other way round; the tenant's budget and the audit log
+// say what it took; SIGTERM ends it at once.
 func TestServeMemoriesProcess(t *testing.T) {
 	p := serveMemories(t)
 	var added memory.AddResult
@@ -136,7 +167,7 @@ func TestServeMemoriesProcess(t *testing.T) {
 	p.rest("POST", "/memories/chat/ask", `{"question":"Where do they meet?","budget":"low"}`, &first)
 	p.tool("ask_memory", map[string]any{"memory": "chat", "question": "What does Omar bring?", "budget": "low"}, &second)
 	for _, answer := range []memory.AskResult{first, second} { // the model's words mean nothing
-		if len(answer.Evidence) == 0 || answer.TokensIn == 0 || answer.Dollars <= 0 || answer.Tiers["entity"] != "low" || answer.Milliseconds <= 0 {
+		if len(answer.Evidence) == 0 || answer.TokensIn == 0 || answer.Budget == nil || answer.Budget.Hour.Limit != 1 || answer.Dollars <= 0 || answer.Tiers["entity"] != "low" || answer.Milliseconds <= 0 {
 			t.Errorf("%+v", answer)
 		}
 	}
@@ -152,11 +183,36 @@ func TestServeMemoriesProcess(t *testing.T) {
 		t.Errorf("left: %+v", list)
 	}
 
+	var spent memory.SpendingResult
+	if p.rest("GET", "/spending", "", &spent); len(spent.Accounts) != 1 || spent.Accounts[0].Name != "rita" || len(spent.Accounts[0].Days) == 0 || spent.Accounts[0].Days[0].Asked == 0 {
+		t.Errorf("%+v", spent)
+	}
+	if res, err := http.Get(p.url + "/memories"); err != nil || res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a token: %v, %v", res, err)
+	}
+
 	start := time.Now()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Wait(); err != nil || time.Since(start) > time.Second {
 		t.Errorf("it ended after %v with %v", time.Since(start), err)
+	}
+	files, err := os.ReadDir(p.cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(p.cache, f.Name()))
+		info, serr := f.Info()
+		if err != nil || serr != nil || bytes.Contains(data, []byte(p.token)) || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v, mode %v, or the token is in it", f.Name(), err, serr, info.Mode())
+		}
+		if f.Name() == auditFile && (bytes.Count(data, []byte(`"tenant":"rita"`)) != 6 || bytes.Contains(data, []byte("mill"))) {
+			t.Errorf("the audit log: %s", data)
+		}
+	}
+	if strings.Contains(p.log.String(), p.token) {
+		t.Error("the token is in the log")
 	}
 }
