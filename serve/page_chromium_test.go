@@ -39,7 +39,7 @@ func TestPageInChromium(t *testing.T) {
 	if err := os.MkdirAll(out, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s := serveTenants(t, openMemory(t), t.TempDir(), "- {name: ann, TOKENS, dollars: {question: 0.01, hour: 0.1, day: 0.5}}\n- {name: empty, TOKENS}")
+	s := serveTenants(t, openMemory(t), t.TempDir(), "- {name: ann, TOKENS, dollars: {question: 0.1, hour: 1, day: 5}}\n- {name: empty, TOKENS}")
 	// A name as hostile as the turns, and one that is an address.
 	for _, name := range []string{"diary", "<img src=x onerror=hacked=1>", "javascript:hacked=1", "\u202egnp.exe"} {
 		var turns []map[string]string

@@ -12,7 +12,6 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/private"
-	"github.com/budgetmem/budgetmem/internal/sqlerr"
 	"github.com/budgetmem/budgetmem/serve/tenant"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
@@ -43,7 +42,7 @@ func (f *serveFlags) openTenants() (_ *closers.Stack, err error) {
 	switch {
 	case err == nil:
 		l.Add(ledger.Close)
-	case f.tenants == "" && sqlerr.IsReadOnly(err): // memories can be asked there all the same
+	case f.tenants == "": // no limit depends on it; on a disk that can only be read memories can be asked all the same
 		f.config.Log.Warn("what is spent is not written down", "why", err)
 	default:
 		return nil, err

@@ -57,7 +57,7 @@ func (b *billing) taken() money.Picodollars {
 // Whole questions of real memories at the same time: what the endpoint bills is never more than a tenant's budget, and every answer
 // says what it cost and what is left.
 func TestQuestionsStayWithinBudgets(t *testing.T) {
-	budgets := max(budgets(t)/5, 1)
+	budgets := budgets(t, 12)
 	model := &billing{price: llm.Price{In: 3, Out: 15}, rng: rand.New(rand.NewPCG(1, 2))}
 	model.Client.Reply = func(_ context.Context, req llm.Request) (string, error) {
 		return `<answer>["` + strings.Repeat("word ", len(req.Messages[0].Content)%30) + `Bern"]</answer>`, nil

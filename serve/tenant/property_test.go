@@ -21,10 +21,9 @@ import (
 // budgetsEnv names the variable with how many budgets are played; 1000 by `make soak-memories`.
 const budgetsEnv = "BUDGETMEM_BUDGETS"
 
-func budgets(t *testing.T) int {
+func budgets(t *testing.T, few int) int {
 	t.Helper()
-	text := cmp.Or(os.Getenv(budgetsEnv), "60")
-	n, err := strconv.Atoi(text)
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(budgetsEnv), strconv.Itoa(few)))
 	if err != nil {
 		t.Fatalf("%s: %v", budgetsEnv, err)
 	}
@@ -46,7 +45,7 @@ func (b *book) add(hour int64, cost money.Picodollars) {
 // Questions at the same time, from two ledgers on one file, as two processes have, some of which are killed, and a clock that runs over
 // hours and days: no random budget is passed by anything, and money that is there is not refused for good.
 func TestBudgetsAreNeverPassed(t *testing.T) {
-	budgets := budgets(t)
+	budgets := budgets(t, 60)
 	rng := rand.New(rand.NewPCG(7, 8))
 	path := filepath.Join(t.TempDir(), "spending.db")
 	var mu sync.Mutex
