@@ -126,7 +126,7 @@ def test(page: Page, url: str, token: str, out: pathlib.Path, scheme: str):
         expect(section).to_contain_text("left this hour")
         if not section.locator("ol.turns > li").count():
             raise Failure("an answer without evidence")
-    tiers = [results.nth(i).locator("td .faint").first.inner_text() for i in (0, 1)]
+    tiers = [results.nth(i).get_by_role("row").filter(has_text="entity").locator(".faint").inner_text() for i in (0, 1)]
     if tiers != ["low", "high"]:
         raise Failure(f"the sides ran at {tiers}")
     check_harmless(page)

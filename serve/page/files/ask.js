@@ -44,7 +44,7 @@ function result(name, r, others) {
   if (r instanceof Error) return make("section", {}, head, make("p", { class: "wrong" }, said(r.message)));
   const end = Math.max(...r.steps.map((s) => s.start + s.milliseconds), 1e-9);
   const steps = r.steps.map((s) => [
-    make("td", {}, s.step, s.tier ? make("div", { class: "faint" }, said(s.tier), s.why ? " (stepped down)" : "") : ""),
+    make("td", {}, s.step, s.tier ? make("div", { class: "faint" }, said(s.tier), s.why ? ", not the one asked for" : "") : ""),
     make("td", { class: "track" }, bar(s.start / end, s.milliseconds / end)),
     s.milliseconds.toFixed(1), dollars(s.dollars),
   ]);
