@@ -18,16 +18,18 @@ type OpenAI struct {
 }
 
 // NewOpenAI returns an embedder on call. Endpoint is the base URL and model the name that the endpoint knows the model by:
-// both go into the ID. It embeds one word to learn the width of the vectors.
-func NewOpenAI(ctx context.Context, endpoint, model string, call Func) (*OpenAI, error) {
-	vectors, err := call(ctx, []string{"width"})
-	if err == nil && (len(vectors) != 1 || len(vectors[0]) == 0) {
-		err = fmt.Errorf("the reply to one text holds %d vectors", len(vectors))
+// both go into the ID, and so does dim, the width of the vectors. If dim is 0, one word is embedded to learn it.
+func NewOpenAI(ctx context.Context, endpoint, model string, dim int, call Func) (*OpenAI, error) {
+	if dim <= 0 {
+		vectors, err := call(ctx, []string{"width"})
+		if err == nil && (len(vectors) != 1 || len(vectors[0]) == 0) {
+			err = fmt.Errorf("the reply to one text holds %d vectors", len(vectors))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("learn the width of %s's vectors at %s: %w", model, endpoint, err)
+		}
+		dim = len(vectors[0])
 	}
-	if err != nil {
-		return nil, fmt.Errorf("learn the width of %s's vectors at %s: %w", model, endpoint, err)
-	}
-	dim := len(vectors[0])
 	return &OpenAI{id: fmt.Sprintf("%s@%s#%d", model, endpoint, dim), dim: dim, call: call}, nil
 }
 
@@ -37,7 +39,8 @@ func (o *OpenAI) ID() string { return o.id }
 // Dim is the width of the vectors.
 func (o *OpenAI) Dim() int { return o.dim }
 
-// Embed returns one unit vector a text, in order: [n, d] float32. Safe for concurrent use if the Func is.
+// Embed returns one unit vector a text, in order: [n, d] float32. Vectors of another width than Dim are an error. Safe for concurrent
+// use if the Func is.
 func (o *OpenAI) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	if len(texts) == 0 {
 		return nil, nil

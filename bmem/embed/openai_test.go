@@ -22,13 +22,13 @@ func TestOpenAI(t *testing.T) {
 		"no vector":  {replies(nil, nil), "0 vectors"},
 		"no numbers": {replies([][]float32{{}}, nil), "1 vectors"},
 	} {
-		if _, err := NewOpenAI(t.Context(), "http://host/v1", "m", c.call); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewOpenAI(t.Context(), "http://host/v1", "m", 0, c.call); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want a mention of %q", name, err, c.want)
 		}
 	}
 
 	var reply [][]float32
-	o, err := NewOpenAI(t.Context(), "http://host/v1", "m", func(_ context.Context, texts []string) ([][]float32, error) {
+	o, err := NewOpenAI(t.Context(), "http://host/v1", "m", 0, func(_ context.Context, texts []string) ([][]float32, error) {
 		if slices.Equal(texts, []string{"width"}) {
 			return [][]float32{{3, 4}}, nil
 		}

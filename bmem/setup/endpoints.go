@@ -3,13 +3,17 @@ package setup
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
@@ -19,15 +23,19 @@ import (
 const NoKey = "-"
 
 // keyring holds the names of the variables with keys, by the origin that they may be sent to.
-type keyring struct {
-	byOrigin map[string][]string
-	// loose are keys given without any endpoint: they belong to the first origin that is asked for.
-	loose []string
-}
+type keyring struct{ byOrigin map[string][]string }
 
-// keys binds the keys of KeyEnv to endpoints. A key is sent to the origin that it was given for and to no other.
+// keys binds the keys of KeyEnv to endpoints. A key is sent to the origin that it was given for and to no other. One for an
+// endpoint where no model is, or without any endpoint, is refused: it is a slip of the pen.
 func (s Spec) keys() (*keyring, error) {
 	k := &keyring{byOrigin: map[string][]string{}}
+	if len(s.KeyEnv) == 0 {
+		return k, nil
+	}
+	used, err := origins(slices.Concat(s.Endpoints, s.namedEndpoints()))
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, entry := range s.KeyEnv {
 		i := strings.LastIndex(entry, "=")
@@ -39,6 +47,9 @@ func (s Spec) keys() (*keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("key %q: want the name of an environment variable, or URL=NAME: %w", entry, err)
 		}
+		if !slices.Contains(used, at) {
+			return nil, fmt.Errorf("key %q: no model is at %s; %s", entry, at, knownOrigins(used))
+		}
 		k.bind(at, entry[i+1:])
 	}
 	if len(names) == 0 {
@@ -48,28 +59,44 @@ func (s Spec) keys() (*keyring, error) {
 	if len(urls) == 0 {
 		urls = s.namedEndpoints()
 	}
-	origins := make([]string, len(urls))
-	for i, u := range urls {
-		var err error
-		if origins[i], err = origin(u); err != nil {
-			return nil, fmt.Errorf("endpoint %q: %w", u, err)
-		}
+	at, err := origins(urls)
+	if err != nil {
+		return nil, err
 	}
-	different := slices.Compact(slices.Sorted(slices.Values(origins)))
+	different := slices.Compact(slices.Sorted(slices.Values(at)))
 	switch {
 	case len(urls) == 0:
-		k.loose = names
+		return nil, fmt.Errorf("key %q: %s", names[0], knownOrigins(nil))
 	case len(different) == 1:
 		k.bind(different[0], names...)
 	case len(s.Endpoints) == len(names):
 		for i, name := range names {
-			k.bind(origins[i], name)
+			k.bind(at[i], name)
 		}
 	default:
 		return nil, fmt.Errorf("%d keys for %d endpoints: give one for each endpoint in order (%q for none), or URL=NAME: a key is sent to its own endpoint only",
 			len(names), len(urls), NoKey)
 	}
 	return k, nil
+}
+
+// origins are those of endpoints, in order.
+func origins(urls []string) ([]string, error) {
+	out := make([]string, len(urls))
+	for i, u := range urls {
+		var err error
+		if out[i], err = origin(u); err != nil {
+			return nil, fmt.Errorf("endpoint %q: %w", u, err)
+		}
+	}
+	return out, nil
+}
+
+func knownOrigins(used []string) string {
+	if len(used) == 0 {
+		return "all models are on this machine, which needs no key"
+	}
+	return "there are models at " + strings.Join(slices.Compact(slices.Sorted(slices.Values(used))), ", ")
 }
 
 func (k *keyring) bind(origin string, names ...string) {
@@ -86,15 +113,13 @@ func (k *keyring) of(endpoint string) []string {
 	if err != nil {
 		return nil // openai.New says what is wrong with it
 	}
-	k.bind(at, k.loose...)
-	k.loose = nil
 	return k.byOrigin[at]
 }
 
 // namedEndpoints lists the endpoints of NAME@URL in the Spec.
 func (s Spec) namedEndpoints() []string {
 	var urls []string
-	for _, name := range append([]string{s.Embedder}, mapValues(s.Roles)...) {
+	for _, name := range slices.Concat([]string{s.Model, s.Embedder}, mapValues(s.Roles), s.Later) {
 		if _, u, ok := cutEndpoint(name); ok {
 			urls = append(urls, u)
 		}
@@ -173,13 +198,48 @@ func (sys *System) endpointEmbedder(ctx context.Context) (embed.Embedder, error)
 	if err != nil {
 		return nil, fmt.Errorf("embedder: %w", err)
 	}
-	return embed.NewOpenAI(ctx, at, name, func(ctx context.Context, texts []string) ([][]float32, error) {
+	known := widthFile(filepath.Join(sys.cacheDir, WidthsFile))
+	key := client.ID() + " @ " + at // the parameters in the ID may decide the width
+	dim := known.get(key)
+	e, err := embed.NewOpenAI(ctx, at, name, dim, func(ctx context.Context, texts []string) ([][]float32, error) {
 		vectors, usage, err := call(ctx, texts)
 		sys.mu.Lock()
-		defer sys.mu.Unlock()
 		sys.embedded = sys.embedded.Add(usage)
+		sys.mu.Unlock()
+		if err == nil && dim > 0 && len(vectors) > 0 && len(vectors[0]) != dim {
+			known.put(key, len(vectors[0]))
+			err = fmt.Errorf("its vectors had %d numbers and have %d now: give the command again, which embeds anew what there is", dim, len(vectors[0]))
+		}
 		return vectors, err
 	})
+	if err == nil && dim == 0 {
+		known.put(key, e.Dim())
+	}
+	return e, err
+}
+
+// WidthsFile in the cache folder remembers how wide the vectors of embedders at endpoints are, which costs a call to learn.
+const WidthsFile = "widths.json"
+
+// widthFile is the path of a WidthsFile.
+type widthFile string
+
+func (f widthFile) read() map[string]int {
+	widths := map[string]int{}
+	if data, err := os.ReadFile(string(f)); err == nil {
+		_ = json.Unmarshal(data, &widths) // a damaged file is like none
+	}
+	return widths
+}
+
+// get returns a width, 0 if it is not known.
+func (f widthFile) get(key string) int { return max(f.read()[key], 0) }
+
+// put remembers a width. Where it cannot, it is asked for again the next time.
+func (f widthFile) put(key string, width int) {
+	widths := f.read()
+	widths[key] = width
+	_ = atomicfile.WriteJSON(string(f), widths)
 }
 
 // Embedded is what embedding at an endpoint has consumed so far, in this process; zero for an embedder on this machine.

@@ -42,8 +42,10 @@ type Spec struct {
 	Endpoints []string
 	// KeyEnv names the environment variables with the endpoints' keys. With one endpoint they are all its own; with several
 	// there is one for each, in order, NoKey for none. URL=NAME binds a key to the endpoint of a NAME@URL. A key is sent
-	// to its own endpoint's origin and to no other.
+	// to its own endpoint's origin and to no other; one for an endpoint where no model is, is an error.
 	KeyEnv []string
+	// Later are models that OpenModel opens afterwards, such as judges. KeyEnv may have keys for their endpoints.
+	Later []string
 	// Models are settings of models by name: output limits, parameters, headers and so on.
 	Models llm.Models
 	// Warn, if not nil, is called with lines for the user, such as that an endpoint wants another parameter. It must be safe
@@ -104,6 +106,7 @@ type System struct {
 	Warnings []string
 
 	spec      Spec
+	cacheDir  string
 	catalogue *models.Catalogue
 	prices    llm.Prices
 	cache     *llm.Cache
@@ -150,6 +153,7 @@ func (sys *System) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sys.cacheDir = dir
 	if sys.catalogue, err = models.Open(); err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +162,7 @@ func TestOpenWithEndpointEmbedder(t *testing.T) {
 	spec := setup.Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"),
 		Embedder: "some-embedder@" + server.URL()}
 	var embedded [2]int
+	after := 0
 	for i := range embedded {
 		sys, err := open(ctx, spec)
 		if err != nil {
@@ -169,12 +172,16 @@ func TestOpenWithEndpointEmbedder(t *testing.T) {
 			t.Errorf("embedder %s", sys.EmbedderID)
 		}
 		before := server.Count()
+		if i > 0 && before != after {
+			t.Errorf("the second start cost %d calls", before-after)
+		}
 		_, err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		embedded[i] = server.Count() - before
-		if u := sys.Embedded(); u.In == 0 || u.Dollars <= 0 {
+		after = server.Count()
+		embedded[i] = after - before
+		if u := sys.Embedded(); i == 0 && (u.In == 0 || u.Dollars <= 0) {
 			t.Errorf("embedding cost %+v, want dollars", u)
 		}
 		if err := sys.Close(); err != nil {
@@ -183,6 +190,30 @@ func TestOpenWithEndpointEmbedder(t *testing.T) {
 	}
 	if embedded[0] == 0 || embedded[1] != 0 {
 		t.Errorf("the history was embedded by %d calls, then by %d; want some, then none", embedded[0], embedded[1])
+	}
+
+	// An endpoint whose vectors have changed is noticed, and the next start takes them as they are.
+	widths := filepath.Join(spec.CacheDir, setup.WidthsFile)
+	data, err := os.ReadFile(widths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := regexp.MustCompile(`: \d+`).ReplaceAll(data, []byte(": 7"))
+	if err := os.WriteFile(widths, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"had 7 numbers", ""} {
+		sys, err := open(ctx, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "2", Session: "1", Speaker: "Ann", Text: "The lake is cold."}})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("start %d with a wrong width: error %v, want %q", i+1, err, want)
+		}
+		if err := sys.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

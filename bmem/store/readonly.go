@@ -6,29 +6,42 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/budgetmem/budgetmem/internal/sqlfile"
 )
 
-// openReadOnly opens a file that cannot be written. SQLite then reads no log beside it, so one that holds changes is refused.
+// openReadOnly opens a file that cannot be written. One with a log beside it, which SQLite would not read, or of an earlier schema, is
+// copied into a temporary folder and read there.
 func openReadOnly(path, abs string) (*Store, error) {
-	if log, err := os.Stat(abs + "-wal"); err == nil && log.Size() > 0 {
-		return nil, fmt.Errorf("%w (its log %s-wal holds changes, which can only be read by a program that may write)", ErrReadOnly, path)
+	version := 0
+	if log, err := os.Stat(abs + "-wal"); err != nil || log.Size() == 0 {
+		db, err := sql.Open("sqlite", dsn(abs, "ro")+"&immutable=1")
+		if err != nil {
+			return nil, err
+		}
+		db.SetMaxIdleConns(idleConnections)
+		if err := identify(context.Background(), db); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+		if err := db.QueryRowContext(context.Background(), "SELECT user_version FROM pragma_user_version").Scan(&version); err != nil {
+			return nil, errors.Join(classify(err), db.Close())
+		}
+		if version == schemaVersion {
+			return &Store{db: db, path: path, readOnly: true}, nil
+		}
+		if err := db.Close(); err != nil {
+			return nil, err
+		}
 	}
-	db, err := sql.Open("sqlite", dsn(abs, "ro")+"&immutable=1")
+	to, done, err := sqlfile.Copy(abs)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w, and could not be copied to be read: %w", ErrReadOnly, err)
 	}
-	db.SetMaxIdleConns(idleConnections)
-	s := &Store{db: db, path: path, readOnly: true}
-	if err := identify(context.Background(), db); err != nil {
-		return nil, errors.Join(err, db.Close())
+	s, err := openWritable(path, to)
+	if err != nil {
+		return nil, errors.Join(err, done())
 	}
-	var version int
-	if err := db.QueryRowContext(context.Background(), "SELECT user_version FROM pragma_user_version").Scan(&version); err != nil {
-		return nil, errors.Join(classify(err), db.Close())
-	}
-	if version != schemaVersion {
-		return nil, errors.Join(fmt.Errorf("%w (it is of schema %d, and has to be brought to %d first)", ErrReadOnly, version, schemaVersion), db.Close())
-	}
+	s.readOnly, s.done = true, done
 	return s, nil
 }
 

@@ -36,7 +36,24 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAdd(t, s, "m", history(10))
-	if err := errors.Join(s.Embed(t.Context(), "m", e, true, nil), s.Close()); err != nil {
+	// The other one is left as a kill leaves it, with a log.
+	logged, tmp := filepath.Join(top, "logged.db"), filepath.Join(top, "tmp")
+	if err := s.Embed(t.Context(), "m", e, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		data, err := os.ReadFile(path + suffix)
+		if err == nil {
+			err = os.WriteFile(logged+suffix, data, 0o600)
+		}
+		if err == nil {
+			err = os.Chmod(logged+suffix, 0o444)
+		}
+		if err != nil || len(data) == 0 {
+			t.Fatalf("%d bytes of %s, %v", len(data), path+suffix, err)
+		}
+	}
+	if err := errors.Join(s.Close(), os.Mkdir(tmp, 0o700), os.Chmod(tmp, 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(top, "child")
@@ -47,13 +64,18 @@ func TestReadOnly(t *testing.T) {
 	if err := errors.Join(os.WriteFile(binary, program, 0o755), os.Chmod(path, 0o444), os.Chmod(top, 0o555)); err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command(binary, "-test.run=^TestReadOnly$")
-	child.Env = append(os.Environ(), env+"="+path)
-	if child.Dir = "/"; os.Geteuid() == 0 {
-		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	for _, file := range []string{path, logged} {
+		child := exec.Command(binary, "-test.run=^TestReadOnly$")
+		child.Env = append(os.Environ(), env+"="+file, "TMPDIR="+tmp)
+		if child.Dir = "/"; os.Geteuid() == 0 {
+			child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		if out, err := child.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", file, err, out)
+		}
 	}
-	if out, err := child.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }
 

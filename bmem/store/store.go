@@ -95,6 +95,7 @@ type Store struct {
 	path string
 	// readOnly is set for a file that cannot be written. What is only kept to be quicker next time is then not kept.
 	readOnly bool
+	done     func() error // removes the copy that is read instead of the file; nil if there is none
 	write    sync.Mutex // one writer a process: SQLite's own waiting is by polling, and not fair
 
 	vectors flights // texts being embedded now
@@ -253,7 +254,11 @@ func create(ctx context.Context, tx *sql.Tx) error {
 
 // Close closes the store. Calls still under way end with an error.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	err := s.db.Close()
+	if s.done != nil {
+		err = errors.Join(err, s.done())
+	}
+	if err != nil {
 		return fmt.Errorf("close memory store %s: %w", s.path, err)
 	}
 	return nil

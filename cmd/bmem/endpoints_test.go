@@ -168,6 +168,14 @@ func TestKeysGoToTheirOwnEndpoint(t *testing.T) {
 	if !strings.Contains(sent(2), "bbbb") || strings.Contains(sent(2), "aaaa") {
 		t.Errorf("the embedder's endpoint was sent %q, want its own key", sent(2))
 	}
+	for want, flags := range map[string][]string{
+		"no model is at https://elsewhere.example:443; there are models at " + servers[0].URL()[:len("http://127")]: {"--model", "m", "--endpoint", servers[0].URL(), "--api-key-env", "https://elsewhere.example/v1=KEY_A"},
+		`key "KEY_A": all models are on this machine`:                                                               {"--api-key-env", "KEY_A"},
+	} {
+		if _, err := a.ask("x", flags...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q", flags, err, want)
+		}
+	}
 	if _, err := a.ask("x", "--model", "m", "--endpoint", servers[0].URL(), "--endpoint", servers[1].URL(), "--api-key-env", "KEY_A"); err == nil || !strings.Contains(err.Error(), "one for each endpoint") {
 		t.Errorf("one key for two endpoints: %v", err)
 	}

@@ -62,6 +62,9 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if err := errors.Join(f.check(), f.checkJudges()); err != nil {
 		return err
 	}
+	if f.judgeModel != "" {
+		f.system.spec.Later = []string{f.judgeModel}
+	}
 	sys, cfg, err := f.open(cmd, "")
 	if err != nil {
 		return err

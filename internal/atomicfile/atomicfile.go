@@ -76,7 +76,7 @@ func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // permitted returns the rights of perm that a file at path may have.
@@ -129,8 +129,8 @@ func RemoveTemporary(dir string) error {
 	return nil
 }
 
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
+// SyncDir makes what was created, renamed or removed in a folder durable.
+func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // a folder cannot be opened for syncing there
 	}

@@ -32,19 +32,29 @@ func OpenForReading(path string, kind Kind) (db *sql.DB, done func() error, err 
 			return fail(err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "budgetmem-")
+	to, done, err := Copy(abs)
 	if err != nil {
 		return fail(err)
-	}
-	done = func() error { return os.RemoveAll(dir) }
-	to := filepath.Join(dir, filepath.Base(abs))
-	if err := errors.Join(copyFile(abs, to), copyFile(abs+"-wal", to+"-wal")); err != nil {
-		return fail(errors.Join(err, done()))
 	}
 	if db, err = Open(to, kind); err != nil {
 		return fail(errors.Join(err, done()))
 	}
 	return db, done, nil
+}
+
+// Copy copies a database that can only be read, and its log, into a temporary folder, since SQLite has to write before it can read a
+// log. done removes the copy.
+func Copy(path string) (to string, done func() error, err error) {
+	dir, err := os.MkdirTemp("", "budgetmem-")
+	if err != nil {
+		return "", nil, err
+	}
+	done = func() error { return os.RemoveAll(dir) }
+	to = filepath.Join(dir, filepath.Base(path))
+	if err := errors.Join(copyFile(path, to), copyFile(path+"-wal", to+"-wal")); err != nil {
+		return "", nil, errors.Join(err, done())
+	}
+	return to, done, nil
 }
 
 // errEarlier is the error for a file that has to be updated before it is read.

@@ -21,6 +21,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/internal/sqlerr"
 )
@@ -48,26 +49,68 @@ func Open(path string, kind Kind) (*sql.DB, error) {
 	}
 	err = errors.Join(private.Dir(filepath.Dir(abs)), checkLength(abs))
 	if _, serr := os.Stat(abs); err == nil && errors.Is(serr, fs.ErrNotExist) {
-		err = private.File(abs)
+		err = Explain(create(abs, kind))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
 	}
-	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.Wait.Milliseconds()), "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	db, err := openDatabase(abs, kind)
 	if err != nil {
-		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
-	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	if err := prepare(db, kind); err != nil {
-		db.Close()
 		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, Explain(err))
 	}
 	if err := private.File(abs); err != nil { // now that it is known to be ours
 		db.Close()
 		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
+	}
+	return db, nil
+}
+
+// create makes a new file under another name and then gives it its own, so that an empty file is always one that was cut.
+func create(abs string, kind Kind) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(abs), "."+filepath.Base(abs)+".tmp-*") // its owner's alone
+	if err != nil {
+		return err
+	}
+	name := tmp.Name()
+	defer func() {
+		for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+			os.Remove(name + suffix) // most are not there
+		}
+	}()
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	db, err := openDatabase(name, kind)
+	if err != nil {
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	// A process that was quicker keeps its file. Some file systems have no links.
+	if err := os.Link(name, abs); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		if err := os.Rename(name, abs); err != nil {
+			return err
+		}
+	}
+	return atomicfile.SyncDir(filepath.Dir(abs))
+}
+
+// openDatabase opens a file that is there.
+func openDatabase(abs string, kind Kind) (*sql.DB, error) {
+	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", kind.Wait.Milliseconds()), "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	if err := prepare(db, kind); err != nil {
+		db.Close()
+		return nil, err
 	}
 	return db, nil
 }
@@ -118,8 +161,8 @@ func newerError(version, newest int32) error {
 	return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, newest)
 }
 
-// checkLength refuses a file that is shorter than its header says: SQLite would take some of these for files with empty
-// tables. While there is a log beside the file, that may hold the rest.
+// checkLength refuses a file that is empty, or shorter than its header says: SQLite would take some of these for files with
+// empty tables. While there is a log beside the file, that may hold the rest.
 func checkLength(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -129,8 +172,11 @@ func checkLength(path string) error {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || info.Size() == 0 {
+	if err != nil {
 		return err
+	}
+	if info.Size() == 0 {
+		return fmt.Errorf("%w: it is empty, which a new one never is", ErrDamaged)
 	}
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
 		return nil

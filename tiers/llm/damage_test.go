@@ -71,7 +71,7 @@ func TestCutFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []int{1, 50, 100, 4000, 4096, 6000, len(whole) - 1} {
+	for _, n := range []int{0, 1, 50, 100, 4000, 4096, 6000, len(whole) - 1} {
 		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -63,6 +63,26 @@ func (s Settings) apply(req Request) Request {
 	return req
 }
 
+// Plain returns the settings with what Parameters say of settings that have a field of their own in that field, so that one thing
+// has one form, and the response cache one entry for it. Parameters go before fields.
+func (s Settings) Plain() Settings {
+	effort, isText := s.Parameters["reasoning_effort"].(string)
+	temperature, given := s.Parameters["temperature"]
+	if !isText && (!given || temperature != nil) {
+		return s
+	}
+	s.Parameters = maps.Clone(s.Parameters)
+	if isText {
+		s.ReasoningEffort = effort
+		delete(s.Parameters, "reasoning_effort")
+	}
+	if given && temperature == nil {
+		s.NoTemperature = true
+		delete(s.Parameters, "temperature")
+	}
+	return s
+}
+
 // maxSetting bounds numbers of tokens and texts.
 const maxSetting = 100_000_000
 

@@ -102,6 +102,8 @@ func New(c Config) (*Client, error) {
 	if c.Warn == nil {
 		c.Warn = func(string) {}
 	}
+	asGiven := c.Settings
+	c.Settings = asGiven.Plain()
 	client := &Client{config: c, http: newHTTP()}
 	client.learned = learned{newName: c.Settings.MaxCompletionTokens, noTemperature: c.Settings.NoTemperature, batch: c.Settings.EmbedBatch, warned: map[string]bool{}}
 	if client.learned.batch <= 0 {
@@ -111,15 +113,14 @@ func New(c Config) (*Client, error) {
 	if client.headers, err = client.readHeaders(); err != nil {
 		return nil, fmt.Errorf("openai: model %s: %w", c.Model, err)
 	}
-	suffix := c.parameters()
+	suffix := parameters(c.Settings)
 	for i, e := range c.Endpoints {
 		base, query, err := parseBase(e.BaseURL)
 		if err != nil {
 			return nil, fmt.Errorf("openai: model %s: endpoint %d: %w", c.Model, i+1, err)
 		}
-		former := "openai:" + base.Host + strings.TrimRight(base.Path, "/") + "/" + c.Model + suffix
-		if c.Settings.Family == "" && !slices.Contains(client.former, former) {
-			client.former = append(client.former, former)
+		if c.Settings.Family == "" {
+			client.addFormer("openai:" + base.Host + strings.TrimRight(base.Path, "/") + "/" + c.Model + parameters(asGiven))
 		}
 		for name, value := range c.Settings.Query {
 			query.Set(name, value)
@@ -136,17 +137,27 @@ func New(c Config) (*Client, error) {
 			client.routes = append(client.routes, route{base, query, key, isAzure(base)})
 		}
 	}
-	client.id = "model:" + c.Model + suffix
+	family := "model:"
 	if c.Settings.Family != "" {
-		client.id = "openai:" + c.Settings.Family + "/" + c.Model + suffix
+		family = "openai:" + c.Settings.Family + "/"
+	}
+	client.id = family + c.Model + suffix
+	if before := family + c.Model + parameters(asGiven); before != client.id {
+		client.addFormer(before)
 	}
 	client.turns = newRotation(len(client.routes), c.Cooldown)
 	return client, nil
 }
 
+// addFormer adds an ID under which earlier versions kept the client's replies.
+func (c *Client) addFormer(id string) {
+	if !slices.Contains(c.former, id) {
+		c.former = append(c.former, id)
+	}
+}
+
 // parameters is what tells the replies of one model apart by its settings, as a suffix of its ID.
-func (c Config) parameters() string {
-	s := c.Settings
+func parameters(s llm.Settings) string {
 	var parts []string
 	if s.NoTemperature {
 		parts = append(parts, "temperature=default")

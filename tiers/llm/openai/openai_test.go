@@ -266,6 +266,17 @@ func TestBadConfigs(t *testing.T) {
 	if a.ID() != "model:test-model" || !slices.Equal(a.FormerIDs(), []string{"openai:localhost:8000/v1/test-model"}) || b.ID() != "openai:mine/test-model" {
 		t.Errorf("ids %q, %q", a.ID(), b.ID())
 	}
+	// One setting given in two ways is one, also for the cache, which finds what earlier versions kept under the other.
+	for name, two := range map[string][2]llm.Settings{
+		"reasoning_effort": {{ReasoningEffort: "low"}, {Parameters: map[string]any{"reasoning_effort": "low"}}},
+		"temperature":      {{NoTemperature: true}, {Parameters: map[string]any{"temperature": nil}}},
+		"with another":     {{ReasoningEffort: "low", Parameters: map[string]any{"top_p": 0.9}}, {ReasoningEffort: "high", Parameters: map[string]any{"top_p": 0.9, "reasoning_effort": "low"}}},
+	} {
+		a, b := client(t, Config{Endpoints: url, Settings: two[0]}), client(t, Config{Endpoints: url, Settings: two[1]})
+		if former := "model:test-model" + parameters(two[1]); a.ID() != b.ID() || !slices.Contains(b.FormerIDs(), former) {
+			t.Errorf("%s: ids %q, %q; former ones %q", name, a.ID(), b.ID(), b.FormerIDs())
+		}
+	}
 }
 
 func TestEmbeddings(t *testing.T) {

@@ -1,0 +1,70 @@
+package sqlfile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+var things = Kind{What: "list of things", App: 0x12345, Schema: "CREATE TABLE thing (x INTEGER) STRICT", Wait: time.Minute}
+
+// A file that was cut to nothing is no new one.
+func TestEmptyFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "things.db")
+	db, err := Open(path, things)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, things); !errors.Is(err, ErrDamaged) {
+		t.Errorf("an empty file: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
+		t.Errorf("it was changed: %v, %v", info.Size(), err)
+	}
+}
+
+// Of those that make the file at the same time, all get the same one, and nothing else is left.
+func TestCreateTogether(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "things.db")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			db, err := Open(path, things)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := db.Exec("INSERT INTO thing VALUES (?)", i); err != nil {
+				t.Error(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	db, err := Open(path, things)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if err := db.QueryRow("SELECT count(*) FROM thing").Scan(&n); err != nil || n != 8 {
+		t.Errorf("%d rows, %v", n, err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
