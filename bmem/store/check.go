@@ -41,6 +41,9 @@ func (s *Store) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("check memory store %s: %w", s.path, err)
 	}
+	if err := s.checkVectors(ctx); err != nil {
+		return fmt.Errorf("check memory store %s: %w", s.path, err)
+	}
 	names, err := column[string](ctx, s.db, "SELECT name FROM memory ORDER BY id")
 	if err != nil {
 		return fmt.Errorf("check memory store %s: %w", s.path, err)

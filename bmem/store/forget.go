@@ -229,25 +229,25 @@ func (w *writer) cutOut(gone map[int64]bool) error {
 // one before these.
 func (w *writer) chunksWith(pos int64) ([]stored, error) {
 	var chunks []stored
-	before, err := w.chunk("SELECT id, part, body FROM chunk WHERE memory = ? AND first < ? ORDER BY first DESC, part DESC LIMIT 1", w.memory, pos)
+	before, err := w.chunk("SELECT id, part, body, sum FROM chunk WHERE memory = ? AND first < ? ORDER BY first DESC, part DESC LIMIT 1", w.memory, pos)
 	if err != nil {
 		return nil, err
 	}
 	if before != nil && slices.Contains(before.At, pos) {
 		chunks = append(chunks, *before)
 	}
-	rows, err := w.tx.QueryContext(w.ctx, "SELECT id, part, body FROM chunk WHERE memory = ? AND first = ? ORDER BY part", w.memory, pos)
+	rows, err := w.tx.QueryContext(w.ctx, "SELECT id, part, body, sum FROM chunk WHERE memory = ? AND first = ? ORDER BY part", w.memory, pos)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var c stored
-		var body string
-		if err := rows.Scan(&c.row, &c.part, &body); err != nil {
+		var body sealedBody
+		if err := rows.Scan(&c.row, &c.part, &body.text, &body.sum); err != nil {
 			return nil, err
 		}
-		if err := unmarshal(body, &c); err != nil {
+		if err := body.open(&c); err != nil {
 			return nil, err
 		}
 		chunks = append(chunks, c)
@@ -258,7 +258,7 @@ func (w *writer) chunksWith(pos int64) ([]stored, error) {
 // unembed removes the vectors of a chunk that changes. Those of the turns to keep wait under their texts' hashes for the chunk
 // to be embedded again.
 func (w *writer) unembed(c stored, keep func(i int) bool) error {
-	rows, err := w.tx.QueryContext(w.ctx, "SELECT name, vectors FROM embedded JOIN embedder ON embedder.id = embedder WHERE chunk = ?", c.row)
+	rows, err := w.tx.QueryContext(w.ctx, "SELECT name, vectors, sum FROM embedded JOIN embedder ON embedder.id = embedder WHERE chunk = ?", c.row)
 	if err != nil {
 		return err
 	}
@@ -270,8 +270,12 @@ func (w *writer) unembed(c stored, keep func(i int) bool) error {
 	for rows.Next() {
 		var name string
 		var blob []byte
-		if err := rows.Scan(&name, &blob); err != nil {
+		var sum sql.NullInt64
+		if err := rows.Scan(&name, &blob, &sum); err != nil {
 			return errors.Join(err, rows.Close())
+		}
+		if fits(sum, sumOfBytes(blob), "vectors") != nil {
+			continue // they are embedded again
 		}
 		all = append(all, packed{name, f32.FromBytes(blob)})
 	}
@@ -291,7 +295,7 @@ func (w *writer) unembed(c stored, keep func(i int) bool) error {
 		for i, text := range texts[1:] {
 			if keep(i) {
 				v := f32.Bytes(p.vectors[(i+1)*dim : (i+2)*dim])
-				if err := w.exec("INSERT OR IGNORE INTO vector (embedder, hash, value) VALUES (?, ?, ?)", p.embedder, []byte(key(p.embedder, text)), v); err != nil {
+				if err := w.exec("INSERT OR IGNORE INTO vector (embedder, hash, value, sum) VALUES (?, ?, ?, ?)", p.embedder, []byte(key(p.embedder, text)), v, sumOfBytes(v)); err != nil {
 					return err
 				}
 			}
@@ -382,7 +386,7 @@ func (w *writer) edit(turn chunk.Turn, cut Cutter) error {
 	}
 	w.rewritten, w.changed = true, true
 	w.bytes += len(turn.Text) - len(old.Text)
-	if err := w.exec("UPDATE turn SET time = ?, speaker = ?, text = ? WHERE memory = ? AND pos = ?", turn.Time, turn.Speaker, turn.Text, w.memory, old.pos); err != nil {
+	if err := w.exec("UPDATE turn SET time = ?, speaker = ?, text = ?, sum = ? WHERE memory = ? AND pos = ?", turn.Time, turn.Speaker, turn.Text, turnSum(turn), w.memory, old.pos); err != nil {
 		return err
 	}
 	chunks, err := w.chunksWith(old.pos)

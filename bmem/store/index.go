@@ -113,7 +113,7 @@ func (s *Store) pending(ctx context.Context, name string, e embed.Embedder, turn
 
 // unembedded returns the next chunks that have changed, with some embedBatch texts.
 func (s *Store) unembedded(ctx context.Context, p pending, after int64) ([]IndexedChunk, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT id, generation, body FROM chunk WHERE memory = ? AND generation > ? AND id > ? ORDER BY id LIMIT ?",
+	rows, err := s.db.QueryContext(ctx, "SELECT id, generation, body, sum FROM chunk WHERE memory = ? AND generation > ? AND id > ? ORDER BY id LIMIT ?",
 		p.memory, p.since, after, embedBatch)
 	if err != nil {
 		return nil, classify(err)
@@ -123,11 +123,11 @@ func (s *Store) unembedded(ctx context.Context, p pending, after int64) ([]Index
 	for texts := 0; texts < embedBatch && rows.Next(); {
 		var c IndexedChunk
 		var st stored
-		var body string
-		if err := rows.Scan(&c.row, &c.generation, &body); err != nil {
+		var body sealedBody
+		if err := rows.Scan(&c.row, &c.generation, &body.text, &body.sum); err != nil {
 			return nil, classify(err)
 		}
-		if err := unmarshal(body, &st); err != nil {
+		if err := body.open(&st); err != nil {
 			return nil, err
 		}
 		c.Chunk = st.Chunk
@@ -184,7 +184,7 @@ func (w *writer) pack(p pending, e embed.Embedder, c IndexedChunk, b texts, turn
 			return err
 		}
 	}
-	return w.exec("INSERT OR REPLACE INTO embedded (chunk, embedder, generation, vectors) VALUES (?, ?, ?, ?)", c.row, p.embedder, generation, packed)
+	return w.exec("INSERT OR REPLACE INTO embedded (chunk, embedder, generation, vectors, sum) VALUES (?, ?, ?, ?, ?)", c.row, p.embedder, generation, packed, sumOfBytes(packed))
 }
 
 // IndexedChunk is a chunk with what it is found by.
@@ -263,7 +263,7 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 		if !ix.Whole {
 			where, args = "c.memory = ? AND c.generation > ? ORDER BY c.first, c.part", append(args, since)
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT c.id, c.generation, c.source, c.body, v.generation, v.vectors FROM chunk c LEFT JOIN embedded v
+		rows, err := tx.QueryContext(ctx, `SELECT c.id, c.generation, c.source, c.body, c.sum, v.generation, v.vectors, v.sum FROM chunk c LEFT JOIN embedded v
 			ON v.chunk = c.id AND v.embedder = (SELECT id FROM embedder WHERE name = ?) WHERE `+where, args...)
 		if err != nil {
 			return err
@@ -316,19 +316,22 @@ func unpackRows(rows *sql.Rows, dim int, turns bool) ([]IndexedChunk, error) {
 type packedChunk struct {
 	row, generation int64
 	source          []byte
-	body            string
+	body            sealedBody
 	vectors         []float32
 }
 
 func scanPacked(rows *sql.Rows) (packedChunk, error) {
 	var c packedChunk
 	var packed sql.RawBytes
-	var generation sql.NullInt64
-	if err := rows.Scan(&c.row, &c.generation, &c.source, &c.body, &generation, &packed); err != nil {
+	var generation, sum sql.NullInt64
+	if err := rows.Scan(&c.row, &c.generation, &c.source, &c.body.text, &c.body.sum, &generation, &packed, &sum); err != nil {
 		return c, err
 	}
 	if generation.Int64 != c.generation {
 		return c, errUnembedded
+	}
+	if err := fits(sum, sumOfBytes(packed), "the vectors of a chunk"); err != nil {
+		return c, err
 	}
 	c.vectors = f32.FromBytes(packed)
 	return c, nil
@@ -337,7 +340,7 @@ func scanPacked(rows *sql.Rows) (packedChunk, error) {
 func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
 	c := IndexedChunk{row: p.row, generation: p.generation}
 	var st stored
-	if err := unmarshal(p.body, &st); err != nil {
+	if err := p.body.open(&st); err != nil {
 		return c, err
 	}
 	if err := st.verify(p.source); err != nil {

@@ -240,8 +240,8 @@ func (w *writer) insertTurn(t Turn) (int64, error) {
 	w.turns++
 	w.bytes += len(t.Text)
 	w.changed = true
-	err := w.exec("INSERT INTO turn (memory, pos, id, session, time, speaker, text, added, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		w.memory, at, t.ID, t.Session, t.Time, t.Speaker, t.Text, seconds(t.Added), expiry(t.Expires))
+	err := w.exec("INSERT INTO turn (memory, pos, id, session, time, speaker, text, added, expires, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		w.memory, at, t.ID, t.Session, t.Time, t.Speaker, t.Text, seconds(t.Added), expiry(t.Expires), turnSum(t.Turn))
 	if err != nil {
 		return 0, err
 	}
@@ -270,27 +270,27 @@ func (w *writer) putChunk(row int64, c stored) error {
 		return err
 	}
 	if row != 0 {
-		return w.exec("UPDATE chunk SET generation = ?, source = ?, body = ? WHERE id = ?", w.generation, sourceOf(c.Chunk), string(body), row)
+		return w.exec("UPDATE chunk SET generation = ?, source = ?, body = ?, sum = ? WHERE id = ?", w.generation, sourceOf(c.Chunk), string(body), sumOf(string(body)), row)
 	}
-	return w.exec("INSERT INTO chunk (memory, first, part, generation, source, body) VALUES (?, ?, ?, ?, ?, ?)",
-		w.memory, c.At[0], c.part, w.generation, sourceOf(c.Chunk), string(body))
+	return w.exec("INSERT INTO chunk (memory, first, part, generation, source, body, sum) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		w.memory, c.At[0], c.part, w.generation, sourceOf(c.Chunk), string(body), sumOf(string(body)))
 }
 
 func (w *writer) lastChunk() (*stored, error) {
-	return w.chunk("SELECT id, part, body FROM chunk WHERE memory = ? ORDER BY first DESC, part DESC LIMIT 1", w.memory)
+	return w.chunk("SELECT id, part, body, sum FROM chunk WHERE memory = ? ORDER BY first DESC, part DESC LIMIT 1", w.memory)
 }
 
 // chunk reads one chunk, nil if there is none.
 func (w *writer) chunk(query string, args ...any) (*stored, error) {
 	var c stored
-	var body string
-	err := w.row([]any{&c.row, &c.part, &body}, query, args...)
+	var body sealedBody
+	err := w.row([]any{&c.row, &c.part, &body.text, &body.sum}, query, args...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	return &c, unmarshal(body, &c)
+	return &c, body.open(&c)
 }
 
 // placedTurn is a turn with its position.
@@ -315,20 +315,26 @@ func (w *writer) turnOf(id string) (t placedTurn, err error) {
 	return t, err
 }
 
-const turnColumns = "id, session, time, speaker, text, added, expires"
+const turnColumns = "id, session, time, speaker, text, added, expires, sum"
 
 // scanTurn reads pos and the turnColumns of a row.
 func scanTurn(row interface{ Scan(...any) error }) (placedTurn, error) {
 	var t placedTurn
 	var added int64
-	var expires sql.NullInt64
-	err := row.Scan(&t.pos, &t.ID, &t.Session, &t.Time, &t.Speaker, &t.Text, &added, &expires)
+	var expires, sum sql.NullInt64
+	err := row.Scan(&t.pos, &t.ID, &t.Session, &t.Time, &t.Speaker, &t.Text, &added, &expires, &sum)
 	t.Added = fromSeconds(added)
 	if expires.Valid {
 		t.Expires = fromSeconds(expires.Int64)
 	}
+	if err == nil {
+		err = fits(sum, turnSum(t.Turn.Turn), "turn %q", t.ID)
+	}
 	return t, err
 }
+
+// turnSum is the checksum of what a turn says, when, and by whom.
+func turnSum(t chunk.Turn) int64 { return sumOf(t.ID, t.Session, t.Time, t.Speaker, t.Text) }
 
 // Times are kept as Unix seconds, the zero time as 0, and no expiry as NULL.
 func seconds(t time.Time) int64 {
@@ -367,18 +373,27 @@ func (s *Store) Memory(ctx context.Context, name string) (Memory, error) {
 		for _, t := range turns {
 			m.Turns = append(m.Turns, t.Turn.Turn)
 		}
-		chunks, err := decode[stored](ctx, tx, "SELECT body FROM chunk WHERE memory = ? ORDER BY first, part", id)
+		rows, err := tx.QueryContext(ctx, "SELECT source, body, sum FROM chunk WHERE memory = ? ORDER BY first, part", id)
 		if err != nil {
 			return err
 		}
-		sources, err := column[[]byte](ctx, tx, "SELECT source FROM chunk WHERE memory = ? ORDER BY first, part", id)
-		for i, c := range chunks {
-			if i < len(sources) {
-				err = errors.Join(err, c.verify(sources[i]))
+		defer rows.Close()
+		for rows.Next() {
+			var source []byte
+			var body sealedBody
+			if err := rows.Scan(&source, &body.text, &body.sum); err != nil {
+				return err
+			}
+			var c stored
+			if err := body.open(&c); err != nil {
+				return fmt.Errorf("chunk %d: %w", len(m.Chunks)+1, err)
+			}
+			if err := c.verify(source); err != nil {
+				return err
 			}
 			m.Chunks = append(m.Chunks, c.Chunk)
 		}
-		return err
+		return rows.Err()
 	})
 	if err != nil {
 		return Memory{}, fmt.Errorf("read memory %q: %w", name, err)

@@ -16,6 +16,10 @@ func upgrade(ctx context.Context, tx *sql.Tx) error {
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
 		return err
 	}
+	if version == 3 {
+		_, err := tx.ExecContext(ctx, sealed+fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
+		return err
+	}
 	type old struct {
 		id   int64
 		name string

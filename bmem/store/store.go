@@ -51,9 +51,9 @@ var (
 
 const (
 	applicationID = 0x424d454d // "BMEM", in the SQLite header
-	// schemaVersion 3 keeps turns in columns, knows where a chunk's turns stand, and keeps the vectors of a chunk side by side.
+	// schemaVersion 4 has checksums of turns, chunks and vectors; version 3 kept turns in columns, knew where a chunk's turns stand, and kept the vectors of a chunk side by side.
 	// Version 2 had no full-text index of each memory's chunks, which version 1 had.
-	schemaVersion = 3
+	schemaVersion = 4
 
 	// A chunk's place among the others is the position of its first turn and the part of that turn it begins with. generation
 	// counts the changes of a memory, so that a reader finds what is new.
@@ -62,19 +62,19 @@ CREATE TABLE memory (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UN
 	expires INTEGER, turns INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0,
 	generation INTEGER NOT NULL DEFAULT 0, rewritten INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE turn (memory INTEGER NOT NULL, pos INTEGER NOT NULL, id TEXT NOT NULL, session TEXT NOT NULL, time TEXT NOT NULL, speaker TEXT NOT NULL,
-	text TEXT NOT NULL, added INTEGER NOT NULL, expires INTEGER, PRIMARY KEY (memory, pos)) STRICT, WITHOUT ROWID;
+	text TEXT NOT NULL, added INTEGER NOT NULL, expires INTEGER, sum INTEGER, PRIMARY KEY (memory, pos)) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX turn_id ON turn (memory, id) WHERE id <> '';
 CREATE INDEX turn_session ON turn (memory, session);
 CREATE INDEX turn_expires ON turn (expires) WHERE expires IS NOT NULL;
 CREATE TABLE session (memory INTEGER NOT NULL, name TEXT NOT NULL, turns INTEGER NOT NULL, chunks INTEGER NOT NULL, PRIMARY KEY (memory, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE chunk (id INTEGER PRIMARY KEY AUTOINCREMENT, memory INTEGER NOT NULL, first INTEGER NOT NULL, part INTEGER NOT NULL,
-	generation INTEGER NOT NULL, source BLOB NOT NULL, body TEXT NOT NULL) STRICT;
+	generation INTEGER NOT NULL, source BLOB NOT NULL, body TEXT NOT NULL, sum INTEGER) STRICT;
 CREATE INDEX chunk_source ON chunk (source);
 CREATE UNIQUE INDEX chunk_place ON chunk (memory, first, part);
 CREATE INDEX chunk_generation ON chunk (memory, generation);
 CREATE TABLE embedder (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE embedded (chunk INTEGER NOT NULL, embedder INTEGER NOT NULL, generation INTEGER NOT NULL, vectors BLOB NOT NULL,
-	PRIMARY KEY (chunk, embedder)) STRICT, WITHOUT ROWID;
+	sum INTEGER, PRIMARY KEY (chunk, embedder)) STRICT, WITHOUT ROWID;
 CREATE TABLE progress (memory INTEGER NOT NULL, embedder INTEGER NOT NULL, kind INTEGER NOT NULL, generation INTEGER NOT NULL, PRIMARY KEY (memory, embedder, kind)) STRICT, WITHOUT ROWID;
 CREATE TABLE text (hash BLOB PRIMARY KEY, chunk INTEGER NOT NULL, slot INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX text_chunk ON text (chunk);
@@ -83,7 +83,7 @@ CREATE TABLE forgotten (id INTEGER PRIMARY KEY AUTOINCREMENT, sources BLOB NOT N
 	// cacheSchema is for what is computed again if it is not there: vectors of texts that are no turns or chunks, for the memory
 	// that was asked, and the facts of chunks by their words.
 	cacheSchema = `
-CREATE TABLE vector (embedder TEXT NOT NULL, hash BLOB NOT NULL, value BLOB NOT NULL, memory INTEGER, PRIMARY KEY (embedder, hash)) STRICT, WITHOUT ROWID;
+CREATE TABLE vector (embedder TEXT NOT NULL, hash BLOB NOT NULL, value BLOB NOT NULL, memory INTEGER, sum INTEGER, PRIMARY KEY (embedder, hash)) STRICT, WITHOUT ROWID;
 CREATE INDEX vector_memory ON vector (memory) WHERE memory IS NOT NULL;
 CREATE TABLE pool (method TEXT NOT NULL, hash BLOB NOT NULL, facts TEXT NOT NULL, source BLOB NOT NULL, PRIMARY KEY (method, hash)) STRICT, WITHOUT ROWID;
 CREATE INDEX pool_source ON pool (source);`
@@ -96,7 +96,7 @@ type Store struct {
 	// readOnly is set for a file that cannot be written. What is only kept to be quicker next time is then not kept.
 	readOnly bool
 	done     func() error // removes the copy that is read instead of the file; nil if there is none
-	write    sync.Mutex // one writer a process: SQLite's own waiting is by polling, and not fair
+	write    sync.Mutex   // one writer a process: SQLite's own waiting is by polling, and not fair
 
 	vectors flights // texts being embedded now
 	pools   flights // chunks being worked on now

@@ -245,6 +245,59 @@ func TestChangedWordsAreFound(t *testing.T) {
 	}
 }
 
+// So is a changed time, which no word of the text shows, and a changed number of a vector. Rows of schema 3, which have no
+// checksum, are read.
+func TestChangedTimesAndVectorsAreFound(t *testing.T) {
+	e := &embedtest.Words{}
+	for name, change := range map[string]string{
+		"time of a turn":  "UPDATE turn SET time = '2' || substr(time, 2) WHERE pos = 3",
+		"time of a chunk": "UPDATE chunk SET body = replace(body, '\"time\":\"', '\"time\":\"1')",
+		"vector":          "UPDATE embedded SET vectors = zeroblob(length(vectors))",
+		"single vector":   "UPDATE vector SET value = zeroblob(length(value))",
+		"":                "ALTER TABLE turn DROP COLUMN sum; ALTER TABLE chunk DROP COLUMN sum; ALTER TABLE embedded DROP COLUMN sum; ALTER TABLE vector DROP COLUMN sum; PRAGMA user_version = 3",
+	} {
+		path := filepath.Join(t.TempDir(), "memory.db")
+		s := open1(t, path)
+		mustAdd(t, s, "a", history(40))
+		_, err := s.ReadIndex(t.Context(), "a", e, true, -1, nil)
+		if err == nil {
+			_, err = s.Vectors(t.Context(), "a", e, []string{"a question"})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(t.Context()); err != nil {
+			t.Errorf("before it is damaged: %v", err)
+		}
+		result, err := s.db.Exec(change)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n, _ := result.RowsAffected(); name != "" && n == 0 {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		if name == "" {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open1(t, path)
+			mustAdd(t, s, "a", history(44)[40:])
+		}
+		err = s.Check(t.Context())
+		if name == "" && err != nil || name != "" && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: check says %v", name, err)
+		}
+		if name == "vector" || name == "" {
+			if _, err := s.ReadIndex(t.Context(), "a", e, true, -1, nil); (name == "") != (err == nil) {
+				t.Errorf("%s: read with %v", name, err)
+			}
+		}
+		if _, err := s.Vectors(t.Context(), "a", e, []string{"a question"}); name == "single vector" && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a changed vector was read: %v", err)
+		}
+	}
+}
+
 // Facts that are not as they were stored are computed again.
 func TestChangedFactsAreComputedAgain(t *testing.T) {
 	s := open1(t, filepath.Join(t.TempDir(), "memory.db"))

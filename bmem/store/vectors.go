@@ -134,13 +134,14 @@ func embedOne(ctx context.Context, e embed.Embedder, b texts, batch []string, pu
 
 func (s *Store) putVectors(ctx context.Context, memory string, e embed.Embedder, keys []string, vectors [][]float32) error {
 	return s.keep(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO vector (embedder, hash, value, memory) VALUES (?, ?, ?, (SELECT id FROM memory WHERE name = ?))")
+		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO vector (embedder, hash, value, sum, memory) VALUES (?, ?, ?, ?, (SELECT id FROM memory WHERE name = ?))")
 		if err != nil {
 			return err
 		}
 		defer insert.Close()
 		for i, k := range keys {
-			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), f32.Bytes(vectors[i]), memory); err != nil {
+			value := f32.Bytes(vectors[i])
+			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), value, sumOfBytes(value), memory); err != nil {
 				return err
 			}
 		}
@@ -155,28 +156,36 @@ func (s *Store) readVectors(ctx context.Context, e embed.Embedder, byKey map[str
 	for len(missing) > 0 {
 		part := missing[:min(most, len(missing))]
 		missing = missing[len(part):]
-		args := []any{e.ID(), 4 * e.Dim()}
+		args := []any{e.ID()}
 		in := " IN ("
 		for i, k := range part {
 			args = append(args, []byte(k))
-			in += "?" + strconv.Itoa(i+3) + ","
+			in += "?" + strconv.Itoa(i+2) + ","
 		}
 		in = strings.TrimSuffix(in, ",") + ")"
-		rows, err := s.db.QueryContext(ctx, "SELECT hash, value FROM vector WHERE embedder = ?1 AND hash"+in+
-			" UNION ALL SELECT hash, substr(vectors, 1 + slot * ?2, ?2) FROM text CROSS JOIN embedded ON embedded.chunk = text.chunk"+
+		rows, err := s.db.QueryContext(ctx, "SELECT hash, value, sum, 0 FROM vector WHERE embedder = ?1 AND hash"+in+
+			" UNION ALL SELECT hash, vectors, sum, slot FROM text CROSS JOIN embedded ON embedded.chunk = text.chunk"+
 			" AND embedder = (SELECT id FROM embedder WHERE name = ?1) WHERE hash"+in, args...)
 		if err != nil {
 			return classify(err)
 		}
 		for rows.Next() {
-			var hash, value []byte
-			if err := rows.Scan(&hash, &value); err != nil {
+			var hash []byte
+			var vectors sql.RawBytes
+			var sum sql.NullInt64
+			var slot int
+			if err := rows.Scan(&hash, &vectors, &sum, &slot); err != nil {
 				return errors.Join(classify(err), rows.Close())
 			}
-			if len(value) != 4*e.Dim() {
-				return errors.Join(fmt.Errorf("%w: vector of %d bytes, want %d", ErrCorrupt, len(value), 4*e.Dim()), rows.Close())
+			width := 4 * e.Dim()
+			err := fits(sum, sumOfBytes(vectors), "a vector")
+			if err == nil && (slot < 0 || len(vectors) < (slot+1)*width) {
+				err = fmt.Errorf("%w: vectors of %d bytes, want %d", ErrCorrupt, len(vectors), (slot+1)*width)
 			}
-			found[string(hash)] = f32.FromBytes(value)
+			if err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			found[string(hash)] = f32.FromBytes(vectors[slot*width : (slot+1)*width])
 		}
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return classify(err)
