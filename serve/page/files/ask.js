@@ -50,7 +50,7 @@ function result(name, r, others) {
   ]);
   return make("section", {}, head, make("div", { class: "answer" }, said(r.answer, "p")),
     make("p", {}, `${dollars(r.dollars)} · ${count(r.tokens_in)} tokens in, ${count(r.tokens_out)} out · ${r.milliseconds.toFixed(0)} ms`),
-    left(r.budget), table("Steps under budget " + name, ["Step and tier", "Timeline", "ms", "Cost"], steps), ...why(r.steps),
+    left(r.budget), table("Steps under budget " + name, ["Step and tier", make("th", { scope: "col", class: "track" }, "Timeline"), "ms", "Cost"], steps), ...why(r.steps),
     make("h4", {}, `Evidence: ${r.evidence.length} turns`),
     make("ol", { class: "turns" }, ...r.evidence.map((t) => {
       const item = turn(t, others.has(t.id) ? " · under both" : "");

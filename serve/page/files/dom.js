@@ -38,11 +38,11 @@ export function bar(start, length) {
 
 export function table(caption, heads, rows) {
   return make("div", { class: "wide" }, make("table", { "aria-label": caption },
-    make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", { scope: "col" }, h)))),
+    make("thead", {}, make("tr", {}, ...heads.map((h) => (h instanceof Element ? h : make("th", { scope: "col" }, h))))),
     make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((c) => (c instanceof HTMLTableCellElement ? c : make("td", {}, c))))))));
 }
 
-export const dollars = (d) => "$" + (d === 0 || d >= 0.01 ? d.toFixed(4) : d.toPrecision(3));
+export const dollars = (d) => "$" + (d === 0 ? "0" : d >= 0.01 ? d.toFixed(4) : d.toPrecision(3));
 export const count = (n) => n.toLocaleString("en");
 export const when = (text) => (text ? text.replace("T", " ").replace("Z", " UTC") : "");
 
