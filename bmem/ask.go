@@ -2,7 +2,9 @@ package bmem
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,24 +26,62 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 		return Answer{}, err
 	}
 	t := &answer.Trace
-	*t = Trace{Memory: a.memory, Question: question, Date: a.date, Policy: a.policy.Name(), Retrieval: string(a.retrieval), TopK: a.topK}
+	*t = *newTrace(a)
 	defer func() { t.WallMS = msSince(start) }()
 
-	b, err := m.newBudget(a)
+	p, ctx, err := m.extract(ctx, a, t)
+	defer func() { t.AtMost = p.budget.spent() }()
+	answer.Evidence = turnIDs(p.kept)
 	if err != nil {
 		return answer, err
 	}
-	defer func() { t.AtMost = b.spent() }()
-	ctx = llm.WithSources(b.within(ctx)) // from now on
-	kept, summary, err := m.summarize(ctx, a, b, t)
-	answer.Evidence = turnIDs(kept)
-	if err != nil {
-		return answer, err
+	return answer, p.answer(ctx, &answer)
+}
+
+// Asked is an answer of AskEach, with its error.
+type Asked struct {
+	Answer
+	Err error
+}
+
+// AskEach asks a question under several policies that choose the same notes and differ in the answer's tier alone: the first one
+// decides for the notes, which are made and paid once, and each decides for its answer. Each trace tells of the whole way; in those
+// after the first, the notes' calls count as answered from the cache. The options are those of Ask, WithMaxCost left out. The error
+// is one of the notes; each answer has its own. Answers are returned, in the order of the policies, also with an error.
+func (m *Memory) AskEach(ctx context.Context, question string, policies []router.Policy, opts ...Option) ([]Asked, error) {
+	start := time.Now()
+	out := make([]Asked, len(policies))
+	if len(policies) == 0 {
+		return nil, errors.New("ask under several policies: there are none")
 	}
-	for _, it := range kept {
-		ctx = madeFrom(ctx, it.Turns)
+	a, err := m.ask(question, append(slices.Clone(opts), WithPolicy(policies[0])))
+	switch {
+	case err != nil:
+		return out, err
+	case a.maxCost != nil:
+		return out, errors.New("ask under several policies: WithMaxCost limits a single answer")
 	}
-	return answer, m.answer(ctx, a, b, summary, &answer)
+	p, ctx, err := m.extract(ctx, a, newTrace(a))
+	for i, policy := range policies {
+		t := &out[i].Trace
+		*t = p.trace.again(i > 0)
+		t.Policy = policy.Name()
+		if out[i].Evidence = turnIDs(p.kept); err != nil {
+			t.WallMS = msSince(start)
+			continue
+		}
+		own := *p
+		own.policy, own.trace = policy, t
+		own.embedder = &meter{embedder: p.embedder.embedder, sum: &t.Embedding}
+		out[i].Err = own.answer(ctx, &out[i].Answer)
+		t.WallMS = msSince(start)
+	}
+	return out, err
+}
+
+// newTrace begins the trace of a question.
+func newTrace(a ask) *Trace {
+	return &Trace{Memory: a.memory, Question: a.question, Date: a.date, Policy: a.policy.Name(), Retrieval: string(a.retrieval), TopK: a.topK}
 }
 
 // Notes returns what Ask would give the answering model to read: the summary module's text. It takes the options of Ask and
@@ -51,30 +91,41 @@ func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (st
 	if err != nil {
 		return "", err
 	}
-	b, err := m.newBudget(a)
-	if err != nil {
-		return "", err
-	}
-	_, summary, err := m.summarize(llm.WithSources(b.within(ctx)), a, b, &Trace{})
-	return summary, err
+	p, _, err := m.extract(ctx, a, &Trace{})
+	return p.notes.Text, err
 }
 
-// summarize retrieves and runs the five modules. It returns the kept chunks and the summary, and fills the trace.
-func (m *Memory) summarize(ctx context.Context, a ask, b *budget, t *Trace) ([]tiers.Item, string, error) {
-	ctx = inMemory(ctx, a.memory)
-	meter := &meter{embedder: stored{m.store, m.options.Embedder}}
-	defer func() { t.Embedding = meter.sum }()
-	hits, query, err := m.retrieve(ctx, a, meter, t)
+// extract retrieves and runs the modules up to the notes. It fills the trace. The context that it returns is that of the answer.
+func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, context.Context, error) {
+	p := &pipeline{set: m.set, routed: m.routed, policy: a.policy, question: a.id, trace: t,
+		embedder: &meter{embedder: stored{m.store, m.options.Embedder}, sum: &t.Embedding},
+		in:       tiers.Input{Query: a.question, QueryDate: a.date, TopK: a.keepK, Style: a.style}}
+	var err error
+	if p.budget, err = m.newBudget(a); err != nil {
+		return p, ctx, err
+	}
+	outer := llm.WithSources(p.budget.within(ctx)) // from now on
+	ctx = inMemory(outer, a.memory)
+	hits, query, err := m.retrieve(ctx, a, p.embedder, t)
 	if err != nil {
-		return nil, "", err
+		return p, ctx, err
 	}
 	for _, h := range hits {
 		ctx = madeFrom(ctx, h.Turns)
 	}
-	p := pipeline{budget: b, set: m.set, policy: a.policy, question: a.id, embedder: meter, trace: t, in: tiers.Input{
-		Query: a.question, QueryVector: query, Language: t.Language, QueryDate: a.date, Items: items(hits), TopK: a.keepK,
-	}}
-	return p.run(ctx)
+	p.in.QueryVector, p.in.Language, p.in.Items = query, t.Language, items(hits)
+	if err := p.run(ctx); err != nil {
+		return p, ctx, err
+	}
+	if !slices.Contains(m.routed, tiers.Answering) {
+		t.Answer.Model = m.options.Client.Model()
+	}
+	// The answer is made from what was kept; its decision embeds the notes for this memory.
+	ctx = inMemory(outer, a.memory)
+	for _, it := range p.kept {
+		ctx = madeFrom(ctx, it.Turns)
+	}
+	return p, ctx, nil
 }
 
 // AskFrom answers a question straight from the given turns, quoted as a summary quotes them: no retrieval, no modules. With
@@ -100,34 +151,20 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	}
 	read := readTimes(timesOfTurns(turns), m.options.Dates, retrieve.DetectLanguage([]chunk.Chunk{{Turns: turns}}))
 	answer.Trace.Dates = read.reading()
-	return answer, m.answer(madeFrom(b.within(ctx), turns), a, b, tiers.Quote(read.turns(turns)), &answer)
-}
-
-func (m *Memory) answerer(a ask) tiers.Answerer {
-	return tiers.Answerer{Client: m.options.Client, Style: a.style, Samples: m.options.AnswerSamples}
-}
-
-// answer makes the answer call.
-func (m *Memory) answer(ctx context.Context, a ask, b *budget, summary string, answer *Answer) error {
-	t := &answer.Trace
-	t.Answer.Model = m.options.Client.Model()
+	// The answer is not routed: its ceiling is that of the answering model.
+	answer.Trace.Answer.Model = m.options.Client.Model()
+	p := &pipeline{set: m.set, budget: b, trace: &answer.Trace, notes: tiers.Output{Text: tiers.Quote(read.turns(turns))},
+		in: tiers.Input{Query: question, QueryDate: a.date, Style: a.style}}
+	p.set[tiers.Answering] = []tiers.Tier{m.answerer()}
 	if b != nil {
-		fitting, note, err := b.fit(summary)
-		if err != nil {
-			return &StepError{Step: "answer", Err: err}
-		}
-		if summary = fitting; note != "" {
-			t.Answer.Notes = append(t.Answer.Notes, note)
-		}
+		b.set = p.set
 	}
-	t.Summary = summary
-	got, err := m.answerer(a).Answer(ctx, summary, a.question, a.date)
-	t.Answer.Raw, t.Answer.Usage = got.Raw, got.Usage
-	if err != nil {
-		return &StepError{Step: "answer", Err: err}
-	}
-	answer.Text = got.Text
-	return nil
+	return answer, p.answer(madeFrom(b.within(ctx), turns), &answer)
+}
+
+// answerer answers by the answering model, in the one way of sets that do not route the answer.
+func (m *Memory) answerer() tiers.Tier {
+	return tiers.Answerer{Client: m.options.Client, Samples: m.options.AnswerSamples}.Tier("")
 }
 
 // ask settles what a question is asked with.

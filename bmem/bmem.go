@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -19,7 +20,8 @@ import (
 type Memory struct {
 	*Archive
 	options Options
-	set     tiers.Set
+	set     tiers.Set // with one tier for answers if the set does not route them
+	routed  []tiers.Module
 	space   router.Space
 
 	open *openHistories
@@ -45,7 +47,12 @@ func Open(ctx context.Context, o Options) (*Memory, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
 	}
-	m := &Memory{Archive: archive, options: o, set: set, space: Space(set), open: newOpenHistories(o.OpenChunks)}
+	m := &Memory{Archive: archive, options: o, set: set, routed: set.Routed(), space: Space(set), open: newOpenHistories(o.OpenChunks)}
+	if len(set[tiers.Answering]) == 0 {
+		m.set[tiers.Answering] = []tiers.Tier{m.answerer()}
+	} else if o.AnswerSamples > 1 {
+		return nil, errors.Join(fmt.Errorf("open memory %s: %d samples of an answer, but the tier set says how answers are written: sample by a tier of it", o.Path, o.AnswerSamples), s.Close())
+	}
 	if m.options.Policy == nil {
 		if m.options.Policy, err = router.NewStatic(m.space, make([]int, len(m.space))); err != nil {
 			return nil, errors.Join(fmt.Errorf("open memory %s: %w", o.Path, err), s.Close())
@@ -73,23 +80,36 @@ func (m *Memory) Dim() int { return m.options.Embedder.Dim() }
 
 // Space describes a set of tiers to a router.
 func Space(set tiers.Set) router.Space {
-	space := make(router.Space, len(set))
-	for i, module := range tiers.Modules() {
-		space[i].Name = module.String()
+	var space router.Space
+	for _, module := range set.Routed() {
+		m := router.Module{Name: module.String()}
 		for _, t := range set[module] {
-			space[i].Tiers = append(space[i].Tiers, t.Name())
+			m.Tiers = append(m.Tiers, t.Name())
 		}
+		space = append(space, m)
 	}
 	return space
 }
 
-// MemoryIndex returns, for each module, the number of the memory embedding that its tier is decided on, as router.Shape takes
-// them: 0 is the mean of the retrieved chunks, for the filter; 1 that of the kept chunks, for entity, temporal and topic; 2
-// that of the facts, for the summary.
-func MemoryIndex() []int {
-	index := make([]int, tiers.NumModules)
-	index[tiers.Entity], index[tiers.Temporal], index[tiers.Topic], index[tiers.Summary] = 1, 1, 1, 2
-	return index
+// memoryOf says what each module's tier is decided on: the mean of the retrieved chunks, that of the kept chunks, that of the
+// facts, or the notes.
+var memoryOf = [tiers.NumModules]string{
+	tiers.Filter: "retrieved", tiers.Entity: "kept", tiers.Temporal: "kept", tiers.Topic: "kept", tiers.Summary: "facts", tiers.Answering: "notes",
+}
+
+// Shape is that of a router which decides for the memory, with the default widths. Of the memory embeddings, that of the filter is the mean
+// of the retrieved chunks, that of entity, temporal and topic the mean of the kept chunks, that of the summary the mean of the
+// facts, or of the kept chunks without any, and that of the answer the notes'.
+func (m *Memory) Shape() router.Shape {
+	shape := router.Shape{Dim: m.Dim(), Embedder: m.options.Embedder.ID(), Modules: m.space}
+	var seen []string
+	for _, module := range m.routed {
+		if !slices.Contains(seen, memoryOf[module]) {
+			seen = append(seen, memoryOf[module])
+		}
+		shape.MemoryIndex = append(shape.MemoryIndex, slices.Index(seen, memoryOf[module]))
+	}
+	return shape
 }
 
 // Add appends turns to the memory of that name, which is created if need be: it cuts the whole history into chunks and
@@ -141,7 +161,7 @@ func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) 
 // hits retrieves for what was asked, without a trace.
 func (m *Memory) hits(ctx context.Context, a ask) ([]retrieve.Hit, error) {
 	var t Trace
-	hits, _, err := m.retrieve(inMemory(ctx, a.memory), a, &meter{embedder: stored{m.store, m.options.Embedder}}, &t)
+	hits, _, err := m.retrieve(inMemory(ctx, a.memory), a, &meter{embedder: stored{m.store, m.options.Embedder}, sum: &t.Embedding}, &t)
 	return hits, err
 }
 

@@ -41,11 +41,10 @@ const answerRoom = 1200
 // budget holds one question to its WithMaxCost. Before each module runs, the worst case of the cheapest way to finish after it
 // is set aside; the module then gets the highest tier, up to the one asked for, whose own worst case fits into the rest.
 type budget struct {
-	max    float64 // dollars
-	cap    *llm.Cap
-	set    tiers.Set
-	keep   int                                               // chunks that the filter keeps
-	answer func(summary string) (dollars float64, err error) // worst case of the answer call
+	max  float64 // dollars
+	cap  *llm.Cap
+	set  tiers.Set
+	keep int // chunks that the filter keeps
 }
 
 // newBudget returns the budget of a question, nil without a limit.
@@ -65,9 +64,7 @@ func (m *Memory) newBudget(a ask) (*budget, error) {
 	if err != nil {
 		return nil, fmt.Errorf("WithMaxCost: %w", err)
 	}
-	return &budget{max: *a.maxCost, cap: limit, set: m.set, keep: a.keepK, answer: func(summary string) (float64, error) {
-		return m.answerer(a).WorstCase(summary, a.question, a.date)
-	}}, nil
+	return &budget{max: *a.maxCost, cap: limit, set: m.set, keep: a.keepK}, nil
 }
 
 // within holds the calls of a context to the limit.
@@ -92,22 +89,34 @@ func (b *budget) choose(ctx context.Context, m tiers.Module, asked int, in tiers
 	if err != nil {
 		return 0, "", err
 	}
+	tier, worst, err := b.highest(ctx, m, asked, in, aside)
+	switch {
+	case err != nil:
+		return 0, "", err
+	case tier < 0:
+		return 0, "", b.tooLow(worst + aside)
+	case tier < asked:
+		why = b.mayNotFit(aside)
+	}
+	b.cap.SetAside(aside)
+	return tier, why, nil
+}
+
+// highest returns the highest tier up to the one asked for whose worst case fits beside what is set aside, and that worst case; −1
+// and the lowest tier's if none fits.
+func (b *budget) highest(ctx context.Context, m tiers.Module, asked int, in tiers.Input, aside float64) (tier int, worst float64, err error) {
 	b.cap.SetAside(0)
 	left := b.cap.Left()
-	var worst float64
 	for tier = asked; tier >= 0; tier-- {
-		if worst, err = b.set[m][tier].WorstCase(ctx, in); err != nil {
-			return 0, "", err
-		}
-		if worst+aside <= left {
-			b.cap.SetAside(aside)
-			if tier < asked {
-				why = fmt.Sprintf("within $%.6f, of which $%.6f are spent and $%.6f set aside, it may not fit", b.max, b.cap.Spent(), aside)
-			}
-			return tier, why, nil
+		if worst, err = b.set[m][tier].WorstCase(ctx, in); err != nil || worst+aside <= left {
+			return tier, worst, err
 		}
 	}
-	return 0, "", b.tooLow(worst + aside)
+	return -1, worst, nil
+}
+
+func (b *budget) mayNotFit(aside float64) string {
+	return fmt.Sprintf("within $%.6f, of which $%.6f are spent and $%.6f set aside, it may not fit", b.max, b.cap.Spent(), aside)
 }
 
 func (b *budget) tooLow(need float64) error {
@@ -128,11 +137,15 @@ func (b *budget) finish(ctx context.Context, m tiers.Module, in tiers.Input) (fl
 		}
 		in.Entity, in.Temporal, in.Topic = facts, facts, facts
 	}
-	sum, err := b.answer(strings.Repeat("note ", answerRoom/5))
+	in.Notes = strings.Repeat("note ", answerRoom/5)
+	sum, err := b.set[tiers.Answering][0].WorstCase(ctx, in)
 	if err != nil {
 		return 0, err
 	}
-	for later := m + 1; int(later) < tiers.NumModules; later++ {
+	for later := m + 1; later < tiers.Answering; later++ {
+		if len(b.set[later]) == 0 {
+			continue
+		}
 		worst, err := b.set[later][0].WorstCase(ctx, in)
 		if err != nil {
 			return 0, err
@@ -150,27 +163,47 @@ func length(it tiers.Item) int {
 	return n
 }
 
-// fit cuts the summary to what the answer call can afford, and says so.
-func (b *budget) fit(summary string) (fitting, note string, err error) {
-	b.cap.SetAside(0)
-	left := b.cap.Left()
-	all, err := b.answer(summary)
-	if err != nil || all <= left {
-		return summary, "", err
-	}
-	least, err := b.answer("")
+// fitting is how an answer stays within the limit.
+type fitting struct {
+	tier  int
+	notes string
+	why   string // it is another tier than the one asked for
+	cut   string // the notes are cut
+}
+
+// fit returns the highest tier of the answer up to the one asked for that can afford the notes. If even the lowest cannot, it
+// gets as much of them as it can afford.
+func (b *budget) fit(ctx context.Context, asked int, in tiers.Input) (fitting, error) {
+	tier, _, err := b.highest(ctx, tiers.Answering, asked, in, 0)
 	if err != nil {
-		return "", "", err
+		return fitting{}, err
+	}
+	f := fitting{tier: max(tier, 0), notes: in.Notes}
+	if f.tier < asked {
+		f.why = b.mayNotFit(0)
+	}
+	if tier >= 0 {
+		return f, nil
+	}
+	left := b.cap.Left()
+	worst := func(bytes int) (float64, error) {
+		cut := in
+		cut.Notes = prefix(in.Notes, bytes)
+		return b.set[tiers.Answering][0].WorstCase(ctx, cut)
+	}
+	least, err := worst(0)
+	if err != nil {
+		return fitting{}, err
 	}
 	if least > left {
-		return "", "", b.tooLow(least)
+		return fitting{}, b.tooLow(least)
 	}
-	low, high := 0, len(summary) // low bytes fit, high do not
+	low, high := 0, len(in.Notes) // low bytes fit, high do not
 	for high-low > 1 {
 		mid := (low + high) / 2
-		cost, err := b.answer(prefix(summary, mid))
+		cost, err := worst(mid)
 		if err != nil {
-			return "", "", err
+			return fitting{}, err
 		}
 		if cost <= left {
 			low = mid
@@ -178,8 +211,9 @@ func (b *budget) fit(summary string) (fitting, note string, err error) {
 			high = mid
 		}
 	}
-	fitting = prefix(summary, low)
-	return fitting, fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%.6f", len(summary), len(fitting), b.max), nil
+	f.notes = prefix(in.Notes, low)
+	f.cut = fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%.6f", len(in.Notes), len(f.notes), b.max)
+	return f, nil
 }
 
 // prefix returns at most the first n bytes of s, whole characters only.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,26 +16,30 @@ import (
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
-// pipeline is one question's way through the five modules: filter, then entity, temporal and topic at once, then
-// summary. Each module's tier is decided by the policy right before the module runs.
+// pipeline is one question's way through the modules: filter, then entity, temporal and topic at once, then summary, then the
+// answer. Each module's tier is decided by the policy right before the module runs. A module without tiers does not run.
 type pipeline struct {
 	set      tiers.Set
+	routed   []tiers.Module // the modules that the policy decides on, in the order of its space
 	policy   router.Policy
 	budget   *budget // nil without a cost limit
 	question string  // identifies the question to the policy
 	in       tiers.Input
 	embedder *meter
 	trace    *Trace
+
+	kept  []tiers.Item
+	notes tiers.Output // of the summary
 }
 
-// run fills the trace and returns the kept chunks and the summary.
-func (p *pipeline) run(ctx context.Context) ([]tiers.Item, string, error) {
+// run runs the modules up to the notes, and fills the trace.
+func (p *pipeline) run(ctx context.Context) error {
 	retrieved := p.in.Items
 	out, err := p.step(ctx, tiers.Filter, p.in, once(func(context.Context) ([]float32, error) {
 		return meanOf(vectors(retrieved)), nil
 	}))
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	kept := out.Kept
 	for _, it := range kept {
@@ -50,6 +55,9 @@ func (p *pipeline) run(ctx context.Context) ([]tiers.Item, string, error) {
 		group.SetLimit(1) // what one may spend depends on what the one before it has
 	}
 	for i, m := range relations {
+		if len(p.set[m]) == 0 {
+			continue
+		}
 		group.Go(func() error {
 			results[i] = p.attempt(gctx, m, p.in, keptMean)
 			return results[i].err
@@ -60,18 +68,19 @@ func (p *pipeline) run(ctx context.Context) ([]tiers.Item, string, error) {
 		p.record(r)
 	}
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	p.in.Entity, p.in.Temporal, p.in.Topic = results[0].out.Facts, results[1].out.Facts, results[2].out.Facts
 
 	lists := [][]string{p.in.Entity, p.in.Temporal, p.in.Topic}
-	out, err = p.step(ctx, tiers.Summary, p.in, once(func(ctx context.Context) ([]float32, error) {
+	p.notes, err = p.step(ctx, tiers.Summary, p.in, once(func(ctx context.Context) ([]float32, error) {
 		return p.summaryState(ctx, lists, kept)
 	}))
 	if err != nil {
-		return nil, "", err
+		return err
 	}
-	return kept, out.Text, nil
+	p.kept = kept
+	return nil
 }
 
 // summaryState is the mean over the non-empty relation lists of each list's mean embedding, or the kept chunks' mean
@@ -119,15 +128,9 @@ func (p *pipeline) attempt(ctx context.Context, m tiers.Module, in tiers.Input, 
 		r.err = &StepError{Step: m.String(), Tier: r.asked, Err: err}
 		return r
 	}
-	if err := ctx.Err(); err != nil {
-		return fail(err)
-	}
-	i, err := p.policy.Decide(ctx, router.State{Question: p.question, Module: int(m), Query: in.QueryVector, Memory: memory})
+	i, err := p.decide(ctx, m, router.State{Query: in.QueryVector, Memory: memory})
 	if err != nil {
-		return fail(fmt.Errorf("decide: %w", err))
-	}
-	if i < 0 || i >= len(p.set[m]) {
-		return fail(fmt.Errorf("policy %s chose tier %d of %d", p.policy.Name(), i, len(p.set[m])))
+		return fail(err)
 	}
 	r.asked = p.set[m][i].Name()
 	why := ""
@@ -147,6 +150,22 @@ func (p *pipeline) attempt(ctx context.Context, m tiers.Module, in tiers.Input, 
 	return r
 }
 
+// decide asks the policy for a module's tier; the state has all but the question and the module.
+func (p *pipeline) decide(ctx context.Context, m tiers.Module, s router.State) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	s.Question, s.Module = p.question, slices.Index(p.routed, m)
+	i, err := p.policy.Decide(ctx, s)
+	if err != nil {
+		return 0, fmt.Errorf("decide: %w", err)
+	}
+	if i < 0 || i >= len(p.set[m]) {
+		return 0, fmt.Errorf("policy %s chose tier %d of %d", p.policy.Name(), i, len(p.set[m]))
+	}
+	return i, nil
+}
+
 // record puts a module's step into the trace, also when it failed after spending something.
 func (p *pipeline) record(r result) {
 	if r.asked == "" {
@@ -164,11 +183,11 @@ func (p *pipeline) record(r result) {
 	p.trace.Modules = append(p.trace.Modules, Module{Module: r.module.String(), Step: step, Facts: r.out.Facts})
 }
 
-// meter counts what is embedded for one question.
+// meter counts what is embedded for one question, in its trace.
 type meter struct {
 	embedder embed.Embedder
 	mu       sync.Mutex
-	sum      Embedding
+	sum      *Embedding
 }
 
 func (m *meter) Embed(ctx context.Context, texts []string) ([][]float32, error) {

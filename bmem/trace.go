@@ -1,6 +1,8 @@
 package bmem
 
 import (
+	"slices"
+
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -64,12 +66,21 @@ type Module struct {
 	Facts []string `json:"facts,omitempty"`
 }
 
-// Call is one call of the model outside the modules.
+// Call is the call of the model that wrote the answer.
 type Call struct {
-	Model string    `json:"model,omitempty"`
-	Raw   string    `json:"raw,omitempty"` // the reply before the answer was taken out of it
-	Usage llm.Usage `json:"usage"`
-	Notes []string  `json:"notes,omitempty"`
+	// Asked and Served are the tiers asked for and served, and Why is the reason of a difference; "" where the tier set does not
+	// route the answer.
+	Asked  string `json:"asked,omitempty"`
+	Served string `json:"served,omitempty"`
+	Why    string `json:"why,omitempty"`
+	Method string `json:"method,omitempty"` // how the tier that served answers
+
+	Model string `json:"model,omitempty"`
+	Raw   string `json:"raw,omitempty"` // the reply before the answer was taken out of it
+	// Draws are the sampled replies; nil where one was asked for.
+	Draws []tiers.Draw `json:"draws,omitempty"`
+	Usage llm.Usage    `json:"usage"`
+	Notes []string     `json:"notes,omitempty"`
 }
 
 // Embedding counts texts embedded and the milliseconds that took.
@@ -90,10 +101,31 @@ func (t Trace) ModuleUsage() llm.Usage {
 // Usage is what the question's model calls consumed, modules and answer; a judge is not part of it, nor is embedding.
 func (t Trace) Usage() llm.Usage { return t.ModuleUsage().Add(t.Answer.Usage) }
 
-// Fallbacks counts the modules that were served by another tier than the one asked for.
+// again returns a copy that shares no slice which the answer changes; where cached, the modules' calls count as answered from the cache.
+func (t Trace) again(cached bool) Trace {
+	t.Modules = slices.Clone(t.Modules)
+	for i := range t.Modules {
+		if u := &t.Modules[i].Usage; cached {
+			u.Cached, u.Paid = u.Calls, 0
+		}
+	}
+	return t
+}
+
+// Steps are the modules that ran, and the answer as one of them where the tier set routes it.
+func (t Trace) Steps() []Module {
+	a := t.Answer
+	if a.Asked == "" {
+		return t.Modules
+	}
+	return append(slices.Clone(t.Modules), Module{Module: tiers.Answering.String(), Step: tiers.Step{Asked: a.Asked, Served: a.Served, Why: a.Why,
+		Method: a.Method, Model: a.Model, Usage: a.Usage, MS: a.Usage.MS, Notes: a.Notes}})
+}
+
+// Fallbacks counts the steps that were served by another tier than the one asked for.
 func (t Trace) Fallbacks() int {
 	n := 0
-	for _, m := range t.Modules {
+	for _, m := range t.Steps() {
 		if m.Served != m.Asked {
 			n++
 		}
@@ -128,7 +160,7 @@ func (t Trace) Spans() []Span {
 			start = end
 		}
 	}
-	return append(spans, Span{Step: "answer", Start: end, MS: t.Answer.Usage.MS, Dollars: t.Answer.Usage.Dollars})
+	return append(spans, Span{Step: tiers.Answering.String(), Tier: t.Answer.Served, Start: end, MS: t.Answer.Usage.MS, Dollars: t.Answer.Usage.Dollars})
 }
 
 // MS is the question's latency in milliseconds along the longest path of its Spans.

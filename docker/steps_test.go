@@ -324,7 +324,7 @@ func (c *container) cell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(notebook, []byte("there are 5 modules")) {
+	if !bytes.Contains(notebook, []byte("there are 6 modules")) {
 		t.Errorf("the cell printed something else:\n%s", notebook)
 	}
 }

@@ -41,7 +41,10 @@ type Policy interface {
 // NonContextual returns the tiers that a policy gives a question if they depend on the question's identifier alone, as those of
 // static and random policies do; ok is false for other policies.
 func NonContextual(p Policy, space Space, question string) (choices []int, ok bool) {
-	switch p.(type) {
+	switch p := p.(type) {
+	case *FixedLast:
+		choices, ok = NonContextual(p.first, space[:p.last], question)
+		return append(choices, p.tier), ok
 	case *Static, *Random, *RandomCombination:
 	default:
 		return nil, false
@@ -137,10 +140,14 @@ func (s Space) names() string {
 //	router:FILE             an exported router at the smallest λ that it was trained for
 //	router:FILE@0.3         an exported router at λ = 0.3
 //	cascade:FILE@0.3        the cascade of a calibration's file at λ = 0.3, or without it at the smallest λ of its points
+//	mid/high                any of these for all modules but the last, which gets the tier behind the last slash
 //
 // The seed is that of both random policies. Errors name the policy; those about a file wrap ErrFile or ErrVersion of the package
 // portable or cascade, or the error of the file system.
 func Parse(spec string, space Space, seed int64) (Policy, error) {
+	if p, ok, err := parseLast(spec, space, seed); ok {
+		return p, err
+	}
 	if spec == "random" {
 		return NewRandom(space, seed), nil
 	}

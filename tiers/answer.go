@@ -10,17 +10,30 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
-// Answerer gives the answer from the summary alone: the same strong model in every configuration.
+// The answer is written from the summary's notes alone. In most sets one model writes all answers. A set with an answer section
+// has several tiers for it:
+//
+//	reply  one reply
+//	mbr    several sampled replies, of which the one with the highest expected F1 against the others counts (minimum Bayes risk)
+//
+// each by its own model and with one of two prompts: "examples", the style's own with its worked examples, or "short", the one
+// that tuned models read, which is a few words. A tuned model has only the latter.
+
+// Answerer gives the answer from the summary alone.
 type Answerer struct {
 	// Client is the answering model.
 	Client llm.Client
 	// Style is the form of prompt and answer; the zero value is StyleShort. A tuned model has a prompt of its own instead.
 	Style AnswerStyle
+	// Short asks with the prompt of tuned models, which has no examples, whatever the style.
+	Short bool
 	// MaxTokens bounds the reply; 0 means 40, enough for a short phrase.
 	MaxTokens int
 	// Samples, if more than 1, is how many replies are sampled in one call, of which the one with the highest expected F1
 	// against the others is the answer (minimum Bayes risk). Their tokens are paid for, the prompt once.
 	Samples int
+	// LogProbs asks for the log-probabilities of the reply's tokens also where there is only one.
+	LogProbs bool
 }
 
 // AnswerStyle names a form of answer.
@@ -54,14 +67,28 @@ type Answer struct {
 	Raw  string `json:"raw"`
 	// LogProbs are those of the reply's tokens; nil where they were not asked for or are not known.
 	LogProbs []llm.TokenLogProb `json:"logprobs,omitempty"`
+	// Draws are the sampled replies; nil where one was asked for.
+	Draws []Draw `json:"draws,omitempty"`
 	// Usage is what the call consumed, on error too.
 	Usage llm.Usage `json:"usage"`
+}
+
+// Draw is one of several sampled replies.
+type Draw struct {
+	// Text is the cleaned answer.
+	Text string `json:"text"`
+	// LogProb is the sum over the reply's tokens of the natural logarithm of their probabilities; nil if it is not known.
+	LogProb *float64 `json:"logprob,omitempty"`
 }
 
 func (a Answerer) request(summary, question, date string) (llm.Request, error) {
 	var messages []llm.Message
 	var err error
-	if tuned, _ := llm.PromptTemplate(a.Client); tuned != "" {
+	tuned, _ := llm.PromptTemplate(a.Client)
+	if tuned == "" && a.Short {
+		tuned = NotesTemplate
+	}
+	if tuned != "" {
 		messages, err = TunedPrompt(tuned, summary, question, date)
 	} else {
 		messages, err = chat("answer_"+string(cmp.Or(a.Style, StyleShort)), promptData{
@@ -75,21 +102,32 @@ func (a Answerer) request(summary, question, date string) (llm.Request, error) {
 	if limit <= 0 {
 		limit = 40
 	}
-	req := llm.Request{Messages: messages, MaxTokens: limit}
+	req := llm.Request{Messages: messages, MaxTokens: limit, LogProbs: a.LogProbs}
 	if a.Samples > 1 {
 		req.N, req.Temperature, req.LogProbs = a.Samples, sampleTemperature, true
 	}
 	return req, nil
 }
 
-// WorstCase is the most that Answer can cost, in dollars, its call answered at the first attempt. The error is an
-// llm.ErrUnpriced if the Client was not made by llm.Stack.
-func (a Answerer) WorstCase(summary, question, date string) (dollars float64, err error) {
-	req, err := a.request(summary, question, date)
-	if err != nil {
-		return 0, err
+// Tier makes a tier of the module Answering. Of its input it reads Notes, Query, QueryDate and Style.
+func (a Answerer) Tier(name string) Tier {
+	return &timed{module: Answering, name: name, client: a.Client, run: a.run, plan: a.plan}
+}
+
+func (a Answerer) run(ctx context.Context, in Input, step *Step) (Output, error) {
+	a.Style = in.Style
+	step.Method = "one reply"
+	if a.Samples > 1 {
+		step.Method = fmt.Sprintf("minimum Bayes risk of %d replies", a.Samples)
 	}
-	return plan{chat: []llm.Request{req}}.worstCase(a.Client)
+	answer, err := a.Answer(ctx, in.Notes, in.Query, in.QueryDate)
+	step.Usage = answer.Usage
+	return Output{Text: answer.Text, Answer: answer}, err
+}
+
+func (a Answerer) plan(_ context.Context, in Input) (plan, error) {
+	a.Style = in.Style
+	return planned(a.request(in.Notes, in.Query, in.QueryDate))
 }
 
 // Answer asks the model. On error the Answer carries the usage.
@@ -108,7 +146,23 @@ func (a Answerer) Answer(ctx context.Context, summary, question, date string) (A
 		texts[i] = cleanAnswer(c.Text)
 	}
 	best := minimumRisk(texts, choices)
-	return Answer{Text: texts[best], Raw: choices[best].Text, LogProbs: choices[best].LogProbs, Usage: reply.Usage}, nil
+	answer := Answer{Text: texts[best], Raw: choices[best].Text, LogProbs: choices[best].LogProbs, Usage: reply.Usage}
+	if a.Samples > 1 {
+		answer.Draws = draws(texts, choices)
+	}
+	return answer, nil
+}
+
+func draws(texts []string, choices []llm.Choice) []Draw {
+	out := make([]Draw, len(texts))
+	for i, c := range choices {
+		out[i].Text = texts[i]
+		if c.LogProbs != nil {
+			sum := logProb(c.LogProbs)
+			out[i].LogProb = &sum
+		}
+	}
+	return out
 }
 
 var (

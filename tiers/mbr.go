@@ -41,9 +41,7 @@ func sampleWeights(answers []string, choices []llm.Choice) []float64 {
 	logProbs := make([]float64, len(choices))
 	for i, c := range choices {
 		rated = rated && c.LogProbs != nil
-		for _, t := range c.LogProbs {
-			logProbs[i] += t.LogProb
-		}
+		logProbs[i] = logProb(c.LogProbs)
 	}
 	first := map[string]int{}
 	weights := make([]float64, len(answers))
@@ -62,6 +60,15 @@ func sampleWeights(answers []string, choices []llm.Choice) []float64 {
 		}
 	}
 	return weights
+}
+
+// logProb is the logarithm of the probability of all tokens together.
+func logProb(tokens []llm.TokenLogProb) float64 {
+	sum := 0.0
+	for _, t := range tokens {
+		sum += t.LogProb
+	}
+	return sum
 }
 
 // wordF1 is the harmonic mean of the precision and recall of words, as a multiset; 1 for two answers without words.

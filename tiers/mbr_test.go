@@ -61,12 +61,13 @@ func TestAnswerBySamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := Answerer{Client: client}.WorstCase("notes", "q", "")
+	in := Input{Notes: "notes", Query: "q"}
+	one, err := Answerer{Client: client}.Tier("one").WorstCase(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := Answerer{Client: client, Samples: 3}
-	most, err := a.WorstCase("notes", "q", "")
+	most, err := a.Tier("mbr").WorstCase(t.Context(), in)
 	if err != nil || math.Abs((most-one)-2*40*1e-6) > 1e-12 {
 		t.Errorf("at most $%g, one reply $%g, %v; want 80 tokens more", most, one, err)
 	}

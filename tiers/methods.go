@@ -36,11 +36,21 @@ var methods = [NumModules]map[string]method{
 		plainMethod:  {make: func(tb *toolbox) runFunc { return tb.summaryPlain }},
 		"headings":   {make: func(tb *toolbox) runFunc { return tb.summaryHeadings }},
 		"quotes":     {make: func(tb *toolbox) runFunc { return tb.summaryQuotes }},
+		"brief":      {make: func(tb *toolbox) runFunc { return tb.summaryBrief }},
 		"likelihood": {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }, func(tb *toolbox) planFunc { return tb.summaryScoring }},
 		"llm":        {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }, func(tb *toolbox) planFunc { return oneCall(tb.linesRequest) }},
 		"prose":      {func(tb *toolbox) runFunc { return tb.summaryProse }, func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},
 	},
+	Answering: {
+		"reply":   answerMethod,
+		mbrMethod: answerMethod,
+	},
 }
+
+// mbrMethod is the method of Answering that samples.
+const mbrMethod = "mbr"
+
+var answerMethod = method{func(tb *toolbox) runFunc { return tb.answerer().run }, func(tb *toolbox) planFunc { return tb.answerer().plan }}
 
 func relationMethods(m Module, rules extractor, grammar func(*toolbox) extractor) map[string]method {
 	return map[string]method{
@@ -70,5 +80,6 @@ func planned(req llm.Request, err error) (plan, error) {
 //
 //	filter    keywords, evidence, likelihood, llm
 //	entity, temporal, topic    rules, grammar, llm
-//	summary   plain, headings, quotes, likelihood, llm, prose
+//	summary   plain, headings, quotes, brief, likelihood, llm, prose
+//	answer    reply, mbr
 func Methods(m Module) []string { return slices.Sorted(maps.Keys(methods[m])) }

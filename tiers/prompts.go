@@ -47,6 +47,14 @@ const (
 
 var promptStyles = []string{Direct, Steps, Reflect}
 
+// The prompts of the answer: the one of its style with worked examples, or the short one that tuned models read.
+const (
+	Examples = "examples"
+	Short    = "short"
+)
+
+var answerPrompts = []string{Examples, Short}
+
 // promptData is what the templates may use. All text in it is escaped.
 type promptData struct {
 	Memory   string // the memory block; empty in the answer's prompts

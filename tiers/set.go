@@ -26,7 +26,8 @@ import (
 //	    - {tier: high, method: llm, prompt: steps, model: large}
 //	  …
 //
-// A module has at least two tiers. The names of tiers are free.
+// A module has at least two tiers. The names of tiers are free. The modules entity, temporal and topic may be left out, if their
+// lists are not worth their price, and so may answer: answers are then all written by Deps.Client, in one way.
 type Spec struct {
 	// Name is the shipped set's name or the file's path.
 	Name string `yaml:"-" json:"name"`
@@ -42,8 +43,11 @@ type TierSpec struct {
 	Tier string `yaml:"tier" json:"tier"`
 	// Method is how the module's work is done; see Methods.
 	Method string `yaml:"method" json:"method"`
-	// Prompt is the style of the prompt, of methods that ask a language model: "direct" (the default), "steps" or "reflect".
+	// Prompt is the style of the prompt, of methods that ask a language model: "direct" (the default), "steps" or "reflect"; of
+	// the answer "examples" (the default) or "short".
 	Prompt string `yaml:"prompt" json:"prompt,omitempty"`
+	// Samples is how many replies the answer's method mbr samples, at least 2.
+	Samples int `yaml:"samples" json:"samples,omitempty"`
 	// Model is the role of the model that is asked, a key of Deps.Models such as "small"; empty means Deps.Client.
 	Model string `yaml:"model" json:"model,omitempty"`
 }
@@ -58,8 +62,19 @@ const (
 // QuotesSet is the shipped tier set whose mid notes are quoted turns alone, which models tuned by `bmem tune` read.
 const QuotesSet = "quotes"
 
+// ReadersSet is the shipped tier set that routes the answer too: a short prompt, worked examples, a larger model. Its Low costs less
+// than its Mid, and that less than its High.
+const ReadersSet = "readers"
+
+// Routed lists the modules whose tier is to be chosen, in order: those that the set has tiers for.
+func (s Spec) Routed() []Module {
+	return slices.DeleteFunc(Modules(), func(m Module) bool { return len(s.Modules[m.String()]) == 0 })
+}
+
 // Axes lists the shipped tier sets.
-func Axes() []string { return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet} }
+func Axes() []string {
+	return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet, ReadersSet}
+}
 
 //go:embed sets/*.yaml
 var setFiles embed.FS
@@ -109,7 +124,10 @@ func (s Spec) check() error {
 		}
 	}
 	for _, m := range Modules() {
-		list := s.Modules[m.String()]
+		list, there := s.Modules[m.String()]
+		if !there && m != Filter && m != Summary {
+			continue
+		}
 		if len(list) < 2 {
 			errs = append(errs, fmt.Errorf("module %s has %d tiers; a choice needs at least 2", m, len(list)))
 		}
@@ -136,14 +154,26 @@ func (t TierSpec) check(m Module) error {
 	if !slices.Contains(names, t.Method) {
 		return unknown("method", t.Method, names)
 	}
-	if t.Prompt != "" && !slices.Contains(promptStyles, t.Prompt) {
-		return unknown("prompt", t.Prompt, promptStyles)
+	prompts := promptStyles
+	if m == Answering {
+		prompts = answerPrompts
+	}
+	if t.Prompt != "" && !slices.Contains(prompts, t.Prompt) {
+		return unknown("prompt", t.Prompt, prompts)
+	}
+	if mbr := m == Answering && t.Method == mbrMethod; mbr && (t.Samples < 2 || t.Samples > maxSamples) {
+		return fmt.Errorf("method %q with %d samples: give samples, 2 to %d", t.Method, t.Samples, maxSamples)
+	} else if !mbr && t.Samples != 0 {
+		return fmt.Errorf("method %q samples nothing, so samples has no meaning; the answer's method %q does", t.Method, mbrMethod)
 	}
 	if methods[m][t.Method].plan == nil && (t.Prompt != "" || t.Model != "") {
 		return fmt.Errorf("method %q asks no model, so prompt and model have no meaning", t.Method)
 	}
 	return nil
 }
+
+// maxSamples bounds what one call may draw.
+const maxSamples = 64
 
 func unknown(what, name string, known []string) error {
 	return fmt.Errorf("unknown %s %q; did you mean %q? There are %s", what, name, suggest.Name(name, known), strings.Join(known, ", "))
@@ -166,10 +196,31 @@ func (s Spec) Models() []string {
 // Hash identifies what the set says: 12 hexadecimal digits. Comments, order of the modules and the file's name do not count.
 func (s Spec) Hash() string {
 	h := sha256.New()
-	for _, m := range Modules() {
-		fmt.Fprintf(h, "%s %q\n", m, s.Modules[m.String()])
+	for m := Filter; m < Answering; m++ {
+		fmt.Fprintf(h, "%s %q\n", m, hashed(s.Modules[m.String()]))
+	}
+	if list := s.Modules[Answering.String()]; len(list) > 0 {
+		// The short prompt is no part of PromptHash.
+		short, err := TunedHash(NotesTemplate)
+		if err != nil {
+			panic(err) // an embedded file cannot be missing
+		}
+		fmt.Fprintf(h, "%s %q", Answering, hashed(list))
+		for _, t := range list {
+			fmt.Fprintf(h, " %d", t.Samples)
+		}
+		fmt.Fprintf(h, " %s\n", short)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// hashed is what Hash reads of a module's tiers. Fields that are added to TierSpec must not change the hashes of earlier sets.
+func hashed(list []TierSpec) []struct{ Tier, Method, Prompt, Model string } {
+	out := make([]struct{ Tier, Method, Prompt, Model string }, len(list))
+	for i, t := range list {
+		out[i].Tier, out[i].Method, out[i].Prompt, out[i].Model = t.Tier, t.Method, t.Prompt, t.Model
+	}
+	return out
 }
 
 // Build makes the set. It returns an error if Deps lacks a model that a tier needs.
@@ -182,7 +233,7 @@ func (s Spec) Build(deps Deps) (Set, error) {
 	for _, m := range Modules() {
 		for _, t := range s.Modules[m.String()] {
 			tb := *base
-			tb.style, tb.served = styleOf(t.Prompt), s.servedBy(m)
+			tb.style, tb.samples, tb.served = styleOf(t.Prompt), t.Samples, s.servedBy(m)
 			if methods[m][t.Method].plan != nil {
 				if tb.Client = client(deps, t.Model); tb.Client == nil {
 					return Set{}, fmt.Errorf("tier set %s: module %s, tier %s needs a model in the role %q", s.Name, m, t.Tier, t.Model)

@@ -87,9 +87,9 @@ func TestCapacityTiersAskTheirModels(t *testing.T) {
 			}
 		}
 	}
-	if len(asked["small"]) != NumModules || !slices.Equal(asked["small"], asked["medium"]) || !slices.Equal(asked["small"], asked["large"]) {
+	if len(asked["small"]) != int(Answering) || !slices.Equal(asked["small"], asked["medium"]) || !slices.Equal(asked["small"], asked["large"]) {
 		t.Errorf("small was asked %d times, medium %d, large %d; want the same %d prompts each",
-			len(asked["small"]), len(asked["medium"]), len(asked["large"]), NumModules)
+			len(asked["small"]), len(asked["medium"]), len(asked["large"]), int(Answering))
 	}
 }
 
@@ -226,4 +226,94 @@ func FuzzParseSpec(f *testing.F) {
 			t.Errorf("a set that parses does not build: %v", err)
 		}
 	})
+}
+
+// The hash of a set is part of every trace that was collected with it.
+func TestHashesAreKept(t *testing.T) {
+	for name, want := range map[string]string{ImplementationAxis: "3c4860c405c6", ReasoningAxis: "75e7f6cf6e9d", CapacityAxis: "34cfab56ac55",
+		QuotesSet: "6723a2dab317", "../examples/mixed.yaml": "044372a6f3a8", "../examples/four_tiers.yaml": "bdd011f0860b"} {
+		s, err := LoadSpec(name)
+		if err != nil || s.Hash() != want {
+			t.Errorf("%s has the hash %s, %v; want %s", name, s.Hash(), err, want)
+		}
+	}
+}
+
+// readers is a set with an answer section; %s is put in.
+const readers = `
+modules:
+  filter: &two
+    - {tier: low, method: keywords}
+    - {tier: high, method: evidence}
+  summary:
+    - {tier: low, method: brief}
+    - {tier: high, method: quotes}
+  answer:
+    - {tier: short, method: reply, prompt: short}
+    - {tier: worked, method: reply}
+    %s
+`
+
+// A set may leave lists out and route the answer: every tier asks its own model in its own way.
+func TestAnswerSection(t *testing.T) {
+	spec, err := ParseSpec("readers", []byte(fmt.Sprintf(readers, "- {tier: drawn, method: mbr, samples: 3, model: large}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := spec.Models(); !slices.Equal(got, []string{"large"}) || !slices.Equal(spec.Routed(), []Module{Filter, Summary, Answering}) {
+		t.Errorf("roles %v, modules %v", got, spec.Routed())
+	}
+	asked := map[string]llm.Request{}
+	model := func(name string) llm.Client {
+		return &llmtest.Client{Reply: func(_ context.Context, r llm.Request) (string, error) {
+			asked[name] = r
+			return "Answer: blue.", nil
+		}}
+	}
+	set, err := spec.Build(Deps{Client: model("small"), Models: map[string]llm.Client{"large": model("large")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(set.Routed(), spec.Routed()) {
+		t.Errorf("the set routes %v", set.Routed())
+	}
+	in := Input{Query: "Which colour?", Notes: "It is blue.", Style: StyleDated, QueryDate: "3 May 2024"}
+	var lengths []int
+	for i, want := range []struct {
+		client, method string
+		n              int
+	}{{"small", "one reply", 0}, {"small", "one reply", 0}, {"large", "minimum Bayes risk of 3 replies", 3}} {
+		out, err := set[Answering][i].Run(t.Context(), in)
+		if err != nil || out.Text != "blue" || out.Answer.Raw != "Answer: blue." || out.Step.Method != want.method || out.Step.Usage.Calls != 1 {
+			t.Errorf("tier %d: %+v, %v", i, out, err)
+		}
+		req := asked[want.client]
+		if req.N != want.n || !req.LogProbs || !strings.Contains(req.Messages[len(req.Messages)-1].Content, "It is blue.") {
+			t.Errorf("tier %d asked %+v", i, req)
+		}
+		lengths = append(lengths, len(req.Messages))
+	}
+	if lengths[0] != 1 || lengths[1] == 1 || lengths[1] != lengths[2] {
+		t.Errorf("prompts of %v messages: the short one has worked examples, or the others have none", lengths)
+	}
+	changed, err := ParseSpec("readers", []byte(fmt.Sprintf(readers, "- {tier: drawn, method: mbr, samples: 4, model: large}")))
+	if err != nil || changed.Hash() == spec.Hash() {
+		t.Errorf("other samples, the same hash: %v", err)
+	}
+	for tier, want := range map[string]string{
+		"- {tier: x, method: mbr}":                          "give samples, 2 to",
+		"- {tier: x, method: mbr, samples: 1}":              "give samples, 2 to",
+		"- {tier: x, method: mbr, samples: 1000}":           "give samples, 2 to",
+		"- {tier: x, method: reply, samples: 3}":            "samples nothing",
+		"- {tier: x, method: reply, prompt: steps}":         `unknown prompt "steps"`,
+		"- {tier: x, method: quotes}":                       `unknown method "quotes"`,
+		"- {tier: short, method: reply}":                    "is taken",
+		"\n  topic:\n    - {tier: low, method: rules}":      "a choice needs at least 2",
+		"\n  reader:\n    - {tier: low, method: rules}":     `unknown module "reader"`,
+		"- {tier: x, method: reply, prompt: short, top: 1}": "top",
+	} {
+		if _, err := ParseSpec("readers", []byte(fmt.Sprintf(readers, tier))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", tier, err, want)
+		}
+	}
 }

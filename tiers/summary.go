@@ -16,6 +16,7 @@ import (
 //	headings    under headings, with a line of guidance, within a budget: some facts, then the turns that retrieval finds
 //	            likeliest to be evidence, the likeliest last
 //	quotes      the turns of headings alone, without guidance and lists: what a model tuned to read them needs
+//	brief       the first few of these
 //	likelihood  the most relevant dated facts, then the few turns that a language model's likelihoods find to matter, quoted
 //	            whole with their dates, what matters most last; llm, if it gives none
 //	llm         the same, where what a language model finds is the numbers of lines that it writes
@@ -27,12 +28,15 @@ import (
 func (tb *toolbox) summaryPlain(_ context.Context, in Input, step *Step) (Output, error) {
 	step.Method = "concatenation"
 	b := budget{count: tb.CountTokens, left: tb.Options.LowTokens}
+	var quoted []string
 	for _, it := range in.Items {
 		text := it.Text()
 		if p := place(it.Chunk); p != "" {
 			text = p + "\n" + text
 		}
-		b.add(text + "\n")
+		if b.add(text + "\n") {
+			quoted = append(quoted, it.TurnIDs()...)
+		}
 	}
 	for _, list := range [][]string{in.Entity, in.Temporal, in.Topic} {
 		for _, fact := range list {
@@ -40,7 +44,7 @@ func (tb *toolbox) summaryPlain(_ context.Context, in Input, step *Step) (Output
 		}
 	}
 	b.report(step)
-	return Output{Text: b.text()}, nil
+	return Output{Text: b.text(), Quoted: quoted}, nil
 }
 
 // Shares of the Mid budget that the lists may take.
@@ -64,8 +68,9 @@ func (tb *toolbox) summaryHeadings(ctx context.Context, in Input, step *Step) (O
 	b.report(step)
 	b.left += tb.Options.MidTokens - tb.Options.MidTokens/2
 	b.add("\n# What was said")
-	b.lines = append(b.lines, tb.likeliest(lines, in, b.left, step)...)
-	return Output{Text: b.text()}, nil
+	chosen := tb.likeliest(lines, in, b.left, step)
+	b.lines = append(b.lines, quote(bestLast(chosen))...)
+	return Output{Text: b.text(), Quoted: turnIDs(chosen)}, nil
 }
 
 func (tb *toolbox) summaryQuotes(ctx context.Context, in Input, step *Step) (Output, error) {
@@ -74,17 +79,40 @@ func (tb *toolbox) summaryQuotes(ctx context.Context, in Input, step *Step) (Out
 	if err != nil {
 		return Output{}, err
 	}
-	return Output{Text: strings.Join(tb.likeliest(lines, in, tb.Options.MidTokens, step), "\n")}, nil
+	chosen := tb.likeliest(lines, in, tb.Options.MidTokens, step)
+	return Output{Text: strings.Join(quote(bestLast(chosen)), "\n"), Quoted: turnIDs(chosen)}, nil
 }
 
-// likeliest quotes the best lines within the tokens, the likeliest evidence last.
-func (tb *toolbox) likeliest(lines []turnRef, in Input, tokens int, step *Step) []string {
+// briefTurns is the most turns that a brief summary quotes.
+const briefTurns = 3
+
+func (tb *toolbox) summaryBrief(ctx context.Context, in Input, step *Step) (Output, error) {
+	brief := *tb
+	brief.Options.Turns = min(briefTurns, tb.Options.Turns)
+	out, err := brief.summaryQuotes(ctx, in, step)
+	step.Method = "brief"
+	return out, err
+}
+
+// likeliest returns the best lines that fit into the tokens, best first.
+func (tb *toolbox) likeliest(lines []turnRef, in Input, tokens int, step *Step) []turnRef {
 	best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
 	chosen := fitting(shorten(best, in, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tokens)
 	if dropped := len(lines) - len(chosen); dropped > 0 {
 		step.note("%d turns left out", dropped)
 	}
-	return quote(bestLast(chosen))
+	return chosen
+}
+
+// turnIDs lists the lines' turns, each once.
+func turnIDs(lines []turnRef) []string {
+	var ids []string
+	for _, l := range lines {
+		if !slices.Contains(ids, l.turn.ID) {
+			ids = append(ids, l.turn.ID)
+		}
+	}
+	return ids
 }
 
 // guidance is the line that says how to use the notes.
@@ -106,10 +134,10 @@ func guidance(items []Item) string {
 type picker func(ctx context.Context, in Input, step *Step) ([]turnRef, error)
 
 func (tb *toolbox) summaryQuoted(pick picker) runFunc {
-	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
+	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (Output, error) {
 		lines, err := pick(ctx, in, step)
 		if err != nil {
-			return "", err
+			return Output{}, err
 		}
 		best := covering(lines, tb.Options.Coverage, tb.Options.Turns)
 		chosen := fitting(shorten(best, in, tb.CountTokens, tb.Options.TurnTokens), tb.CountTokens, tb.Options.HighTokens)
@@ -119,26 +147,26 @@ func (tb *toolbox) summaryQuoted(pick picker) runFunc {
 			b.lines = append(b.lines, "\n# What was said")
 		}
 		b.lines = append(b.lines, said...)
-		return b.text(), nil
+		return Output{Text: b.text(), Quoted: turnIDs(chosen)}, nil
 	})
 }
 
 const quotedTemporalFacts = 3
 
 func (tb *toolbox) summaryProse(ctx context.Context, in Input, step *Step) (Output, error) {
-	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (string, error) {
+	return tb.summaryAsked(func(ctx context.Context, in Input, step *Step) (Output, error) {
 		step.Method = "llm text"
 		req, err := tb.proseRequest(in)
 		reply, err := tb.generate(ctx, req, err, step)
 		if err != nil {
-			return "", err
+			return Output{}, err
 		}
 		text, notes := payloadOf(reply)
 		step.Notes = append(step.Notes, notes...)
 		if text == "" {
-			return "", errPayload
+			return Output{}, errPayload
 		}
-		return text, nil
+		return Output{Text: text}, nil
 	})(ctx, in, step)
 }
 
@@ -150,14 +178,14 @@ func (tb *toolbox) proseRequest(in Input) (llm.Request, error) {
 }
 
 // summaryAsked is a summary by a model. If it fails, the plain one serves.
-func (tb *toolbox) summaryAsked(write func(context.Context, Input, *Step) (string, error)) runFunc {
+func (tb *toolbox) summaryAsked(write runFunc) runFunc {
 	return func(ctx context.Context, in Input, step *Step) (Output, error) {
 		if len(in.Items) == 0 {
 			return tb.summaryPlain(ctx, in, step)
 		}
-		text, err := write(ctx, in, step)
+		out, err := write(ctx, in, step)
 		if err == nil {
-			return Output{Text: text}, nil
+			return out, nil
 		}
 		if err := step.stepDown(ctx, tb.served(plainMethod), err); err != nil {
 			return Output{}, err

@@ -1,35 +1,39 @@
-// Package tiers holds the five modules that extract what a question needs from retrieved chunks, each at several
-// budget tiers. A tier knows nothing of routers: it is asked for, it runs, and it says what it served and what that cost.
+// Package tiers holds the five modules that extract what a question needs from retrieved chunks, and the answer, each at
+// several budget tiers. A tier knows nothing of routers: it is asked for, it runs, and it says what it served and what that cost.
 package tiers
 
 import (
 	"context"
+	"slices"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// Module names one of the five steps.
+// Module names one of the steps.
 type Module int
 
-// The modules, in the order of decision and execution. Entity, Temporal and Topic do not depend on one another.
+// The modules, in the order of decision and execution. Entity, Temporal and Topic do not depend on one another, and a set may
+// do without them. Answering has tiers in sets that say how answers may be written; in others, one model writes all answers in
+// one way.
 const (
 	Filter Module = iota
 	Entity
 	Temporal
 	Topic
 	Summary
+	Answering
 	NumModules int = iota
 )
 
-var moduleNames = [NumModules]string{"filter", "entity", "temporal", "topic", "summary"}
+var moduleNames = [NumModules]string{"filter", "entity", "temporal", "topic", "summary", "answer"}
 
 // String returns the module's lower-case name.
 func (m Module) String() string { return moduleNames[m] }
 
 // Modules lists all modules in order.
-func Modules() []Module { return []Module{Filter, Entity, Temporal, Topic, Summary} }
+func Modules() []Module { return []Module{Filter, Entity, Temporal, Topic, Summary, Answering} }
 
 // Item is a retrieved chunk with what retrieval knows about it.
 type Item struct {
@@ -60,6 +64,9 @@ type Input struct {
 	TopK int
 	// Entity, Temporal and Topic are what the relation modules returned (summary only).
 	Entity, Temporal, Topic []string
+	// Notes is the summary's text, and Style the form that the answer is asked in (answer only).
+	Notes string
+	Style AnswerStyle
 }
 
 // Output is what a module returns. Each module fills its own field.
@@ -67,7 +74,11 @@ type Output struct {
 	Kept  []Item   `json:"-"`               // filter: at most TopK, best first
 	Facts []string `json:"facts,omitempty"` // entity, temporal, topic
 	Text  string   `json:"text,omitempty"`  // summary
-	Step  Step     `json:"-"`
+	// Quoted holds the ids of the turns that the text quotes; nil if it is written in words of its own (summary).
+	Quoted []string `json:"-"`
+	// Answer is the reply and what is taken out of it; its Text is Text (answer).
+	Answer Answer `json:"-"`
+	Step   Step   `json:"-"`
 }
 
 // Step records how a module was served. A tier that could not do what was asked says so here; it is never silent.
@@ -97,5 +108,11 @@ type Tier interface {
 	WorstCase(ctx context.Context, in Input) (dollars float64, err error)
 }
 
-// Set holds the tiers of every module, cheapest first: Set[Filter][0] is the filter's lowest tier.
+// Set holds the tiers of every module, cheapest first: Set[Filter][0] is the filter's lowest tier. A module that the set does
+// without has none.
 type Set [NumModules][]Tier
+
+// Routed lists the modules whose tier is to be chosen, in order: those that have tiers.
+func (s Set) Routed() []Module {
+	return slices.DeleteFunc(Modules(), func(m Module) bool { return len(s[m]) == 0 })
+}

@@ -82,10 +82,15 @@ func (o Options) withDefaults() Options {
 // toolbox is what a tier works with: what the tiers of one set share, and what it alone is asked with.
 type toolbox struct {
 	Deps
-	tagger *text.Tagger
-	style  string // of prompts
+	tagger  *text.Tagger
+	style   string // of prompts
+	samples int    // of answers by mbr
 	// served names in a Step the method that served in place of the tier's own.
 	served func(method string) string
+}
+
+func (tb *toolbox) answerer() Answerer {
+	return Answerer{Client: tb.Client, Short: tb.style == Short, Samples: tb.samples, LogProbs: true}
 }
 
 func newToolbox(deps Deps) *toolbox {
@@ -163,10 +168,10 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 		step.Model = t.client.Model()
 	}
 	out.Step = step
-	if err != nil {
-		return out, fmt.Errorf("%s module at tier %s: %w", t.module, t.name, err)
+	if err != nil && t.module != Answering { // whose tiers say so themselves
+		err = fmt.Errorf("%s module at tier %s: %w", t.module, t.name, err)
 	}
-	return out, nil
+	return out, err
 }
 
 // WorstCase implements Tier.

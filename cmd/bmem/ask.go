@@ -95,7 +95,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 	}
 	flags.bind(cmd.Flags())
 	cmd.Flags().StringVar(&file, "memory", "", "`file` with the conversation, or the name of a memory")
-	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary, or random, or router:FILE")
+	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary (and answer, where the set has it), or random, or router:FILE")
 	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")
 	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router decides by (default the router's smallest, or what its calibration gives for --max-cost)")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
@@ -200,6 +200,13 @@ func explainTrace(b *strings.Builder, a bmem.Answer, turns []chunk.Turn) {
 	}
 	fmt.Fprintf(b, "\nthe answer was written from:\n  %s\n", strings.ReplaceAll(t.Summary, "\n", "\n  "))
 	u, c := t.Usage(), t.Answer.Usage
+	if a := t.Answer; a.Asked != "" {
+		fmt.Fprintf(b, "\nanswer: %s", a.Served)
+		if a.Served != a.Asked {
+			fmt.Fprintf(b, " instead of %s (%s)", a.Asked, a.Why)
+		}
+		fmt.Fprintf(b, ", %s", a.Method)
+	}
 	fmt.Fprintf(b, "\nanswer by %s: %d + %d tokens, $%.3g, %.0f ms\ntotal: %d calls (%d from the cache), %d + %d tokens, $%.3g, %.0f ms\n",
 		t.Answer.Model, c.In, c.Out, c.Dollars, c.MS, u.Calls, u.Cached, u.In, u.Out, u.Dollars, t.MS())
 }

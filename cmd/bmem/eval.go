@@ -15,7 +15,6 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
-	"github.com/budgetmem/budgetmem/tiers"
 )
 
 // evalFlags are the flags of `bmem eval`.
@@ -35,8 +34,9 @@ func newEvalCmd() *cobra.Command {
 		Long: `Ask a benchmark's questions under several policies, and show what each earned and cost.
 
 A policy is one tier for all modules (low, mid, high), one each for filter,entity,temporal,topic,summary (such as
-low,high,mid,low,high), or random. Give --policy several times, or several policies in one, separated by spaces or by
-"+", or by commas where that cannot be read as five tiers (low,mid,high,random).
+low,high,mid,low,high), or random. Where the tier set routes the answer too, it is the last of these; mid/high is Mid for all
+modules before it and High for the answer, and policies that differ in that alone share their notes. Give --policy several times, or several policies in one, separated by spaces or by
+"+", or by commas where that cannot be read as one tier for each module (low,mid,high,random).
 
 The run is kept in a folder of its name and can be stopped at any moment: the same command goes on from there, and
 asks no model twice.`,
@@ -73,7 +73,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if cfg.Judges, err = f.openJudges(ctx, sys); err != nil {
 		return err
 	}
-	cfg.Policies = splitPolicies(f.policies)
+	cfg.Policies = splitPolicies(f.policies, len(sys.Memory.Space()))
 	cfg.System.Warnings = sys.Warnings // a judge may have added one
 	show, end := newRunProgress(notes)
 	cfg.Progress = show
@@ -154,13 +154,13 @@ func (f *evalFlags) openJudges(ctx context.Context, sys *setup.System) ([]*judge
 	return judges, nil
 }
 
-// splitPolicies reads the values of --policy.
-func splitPolicies(values []string) []string {
+// splitPolicies reads the values of --policy, where a policy may name one tier for each of so many modules.
+func splitPolicies(values []string, modules int) []string {
 	var out []string
 	for _, v := range values {
 		for _, part := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == '+' }) {
 			names := strings.Split(part, ",")
-			if len(names) == tiers.NumModules && !strings.Contains(part, "random") {
+			if len(names) == modules && !strings.Contains(part, "random") {
 				names = []string{part} // one tier a module
 			}
 			out = append(out, names...)

@@ -21,7 +21,7 @@ func TestSplitPolicies(t *testing.T) {
 		{[]string{"low", "mid,high"}, []string{"low", "mid", "high"}},
 		{[]string{""}, nil},
 	} {
-		if got := splitPolicies(tt.in); !reflect.DeepEqual(got, tt.want) {
+		if got := splitPolicies(tt.in, 5); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%q: %q, want %q", tt.in, got, tt.want)
 		}
 	}

@@ -73,9 +73,6 @@ func (t tally) list(order []string) []CallCount {
 	return out
 }
 
-// answerStep is the answer call's name in the list of modules.
-const answerStep = "answer"
-
 // callCounter counts the calls of columns.
 type callCounter struct{ models, modules tally }
 
@@ -92,8 +89,9 @@ func (c callCounter) add(rec run.Record, r run.Results) {
 		}
 	}
 	if u := rec.Trace.Answer.Usage; u.Calls > 0 {
-		c.modules.add(answerStep, u, false)
-		c.models.add(cmp.Or(rec.Trace.Answer.Model, model), u, false)
+		fellBack := rec.Trace.Answer.Served != rec.Trace.Answer.Asked
+		c.modules.add(tiers.Answering.String(), u, fellBack)
+		c.models.add(cmp.Or(rec.Trace.Answer.Model, model), u, fellBack)
 	}
 	for name, u := range rec.Judging {
 		c.modules.add("judge "+name, u, false)
@@ -117,5 +115,5 @@ func (c callCounter) list() Calls {
 	for _, m := range tiers.Modules() {
 		order = append(order, m.String())
 	}
-	return Calls{c.models.list(nil), c.modules.list(append(order, answerStep))}
+	return Calls{c.models.list(nil), c.modules.list(order)}
 }

@@ -301,19 +301,23 @@ func newResult(c column, metric string, seed int64) Result {
 	return res
 }
 
+// moduleResults sums up the modules that the records' tier set has.
 func moduleResults(records []run.Record) []ModuleResult {
 	var out []ModuleResult
 	for _, m := range tiers.Modules() {
 		res := ModuleResult{Module: m.String(), Served: map[string]int{}}
 		var dollars, ms []float64
 		for _, rec := range records {
-			for _, step := range rec.Trace.Modules {
+			for _, step := range rec.Trace.Steps() {
 				if step.Module == res.Module && !rec.Failed() {
 					res.Served[step.Served]++
 					dollars = append(dollars, step.Usage.Dollars)
 					ms = append(ms, step.MS)
 				}
 			}
+		}
+		if len(res.Served) == 0 {
+			continue
 		}
 		res.Dollars, res.MS = stats.Mean(dollars), stats.Quantile(ms, 0.5)
 		out = append(out, res)

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -76,31 +77,89 @@ func (c Config) choose(ctx context.Context) (all []datasets.Question, err error)
 // Settings are those that decide the answers.
 func (a *Asker) Settings() Settings { return a.settings() }
 
-// Ask answers a question, by its ID, under a policy, by its name. A question that fails is a Record with an Error. The error is
-// one that the question did not cause, and that would meet the next one too: ctx's, or an llm.ErrBudget, llm.ErrCache or
-// llm.ErrLedger.
-func (a *Asker) Ask(ctx context.Context, question, policy string) (Record, error) {
+// Ask answers a task. Policies that differ in the answer's tier alone share their notes; see Split. There is a record for each policy,
+// in their order, but for those whose answer another error kept from being there; that is returned then. A question that fails is a Record with an
+// Error. The error is one that the question did not cause, and that would meet the next one too: ctx's, or an llm.ErrBudget,
+// llm.ErrCache or llm.ErrLedger.
+func (a *Asker) Ask(ctx context.Context, t Task) ([]Record, error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, err
+		return nil, err
 	}
-	q, ok := a.questions[question]
+	q, ok := a.questions[t.Question]
 	if !ok {
-		return Record{}, fmt.Errorf("question %s is not among those of the run", question)
+		return nil, fmt.Errorf("question %s is not among those of the run", t.Question)
 	}
-	for _, p := range a.policies {
-		if p.name != policy {
+	var done []Record
+	for _, names := range a.sharing(t.Policies) {
+		var jobs []job
+		for _, name := range names {
+			p, ok := a.policy(name)
+			if !ok {
+				return done, fmt.Errorf("policy %s is not among those of the run", name)
+			}
+			jobs = append(jobs, job{p, q})
+		}
+		records, errs := a.attempt(ctx, jobs)
+		var stopped error
+		for i, rec := range records {
+			if errs[i] != nil && stops(ctx.Err(), errs[i]) {
+				stopped = errs[i] // the question did not cause it: the next start asks it again
+				continue
+			}
+			if errs[i] != nil {
+				rec.Error = errs[i].Error()
+			}
+			done = append(done, rec)
+		}
+		if stopped != nil {
+			return done, stopped
+		}
+	}
+	return done, nil
+}
+
+// Split divides a task into parts that may be done at the same time: the policies of a part share their notes.
+func (a *Asker) Split(t Task) []Task {
+	var out []Task
+	for _, names := range a.sharing(t.Policies) {
+		out = append(out, Task{t.Question, names})
+	}
+	return out
+}
+
+// sharing puts policies together that have the same notes: those that differ in the last module's tier alone, where that is the answer's.
+func (a *Asker) sharing(policies []string) [][]string {
+	var out [][]string
+	at := map[string]int{}
+	for _, name := range policies {
+		p, _ := a.policy(name)
+		last, ok := p.Policy.(*router.FixedLast)
+		if !ok || !a.routesAnswers() {
+			out = append(out, []string{name})
 			continue
 		}
-		rec, err := a.attempt(ctx, job{p, q})
-		if err != nil {
-			if stops(ctx.Err(), err) {
-				return Record{}, err // the question did not cause it: the next start asks it again
-			}
-			rec.Error = err.Error()
+		first := last.First().Name()
+		n, there := at[first]
+		if !there {
+			n, at[first] = len(out), len(out)
+			out = append(out, nil)
 		}
-		return rec, nil
+		out[n] = append(out[n], name)
 	}
-	return Record{}, fmt.Errorf("policy %s is not among those of the run", policy)
+	return out
+}
+
+func (a *Asker) routesAnswers() bool {
+	space := a.Memory.Space()
+	return space[len(space)-1].Name == tiers.Answering.String()
+}
+
+func (a *Asker) policy(name string) (policy, bool) {
+	i := slices.IndexFunc(a.policies, func(p policy) bool { return p.name == name })
+	if i < 0 {
+		return policy{}, false
+	}
+	return a.policies[i], true
 }
 
 // FailedRecord is the record of a question, by its ID, that could not be answered under a policy.
@@ -114,38 +173,72 @@ func newRecord(policy string, q datasets.Question) Record {
 	return Record{Prediction: Prediction{Policy: policy, ID: q.ID, Category: q.Category, Abstention: q.Abstention, Question: q.Text, Gold: q.Gold}}
 }
 
-// attempt asks the question and scores the answer.
-func (a *Asker) attempt(ctx context.Context, j job) (Record, error) {
-	q := j.question
-	rec := newRecord(j.policy.name, q)
+// attempt asks the question of jobs that share their notes and scores the answers. There is an error for each.
+func (a *Asker) attempt(ctx context.Context, jobs []job) ([]Record, []error) {
+	q := jobs[0].question
+	records, errs := make([]Record, len(jobs)), make([]error, len(jobs))
+	for i, j := range jobs {
+		records[i] = newRecord(j.policy.name, q)
+	}
 	h, err := a.histories.get(ctx, q.History)
 	if err != nil {
-		return rec, err
+		for i := range errs {
+			errs[i] = err
+		}
+		return records, errs
 	}
 	opts := []bmem.Option{bmem.WithMemory(h.memory), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
 		bmem.WithAnswerStyle(tiers.StyleFor(a.Dataset.Name()))}
-	var answer bmem.Answer
-	if j.policy.name == Gold {
-		answer, err = a.Memory.AskFrom(ctx, q.Text, pick(h.turns, q.Evidence), opts...)
+	var answers []bmem.Asked
+	if jobs[0].policy.name == Gold {
+		answer, err := a.Memory.AskFrom(ctx, q.Text, pick(h.turns, q.Evidence), opts...)
+		answers = []bmem.Asked{{Answer: answer, Err: err}}
 	} else {
-		opts = append(opts, bmem.WithPolicy(j.policy.Policy), bmem.WithTopK(a.TopK), bmem.WithKeepK(a.KeepK), bmem.WithRetrieval(a.Retrieval))
-		if a.RecordStates {
-			seen := observe(j.policy.Policy)
-			answer, err = a.Memory.Ask(ctx, q.Text, append(opts, bmem.WithPolicy(seen))...)
-			rec.States = seen.states()
-		} else {
-			answer, err = a.Memory.Ask(ctx, q.Text, opts...)
+		opts = append(opts, bmem.WithTopK(a.TopK), bmem.WithKeepK(a.KeepK), bmem.WithRetrieval(a.Retrieval))
+		answers = a.ask(ctx, jobs, records, opts)
+	}
+	for i, answer := range answers {
+		rec := &records[i]
+		rec.fill(answer.Trace, q, h.turns)
+		if errs[i] = answer.Err; errs[i] == nil {
+			errs[i] = outOfBudget(answer.Trace)
+		}
+		if errs[i] == nil {
+			rec.Prediction.Prediction = answer.Text
+			errs[i] = rec.score(a.metric)
 		}
 	}
-	rec.fill(answer.Trace, q, h.turns)
-	if err == nil {
-		err = outOfBudget(answer.Trace)
+	return records, errs
+}
+
+// ask asks the question under the jobs' policies, which choose the same notes, and notes the states in the records if they are
+// wanted.
+func (a *Asker) ask(ctx context.Context, jobs []job, records []Record, opts []bmem.Option) []bmem.Asked {
+	policies := make([]router.Policy, len(jobs))
+	seen := newObserved(a.Memory.Shape())
+	for i, j := range jobs {
+		policies[i] = j.policy.Policy
+		if a.RecordStates {
+			policies[i] = seen.observe(j.policy.Policy)
+		}
 	}
-	if err != nil {
-		return rec, err
+	var answers []bmem.Asked
+	if len(policies) == 1 {
+		answer, err := a.Memory.Ask(ctx, jobs[0].question.Text, append(opts, bmem.WithPolicy(policies[0]))...)
+		answers = []bmem.Asked{{Answer: answer, Err: err}}
+	} else {
+		var err error
+		answers, err = a.Memory.AskEach(ctx, jobs[0].question.Text, policies, opts...)
+		for i := range answers {
+			answers[i].Err = errors.Join(err, answers[i].Err)
+		}
 	}
-	rec.Prediction.Prediction = answer.Text
-	return rec, rec.score(a.metric)
+	if a.RecordStates {
+		for i := range records {
+			records[i].States = seen.states()
+		}
+	}
+	return answers
 }
 
 // pick returns the turns of these ids in the history's order.

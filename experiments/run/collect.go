@@ -4,19 +4,51 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
 )
 
 // Design returns the policies of a design for collecting traces: "uniform" asks every question with each tier that all modules
 // have, "random:K" with K combinations, drawn for each question uniformly without replacement, "full" with all combinations. A
 // part may also be a policy as router.Parse takes it; parts are joined by "+": "uniform+random:3". An unknown part, a number
 // below 1, and more combinations than router.Space.Combinations lists are errors.
+//
+// Where the last module is the answer, a design is one of notes: each of its policies is asked with every tier of the answer, which
+// share the notes. A policy that names the answer's tier is asked with that one alone.
 func Design(spec string, space router.Space) ([]string, error) {
+	last := len(space) - 1
+	if last < 1 || space[last].Name != tiers.Answering.String() {
+		return design(spec, space, space)
+	}
+	notes, err := design(spec, space[:last], space)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range notes {
+		each := []string{p}
+		if _, err := router.Parse(p+"/"+space[last].Tiers[0], space, 0); err == nil {
+			each = nil
+			for _, tier := range space[last].Tiers {
+				each = append(each, p+"/"+tier)
+			}
+		}
+		for _, p := range each {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// design is Design for the modules of space; all are the modules that policies may name.
+func design(spec string, space, all router.Space) ([]string, error) {
 	var out []string
 	for _, part := range strings.Split(spec, "+") {
 		name, number, _ := strings.Cut(strings.TrimSpace(part), ":")
@@ -48,7 +80,11 @@ func Design(spec string, space router.Space) ([]string, error) {
 		return nil, fmt.Errorf("design %q: there is no tier that all modules have", spec)
 	}
 	for _, p := range out {
-		if _, err := router.Parse(p, space, 0); err != nil {
+		_, err := router.Parse(p, space, 0)
+		if err != nil && len(all) > len(space) {
+			_, err = router.Parse(p, all, 0)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("design %q: %w", spec, err)
 		}
 	}
@@ -92,8 +128,9 @@ func (a *Asker) header() episodes.Header {
 	for _, name := range []string{"dataset", "data_hash", "split", "metric", "embedder", "seed"} {
 		delete(system, name)
 	}
+	shape := a.Memory.Shape()
 	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: a.Dataset.Name(), DataHash: a.Dataset.Hash(), Split: a.Split,
-		Metric: a.metric, Space: a.Memory.Space(), MemoryIndex: bmem.MemoryIndex(), Embedder: a.System.Embedder, Dim: a.Memory.Dim(), System: system, Commit: Commit()}
+		Metric: a.metric, Space: shape.Modules, MemoryIndex: shape.MemoryIndex, Embedder: a.System.Embedder, Dim: shape.Dim, System: system, Commit: Commit()}
 }
 
 // episode is what a router learns from a record.

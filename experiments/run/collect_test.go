@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
@@ -216,5 +217,41 @@ func TestDesign(t *testing.T) {
 	}
 	if got, err := run.Design("uniform", router.Space{{Name: "a", Tiers: []string{"x"}}, {Name: "b", Tiers: []string{"y"}}}); err == nil {
 		t.Errorf("no common tier: %q", slices.Clone(got))
+	}
+}
+
+// Where the answer is routed, each notes are answered by every tier, and their calls are made once.
+func TestCollectSharesNotes(t *testing.T) {
+	if got, err := run.Design("mid+random:1+low/mid", router.Space{{Name: "filter", Tiers: []string{"low", "mid"}}, {Name: "answer", Tiers: []string{"mid", "big"}}}); err != nil ||
+		strings.Join(got, " ") != "mid/mid mid/big random:1/mid random:1/big low/mid" {
+		t.Errorf("%v, %v", got, err)
+	}
+	server := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	defer server.Close()
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL(), Tiers: tiers.ReadersSet})
+	_, f := collect(t, m, filepath.Join(t.TempDir(), "run"), "uniform")
+	if len(f.Episodes) != 12*9 || fmt.Sprint(f.MemoryIndex) != "[0 1 2]" || len(f.Space) != 3 {
+		t.Fatalf("%d episodes, memories %v of %v", len(f.Episodes), f.MemoryIndex, f.Space)
+	}
+	asked := map[string]int{}
+	for _, c := range server.Calls() {
+		asked[fmt.Sprint(c.Messages)]++
+	}
+	for messages, n := range asked {
+		if n > 1 {
+			t.Errorf("asked %d times: %s", n, messages)
+		}
+	}
+	notes := map[string]router.Episode{}
+	for _, e := range f.Episodes {
+		k := fmt.Sprint(e.ID, e.Choices[:2])
+		first, ok := notes[k]
+		if !ok {
+			notes[k] = e
+			continue
+		}
+		if fmt.Sprint(first.Memory) != fmt.Sprint(e.Memory) || first.ModulesDollars != e.ModulesDollars || len(e.Memory) != 3 || len(e.Memory[2]) == 0 {
+			t.Errorf("question %s: the notes of %v and %v differ", e.ID, first.Choices, e.Choices)
+		}
 	}
 }

@@ -23,21 +23,23 @@ type Executor interface {
 // local answers questions in this process.
 type local struct{}
 
-// Execute keeps Config.InFlight questions and policies going.
+// Execute keeps Config.InFlight parts of tasks going.
 func (local) Execute(ctx context.Context, a *Asker, tasks []Task, done func(context.Context, Record) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(a.InFlight)
 	for _, t := range tasks {
-		for _, policy := range t.Policies {
+		for _, part := range a.Split(t) {
 			if ctx.Err() != nil {
 				return group.Wait()
 			}
 			group.Go(func() error {
-				rec, err := a.Ask(ctx, t.Question, policy)
-				if err != nil {
-					return err
+				records, err := a.Ask(ctx, part)
+				for _, rec := range records {
+					if err := done(ctx, rec); err != nil {
+						return err
+					}
 				}
-				return done(ctx, rec)
+				return err
 			})
 		}
 	}

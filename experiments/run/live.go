@@ -44,7 +44,8 @@ func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (router.Epis
 	if !ok {
 		return router.Episode{}, fmt.Errorf("question %s is not among those that can be asked", id)
 	}
-	rec, err := l.asker.attempt(ctx, job{policy{p.Name(), p}, q})
+	records, errs := l.asker.attempt(ctx, []job{{policy{p.Name(), p}, q}})
+	rec, err := records[0], errs[0]
 	if err != nil {
 		if stops(ctx.Err(), err) {
 			return router.Episode{}, err

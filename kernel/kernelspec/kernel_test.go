@@ -150,7 +150,7 @@ func TestKernel(t *testing.T) {
 		t.Fatalf("a cell that uses our package: %+v", a)
 	}
 	a = f.run("import \"github.com/budgetmem/budgetmem/tiers\"\n\n%%\nfmt.Println(tiers.NumModules)")
-	if a.Status != "ok" || a.Text != "5\n" {
+	if a.Status != "ok" || a.Text != "6\n" {
 		t.Errorf("a cell that imports our package: %+v", a)
 	}
 	if dir := f.run("!pwd").Text; strings.HasPrefix(strings.TrimSpace(dir), sourceDir(t)) {

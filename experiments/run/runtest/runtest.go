@@ -19,6 +19,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
@@ -94,6 +95,8 @@ type Rig struct {
 	Retry   llm.Retry
 	// ChunkTokens is the size of chunks; 0 means 40.
 	ChunkTokens int
+	// Tiers is the tier set; "" means implementation. Its roles are all filled by the model.
+	Tiers string
 }
 
 // Open opens a memory over a served model, with the layers that a real run has.
@@ -117,7 +120,15 @@ func Open(s Rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.Dir, "memory.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack, ChunkTokens: cmp.Or(s.ChunkTokens, 40)})
+	spec, err := tiers.LoadSpec(cmp.Or(s.Tiers, tiers.ImplementationAxis))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	roles := map[string]llm.Client{}
+	for _, role := range spec.Models() {
+		roles[role] = stack
+	}
+	m, err = bmem.Open(context.Background(), bmem.Options{Path: filepath.Join(s.Dir, "memory.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack, Models: roles, Tiers: spec.Build, ChunkTokens: cmp.Or(s.ChunkTokens, 40)})
 	if err != nil {
 		return nil, nil, nil, err
 	}
