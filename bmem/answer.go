@@ -3,6 +3,7 @@ package bmem
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/budgetmem/budgetmem/router"
@@ -11,18 +12,28 @@ import (
 
 // answer writes the answer from the notes, by the tier that the policy decides if the set routes it.
 func (p *pipeline) answer(ctx context.Context, answer *Answer) error {
-	t, in, tier := p.trace, p.in, 0
-	in.Notes = p.notes.Text
-	asked := "" // "" if the answer is not routed
-	fail := func(err error) error { return &StepError{Step: tiers.Answering.String(), Tier: asked, Err: err} }
-	why := ""
-	if slices.Contains(p.routed, tiers.Answering) {
-		var err error
-		if tier, err = p.decide(ctx, tiers.Answering, router.State{Query: in.QueryVector, Memory: p.notesState()}); err != nil {
-			return fail(err)
-		}
-		asked = p.set[tiers.Answering][tier].Name()
+	p.in.Notes = p.notes.Text
+	if !slices.Contains(p.routed, tiers.Answering) {
+		return p.write(ctx, 0, "", answer)
 	}
+	state := router.State{Query: p.in.QueryVector, Memory: p.notesState(), Signals: p.trace.Signals}
+	tier, err := p.decide(ctx, tiers.Answering, state)
+	if err != nil {
+		return &StepError{Step: tiers.Answering.String(), Err: err}
+	}
+	if err := p.write(ctx, tier, p.set[tiers.Answering][tier].Name(), answer); err != nil {
+		return err
+	}
+	if policy, ok := p.policy.(router.Cascading); ok {
+		return p.cascade(ctx, policy, answer)
+	}
+	return nil
+}
+
+// write lets a tier write the answer; asked is its name, "" if answers are not routed.
+func (p *pipeline) write(ctx context.Context, tier int, asked string, answer *Answer) error {
+	t, in, why := p.trace, p.in, ""
+	fail := func(err error) error { return &StepError{Step: tiers.Answering.String(), Tier: asked, Err: err} }
 	if p.budget != nil {
 		fitting, err := p.budget.fit(ctx, tier, in)
 		if err != nil {
@@ -43,9 +54,79 @@ func (p *pipeline) answer(ctx context.Context, answer *Answer) error {
 	return nil
 }
 
+// cascade lets the policy look at the answer and have other tiers answer too, each once, and takes the answer that counts. One that
+// fails, or that the cost limit may not allow, leaves the answers that there are.
+func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer *Answer) error {
+	t, list := p.trace, p.set[tiers.Answering]
+	in := p.in
+	in.Notes = t.Summary
+	t.Answer.Text = answer.Text
+	calls := []Call{t.Answer}
+	answered := []router.Answered{p.answered(t.Answer)}
+	for len(answered) < len(list) {
+		next, again := policy.Next(answered, t.Usage().Dollars)
+		if !again {
+			break
+		}
+		fail := func(err error) error {
+			return &StepError{Step: tiers.Answering.String(), Tier: calls[len(calls)-1].Asked, Err: fmt.Errorf("cascade: %w", err)}
+		}
+		if next < 0 || next >= len(list) || slices.ContainsFunc(answered, func(a router.Answered) bool { return a.Tier == next }) {
+			return fail(fmt.Errorf("policy %s wants tier %d of %d after %d answers", policy.Name(), next, len(list), len(answered)))
+		}
+		last := &t.Answer
+		name := list[next].Name()
+		if p.budget != nil {
+			worst, err := list[next].WorstCase(ctx, in)
+			if err != nil {
+				return fail(err)
+			}
+			if worst > p.budget.cap.Left() {
+				last.Notes = append(last.Notes, fmt.Sprintf("%s was not asked too: %s", name, p.budget.mayNotFit(0)))
+				calls[len(calls)-1] = *last
+				break
+			}
+		}
+		out, err := list[next].Run(ctx, in)
+		if err != nil {
+			last.Usage = last.Usage.Add(out.Step.Usage)
+			calls[len(calls)-1] = *last
+			if ctx.Err() != nil {
+				return fail(err)
+			}
+			last.Notes = append(last.Notes, fmt.Sprintf("%s was asked too and failed: %v", name, err))
+			calls[len(calls)-1] = *last
+			break
+		}
+		t.Drafts = append(t.Drafts, *last)
+		t.Answer = Call{Text: out.Text}
+		t.Answer.record(out, name, "")
+		calls, answered = append(calls, t.Answer), append(answered, p.answered(t.Answer))
+	}
+	best := policy.Best(answered)
+	if best < 0 || best >= len(calls) {
+		return fmt.Errorf("policy %s takes answer %d of %d", policy.Name(), best, len(calls))
+	}
+	answer.Text = calls[best].Text
+	t.Answer, t.Drafts = calls[best], slices.Delete(calls, best, best+1)
+	t.Answer.Text = "" // it is the answer's
+	if len(t.Drafts) == 0 {
+		t.Drafts = nil
+	}
+	return nil
+}
+
+// answered is an answer as policies see it.
+func (p *pipeline) answered(c Call) router.Answered {
+	a := router.Answered{Signals: maps.Clone(p.trace.Signals)}
+	maps.Copy(a.Signals, c.Signals)
+	a.Tier = slices.IndexFunc(p.set[tiers.Answering], func(t tiers.Tier) bool { return t.Name() == c.Served })
+	return a
+}
+
 // record fills the call from what a tier did.
 func (c *Call) record(out tiers.Output, asked, why string) {
-	c.Raw, c.Draws, c.Usage = out.Answer.Raw, out.Answer.Draws, out.Step.Usage
+	c.Raw, c.Draws, c.Signals, c.Usage = out.Answer.Raw, out.Answer.Draws, answerSignals(out.Answer), out.Step.Usage
 	if out.Step.Model != "" {
 		c.Model = out.Step.Model
 	}

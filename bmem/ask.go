@@ -117,6 +117,7 @@ func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, conte
 	if err := p.run(ctx); err != nil {
 		return p, ctx, err
 	}
+	t.Quoted, t.Signals = p.notes.Quoted, notesSignals(a, t.Language, hits, p.notes, m.options.Tokenizer.Count)
 	if !slices.Contains(m.routed, tiers.Answering) {
 		t.Answer.Model = m.options.Client.Model()
 	}

@@ -109,6 +109,9 @@ func (m *Memory) Shape() router.Shape {
 		}
 		shape.MemoryIndex = append(shape.MemoryIndex, slices.Index(seen, memoryOf[module]))
 	}
+	if slices.Contains(m.routed, tiers.Answering) {
+		shape.Signals = Signals()
+	}
 	return shape
 }
 

@@ -36,10 +36,15 @@ type Trace struct {
 	Kept      []Found `json:"kept,omitempty"`
 	// Modules holds one entry a module that ran, in the order of execution.
 	Modules []Module `json:"modules,omitempty"`
-	// Summary is the text that the answer was written from.
-	Summary string `json:"summary"`
-	// Answer is the answer call.
-	Answer Call `json:"answer_call"`
+	// Summary is the text that the answer was written from, and Quoted the ids of the turns that it quotes; nil if it is in words of
+	// its own.
+	Summary string   `json:"summary"`
+	Quoted  []string `json:"quoted,omitempty"`
+	// Signals tell how sure the notes are, by name; see Signals.
+	Signals map[string]float64 `json:"signals,omitempty"`
+	// Answer is the answer call, and Drafts are the other ones of a cascade, whose answers do not count.
+	Answer Call   `json:"answer_call"`
+	Drafts []Call `json:"drafts,omitempty"`
 	// Embedding counts what was embedded for this question (its text, and facts where the policy looked at them).
 	Embedding Embedding `json:"embedding"`
 	// AtMost is the most that the question can have cost, in dollars, where WithMaxCost limits that: its Usage, and the worst case
@@ -79,8 +84,12 @@ type Call struct {
 	Raw   string `json:"raw,omitempty"` // the reply before the answer was taken out of it
 	// Draws are the sampled replies; nil where one was asked for.
 	Draws []tiers.Draw `json:"draws,omitempty"`
-	Usage llm.Usage    `json:"usage"`
-	Notes []string     `json:"notes,omitempty"`
+	// Text is a draft's answer.
+	Text string `json:"text,omitempty"`
+	// Signals tell how sure the answer is, by name; see LogProbMean.
+	Signals map[string]float64 `json:"signals,omitempty"`
+	Usage   llm.Usage          `json:"usage"`
+	Notes   []string           `json:"notes,omitempty"`
 }
 
 // Embedding counts texts embedded and the milliseconds that took.
@@ -98,8 +107,17 @@ func (t Trace) ModuleUsage() llm.Usage {
 	return u
 }
 
+// AnswerUsage is what the answer's calls consumed, drafts included.
+func (t Trace) AnswerUsage() llm.Usage {
+	var u llm.Usage
+	for _, d := range t.Drafts {
+		u = u.Add(d.Usage)
+	}
+	return u.Add(t.Answer.Usage)
+}
+
 // Usage is what the question's model calls consumed, modules and answer; a judge is not part of it, nor is embedding.
-func (t Trace) Usage() llm.Usage { return t.ModuleUsage().Add(t.Answer.Usage) }
+func (t Trace) Usage() llm.Usage { return t.ModuleUsage().Add(t.AnswerUsage()) }
 
 // again returns a copy that shares no slice which the answer changes; where cached, the modules' calls count as answered from the cache.
 func (t Trace) again(cached bool) Trace {
@@ -119,7 +137,7 @@ func (t Trace) Steps() []Module {
 		return t.Modules
 	}
 	return append(slices.Clone(t.Modules), Module{Module: tiers.Answering.String(), Step: tiers.Step{Asked: a.Asked, Served: a.Served, Why: a.Why,
-		Method: a.Method, Model: a.Model, Usage: a.Usage, MS: a.Usage.MS, Notes: a.Notes}})
+		Method: a.Method, Model: a.Model, Usage: t.AnswerUsage(), MS: t.AnswerUsage().MS, Notes: a.Notes}})
 }
 
 // Fallbacks counts the steps that were served by another tier than the one asked for.
@@ -160,7 +178,11 @@ func (t Trace) Spans() []Span {
 			start = end
 		}
 	}
-	return append(spans, Span{Step: tiers.Answering.String(), Tier: t.Answer.Served, Start: end, MS: t.Answer.Usage.MS, Dollars: t.Answer.Usage.Dollars})
+	for _, c := range append(slices.Clone(t.Drafts), t.Answer) {
+		spans = append(spans, Span{Step: tiers.Answering.String(), Tier: c.Served, Start: end, MS: c.Usage.MS, Dollars: c.Usage.Dollars})
+		end += c.Usage.MS
+	}
+	return spans
 }
 
 // MS is the question's latency in milliseconds along the longest path of its Spans.

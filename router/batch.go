@@ -30,19 +30,15 @@ func indices(n int) []int {
 
 // rows lays out the rollouts with the given indices.
 func (b batch) rows(indices []int) minibatch {
-	n, dim := len(indices), b.shape.Dim
+	n := len(indices)
 	m := minibatch{
-		query: make([]float32, n*dim), memory: make([]float32, b.shape.Memories()*n*dim), lambda: make([]float32, n),
-		choices: make([]int32, len(b.shape.Modules)*n), logProbs: make([]float32, n), advantage: make([]float32, n),
+		questions: NewQuestions(b.shape, n),
+		choices:   make([]int32, len(b.shape.Modules)*n), logProbs: make([]float32, n), advantage: make([]float32, n),
 		returns: make([]float32, n), values: make([]float32, n), weights: make([]float32, n),
 	}
 	for row, i := range indices {
 		e := b.rollouts[i]
-		copy(m.query[row*dim:], e.query)
-		for at, memory := range e.memory {
-			copy(m.memory[(at*n+row)*dim:], memory)
-		}
-		m.lambda[row] = float32(e.lambda)
+		m.questions.Set(b.shape, row, e.query, e.memory, e.lambda, e.signals)
 		joint := 0.0
 		for module, choice := range e.choices {
 			m.choices[module*n+row] = int32(choice)

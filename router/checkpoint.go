@@ -21,8 +21,10 @@ import (
 
 // How a checkpoint identifies itself in the metadata of its safetensors.
 const (
-	checkpointFormat  = "budgetmem-router-training"
-	checkpointVersion = 2
+	checkpointFormat = "budgetmem-router-training"
+	// Checkpoints of routers that look at signals have version 3, others version 2. Both are read.
+	checkpointVersion        = 2
+	checkpointSignalsVersion = 3
 )
 
 // windowPrefix begins the names of the reward's windows, which lie beside the variables of the store.
@@ -45,8 +47,12 @@ func (t *Trainer) Save(path string) error {
 	if err != nil {
 		return fail(err)
 	}
+	version := checkpointVersion
+	if len(t.net.shape.Signals) > 0 {
+		version = checkpointSignalsVersion
+	}
 	f := safetensors.File{
-		Metadata: map[string]string{"format": checkpointFormat, "version": strconv.Itoa(checkpointVersion), "training": string(meta)},
+		Metadata: map[string]string{"format": checkpointFormat, "version": strconv.Itoa(version), "training": string(meta)},
 		Tensors:  map[string]safetensors.Tensor{},
 	}
 	if err := t.net.save(f); err != nil {
@@ -153,8 +159,8 @@ func readCheckpoint(path string) (f safetensors.File, meta checkpoint, err error
 	if got := f.Metadata["format"]; got != checkpointFormat {
 		return f, meta, fmt.Errorf("it is %q, not a training's checkpoint (%s)", got, checkpointFormat)
 	}
-	if got := f.Metadata["version"]; got != strconv.Itoa(checkpointVersion) {
-		return f, meta, fmt.Errorf("it has version %q, this program reads %d", got, checkpointVersion)
+	if got := f.Metadata["version"]; got != strconv.Itoa(checkpointVersion) && got != strconv.Itoa(checkpointSignalsVersion) {
+		return f, meta, fmt.Errorf("it has version %q, this program reads %d and %d", got, checkpointVersion, checkpointSignalsVersion)
 	}
 	if err = json.Unmarshal([]byte(f.Metadata["training"]), &meta); err != nil {
 		return f, meta, fmt.Errorf("metadata \"training\": %w", err)

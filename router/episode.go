@@ -32,6 +32,10 @@ type Episode struct {
 	// the numbers in Shape.MemoryIndex; nil where nothing was found.
 	Query  []float32   `json:"-"`
 	Memory [][]float32 `json:"-"`
+	// Signals are what was known when the last module was decided, and AnswerSignals what the answer's own words told, both by
+	// name and in natural units; nil where they were not measured.
+	Signals       map[string]float64 `json:"signals,omitempty"`
+	AnswerSignals map[string]float64 `json:"answer_signals,omitempty"`
 	// Propensity is the probability, in (0, 1], that this combination of tiers was measured for the question. 0 means that
 	// the measured combinations were drawn uniformly: their number divided by the number of all combinations.
 	Propensity float64 `json:"propensity,omitempty"`
@@ -57,6 +61,13 @@ func (e Episode) Check(s Shape) error {
 	for m, c := range e.Choices {
 		if c < 0 || c >= len(s.Modules[m].Tiers) {
 			return fmt.Errorf("module %s has no tier %d", s.Modules[m].Name, c)
+		}
+	}
+	for _, signals := range []map[string]float64{e.Signals, e.AnswerSignals} {
+		for name, v := range signals {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return fmt.Errorf("signal %s is %v", name, v)
+			}
 		}
 	}
 	if !e.Outcome().valid() || !(e.Propensity >= 0 && e.Propensity <= 1) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -23,6 +24,9 @@ func (n *Network) foldConstants(_ *model.Scope, g *Graph) []*Node {
 	module = Add(module, Add(MatMul(row("state_bias"), first), row("first_bias")))
 	out := []*Node{MatMul(w("query"), first), MatMul(w("memory"), first), MatMul(w("lambda"), first), module,
 		w("second"), w("second_bias"), w("actor"), w("actor_bias"), w("logits"), w("logits_bias")}
+	if len(n.shape.Signals) > 0 {
+		out = append(out, MatMul(w("signals"), first))
+	}
 	for i := range out {
 		out[i] = ConvertDType(out[i], dtypes.Float32)
 	}
@@ -39,7 +43,10 @@ func (n *Network) Portable(lambda portable.Range) (*portable.Router, error) {
 	}
 	w := portable.Weights{Query: flat[0], Memory: flat[1], Lambda: flat[2], Module: flat[3], Encoder: flat[4], EncoderBias: flat[5],
 		Actor: flat[6], ActorBias: flat[7], Logits: flat[8], LogitsBias: flat[9]}
-	r, err := portable.New(portable.Info{Dim: n.shape.Dim, Embedder: n.shape.Embedder, Modules: n.shape.Modules, Lambda: lambda}, w)
+	if len(n.shape.Signals) > 0 {
+		w.Signals = flat[10]
+	}
+	r, err := portable.New(portable.Info{Dim: n.shape.Dim, Embedder: n.shape.Embedder, Modules: n.shape.Modules, Signals: n.shape.Signals, Lambda: lambda}, w)
 	if err != nil {
 		return fail(err)
 	}
@@ -52,27 +59,43 @@ const agreementRows = 64
 // Agreement is the largest difference between the log-probabilities of an exported router and of this network for the tiers
 // of random questions. Routers for other modules or tiers are an error.
 func (n *Network) Agreement(r *portable.Router) (float64, error) {
-	if info := r.Info(); info.Dim != n.shape.Dim || !n.shape.Modules.equal(info.Modules) {
+	if info := r.Info(); info.Dim != n.shape.Dim || !n.shape.Modules.equal(info.Modules) || !slices.Equal(n.shape.Signals, info.Signals) {
 		return 0, fmt.Errorf("compare routers: one has dim %d and tiers %v, the other %d and %v", n.shape.Dim, n.shape.Modules, info.Dim, info.Modules)
 	}
 	rng := rand.New(rand.NewPCG(1, 5))
 	rows, dim, span := agreementRows, n.shape.Dim, r.Info().Lambda
-	query, memory, lambda := orthogonal(rng, rows, dim, 1), orthogonal(rng, n.shape.Memories()*rows, dim, 1), make([]float32, rows)
-	for i := range lambda {
-		lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
+	q := Questions{Query: orthogonal(rng, rows, dim, 1), Memory: orthogonal(rng, n.shape.Memories()*rows, dim, 1), Lambda: make([]float32, rows)}
+	for i := range q.Lambda {
+		q.Lambda[i] = float32(span.Min + rng.Float64()*(span.Max-span.Min))
 	}
-	logProbs, _, err := n.predict(query, memory, lambda)
+	signals := make([][]float32, rows)
+	for i := range signals {
+		signals[i] = make([]float32, len(n.shape.Signals))
+		for at, s := range n.shape.Signals {
+			signals[i][at] = float32(s.Scale * rng.NormFloat64())
+			if rng.IntN(4) == 0 {
+				signals[i][at] = float32(math.NaN())
+			}
+		}
+		inputs := make([]float32, 2*len(n.shape.Signals))
+		portable.SignalInputs(n.shape.Signals, signals[i], inputs)
+		q.Signals = append(q.Signals, inputs...)
+	}
+	logProbs, _, err := n.predict(q)
 	if err != nil {
 		return 0, err
 	}
 	d, worst := r.NewDecider(), 0.0
 	for i := range rows {
 		// The float32 nearest to an end may lie outside the range.
-		if err := d.Question(query[i*dim:(i+1)*dim], min(max(float64(lambda[i]), span.Min), span.Max)); err != nil {
+		if err := d.Question(q.Query[i*dim:(i+1)*dim], min(max(float64(q.Lambda[i]), span.Min), span.Max)); err != nil {
+			return 0, err
+		}
+		if err := d.Signals(signals[i]); err != nil {
 			return 0, err
 		}
 		for m, index := range n.shape.MemoryIndex {
-			if err := d.Memory(memory[(index*rows+i)*dim : (index*rows+i+1)*dim]); err != nil {
+			if err := d.Memory(q.Memory[(index*rows+i)*dim : (index*rows+i+1)*dim]); err != nil {
 				return 0, err
 			}
 			at := (m*rows + i) * n.shape.MaxTiers()

@@ -32,9 +32,9 @@ func (l layers) linear(name string, x *Node) *Node { return l.bias(l.product(nam
 func relu(x *Node) *Node { return MaxScalar(x, 0) }
 
 // hidden returns the last layer [modules·B, hidden] that actor and critic share, for the first modules: query [B, dim],
-// memory [memories, B, dim] as far as those modules look, lambda [B, 1]. Each question, each memory and each module is
-// projected once, however many modules look at it.
-func (l layers) hidden(query, memory, lambda *Node, modules int) *Node {
+// memory [memories, B, dim] as far as those modules look, lambda [B, 1], and for the last module signals [B, 2·signals], nil if
+// there are none. Each question, each memory and each module is projected once, however many modules look at it.
+func (l layers) hidden(query, memory, lambda, signals *Node, modules int) *Node {
 	s := l.shape
 	memories, batch, h := memory.Shape().Dimensions[0], memory.Shape().Dimensions[1], s.Hidden
 	question := l.bias(Add(l.product("query", query), l.product("lambda", lambda)), "state_bias")
@@ -45,16 +45,24 @@ func (l layers) hidden(query, memory, lambda *Node, modules int) *Node {
 	for m, i := range s.MemoryIndex[:modules] {
 		seen[m] = Slice(state, AxisElem(i))
 	}
+	if signals != nil {
+		seen[modules-1] = Add(seen[modules-1], InsertAxes(l.product("first_state", l.product("signals", signals)), 0))
+	}
 	module := l.bias(l.product("first_module", l.linear("describe", l.weight("modules"))), "first_bias")
 	first := Add(Concatenate(seen, 0), InsertAxes(Slice(module, AxisRange(0, modules)), 1))
 	return relu(l.linear("second", relu(Reshape(first, modules*batch, h))))
 }
 
-// forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and values [B] of B questions:
-// query [B, dim], memory [memories, B, dim], lambda [B, 1].
-func (l layers) forward(query, memory, lambda *Node) (logits, values *Node) {
-	s, batch := l.shape, query.Shape().Dimensions[0]
-	h := l.hidden(query, memory, lambda, len(s.Modules))
+// forward returns logits [modules, B, tiers], very low where a module has fewer tiers, and values [B] of B questions, in the form of
+// Questions: query [B, dim], memory [memories, B, dim], lambda [B, 1], and signals [B, 2·signals] if there are some.
+func (l layers) forward(in []*Node) (logits, values *Node) {
+	s, query := l.shape, in[0]
+	batch := query.Shape().Dimensions[0]
+	var signals *Node
+	if len(s.Signals) > 0 {
+		signals = in[3]
+	}
+	h := l.hidden(query, in[1], in[2], signals, len(s.Modules))
 	logits = l.linear("logits", relu(l.linear("actor", h)))
 	logits = Add(Reshape(logits, len(s.Modules), batch, s.MaxTiers()), l.mask())
 	return logits, l.critic(Slice(h, AxisRange(0, batch)))
@@ -80,10 +88,9 @@ func (l layers) mask() *Node {
 	return Const(l.g, tensors.FromFlatDataAndDimensions(mask, len(l.shape.Modules), 1, width))
 }
 
-// predict computes on GoMLX the log-probabilities of the tiers [modules, B, tiers] and the values [B] of B questions: query
-// [B, dim], memory [memories, B, dim] by the numbers in Shape.MemoryIndex, lambda [B].
-func (n *Network) predict(query, memory, lambda []float32) (logProbs, values []float32, err error) {
-	out, err := callOnce(n.evaluate, NewInputs(n.shape, query, memory, lambda))
+// predict computes on GoMLX the log-probabilities of the tiers [modules, B, tiers] and the values [B] of B questions.
+func (n *Network) predict(q Questions) (logProbs, values []float32, err error) {
+	out, err := callOnce(n.evaluate, NewInputs(n.shape, q))
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate the router: %w", err)
 	}
@@ -92,7 +99,9 @@ func (n *Network) predict(query, memory, lambda []float32) (logProbs, values []f
 
 // values computes the values [B] of B questions from what the first module looks at: query, memory [B, dim], lambda [B].
 func (n *Network) values(query, memory, lambda []float32) ([]float32, error) {
-	out, err := callOnce(n.value, NewInputs(n.shape, query, memory, lambda))
+	first := n.shape
+	first.Signals = nil
+	out, err := callOnce(n.value, NewInputs(first, Questions{Query: query, Memory: memory, Lambda: lambda}))
 	if err != nil {
 		return nil, fmt.Errorf("value questions: %w", err)
 	}

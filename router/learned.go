@@ -89,5 +89,10 @@ func (l *Learned) Decide(ctx context.Context, s State) (int, error) {
 	if err := d.Memory(memory); err != nil {
 		return 0, err
 	}
+	if info := l.router.Info(); s.Module == len(info.Modules)-1 {
+		if err := d.Signals(signalValues(info.Signals, s.Signals)); err != nil {
+			return 0, err
+		}
+	}
 	return d.Decide(s.Module), nil
 }

@@ -32,9 +32,9 @@ func NewLearner(net *Network, cfg Config, loss Loss) (*Learner, error) {
 	})
 	var err error
 	l.exec, err = model.NewExec(net.be, net.store, func(scope *model.Scope, in []*Node) []*Node {
-		rate, query, memory, lambda := in[0], in[1], in[2], in[3]
-		logits, values := net.layers(rate.Graph()).forward(query, memory, lambda)
-		loss, report := loss(logits, values, in[4:])
+		rate, in := in[0], in[1:]
+		logits, values := net.layers(rate.Graph()).forward(in)
+		loss, report := loss(logits, values, in[net.shape.inputs():])
 		grads := scope.BuildTrainableVariablesGradientsGraph(loss)
 		norm := norm(grads)
 		scale := MinScalar(Div(Scalar(norm.Graph(), norm.DType(), cfg.MaxGradNorm), AddScalar(norm, 1e-6)), 1)
@@ -60,13 +60,47 @@ func norm(grads []*Node) *Node {
 // Inputs are the tensors that a step is taken on. They can be used for several steps; Free returns their memory.
 type Inputs []*tensors.Tensor
 
-// NewInputs lays out B questions for a step: query [B, dim], memory [memories, B, dim] by the numbers in Shape.MemoryIndex, and λ
-// [B]. The loss gets the tensors that follow.
-func NewInputs(s Shape, query, memory, lambda []float32, forLoss ...*tensors.Tensor) Inputs {
-	n := len(lambda)
-	in := Inputs{tensors.FromFlatDataAndDimensions(query, n, s.Dim),
-		tensors.FromFlatDataAndDimensions(memory, len(memory)/(n*s.Dim), n, s.Dim), tensors.FromFlatDataAndDimensions(lambda, n, 1)}
+// Questions are what a network sees of B questions.
+type Questions struct {
+	Query   []float32 // [B, dim]
+	Memory  []float32 // [memories, B, dim] by the numbers in Shape.MemoryIndex
+	Lambda  []float32 // [B] λ
+	Signals []float32 // [B, 2·signals], see Shape.SignalInputs; nil without signals
+}
+
+// NewQuestions returns room for B questions.
+func NewQuestions(s Shape, b int) Questions {
+	return Questions{make([]float32, b*s.Dim), make([]float32, s.Memories()*b*s.Dim), make([]float32, b), make([]float32, 2*b*len(s.Signals))}
+}
+
+// Set sets question i, in [0, B). Missing memories count as zeros.
+func (q Questions) Set(s Shape, i int, query []float32, memories [][]float32, lambda float64, signals map[string]float64) {
+	b := len(q.Lambda)
+	copy(q.Query[i*s.Dim:], query)
+	for at, memory := range memories {
+		copy(q.Memory[(at*b+i)*s.Dim:], memory)
+	}
+	q.Lambda[i] = float32(lambda)
+	copy(q.Signals[2*i*len(s.Signals):], s.SignalInputs(signals))
+}
+
+// NewInputs lays out questions for a step. The loss gets the tensors that follow.
+func NewInputs(s Shape, q Questions, forLoss ...*tensors.Tensor) Inputs {
+	n := len(q.Lambda)
+	in := Inputs{tensors.FromFlatDataAndDimensions(q.Query, n, s.Dim),
+		tensors.FromFlatDataAndDimensions(q.Memory, len(q.Memory)/(n*s.Dim), n, s.Dim), tensors.FromFlatDataAndDimensions(q.Lambda, n, 1)}
+	if len(s.Signals) > 0 {
+		in = append(in, tensors.FromFlatDataAndDimensions(q.Signals, n, 2*len(s.Signals)))
+	}
 	return append(in, forLoss...)
+}
+
+// inputs is the number of tensors that hold questions.
+func (s Shape) inputs() int {
+	if len(s.Signals) > 0 {
+		return 4
+	}
+	return 3
 }
 
 // Free returns the tensors' memory. They cannot be used afterwards. It joins the errors of the backend.

@@ -23,7 +23,7 @@ type Init struct {
 
 // Network is the router's network on GoMLX, for training. One network serves all modules:
 //
-//	s = q·Q + m·M + λ·l + b           query, memory and λ
+//	s = q·Q + m·M + λ·l + b           query, memory and λ; for the last module + g·G with the signals g, if there are some
 //	t = v·D + d                       the module, from its learned vector v
 //	h = relu(s·Es + t·Et + e)
 //	h = relu(h·F + f)
@@ -57,15 +57,15 @@ func NewNetwork(be compute.Backend, shape Shape, init Init) (*Network, error) {
 	if err := n.initWeights(init); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
-	if n.evaluate, err = model.NewExec(be, n.store, func(_ *model.Scope, query, memory, lambda *Node) (logProbs, values *Node) {
-		logits, values := n.layers(query.Graph()).forward(query, memory, lambda)
-		return LogSoftmax(logits, -1), values
+	if n.evaluate, err = model.NewExec(be, n.store, func(_ *model.Scope, in []*Node) []*Node {
+		logits, values := n.layers(in[0].Graph()).forward(in)
+		return []*Node{LogSoftmax(logits, -1), values}
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	if n.value, err = model.NewExec(be, n.store, func(_ *model.Scope, query, memory, lambda *Node) *Node {
 		l := n.layers(query.Graph())
-		return l.critic(l.hidden(query, memory, lambda, 1))
+		return l.critic(l.hidden(query, memory, lambda, nil, 1))
 	}); err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
@@ -98,11 +98,12 @@ func (n *Network) initWeights(init Init) error {
 	}
 	state := orthogonal(rng, 2*d+1, h, math.Sqrt2) // one layer in separate parts, see hidden
 	first := orthogonal(rng, 2*h, h, math.Sqrt2)
-	for _, w := range []struct {
+	type weight struct {
 		name   string
 		values []float32
 		dims   []int
-	}{
+	}
+	all := []weight{
 		{"query", state[:d*h], []int{d, h}},
 		{"memory", state[d*h : 2*d*h], []int{d, h}},
 		{"lambda", state[2*d*h:], []int{1, h}},
@@ -123,7 +124,11 @@ func (n *Network) initWeights(init Init) error {
 		{"logits_bias", nil, []int{s.MaxTiers()}},
 		{"value", orthogonal(rng, a, 1, init.CriticGain), []int{a, 1}},
 		{"value_bias", nil, []int{1}},
-	} {
+	}
+	if inputs := 2 * len(s.Signals); inputs > 0 {
+		all = append(all, weight{"signals", orthogonal(rng, inputs, h, math.Sqrt2), []int{inputs, h}})
+	}
+	for _, w := range all {
 		if w.values == nil {
 			w.values = make([]float32, w.dims[0])
 		}

@@ -14,11 +14,18 @@ func five(dim int) Shape {
 	return Shape{Dim: dim, Embedder: "test", MemoryIndex: routertest.Inputs(), Modules: routertest.Modules()}
 }
 
+// six is five with the answer, which is decided on an embedding of its own and on signals.
+func six(dim int) Shape {
+	task := routertest.Clusters{Answer: true}
+	return Shape{Dim: dim, Embedder: "test", MemoryIndex: task.Inputs(), Modules: task.Modules(), Signals: routertest.Signals()}
+}
+
 func TestPortableAgreesWithGoMLX(t *testing.T) {
 	for _, be := range routertest.Engines(t) {
-		for _, dim := range []int{24, 384} {
+		for _, shape := range []Shape{five(24), five(384), six(24), six(384)} {
+			dim := shape.Dim
 			// The gain makes tiers differ far more than a fresh router's do.
-			n, err := NewNetwork(be, five(dim), Init{Seed: 3, ActorGain: 5, CriticGain: 1})
+			n, err := NewNetwork(be, shape, Init{Seed: 3, ActorGain: 5, CriticGain: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -35,7 +42,7 @@ func TestPortableAgreesWithGoMLX(t *testing.T) {
 			if worst > 1e-5 {
 				t.Errorf("%s, dim %d: log-probabilities differ by %.2g", be.Kind, dim, worst)
 			}
-			other, err := NewNetwork(be, five(dim), Init{Seed: 4, ActorGain: 5, CriticGain: 1})
+			other, err := NewNetwork(be, shape, Init{Seed: 4, ActorGain: 5, CriticGain: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,7 +62,7 @@ func TestMask(t *testing.T) {
 	}
 	defer n.Close()
 	rng := rand.New(rand.NewPCG(1, 1))
-	logProbs, values, err := n.predict(routertest.Vector(rng, 8), routertest.Vector(rng, 3*8), []float32{0.5})
+	logProbs, values, err := n.predict(Questions{Query: routertest.Vector(rng, 8), Memory: routertest.Vector(rng, 3*8), Lambda: []float32{0.5}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +118,8 @@ func TestShapeRefuses(t *testing.T) {
 		func(s *Shape) { s.Modules = nil },
 		func(s *Shape) { s.MemoryIndex = []int{0, 1} },
 		func(s *Shape) { s.MemoryIndex = []int{0, 2, 1, 1, 1} },
+		func(s *Shape) { s.Signals = []Signal{{Name: "sure"}} },
+		func(s *Shape) { s.Signals = []Signal{{Scale: 1}} },
 		func(s *Shape) { s.Modules = append(Space{{Name: "one", Tiers: []string{"low"}}}, s.Modules[1:]...) },
 	} {
 		s := five(4)

@@ -17,9 +17,7 @@ type ppo struct {
 
 // minibatch is what one gradient is taken of: B rows, of which those with weight 0 are padding.
 type minibatch struct {
-	query     []float32 // [B, dim]
-	memory    []float32 // [memories, B, dim]
-	lambda    []float32 // [B]
+	questions Questions
 	choices   []int32   // [modules, B]
 	logProbs  []float32 // [B] joint, of the behaviour policy
 	advantage []float32 // [B] normalised
@@ -78,9 +76,9 @@ func (p *ppo) loss(logits, value *Node, in []*Node) (loss *Node, report []*Node)
 
 // inputs returns the fields as tensors, in the order that loss takes them.
 func (b minibatch) inputs(s Shape) Inputs {
-	n := len(b.lambda)
+	n := len(b.weights)
 	vec := func(v []float32) *tensors.Tensor { return tensors.FromFlatDataAndDimensions(v, n) }
-	return NewInputs(s, b.query, b.memory, b.lambda, tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
+	return NewInputs(s, b.questions, tensors.FromFlatDataAndDimensions(b.choices, len(s.Modules), n),
 		vec(b.logProbs), vec(b.advantage), vec(b.returns), vec(b.values), vec(b.weights))
 }
 

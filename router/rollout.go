@@ -15,7 +15,8 @@ import (
 // rollout is one question played by the sampling policy: what was decided, on what, and what came of it.
 type rollout struct {
 	query   []float32
-	memory  [][]float32 // by memory embedding; nil counts as zeros
+	memory  [][]float32        // by memory embedding; nil counts as zeros
+	signals map[string]float64 // of the last module
 	lambda  float64
 	choices []int     // [modules]
 	logProb []float64 // [modules] of the choice
@@ -73,6 +74,12 @@ func (e *sampler) Decide(ctx context.Context, s State) (int, error) {
 	if err := d.Memory(memory); err != nil {
 		return 0, err
 	}
+	last := s.Module == len(e.shape.Modules)-1
+	if last {
+		if err := d.Signals(signalValues(e.shape.Signals, s.Signals)); err != nil {
+			return 0, err
+		}
+	}
 	logProbs := d.LogProbs(s.Module)
 	// Each module has its own random stream, so that modules that run at once do not disturb each other.
 	choice := sample(logProbs, rand.New(rand.NewPCG(e.seed, 1+uint64(s.Module))).Float64())
@@ -88,6 +95,9 @@ func (e *sampler) Decide(ctx context.Context, s State) (int, error) {
 	}
 	e.seen[s.Module], e.known[at] = true, true
 	e.rollout.query, e.rollout.memory[at] = s.Query, memory
+	if last {
+		e.rollout.signals = s.Signals
+	}
 	e.rollout.choices[s.Module], e.rollout.logProb[s.Module] = choice, float64(logProbs[choice])
 	return choice, nil
 }

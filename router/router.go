@@ -27,6 +27,9 @@ type State struct {
 	// the extracted facts; nil if there are none. It is a function because a non-contextual policy should not spend the time
 	// to embed facts. Calling it twice computes once.
 	Memory func(context.Context) ([]float32, error)
+	// Signals are numbers that tell how sure what was found is, by name, as far as they are known. They are given for the last
+	// module, and nil for others.
+	Signals map[string]float64
 }
 
 // Policy chooses tiers. Implementations are safe for concurrent use, and their decisions depend on the State alone.

@@ -3,7 +3,10 @@ package router
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+
+	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // Default widths of the network's layers, as in BudgetMem.
@@ -23,9 +26,33 @@ type Shape struct {
 	// embedding, such as the three relation modules, have the same number, and it is then processed once. The numbers are
 	// 0, 1, … in the order of first use. Nil means that each module has its own.
 	MemoryIndex []int `json:"states"`
+	// Signals are what the last module is decided on beside the embeddings; see State.Signals.
+	Signals []Signal `json:"signals,omitempty"`
 	// Hidden is the width of the shared layers (default 256), Actor that of the last hidden layers (default 128).
 	Hidden int `json:"hidden"`
 	Actor  int `json:"actor"`
+}
+
+// Signal is a number that the last module is decided on beside the embeddings.
+type Signal = portable.Signal
+
+// signalValues returns the values of the shape's signals [n], NaN for those that are unknown.
+func signalValues(signals []Signal, known map[string]float64) []float32 {
+	out := make([]float32, len(signals))
+	for i, s := range signals {
+		out[i] = float32(math.NaN())
+		if v, ok := known[s.Name]; ok {
+			out[i] = float32(v)
+		}
+	}
+	return out
+}
+
+// SignalInputs lays out known signals as the network sees them: [2·len(s.Signals)] float32, see portable.SignalInputs.
+func (s Shape) SignalInputs(known map[string]float64) []float32 {
+	out := make([]float32, 2*len(s.Signals))
+	portable.SignalInputs(s.Signals, signalValues(s.Signals, known), out)
+	return out
 }
 
 // complete returns the shape with defaults for zero fields, or an error that says which parts do not fit together.
@@ -49,6 +76,9 @@ func (s Shape) complete() (Shape, error) {
 	case len(s.MemoryIndex) != len(s.Modules):
 		return s, fmt.Errorf("router: memory indices of %d modules for the %d modules %s", len(s.MemoryIndex), len(s.Modules), s.Modules.names())
 	}
+	if err := portable.CheckSignals(s.Signals); err != nil {
+		return s, fmt.Errorf("router: %w", err)
+	}
 	for m, module := range s.Modules {
 		if len(module.Tiers) < 2 {
 			return s, fmt.Errorf("router: module %s has %d tiers; there is nothing to choose", module.Name, len(module.Tiers))
@@ -68,7 +98,7 @@ func (s Shape) MaxTiers() int { return s.Modules.MaxTiers() }
 
 // equal reports whether a network of one shape can take the weights of the other.
 func (s Shape) equal(o Shape) bool {
-	return s.Dim == o.Dim && s.Embedder == o.Embedder && s.Hidden == o.Hidden && s.Actor == o.Actor && slices.Equal(s.MemoryIndex, o.MemoryIndex) && s.Modules.equal(o.Modules)
+	return s.Dim == o.Dim && s.Embedder == o.Embedder && s.Hidden == o.Hidden && s.Actor == o.Actor && slices.Equal(s.MemoryIndex, o.MemoryIndex) && slices.Equal(s.Signals, o.Signals) && s.Modules.equal(o.Modules)
 }
 
 func (s Space) equal(o Space) bool {

@@ -177,7 +177,8 @@ func (t *Trainer) collect(ctx context.Context) (rollouts []rollout, failed int, 
 // value fills in the values of the critic before the update.
 func (t *Trainer) value(rollouts []rollout) error {
 	all := batch{t.net.shape, rollouts, make([]float64, len(rollouts))}.rows(paddedIndices(indices(len(rollouts)), t.cfg.Batch))
-	values, err := t.net.values(all.query, all.memory[:len(all.query)], all.lambda)
+	q := all.questions
+	values, err := t.net.values(q.Query, q.Memory[:len(q.Query)], q.Lambda)
 	if err != nil {
 		return err
 	}

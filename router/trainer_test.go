@@ -194,7 +194,7 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 		return out
 	}
-	newer := strconv.Itoa(checkpointVersion + 1)
+	newer := strconv.Itoa(checkpointSignalsVersion + 1)
 	goodPath := write("good", good)
 	r, err := tr.Portable()
 	if err != nil {

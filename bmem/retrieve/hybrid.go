@@ -51,7 +51,7 @@ func (h *hybrid) growRead(c store.IndexedChunk, fresh bool, from int, read []rea
 	return h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:], read)
 }
 
-// rank sets TurnScores to the probability of each turn to be evidence, between 0 and 1.
+// rank sets ByVectors and ByWords, and TurnScores to the probability of each turn to be evidence, between 0 and 1.
 func (h *hybrid) rank(q Query, k int) []Hit {
 	var visible []bool
 	if q.Sees != nil {
@@ -84,12 +84,14 @@ func (h *hybrid) rank(q Query, k int) []Hit {
 		}
 		scores[i] = -math.Expm1(none)
 	}
+	byVectors, byWords := top(v.cosChunk, k), top(v.bmChunk, k)
 	var found []Hit
 	for _, i := range top(scores, len(scores)) {
 		if len(found) == k {
 			break
 		}
 		if hit, ok := h.hit(chunks[i], scores[i], q, parts[i]); ok {
+			hit.ByVectors, hit.ByWords = slices.Contains(byVectors, chunks[i]), slices.Contains(byWords, chunks[i])
 			found = append(found, hit)
 		}
 	}

@@ -34,6 +34,8 @@ type Hit struct {
 	Score float64
 	// TurnScores holds for each turn of the chunk the probability in [0,1] that it is evidence; nil in modes that rank chunks only.
 	TurnScores []float64
+	// ByVectors and ByWords say whether the chunk is as near the top by its vector alone and by its words alone; only Hybrid tells.
+	ByVectors, ByWords bool
 }
 
 // Retriever ranks the chunks of one memory. It is safe for concurrent use.

@@ -88,10 +88,12 @@ func (c callCounter) add(rec run.Record, r run.Results) {
 			c.models.add(cmp.Or(step.Model, model), step.Usage, fellBack)
 		}
 	}
-	if u := rec.Trace.Answer.Usage; u.Calls > 0 {
-		fellBack := rec.Trace.Answer.Served != rec.Trace.Answer.Asked
-		c.modules.add(tiers.Answering.String(), u, fellBack)
-		c.models.add(cmp.Or(rec.Trace.Answer.Model, model), u, fellBack)
+	for _, call := range append(slices.Clone(rec.Trace.Drafts), rec.Trace.Answer) {
+		if call.Usage.Calls > 0 {
+			fellBack := call.Served != call.Asked
+			c.modules.add(tiers.Answering.String(), call.Usage, fellBack)
+			c.models.add(cmp.Or(call.Model, model), call.Usage, fellBack)
+		}
 	}
 	for name, u := range rec.Judging {
 		c.modules.add("judge "+name, u, false)

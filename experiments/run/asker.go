@@ -77,7 +77,7 @@ func (c Config) choose(ctx context.Context) (all []datasets.Question, err error)
 // Settings are those that decide the answers.
 func (a *Asker) Settings() Settings { return a.settings() }
 
-// Ask answers a task. Policies that differ in the answer's tier alone share their notes; see Split. There is a record for each policy,
+// Ask answers a task. Policies that differ in the answer's tier alone share their notes; see Parts. There is a record for each policy,
 // in their order, but for those whose answer another error kept from being there; that is returned then. A question that fails is a Record with an
 // Error. The error is one that the question did not cause, and that would meet the next one too: ctx's, or an llm.ErrBudget,
 // llm.ErrCache or llm.ErrLedger.
@@ -118,8 +118,8 @@ func (a *Asker) Ask(ctx context.Context, t Task) ([]Record, error) {
 	return done, nil
 }
 
-// Split divides a task into parts that may be done at the same time: the policies of a part share their notes.
-func (a *Asker) Split(t Task) []Task {
+// Parts divides a task into parts that may be done at the same time: the policies of a part share their notes.
+func (a *Asker) Parts(t Task) []Task {
 	var out []Task
 	for _, names := range a.sharing(t.Policies) {
 		out = append(out, Task{t.Question, names})

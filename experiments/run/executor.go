@@ -28,7 +28,7 @@ func (local) Execute(ctx context.Context, a *Asker, tasks []Task, done func(cont
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(a.InFlight)
 	for _, t := range tasks {
-		for _, part := range a.Split(t) {
+		for _, part := range a.Parts(t) {
 			if ctx.Err() != nil {
 				return group.Wait()
 			}

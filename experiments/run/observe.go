@@ -37,7 +37,26 @@ func (o *observed) states() *States {
 }
 
 // observe returns a policy that decides as p, and looks at all that a router would.
-func (o *observed) observe(p router.Policy) router.Policy { return observer{p, o} }
+func (o *observed) observe(p router.Policy) router.Policy {
+	if c, ok := p.(router.Cascading); ok {
+		return cascadeObserver{observer{p, o}, c}
+	}
+	return observer{p, o}
+}
+
+// cascadeObserver is an observer of a policy that looks at answers.
+type cascadeObserver struct {
+	observer
+	router.Cascading
+}
+
+// Name implements router.Policy.
+func (o cascadeObserver) Name() string { return o.observer.Name() }
+
+// Decide implements router.Policy.
+func (o cascadeObserver) Decide(ctx context.Context, s router.State) (int, error) {
+	return o.observer.Decide(ctx, s)
+}
 
 type observer struct {
 	router.Policy

@@ -88,7 +88,7 @@ type Record struct {
 func (r *Record) fill(t bmem.Trace, q datasets.Question, turns []chunk.Turn) {
 	r.Trace, r.MS = t, t.MS()
 	modules, all := t.ModuleUsage(), t.Usage()
-	r.Cost = Cost{In: all.In, Out: all.Out, Calls: all.Calls, ModulesDollars: modules.Dollars, AnswerDollars: t.Answer.Usage.Dollars}
+	r.Cost = Cost{In: all.In, Out: all.Out, Calls: all.Calls, ModulesDollars: modules.Dollars, AnswerDollars: t.AnswerUsage().Dollars}
 	for _, m := range t.Steps() {
 		r.Asked = append(r.Asked, m.Asked)
 		r.Served = append(r.Served, m.Served)

@@ -29,7 +29,7 @@ type timing struct {
 func newTiming(rec Record) timing {
 	t, u := rec.Trace, rec.Trace.Usage()
 	out := timing{Policy: rec.Policy, ID: rec.ID, MS: rec.MS, WallMS: t.WallMS, EmbeddingMS: t.Embedding.MS, RetrievalMS: t.RetrievalMS,
-		AnswerMS: t.Answer.Usage.MS, Calls: u.Calls, Cached: u.Cached, Retries: u.Retries, Paid: u.Paid}
+		AnswerMS: t.AnswerUsage().MS, Calls: u.Calls, Cached: u.Cached, Retries: u.Retries, Paid: u.Paid}
 	for _, m := range t.Modules {
 		if out.ModulesMS == nil {
 			out.ModulesMS = map[string]float64{}

@@ -19,16 +19,17 @@ import (
 //	         + p·Σₘ₍ₙ [aₘ = a'ₘ][aₙ = a'ₙ]/(M(M−1)/2)
 //	         + noise·[r = r']
 //
+// where φ holds the signals too, with the same weight as the embeddings, for the last module of a router that looks at some;
 // that is: questions differ in level (q), each module's tiers have an effect of their own (t) that may depend linearly on
 // the query and memory embeddings that the module sees (x), and pairs of tiers may do more than the sum of both (p). The
 // variances q, t, x, p and noise are chosen by the marginal likelihood. Where nothing depends on the question, x vanishes,
 // and what is left says which tiers are best for all questions.
 type GaussianProcess struct {
 	modules  router.Space
-	inputs   []int // of each module, the number of the memory embedding that it sees
+	inputs   []int // of each module, the number of the products of what it sees
 	episodes []router.Episode
 	question []int           // [episodes] index of the episode's question
-	gram     []*mat.SymDense // by memory embedding: ⟨φ(r), φ(r')⟩, centred, with a mean of 1 on the diagonal
+	gram     []*mat.SymDense // of what modules see, see gramIndex: ⟨φ(r), φ(r')⟩, centred, with a mean of 1 on the diagonal
 	variance [5]float64      // q, t, x, p, noise
 	mean     float64
 	unit     float64   // standard deviation of the values, in which the variances are measured
@@ -82,36 +83,98 @@ func (p *GaussianProcess) Explained() Explained {
 // searchRows bounds how many rows the variances are chosen by; the work grows with their cube.
 const searchRows = 400
 
-// grams computes the rows' inner products of embeddings, by memory embedding.
+// gramIndex is for each module the number in grams of the products of what it sees: that of its memory embedding, and for the last
+// module of a router that looks at signals one of its own.
+func gramIndex(shape router.Shape) []int {
+	index := slices.Clone(shape.MemoryIndex)
+	if len(shape.Signals) > 0 {
+		index[len(index)-1] = shape.Memories()
+	}
+	return index
+}
+
+// grams computes the rows' inner products of what modules see.
 func grams(shape router.Shape, episodes []router.Episode) []*mat.SymDense {
 	out := make([]*mat.SymDense, shape.Memories())
 	for s := range out {
-		n, d := len(episodes), shape.Dim
-		f := mat.NewDense(n, 2*d, nil)
-		for r, l := range episodes {
-			row := f.RawRowView(r)
-			for i, v := range l.Query {
+		out[s] = gramOf(len(episodes), 2*shape.Dim, func(r int, row []float64) {
+			for i, v := range episodes[r].Query {
 				row[i] = float64(v)
 			}
-			for i, v := range l.Memory[s] {
-				row[d+i] = float64(v)
+			for i, v := range episodes[r].Memory[s] {
+				row[shape.Dim+i] = float64(v)
 			}
-		}
-		for c := range 2 * d {
-			col := mat.Col(nil, c, f)
-			m := stat.Mean(col, nil)
-			for r := range n {
-				f.Set(r, c, f.At(r, c)-m)
-			}
-		}
-		g := mat.NewSymDense(n, nil)
-		g.SymOuterK(1, f)
-		if trace := mat.Trace(g); trace > 0 {
-			g.ScaleSym(float64(n)/trace, g)
-		}
-		out[s] = g
+		})
+	}
+	if len(shape.Signals) > 0 {
+		both := mat.NewSymDense(len(episodes), nil)
+		both.AddSym(out[shape.MemoryIndex[len(shape.Modules)-1]], signalGram(shape, episodes))
+		both.ScaleSym(0.5, both)
+		out = append(out, both)
 	}
 	return out
+}
+
+// signalGram holds the rows' inner products of their signals, each with a variance of 1 over the rows, unknown ones at their mean
+// and marked.
+func signalGram(shape router.Shape, episodes []router.Episode) *mat.SymDense {
+	n, k := len(episodes), len(shape.Signals)
+	rows := make([][]float64, n)
+	for r, e := range episodes {
+		for _, v := range shape.SignalInputs(e.Signals) {
+			rows[r] = append(rows[r], float64(v))
+		}
+	}
+	for c := range k {
+		var known []float64
+		for _, row := range rows {
+			if row[k+c] > 0 {
+				known = append(known, row[c])
+			}
+		}
+		if len(known) == 0 {
+			continue
+		}
+		mean := stat.Mean(known, nil)
+		for _, row := range rows {
+			if row[k+c] == 0 {
+				row[c] = mean
+			}
+		}
+	}
+	for c := range 2 * k {
+		column := make([]float64, n)
+		for r, row := range rows {
+			column[r] = row[c]
+		}
+		if deviation := stat.PopStdDev(column, nil); deviation > 0 {
+			for _, row := range rows {
+				row[c] /= deviation
+			}
+		}
+	}
+	return gramOf(n, 2*k, func(r int, row []float64) { copy(row, rows[r]) })
+}
+
+// gramOf holds the inner products of rows [n, width], centred, with a mean of 1 on the diagonal.
+func gramOf(n, width int, fill func(r int, row []float64)) *mat.SymDense {
+	f := mat.NewDense(n, width, nil)
+	for r := range n {
+		fill(r, f.RawRowView(r))
+	}
+	for c := range width {
+		col := mat.Col(nil, c, f)
+		m := stat.Mean(col, nil)
+		for r := range n {
+			f.Set(r, c, f.At(r, c)-m)
+		}
+	}
+	g := mat.NewSymDense(n, nil)
+	g.SymOuterK(1, f)
+	if trace := mat.Trace(g); trace > 0 {
+		g.ScaleSym(float64(n)/trace, g)
+	}
+	return g
 }
 
 // fitOptions says how a model is fitted.
@@ -125,7 +188,7 @@ type fitOptions struct {
 // fit fits a model to the values [episodes] of the given rows.
 func fit(shape router.Shape, episodes []router.Episode, gram []*mat.SymDense, values []float64, rows []int, opts fitOptions) (*GaussianProcess, error) {
 	y := pick(values, rows)
-	p := &GaussianProcess{modules: shape.Modules, inputs: shape.MemoryIndex, episodes: episodes, question: questionIndices(episodes),
+	p := &GaussianProcess{modules: shape.Modules, inputs: gramIndex(shape), episodes: episodes, question: questionIndices(episodes),
 		gram: gram, mean: stat.Mean(y, nil), alpha: make([]float64, len(values))}
 	if p.unit = stat.PopStdDev(y, nil); p.unit == 0 {
 		return p, nil // nothing to predict but the mean

@@ -160,23 +160,20 @@ func (t *outcomes) objective(logits *Node, members *tensors.Tensor, returns, wei
 func (t *outcomes) inputs(rows []int, entropy float64, cfg Config, rng *rand.Rand) router.Inputs {
 	weighted := len(rows)
 	rows = slices.Concat(rows, slices.Repeat(rows[:1], cfg.Batch-weighted))
-	n, dim, all := len(rows), t.shape.Dim, len(t.combinations)
-	query, memory := make([]float32, n*dim), make([]float32, t.shape.Memories()*n*dim)
-	lambda, returns, weights := make([]float32, n), make([]float32, n*all), make([]float32, n)
+	n, all := len(rows), len(t.combinations)
+	questions := router.NewQuestions(t.shape, n)
+	returns, weights := make([]float32, n*all), make([]float32, n)
 	for i, row := range rows {
 		if i < weighted {
 			weights[i] = 1 / float32(weighted)
 		}
 		l := cfg.DrawLambda(rng)
-		copy(query[i*dim:], t.episodes[row].Query)
-		for s, m := range t.episodes[row].Memory {
-			copy(memory[(s*n+i)*dim:], m)
-		}
-		lambda[i] = float32(l)
+		e := t.episodes[row]
+		questions.Set(t.shape, i, e.Query, e.Memory, l, e.Signals)
 		for c := range all {
 			returns[i*all+c] = (t.score[row][c]+float32(l)*t.efficiency[row][c])/float32(t.unit) - t.handicap[c]
 		}
 	}
-	return router.NewInputs(t.shape, query, memory, lambda, tensors.FromFlatDataAndDimensions(returns, n, all),
+	return router.NewInputs(t.shape, questions, tensors.FromFlatDataAndDimensions(returns, n, all),
 		tensors.FromFlatDataAndDimensions(weights, n), tensors.FromScalar(float32(entropy)))
 }

@@ -27,6 +27,12 @@ func newClusters(dim, questions int, seed uint64) *clusters {
 		router.Shape{Dim: dim, Embedder: "test", MemoryIndex: routertest.Inputs(), Modules: routertest.Modules()}}
 }
 
+// withAnswer is the task with a sixth module and signals.
+func withAnswer(dim, questions int, seed uint64) *clusters {
+	c := routertest.NewAnswers(dim, questions, seed)
+	return &clusters{c, router.Shape{Dim: dim, Embedder: "test", MemoryIndex: c.Inputs(), Modules: c.Modules(), Signals: routertest.Signals()}}
+}
+
 func (c *clusters) outcome(question int, choices []int) router.Outcome {
 	score, dollars := c.Outcome(question, choices)
 	return router.Outcome{Score: score, Dollars: dollars}
@@ -45,8 +51,8 @@ func (c *clusters) earned(t *testing.T, p router.Policy, r *router.Reward, lambd
 	t.Helper()
 	sum := 0.0
 	for q := range c.N {
-		choices, err := c.Play(q, func(m int, query, memory []float32) (int, error) {
-			return p.Decide(t.Context(), router.State{Module: m, Query: query, Memory: func(context.Context) ([]float32, error) { return memory, nil }})
+		choices, err := c.Play(q, func(m int, query, memory []float32, signals map[string]float64) (int, error) {
+			return p.Decide(t.Context(), router.State{Module: m, Query: query, Signals: signals, Memory: func(context.Context) ([]float32, error) { return memory, nil }})
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -69,6 +75,9 @@ func (c *clusters) episodes(combinations int, noise float64) []router.Episode {
 			for s := range c.shape.Memories() {
 				_, memory := c.Memory(q, s, all[i][0])
 				e.Memory = append(e.Memory, memory)
+			}
+			if c.Answer {
+				_, e.Signals = c.Signals(q)
 			}
 			out = append(out, e)
 		}
@@ -100,26 +109,30 @@ func learn(t *testing.T, shape router.Shape, episodes []router.Episode, cfg Conf
 	return r, reward
 }
 
-// 100 questions with 4 of the 162 combinations each are enough to route questions that were never seen, far better than
-// any one assignment does.
+// 100 questions with 4 of the 162 combinations each (486 with a sixth module, which is decided on signals) are enough to route
+// questions that were never seen, far better than any one assignment does.
 func TestOfflineLearnsClusters(t *testing.T) {
-	env := newClusters(24, 100, 1)
-	env.shape.Hidden, env.shape.Actor = 64, 32
-	episodes := env.episodes(4, 0.05)
-	r, reward := learn(t, env.shape, episodes, DefaultConfig())
-	fresh := newClusters(24, 256, 1)
-	fresh.Seed = 1 << 32
-	for _, lambda := range []float64{0, 0.5, 1} {
-		p, err := router.NewLearned(r, env.shape.Modules, lambda)
-		if err != nil {
-			t.Fatal(err)
-		}
-		oracle, static := fresh.oracle(reward, lambda)
-		got := fresh.earned(t, p, reward, lambda)
-		t.Logf("λ %.2f: earned %.1f%% of the oracle's return; the best static assignment %.1f%%", lambda, 100*got/oracle, 100*static/oracle)
-		if got < 0.95*oracle || static > 0.9*oracle {
-			t.Errorf("λ %.2f: earned %.3f of %.3f, static %.3f", lambda, got, oracle, static)
-		}
+	for name, task := range map[string]func(dim, questions int, seed uint64) *clusters{"five": newClusters, "six": withAnswer} {
+		t.Run(name, func(t *testing.T) {
+			env := task(24, 100, 1)
+			env.shape.Hidden, env.shape.Actor = 64, 32
+			episodes := env.episodes(4, 0.05)
+			r, reward := learn(t, env.shape, episodes, DefaultConfig())
+			fresh := task(24, 256, 1)
+			fresh.Seed = 1 << 32
+			for _, lambda := range []float64{0, 0.5, 1} {
+				p, err := router.NewLearned(r, env.shape.Modules, lambda)
+				if err != nil {
+					t.Fatal(err)
+				}
+				oracle, static := fresh.oracle(reward, lambda)
+				got := fresh.earned(t, p, reward, lambda)
+				t.Logf("λ %.2f: earned %.1f%% of the oracle's return; the best static assignment %.1f%%", lambda, 100*got/oracle, 100*static/oracle)
+				if got < 0.95*oracle || static > 0.9*oracle {
+					t.Errorf("λ %.2f: earned %.3f of %.3f, static %.3f", lambda, got, oracle, static)
+				}
+			}
+		})
 	}
 }
 

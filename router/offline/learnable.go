@@ -22,8 +22,10 @@ type View string
 const (
 	// NoView sees nothing: one ranking of combinations for all questions.
 	NoView View = "nothing"
-	// EmbeddingView sees what routers see, the query and memory embeddings.
+	// EmbeddingView sees what routers see, the query and memory embeddings, and signals if the shape has some.
 	EmbeddingView View = "embeddings"
+	// SignalView sees the signals alone, for all modules.
+	SignalView View = "signals"
 	// CategoryView sees the question's category, which no router does.
 	CategoryView View = "category"
 )
@@ -63,7 +65,8 @@ type FeatureView struct {
 // predicted. All views choose among the same combinations. What a view earns beyond NoView can be learned from it, with
 // this much data and by this model.
 //
-// Each question needs several combinations. CategoryView is measured only if the episodes have more than one category.
+// Each question needs several combinations. SignalView is measured only if the shape has signals, CategoryView only if the episodes
+// have more than one category.
 // A question's combinations are ranked with the embeddings that they led to, also later ones, which a router sees one by one.
 //
 // Episodes that do not fit the shape, fewer than ten questions, and an ended context (match it with errors.Is) are errors.
@@ -80,8 +83,11 @@ func Learnable(ctx context.Context, shape router.Shape, episodes []router.Episod
 	v.scores, v.efficiencies = returnParts(reward, episodes)
 	embeddings := grams(shape, episodes)
 	views := []view{{NoView, embeddings}, {EmbeddingView, embeddings}}
+	if len(shape.Signals) > 0 {
+		views = append(views, view{SignalView, slices.Repeat([]*mat.SymDense{signalGram(shape, episodes)}, len(embeddings))})
+	}
 	if slices.ContainsFunc(episodes, func(e router.Episode) bool { return e.Category != episodes[0].Category }) {
-		views = append(views, view{CategoryView, slices.Repeat([]*mat.SymDense{categoryGram(episodes)}, shape.Memories())})
+		views = append(views, view{CategoryView, slices.Repeat([]*mat.SymDense{categoryGram(episodes)}, len(embeddings))})
 	}
 	for _, f := range opts.Features {
 		if len(f.Values) != len(episodes) {

@@ -21,8 +21,9 @@ const (
 	keyHash    = "sha256"
 
 	format = "budgetmem-router"
-	// Version is the newest file version that this package reads, and the one that it writes.
-	Version = 1
+	// Version is the newest file version that this package reads. Routers that look at signals are written as version 2, others as
+	// version 1.
+	Version = 2
 )
 
 // ErrVersion marks a file of a newer version than this package reads.
@@ -126,6 +127,14 @@ func hash(f safetensors.File, tensors []named) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// version is the first file version that can hold the router.
+func (r *Router) version() int {
+	if len(r.info.Signals) > 0 {
+		return 2
+	}
+	return 1
+}
+
 // Marshal returns the bytes of the router's file. Equal routers give equal bytes. It fails only for numbers in the router's
 // Info that JSON cannot hold.
 func (r *Router) Marshal() ([]byte, error) {
@@ -134,7 +143,7 @@ func (r *Router) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("describe the router: %w", err)
 	}
 	f := safetensors.File{
-		Metadata: map[string]string{keyFormat: format, keyVersion: strconv.Itoa(Version), keyRouter: string(info)},
+		Metadata: map[string]string{keyFormat: format, keyVersion: strconv.Itoa(r.version()), keyRouter: string(info)},
 		Tensors:  map[string]safetensors.Tensor{},
 	}
 	tensors := r.w.tensors(r.info, len(r.w.Lambda), len(r.w.ActorBias), r.info.tiers())

@@ -77,7 +77,7 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		"another kind":    {func(f *safetensors.File) { f.Metadata = nil }, ErrFile, `"format" is ""`},
 		"no version":      {func(f *safetensors.File) { f.Metadata[keyVersion] = "new" }, ErrFile, `"new", not a version`},
-		"future version":  {func(f *safetensors.File) { f.Metadata[keyVersion] = "2" }, ErrVersion, "it has 2, this program reads up to 1"},
+		"future version":  {func(f *safetensors.File) { f.Metadata[keyVersion] = "3" }, ErrVersion, "it has 3, this program reads up to 2"},
 		"no description":  {func(f *safetensors.File) { f.Metadata[keyRouter] = "{" }, ErrFile, `"router"`},
 		"bad description": {func(f *safetensors.File) { f.Metadata[keyRouter] = `{"dim":3}` }, ErrFile, "no modules"},
 		"missing tensor":  {func(f *safetensors.File) { delete(f.Tensors, "memory") }, ErrFile, `"memory" is missing`},

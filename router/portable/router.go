@@ -8,6 +8,7 @@
 //	tier := d.Decide(0)            // index into r.Info().Modules[0].Tiers
 //	err = d.Memory(keptMean)       // the modules after it look at another one
 //	tier = d.Decide(1)
+//	err = d.Signals(signals)       // if the router looks at some, before the last module
 //
 // Built with GOEXPERIMENT=simd on amd64, it computes with AVX-512 or AVX2 where the processor has them.
 //
@@ -22,6 +23,10 @@
 //
 // of which a module uses the first logits, one for each of its tiers. The trained network has more linear layers before the
 // first relu; the export multiplies them out into Q, M, l and bᵢ.
+//
+// The last module may also look at signals: numbers such as how likely the found turns are the evidence, each of which may be
+// unknown. Then s·S is added in its first layer, S [2·signals, hidden], where s holds each signal, divided by its scale, or 0 if it is
+// unknown, and after these for each a 1 if it is known and else a 0.
 package portable
 
 import (
@@ -36,6 +41,38 @@ import (
 type Module struct {
 	Name  string   `json:"name"`
 	Tiers []string `json:"tiers"`
+}
+
+// Signal is a number that the last module is decided on beside the embeddings.
+type Signal struct {
+	Name string `json:"name"`
+	// Scale is what values are divided by, so that they are of the order of 1.
+	Scale float64 `json:"scale"`
+}
+
+// signalBound bounds the signals that a network sees, in units of their scale.
+const signalBound = 10
+
+// SignalInputs lays out signals [n] as a network sees them, [2n]: the values divided by their scales, and whether they are known.
+// NaN stands for an unknown one.
+func SignalInputs(signals []Signal, values, inputs []float32) {
+	for i, v := range values {
+		inputs[i], inputs[len(signals)+i] = 0, 0
+		if v == v {
+			inputs[i] = max(-signalBound, min(signalBound, v/float32(signals[i].Scale)))
+			inputs[len(signals)+i] = 1
+		}
+	}
+}
+
+// CheckSignals returns an error for a signal without a name or with a scale that is not positive.
+func CheckSignals(signals []Signal) error {
+	for i, s := range signals {
+		if s.Name == "" || !(s.Scale > 0) || math.IsInf(s.Scale, 0) {
+			return fmt.Errorf("signal %d (%q) has the scale %v; a signal needs a name and a positive scale", i, s.Name, s.Scale)
+		}
+	}
+	return nil
 }
 
 // Range is a closed interval.
@@ -59,6 +96,8 @@ type Info struct {
 	Embedder string `json:"embedder"`
 	// Modules lists the decisions in the order in which they are made.
 	Modules []Module `json:"modules"`
+	// Signals lists what the last module is decided on beside the embeddings; it may be empty.
+	Signals []Signal `json:"signals,omitempty"`
 	// Lambda is the range of λ, the weight of cost against score, that the router was trained for.
 	Lambda Range `json:"lambda"`
 	// Calibration holds points in ascending order of λ; it may be empty.
@@ -91,6 +130,9 @@ func (i Info) check() error {
 		if m.Name == "" || len(m.Tiers) < 2 {
 			return fmt.Errorf("module %d (%q) has %d tiers; a module needs a name and at least 2 tiers", n, m.Name, len(m.Tiers))
 		}
+	}
+	if err := CheckSignals(i.Signals); err != nil {
+		return err
 	}
 	if i.Answers != nil {
 		if err := i.Answers.Check(); err != nil {
@@ -136,6 +178,7 @@ type Weights struct {
 	ActorBias   []float32 // c [actor]
 	Logits      []float32 // L [actor, tiers]; tiers is the largest number that a module has
 	LogitsBias  []float32 // z [tiers]
+	Signals     []float32 // S [2·signals, hidden]; nil without signals
 }
 
 // Router is a trained router. It is immutable; any number of goroutines may use it, each with its own Decider.
@@ -175,7 +218,7 @@ type named struct {
 
 // tensors lists the weights with their names in a file and their shapes.
 func (w *Weights) tensors(info Info, hidden, actor, tiers int) []named {
-	return []named{
+	all := []named{
 		{"query", &w.Query, []int{info.Dim, hidden}},
 		{"memory", &w.Memory, []int{info.Dim, hidden}},
 		{"lambda", &w.Lambda, []int{hidden}},
@@ -187,6 +230,10 @@ func (w *Weights) tensors(info Info, hidden, actor, tiers int) []named {
 		{"logits.weight", &w.Logits, []int{actor, tiers}},
 		{"logits.bias", &w.LogitsBias, []int{tiers}},
 	}
+	if n := len(info.Signals); n > 0 {
+		all = append(all, named{"signals", &w.Signals, []int{2 * n, hidden}})
+	}
+	return all
 }
 
 // Info describes the router; its slices must not be changed.
@@ -234,10 +281,12 @@ func (r *Router) Parameters() int {
 type Decider struct {
 	r             *Router
 	query, memory []float32 // [hidden] products of query and λ, and of memory, in the first layer
+	signals       []float32 // [hidden] product of the signals there; nil if the router looks at none
+	inputs        []float32 // [2·signals]
 	h, e          []float32 // [hidden], before the relu
 	a             []float32 // [actor], before the relu
 	logits        []float32 // [tiers]
-	all           []int32   // 0 … dim−1
+	all           []int32   // 0 … dim−1, and as many as there are inputs of signals
 	some          []int32   // buffer of positive
 }
 
@@ -248,9 +297,16 @@ func (r *Router) NewDecider() *Decider {
 	for i := range all {
 		all[i] = int32(i)
 	}
-	return &Decider{r: r, query: make([]float32, hidden), memory: make([]float32, hidden), h: make([]float32, hidden),
+	d := &Decider{r: r, query: make([]float32, hidden), memory: make([]float32, hidden), h: make([]float32, hidden),
 		e: make([]float32, hidden), a: make([]float32, actor), logits: make([]float32, len(r.w.LogitsBias)),
 		all: all, some: make([]int32, max(hidden, actor))}
+	if n := len(r.info.Signals); n > 0 {
+		d.signals, d.inputs = make([]float32, hidden), make([]float32, 2*n)
+		for i := r.info.Dim; i < 2*n; i++ {
+			d.all = append(d.all, int32(i))
+		}
+	}
+	return d
 }
 
 // Question starts a question with its embedding [dim] and λ. The memory is empty until Memory is called. An embedding of
@@ -266,8 +322,27 @@ func (d *Decider) Question(query []float32, lambda float64) error {
 	for i, l := range d.r.w.Lambda {
 		d.query[i] = float32(lambda) * l
 	}
-	add(d.query, query, d.r.w.Query, d.all)
+	add(d.query, query, d.r.w.Query, d.all[:info.Dim])
 	clear(d.memory)
+	clear(d.signals)
+	return nil
+}
+
+// Signals sets what the last module is decided on beside the embeddings: a value for each of Info.Signals, NaN for one that is
+// unknown. Without it, all are unknown. Another number of values, and infinite ones, are errors, and leave all unknown.
+func (d *Decider) Signals(values []float32) error {
+	clear(d.signals)
+	signals := d.r.info.Signals
+	if len(values) != len(signals) {
+		return fmt.Errorf("there are %d signals, the router was trained on %d", len(values), len(signals))
+	}
+	for i, v := range values {
+		if math.IsInf(float64(v), 0) {
+			return fmt.Errorf("signal %s is %v", signals[i].Name, v)
+		}
+	}
+	SignalInputs(signals, values, d.inputs)
+	add(d.signals, d.inputs, d.r.w.Signals, d.all[:len(d.inputs)])
 	return nil
 }
 
@@ -289,6 +364,11 @@ func (d *Decider) forward(module int) []float32 {
 	bias := w.Module[module*hidden : (module+1)*hidden]
 	for i := range d.h {
 		d.h[i] = d.query[i] + d.memory[i] + bias[i]
+	}
+	if module == len(d.r.info.Modules)-1 {
+		for i, v := range d.signals {
+			d.h[i] += v
+		}
 	}
 	d.layer(d.e, w.EncoderBias, d.h, w.Encoder)
 	d.layer(d.a, w.ActorBias, d.e, w.Actor)

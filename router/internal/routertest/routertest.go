@@ -46,6 +46,11 @@ func Modules() []portable.Module {
 // Inputs maps each of Modules to the memory embedding that it is decided on.
 func Inputs() []int { return []int{0, 1, 1, 1, 2} }
 
+// Signals are what the sixth module of a task with an answer is decided on: how sure a thing is, and one that tells nothing.
+func Signals() []portable.Signal {
+	return []portable.Signal{{Name: "sure", Scale: 2}, {Name: "idle", Scale: 30}}
+}
+
 // Vector draws a unit vector [n].
 func Vector(rng *rand.Rand, n int) []float32 {
 	v := make([]float32, n)
@@ -72,14 +77,40 @@ type Clusters struct {
 	N       int // questions
 	Centres [][]float32
 	Gain    [][][]float64 // [module][cluster][tier] → score
+	// Answer says whether there is a sixth module, whose tiers earn by its signals.
+	Answer bool
+}
+
+// Modules are those of the task.
+func (c *Clusters) Modules() []portable.Module {
+	if !c.Answer {
+		return Modules()
+	}
+	return append(Modules(), portable.Module{Name: "answer", Tiers: []string{"low", "mid", "high"}})
+}
+
+// Inputs maps each of the task's modules to the memory embedding that it is decided on.
+func (c *Clusters) Inputs() []int {
+	if !c.Answer {
+		return Inputs()
+	}
+	return append(Inputs(), 3)
 }
 
 // NewClusters draws a task of questions with embeddings of width dim.
 func NewClusters(dim, questions int, seed uint64) *Clusters {
-	rng := rand.New(rand.NewPCG(seed, 9))
-	c := &Clusters{Dim: dim, Seed: seed, N: questions}
+	return newClusters(&Clusters{Dim: dim, Seed: seed, N: questions})
+}
+
+// NewAnswers draws the same task with a sixth module, whose best tier depends on a signal: whether it is unknown, low or high.
+func NewAnswers(dim, questions int, seed uint64) *Clusters {
+	return newClusters(&Clusters{Dim: dim, Seed: seed, N: questions, Answer: true})
+}
+
+func newClusters(c *Clusters) *Clusters {
+	rng := rand.New(rand.NewPCG(c.Seed, 9))
 	for range numClusters {
-		c.Centres = append(c.Centres, Vector(rng, dim))
+		c.Centres = append(c.Centres, Vector(rng, c.Dim))
 	}
 	for _, m := range Modules() {
 		gain := make([][]float64, numClusters)
@@ -89,7 +120,21 @@ func NewClusters(dim, questions int, seed uint64) *Clusters {
 		}
 		c.Gain = append(c.Gain, gain)
 	}
+	if c.Answer {
+		c.Gain = append(c.Gain, [][]float64{{0, 0, 0.2}, {0, 0.2, 0}, {0.2, 0, 0}})
+	}
 	return c
+}
+
+// Signals returns what the signals of a question tell, and their number in Gain: 0 if it is unknown how sure it is, 1 if it is not
+// very, 2 if it is.
+func (c *Clusters) Signals(question int) (of int, signals map[string]float64) {
+	rng := rand.New(rand.NewPCG(c.Seed+uint64(question), 2000))
+	of, signals = rng.IntN(3), map[string]float64{"idle": 30 * rng.Float64()}
+	if of > 0 {
+		signals["sure"] = float64(2*of) + 0.5*rng.NormFloat64()
+	}
+	return of, signals
 }
 
 // Len is the number of questions.
@@ -121,14 +166,18 @@ func (c *Clusters) near(rng *rand.Rand, cluster int) []float32 {
 	return v
 }
 
-// Play decides a question's modules one after the other and returns the choices.
-func (c *Clusters) Play(question int, decide func(module int, query, memory []float32) (int, error)) ([]int, error) {
-	inputs := Inputs()
+// Play decides a question's modules one after the other and returns the choices. Signals are nil but for the answer.
+func (c *Clusters) Play(question int, decide func(module int, query, memory []float32, signals map[string]float64) (int, error)) ([]int, error) {
+	inputs := c.Inputs()
 	choices := make([]int, len(inputs))
 	_, query := c.Query(question)
 	for m, input := range inputs {
 		_, memory := c.Memory(question, input, choices[0])
-		t, err := decide(m, query, memory)
+		var signals map[string]float64
+		if m == answer {
+			_, signals = c.Signals(question)
+		}
+		t, err := decide(m, query, memory, signals)
 		if err != nil {
 			return nil, err
 		}
@@ -147,8 +196,15 @@ func (c *Clusters) Outcome(question int, choices []int) (score, dollars float64)
 	return score, dollars
 }
 
+// answer is the number of the sixth module.
+const answer = 5
+
 // sees is the cluster that decides what module m earns: the memory's for the first and the last module, else the query's.
 func (c *Clusters) sees(question, m, first int) int {
+	if m == answer {
+		of, _ := c.Signals(question)
+		return of
+	}
 	cluster, _ := c.Query(question)
 	if inputs := Inputs(); m == 0 || m == len(inputs)-1 {
 		cluster, _ = c.Memory(question, inputs[m], first)
