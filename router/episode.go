@@ -36,9 +36,42 @@ type Episode struct {
 	// name and in natural units; nil where they were not measured.
 	Signals       map[string]float64 `json:"signals,omitempty"`
 	AnswerSignals map[string]float64 `json:"answer_signals,omitempty"`
+	// Answer is the answer's text, and Quoted holds the ids of the turns that the notes quote; empty in traces of version 1, and Quoted
+	// also where notes are in words of their own.
+	Answer string   `json:"answer,omitempty"`
+	Quoted []string `json:"quoted,omitempty"`
+	// Calls are the calls of models by step, in the order of execution; nil in traces of version 1.
+	Calls []Calls `json:"calls,omitempty"`
+	// Draws are the sampled replies that the answer was chosen from; nil where one was asked for.
+	Draws []Draw `json:"draws,omitempty"`
 	// Propensity is the probability, in (0, 1], that this combination of tiers was measured for the question. 0 means that
 	// the measured combinations were drawn uniformly: their number divided by the number of all combinations.
 	Propensity float64 `json:"propensity,omitempty"`
+}
+
+// Calls are the calls that one step of an episode made.
+type Calls struct {
+	// Step is the module's name or "answer", and Model the model that it asked.
+	Step  string `json:"step"`
+	Model string `json:"model,omitempty"`
+	// Calls is their number, In and Out are their tokens.
+	Calls   int     `json:"calls"`
+	In      int     `json:"tokens_in"`
+	Out     int     `json:"tokens_out"`
+	Dollars float64 `json:"dollars"`
+}
+
+// Draw is a sampled answer.
+type Draw struct {
+	Answer string  `json:"answer"`
+	Score  float64 `json:"score"`
+	// LogProb is the natural logarithm of the reply's probability; nil if it is not known.
+	LogProb *float64 `json:"logprob,omitempty"`
+}
+
+// Detailed reports whether the episode holds what traces of version 1 do not.
+func (e Episode) Detailed() bool {
+	return e.Answer != "" || e.Quoted != nil || e.Calls != nil || e.Draws != nil || e.Signals != nil || e.AnswerSignals != nil
 }
 
 // Outcome is the episode's score and total price.

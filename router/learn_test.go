@@ -79,13 +79,13 @@ func train(t testing.TB, be *backend.Backend, env Environment, shape Shape, cfg 
 	return tr, all
 }
 
-// One router, trained once by the preset on 120 questions, earns nearly what is possible at every λ, on questions that it
+// One router, trained once by the preset on 240 questions, earns nearly what is possible at every λ, on questions that it
 // never saw: with five modules, and with a sixth whose best tier only signals tell.
 func TestPPOLearnsClusters(t *testing.T) {
 	for name, task := range map[string]func(dim, questions int, seed uint64) *clusters{"five": newClusters, "six": withAnswer} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
-			env := task(24, 120, 1)
+			env := task(24, 240, 1)
 			env.shape.Hidden, env.shape.Actor = 64, 32
 			tr, metrics := train(t, routertest.Open(t), env, env.shape, Default())
 			took := time.Since(start)

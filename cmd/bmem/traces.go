@@ -47,11 +47,16 @@ func newTracesCollectCmd() *cobra.Command {
 The design says which combinations: "uniform" (low, mid, high), "random:K" (K different ones for each question, drawn
 evenly), "full" (all), policies as 'bmem eval' takes them, or several of these joined by "+" (uniform+random:3).
 
+Where the tier set routes the answer too, each notes are made once and answered by every tier of the answer, and the design
+is one of the modules before it: random:3 asks three different notes, each with all answers. mid/high asks Mid's notes with
+the answer High alone.
+
 The run is kept in a folder and can be stopped at any moment: the same command goes on from there and asks no model
 twice. More questions, or a larger K, extend it. What is done when it stops is in the file. A file that --out names and that
 is there is extended: what it holds is not asked again, on whatever machine it was collected.`,
 		Example: `  bmem traces collect --dataset locomo --split train --questions 120 --design random:6
   bmem traces collect --dataset ./mine --split all --out traces/mine
+  bmem traces collect --axis readers --role large=qwen2.5-coder-1.5b-instruct --split validation --questions 80 --design full
   bmem traces collect --split test --questions 60 --design uniform+random:3 --out test.traces.gz`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -200,6 +205,16 @@ func writeTracesInfo(out io.Writer, path string, f *episodes.File) error {
 	fmt.Fprintf(w, "embedder\t%s, %d numbers\n", f.Embedder, f.Dim)
 	for i, module := range f.Space {
 		fmt.Fprintf(w, "%s\t%s\n", module.Name, strings.Join(s.Asked[i], ", "))
+	}
+	if len(s.Signals) > 0 {
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(s.Signals)) {
+			parts = append(parts, fmt.Sprintf("%s %d", name, s.Signals[name]))
+		}
+		fmt.Fprintf(w, "signals\t%s\n", strings.Join(parts, ", "))
+	}
+	if s.Draws > 0 {
+		fmt.Fprintf(w, "sampled answers\t%d\n", s.Draws)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.System)) {
 		fmt.Fprintf(w, "%s\t%v\n", name, f.System[name])

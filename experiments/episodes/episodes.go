@@ -9,6 +9,9 @@
 //	{"format":"budgetmem-traces","version":1,"dataset":"locomo",…}
 //	{"vector":"<base64 of little-endian float32s>"}
 //	{"id":"conv-26:12","tiers":["low","mid","low","low","high"],"score":0.5,…,"query":0,"memory":[1,2,3]}
+//
+// Version 2 adds to an episode the answer's text, signals, the ids of quoted turns, tokens by step and sampled answers, and to the
+// header the signals that the last module is decided on. A file without any of these is written as version 1. Both are read.
 package episodes
 
 import (
@@ -21,13 +24,14 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/f32"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // The first fields of a trace file.
 const (
 	Format = "budgetmem-traces"
-	// Version is the version of the file that this package reads and writes.
-	Version = 1
+	// Version is the newest version of the file that this package reads and writes.
+	Version = 2
 )
 
 // Header describes a file's episodes.
@@ -43,6 +47,8 @@ type Header struct {
 	// router.Shape.
 	Space       router.Space `json:"space"`
 	MemoryIndex []int        `json:"states"`
+	// Signals are what the last module was decided on beside embeddings.
+	Signals []router.Signal `json:"signals,omitempty"`
 	// Embedder is the id of the embedder, Dim the width of its vectors.
 	Embedder string `json:"embedder"`
 	Dim      int    `json:"dim"`
@@ -54,7 +60,7 @@ type Header struct {
 
 // Shape is the shape of a router that is trained on the traces, with the default widths.
 func (h Header) Shape() router.Shape {
-	return router.Shape{Dim: h.Dim, Embedder: h.Embedder, Modules: h.Space, MemoryIndex: h.MemoryIndex}
+	return router.Shape{Dim: h.Dim, Embedder: h.Embedder, Modules: h.Space, MemoryIndex: h.MemoryIndex, Signals: h.Signals}
 }
 
 // Vector is an embedding; as text it is the base64 of its numbers as little-endian float32.
@@ -125,8 +131,11 @@ func (h Header) check() error {
 	if h.Format != Format {
 		return fmt.Errorf("field \"format\" is %q, not %q: this is no trace file", h.Format, Format)
 	}
-	if h.Version != Version {
-		return fmt.Errorf("field \"version\" is %d, this program reads %d", h.Version, Version)
+	if h.Version < 1 || h.Version > Version {
+		return fmt.Errorf("field \"version\" is %d, this program reads 1 to %d", h.Version, Version)
+	}
+	if err := portable.CheckSignals(h.Signals); err != nil {
+		return fmt.Errorf("field \"signals\": %w", err)
 	}
 	if h.Dim < 1 || len(h.Space) == 0 || len(h.MemoryIndex) != len(h.Space) {
 		return fmt.Errorf("dim is %d, and there are %d states of %d modules", h.Dim, len(h.MemoryIndex), len(h.Space))
@@ -157,6 +166,12 @@ func (h Header) checkTrace(t router.Episode) error {
 		return fmt.Errorf("dollars %v and %v must be finite and not negative", t.ModulesDollars, t.AnswerDollars)
 	case len(t.Query) != h.Dim:
 		return fmt.Errorf("field \"query\" names a vector of %d numbers, dim is %d", len(t.Query), h.Dim)
+	case slices.ContainsFunc(t.Calls, func(c router.Calls) bool {
+		return c.Step == "" || c.Calls < 0 || c.In < 0 || c.Out < 0 || !(c.Dollars >= 0) || math.IsInf(c.Dollars, 0)
+	}):
+		return errors.New("field \"calls\" has an entry without a step, or with a number that is negative")
+	case slices.ContainsFunc(t.Draws, func(d router.Draw) bool { return !(d.Score >= 0 && d.Score <= 1) }):
+		return errors.New("field \"draws\" has a score that is not in 0 to 1")
 	case len(t.Memory) != h.memories():
 		return fmt.Errorf("field \"memory\" names %d vectors, there are %d states", len(t.Memory), h.memories())
 	}

@@ -220,7 +220,7 @@ func (f *File) Extend(ctx context.Context, path string) (*File, error) {
 
 // Write writes the file's content. A header or an episode that Parse would refuse is an error.
 func (f *File) Write(w io.Writer) error {
-	f.Format, f.Version = Format, Version
+	f.Format, f.Version = Format, f.version()
 	if err := f.Header.check(); err != nil {
 		return fmt.Errorf("write traces: %w", err)
 	}
@@ -229,6 +229,14 @@ func (f *File) Write(w io.Writer) error {
 		return err
 	}
 	return errors.Join(f.writeLines(packed), packed.Close())
+}
+
+// version is the first one that can hold the file's content.
+func (f *File) version() int {
+	if len(f.Signals) > 0 || slices.ContainsFunc(f.Episodes, router.Episode.Detailed) {
+		return 2
+	}
+	return 1
 }
 
 // writeLines writes the file's lines, not compressed.
@@ -277,7 +285,7 @@ func (f *File) writeLines(w io.Writer) error {
 }
 
 // Merge puts the traces of several files together. They must be of the same questions, asked of the same system: the files'
-// headers may differ in the commit only. Of a question's combination that several have, the first counts. No files, and files
+// headers may differ in the version and the commit only. Of a question's combination that several have, the first counts. No files, and files
 // of different systems, are errors that name the field.
 func Merge(files ...*File) (*File, error) {
 	if len(files) == 0 {
@@ -305,9 +313,10 @@ func Merge(files ...*File) (*File, error) {
 	return out, nil
 }
 
-// Difference says in which fields two headers differ, "" if in none but the commit.
+// Difference says in which fields two headers differ, "" if in none but the version and the commit.
 func Difference(a, b Header) string {
 	a.Commit, b.Commit = "", ""
+	a.Version, b.Version = 0, 0
 	x, errA := systemOf(a)
 	y, errB := systemOf(b)
 	if err := errors.Join(errA, errB); err != nil {

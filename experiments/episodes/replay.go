@@ -153,8 +153,12 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Epis
 		if len(known) == 0 {
 			return t, asked, fmt.Errorf("%w: question %s is not traced", router.ErrFailed, id)
 		}
-		choice, err := p.Decide(ctx, router.State{Question: id, Module: m, Query: known[at].Query,
-			Memory: func(context.Context) ([]float32, error) { return known[at].Memory[r.file.MemoryIndex[m]], nil }})
+		state := router.State{Question: id, Module: m, Query: known[at].Query,
+			Memory: func(context.Context) ([]float32, error) { return known[at].Memory[r.file.MemoryIndex[m]], nil }}
+		if m == len(r.file.Space)-1 {
+			state.Signals = known[at].Signals
+		}
+		choice, err := p.Decide(ctx, state)
 		if err != nil {
 			return t, asked, err
 		}
@@ -176,6 +180,7 @@ func (r *Replay) Ask(ctx context.Context, i int, p router.Policy) (t router.Epis
 		o := model.Predict(rows[at], asked)
 		t.Score, t.AnswerDollars = o.Score, min(t.AnswerDollars, o.Dollars)
 		t.ModulesDollars = o.Dollars - t.AnswerDollars
+		t.Answer, t.AnswerSignals, t.Calls, t.Draws = "", nil, nil, nil // those of another combination
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,6 +18,10 @@ type Stats struct {
 	AnswerDollars float64 `json:"dollars_answer"`
 	// Asked lists for each module how often each tier was requested, and how often another one served.
 	Asked [][]string `json:"asked"`
+	// Signals counts the episodes that have each signal, by its name.
+	Signals map[string]int `json:"signals_known,omitempty"`
+	// Draws is the number of sampled answers.
+	Draws int `json:"draws,omitempty"`
 }
 
 // Stats sums up the file.
@@ -34,6 +38,15 @@ func (f *File) Stats() Stats {
 		s.Score += t.Score / float64(len(f.Episodes))
 		s.Dollars += t.Outcome().Dollars / float64(len(f.Episodes))
 		s.AnswerDollars += t.AnswerDollars / float64(len(f.Episodes))
+		s.Draws += len(t.Draws)
+		for _, signals := range []map[string]float64{t.Signals, t.AnswerSignals} {
+			for name := range signals {
+				if s.Signals == nil {
+					s.Signals = map[string]int{}
+				}
+				s.Signals[name]++
+			}
+		}
 		for m, tier := range t.Choices {
 			asked[m][tier]++
 			if m < len(t.Served) && t.Served[m] != f.Space[m].Tiers[tier] {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
@@ -130,20 +131,36 @@ func (a *Asker) header() episodes.Header {
 	}
 	shape := a.Memory.Shape()
 	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: a.Dataset.Name(), DataHash: a.Dataset.Hash(), Split: a.Split,
-		Metric: a.metric, Space: shape.Modules, MemoryIndex: shape.MemoryIndex, Embedder: a.System.Embedder, Dim: shape.Dim, System: system, Commit: Commit()}
+		Metric: a.metric, Space: shape.Modules, MemoryIndex: shape.MemoryIndex, Signals: shape.Signals, Embedder: a.System.Embedder, Dim: shape.Dim, System: system, Commit: Commit()}
 }
 
 // episode is what a router learns from a record.
 func (r Record) episode(space router.Space, metric string) (router.Episode, error) {
 	t := router.Episode{ID: r.ID, Category: r.Category, Question: r.Question, Served: r.Served, Score: r.Scores[metric],
 		ModulesDollars: r.Cost.ModulesDollars, AnswerDollars: r.Cost.AnswerDollars, In: r.Cost.In, Out: r.Cost.Out, MS: r.MS,
-		Query: r.States.Query}
+		Query: r.States.Query, Answer: r.Prediction.Prediction, Quoted: r.Trace.Quoted, Signals: r.Trace.Signals, AnswerSignals: r.Trace.Answer.Signals}
 	for _, m := range r.States.Memory {
 		t.Memory = append(t.Memory, m)
 	}
+	for _, step := range append(slices.Clone(r.Trace.Modules), bmem.Module{Module: tiers.Answering.String(), Step: tiers.Step{Model: r.Trace.Answer.Model, Usage: r.Trace.AnswerUsage()}}) {
+		if u := step.Usage; u.Calls > 0 {
+			t.Calls = append(t.Calls, router.Calls{Step: step.Module, Model: step.Model, Calls: u.Calls, In: u.In, Out: u.Out, Dollars: u.Dollars})
+		}
+	}
+	fail := func(err error) (router.Episode, error) {
+		return t, fmt.Errorf("question %s under policy %s: %w", r.ID, r.Policy, err)
+	}
+	for _, d := range r.Trace.Answer.Draws {
+		one := r.Prediction
+		one.Prediction = d.Text
+		if err := one.score(metric); err != nil {
+			return fail(err)
+		}
+		t.Draws = append(t.Draws, router.Draw{Answer: d.Text, Score: one.Scores[metric], LogProb: d.LogProb})
+	}
 	var err error
 	if t.Choices, err = space.Choices(r.Asked); err != nil { // modules are recorded in their order
-		return t, fmt.Errorf("question %s under policy %s: %w", r.ID, r.Policy, err)
+		return fail(err)
 	}
 	return t, nil
 }

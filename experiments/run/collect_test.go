@@ -242,6 +242,18 @@ func TestCollectSharesNotes(t *testing.T) {
 			t.Errorf("asked %d times: %s", n, messages)
 		}
 	}
+	for _, e := range f.Episodes {
+		if e.Answer == "" || len(e.Quoted) == 0 || e.Signals[bmem.QuotedTurns] != float64(len(e.Quoted)) || len(e.Calls) == 0 || e.Calls[len(e.Calls)-1].Step != "answer" {
+			t.Fatalf("episode %+v", e)
+		}
+		in := 0
+		for _, c := range e.Calls {
+			in += c.In
+		}
+		if in != e.In {
+			t.Errorf("question %s: calls read %d tokens together, all %d", e.ID, in, e.In)
+		}
+	}
 	notes := map[string]router.Episode{}
 	for _, e := range f.Episodes {
 		k := fmt.Sprint(e.ID, e.Choices[:2])

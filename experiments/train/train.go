@@ -167,7 +167,7 @@ func (t *training) checkDisjoint() error {
 			continue
 		}
 		h := r.Header()
-		if want := t.Train.Header(); fmt.Sprint(h.Space, h.MemoryIndex, h.Embedder, h.Dim) != fmt.Sprint(want.Space, want.MemoryIndex, want.Embedder, want.Dim) {
+		if want := t.Train.Header(); fmt.Sprint(h.Space, h.MemoryIndex, h.Signals, h.Embedder, h.Dim) != fmt.Sprint(want.Space, want.MemoryIndex, want.Signals, want.Embedder, want.Dim) {
 			return fmt.Errorf("the %s questions were asked with tiers %v and embedder %s (%d), those of training with %v and %s (%d)",
 				name, h.Space, h.Embedder, h.Dim, want.Space, want.Embedder, want.Dim)
 		}
