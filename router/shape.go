@@ -36,6 +36,9 @@ type Shape struct {
 // Signal is a number that the last module is decided on beside the embeddings.
 type Signal = portable.Signal
 
+// CheckSignals returns an error for a signal without a name or with a scale that is not positive.
+func CheckSignals(signals []Signal) error { return portable.CheckSignals(signals) }
+
 // signalValues returns the values of the shape's signals [n], NaN for those that are unknown.
 func signalValues(signals []Signal, known map[string]float64) []float32 {
 	out := make([]float32, len(signals))

@@ -230,6 +230,13 @@ func writeRouterInfo(out io.Writer, r *portable.Router) error {
 	for _, m := range info.Modules {
 		fmt.Fprintf(w, "%s\t%v\n", m.Name, m.Tiers)
 	}
+	for i, s := range info.Signals {
+		label := ""
+		if i == 0 {
+			label = "signals"
+		}
+		fmt.Fprintf(w, "%s\t%s\n", label, s.Name)
+	}
 	fmt.Fprintf(w, "λ\t%g to %g\nweights\t%d numbers\n", info.Lambda.Min, info.Lambda.Max, r.Parameters())
 	if info.Note != "" {
 		fmt.Fprintf(w, "note\t%s\n", info.Note)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // price counts how dear a line's tiers are.
@@ -50,6 +52,31 @@ func TestRouteRefuses(t *testing.T) {
 	} {
 		if err := run(strings.NewReader(input), &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", input, err, want)
+		}
+	}
+}
+
+// A router that decides the answer too looks at the notes and at signals: here it takes High where nothing is known of the evidence,
+// and Low where it stands out.
+func TestRouteSix(t *testing.T) {
+	tiers := []string{"low", "high"}
+	info := portable.Info{Dim: 1, Embedder: "test", Lambda: portable.Range{Max: 1}, Signals: []portable.Signal{{Name: "evidence_margin", Scale: 1}}}
+	for _, name := range []string{"filter", "entity", "temporal", "topic", "summary", "answer"} {
+		info.Modules = append(info.Modules, portable.Module{Name: name, Tiers: tiers})
+	}
+	one, none := []float32{1}, []float32{0}
+	router, err := portable.New(info, portable.Weights{Query: none, Memory: none, Lambda: none, Module: []float32{1, 1, 1, 1, 1, 0}, Encoder: one, EncoderBias: none,
+		Actor: one, ActorBias: none, Logits: []float32{1, 0}, LogitsBias: []float32{0, 0.5}, Signals: []float32{1, 0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for signals, want := range map[string]string{`{}`: "high", `{"evidence_margin": 0.9}`: "low", `{"evidence_margin": 0.1, "other": 3}`: "high"} {
+		var out bytes.Buffer
+		if err := route(router, strings.NewReader(`{"text":"q","query":[1],"memories":[[1],[1],[1],[1]],"signals":`+signals+`}`), &out); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), "λ=0 filter=low entity=low temporal=low topic=low summary=low answer="+want) {
+			t.Errorf("%s: %s", signals, out.String())
 		}
 	}
 }

@@ -24,7 +24,6 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/f32"
 	"github.com/budgetmem/budgetmem/router"
-	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 // The first fields of a trace file.
@@ -134,7 +133,7 @@ func (h Header) check() error {
 	if h.Version < 1 || h.Version > Version {
 		return fmt.Errorf("field \"version\" is %d, this program reads 1 to %d", h.Version, Version)
 	}
-	if err := portable.CheckSignals(h.Signals); err != nil {
+	if err := router.CheckSignals(h.Signals); err != nil {
 		return fmt.Errorf("field \"signals\": %w", err)
 	}
 	if h.Dim < 1 || len(h.Space) == 0 || len(h.MemoryIndex) != len(h.Space) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,4 +171,30 @@ func FuzzParse(f *testing.F) {
 			check(b)
 		}
 	})
+}
+
+// A router without signals is written as it always was; one with signals as version 2, which decides the same when it is read.
+func TestSignalsFile(t *testing.T) {
+	for _, info := range []Info{testInfo, withSignals()} {
+		r := random(t, info, 8, 4, 1)
+		file, err := r.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := safetensors.Parse(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "1"
+		if len(info.Signals) > 0 {
+			want = "2"
+		}
+		if got := f.Metadata[keyVersion]; got != want || strings.Contains(f.Metadata[keyRouter], "signals") != (want == "2") {
+			t.Errorf("version %s, described as %s", got, f.Metadata[keyRouter])
+		}
+		back, err := Parse(file)
+		if err != nil || !slices.Equal(back.w.Signals, r.w.Signals) || !slices.Equal(back.Info().Signals, info.Signals) {
+			t.Errorf("read again: %+v, %v", back, err)
+		}
+	}
 }

@@ -14,6 +14,13 @@ var testInfo = Info{
 	Calibration: []Point{{0, 0.004, 0.5}, {0.5, 0.002, 0.45}, {1, 0.001, 0.3}},
 }
 
+// withSignals is testInfo of a router whose last module looks at two signals.
+func withSignals() Info {
+	info := testInfo
+	info.Signals = []Signal{{"sure", 2}, {"length", 30}}
+	return info
+}
+
 // random makes a router of random weights whose logits differ enough to tell tiers apart.
 func random(t testing.TB, info Info, hidden, actor int, seed uint64) *Router {
 	t.Helper()
@@ -45,7 +52,7 @@ func vector(rng *rand.Rand, n int) []float32 {
 }
 
 // reference computes a decision's log-probabilities in float64, by the formulas of the package's doc.
-func reference(r *Router, q, m []float32, lambda float64, module int) []float64 {
+func reference(r *Router, q, m, signals []float32, lambda float64, module int) []float64 {
 	w := r.w
 	hidden, actor := len(w.Lambda), len(w.ActorBias)
 	h, e, a := make([]float64, hidden), make([]float64, hidden), make([]float64, actor)
@@ -75,6 +82,15 @@ func reference(r *Router, q, m []float32, lambda float64, module int) []float64 
 	for i := range h {
 		h[i] += second[i] + lambda*float64(w.Lambda[i])
 	}
+	if module == len(r.info.Modules)-1 {
+		for n, s := range r.info.Signals {
+			if v := float64(signals[n]); !math.IsNaN(v) {
+				for i := range h {
+					h[i] += v/s.Scale*float64(w.Signals[n*hidden+i]) + float64(w.Signals[(len(signals)+n)*hidden+i])
+				}
+			}
+		}
+	}
 	positive(h)
 	layer(e, h, w.Encoder, w.EncoderBias)
 	positive(e)
@@ -95,8 +111,11 @@ func reference(r *Router, q, m []float32, lambda float64, module int) []float64 
 func TestDecisionsEqualTheFormulas(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, dim := range []int{1, 7, 16, 37, 384} {
-		for _, size := range [][2]int{{5, 3}, {32, 16}, {67, 33}} {
+		for n, size := range [][2]int{{5, 3}, {32, 16}, {67, 33}} {
 			info := testInfo
+			if n > 0 {
+				info = withSignals()
+			}
 			info.Dim = dim
 			r := random(t, info, size[0], size[1], uint64(dim))
 			d := r.NewDecider()
@@ -105,9 +124,22 @@ func TestDecisionsEqualTheFormulas(t *testing.T) {
 				if err := d.Question(q, lambda); err != nil {
 					t.Fatal(err)
 				}
-				var m []float32 // none at first
+				var m []float32                                                // none at first
+				signals := []float32{float32(math.NaN()), float32(math.NaN())} // unknown at first
+				for i := range info.Signals {
+					if rng.IntN(3) > 0 {
+						signals[i] = float32(info.Signals[i].Scale * rng.NormFloat64())
+					}
+				}
+				if rng.IntN(4) > 0 && info.Signals != nil {
+					if err := d.Signals(signals); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					signals[0], signals[1] = float32(math.NaN()), float32(math.NaN())
+				}
 				for module := range info.Modules {
-					want := reference(r, q, m, lambda, module)
+					want := reference(r, q, m, signals, lambda, module)
 					got := slices.Clone(d.LogProbs(module))
 					best := 0
 					for i := range want {
@@ -129,7 +161,7 @@ func TestDecisionsEqualTheFormulas(t *testing.T) {
 				if err := d.Memory(nil); err != nil {
 					t.Fatal(err)
 				}
-				if got, want := d.LogProbs(0)[0], reference(r, q, nil, lambda, 0)[0]; math.Abs(want-float64(got)) > 1e-5 {
+				if got, want := d.LogProbs(0)[0], reference(r, q, nil, signals, lambda, 0)[0]; math.Abs(want-float64(got)) > 1e-5 {
 					t.Fatalf("an empty memory gives %v, want %v", got, want)
 				}
 			}
@@ -138,7 +170,8 @@ func TestDecisionsEqualTheFormulas(t *testing.T) {
 }
 
 func TestDecisionsAllocateNothing(t *testing.T) {
-	r := random(t, testInfo, 64, 32, 1)
+	r := random(t, withSignals(), 64, 32, 1)
+	signals := []float32{1, float32(math.NaN())}
 	rng := rand.New(rand.NewPCG(3, 4))
 	q, m := vector(rng, testInfo.Dim), vector(rng, testInfo.Dim)
 	d := r.NewDecider()
@@ -147,6 +180,7 @@ func TestDecisionsAllocateNothing(t *testing.T) {
 		_ = d.Question(q, 0.25)
 		for module := range testInfo.Modules {
 			_ = d.Memory(m)
+			_ = d.Signals(signals)
 			sink += d.Decide(module) + len(d.LogProbs(module))
 		}
 	}); n != 0 {
@@ -168,12 +202,21 @@ func TestRefusesWrongInputs(t *testing.T) {
 	if err := d.Memory(q[1:]); err == nil {
 		t.Error("a memory of another width was taken")
 	}
+	if err := d.Signals([]float32{1}); err == nil || !strings.Contains(err.Error(), "trained on 0") {
+		t.Errorf("signals that the router does not look at: %v", err)
+	}
+	d = random(t, withSignals(), 8, 4, 1).NewDecider()
+	if err := d.Signals([]float32{1, float32(math.Inf(1))}); err == nil || !strings.Contains(err.Error(), "length") {
+		t.Errorf("an infinite signal: %v", err)
+	}
 }
 
 func TestNewRefuses(t *testing.T) {
 	good := random(t, testInfo, 8, 4, 1)
 	for want, change := range map[string]func(*Info, *Weights){
 		"dim is 0":                     func(i *Info, _ *Weights) { i.Dim = 0 },
+		"a positive scale":             func(i *Info, w *Weights) { i.Signals = []Signal{{"sure", 0}} },
+		"signals has 0 numbers":        func(i *Info, w *Weights) { i.Signals = []Signal{{"sure", 1}} },
 		"no modules":                   func(i *Info, _ *Weights) { i.Modules = nil },
 		"lambda ranges from 1 to 0":    func(i *Info, _ *Weights) { i.Lambda = Range{1, 0} },
 		"at least 2 tiers":             func(i *Info, _ *Weights) { i.Modules = []Module{{"filter", []string{"low"}}} },
@@ -227,5 +270,36 @@ func BenchmarkFiveDecisions(b *testing.B) {
 		d.Decide(3)
 		_ = d.Memory(m[2])
 		d.Decide(4)
+	}
+}
+
+// BenchmarkSixDecisions decides the answer too, on the notes and nine signals.
+func BenchmarkSixDecisions(b *testing.B) {
+	info := testInfo
+	info.Dim = 384
+	three := []string{"low", "mid", "high"}
+	info.Modules = []Module{{"filter", three}, {"entity", three}, {"temporal", three}, {"topic", three}, {"summary", three}, {"answer", three}}
+	signals := make([]float32, 9)
+	for i := range signals {
+		info.Signals = append(info.Signals, Signal{string(rune('a' + i)), 1})
+		signals[i] = float32(i) / 10
+	}
+	r := random(b, info, 256, 128, 1)
+	rng := rand.New(rand.NewPCG(5, 6))
+	q, m := vector(rng, 384), [][]float32{vector(rng, 384), vector(rng, 384), vector(rng, 384), vector(rng, 384)}
+	d := r.NewDecider()
+	for b.Loop() {
+		_ = d.Question(q, 0.3)
+		_ = d.Memory(m[0])
+		d.Decide(0)
+		_ = d.Memory(m[1])
+		d.Decide(1)
+		d.Decide(2)
+		d.Decide(3)
+		_ = d.Memory(m[2])
+		d.Decide(4)
+		_ = d.Memory(m[3])
+		_ = d.Signals(signals)
+		d.Decide(5)
 	}
 }
