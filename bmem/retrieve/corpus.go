@@ -146,6 +146,14 @@ func (c *corpus) indexers() []func([]stemsOf) {
 	}
 }
 
+// compact gives back the room that the corpus has for growing.
+func (c *corpus) compact() {
+	for _, x := range []*invertedIndex{c.inTurns, c.inChunks, c.inSessions} {
+		x.compact()
+	}
+	c.turns, c.vectors = append([]turnFacts(nil), c.turns...), append([][]float32(nil), c.vectors...)
+}
+
 // intern returns the number of a key in list, which is made and appended when the key is new.
 func intern[T any](numbers map[string]int, key string, list *[]T, value func() T) int {
 	n, ok := numbers[key]

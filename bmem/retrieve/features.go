@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
@@ -76,6 +77,7 @@ type view struct {
 	cosChunk, bmChunk     []float64
 	meanCos               float64
 	cosSession, bmSession []float64
+	firstSight            []float64 // by turn: standardised cosine plus BM25
 	centre                []float32 // of the turns that look best at first sight
 	centreNorm            float64
 	cover                 coverage
@@ -87,6 +89,12 @@ type view struct {
 func (c *corpus) look(question Query, chunkVectors [][]float32, visible []bool) *view {
 	q := c.parse(question.Text)
 	v := &view{corpus: c, question: question, query: q, visible: visible, pair: make([]float64, len(c.turns))}
+	var words sync.WaitGroup
+	words.Go(func() {
+		v.bm = c.inTurns.bm25(q.stems)
+		v.bmChunk, v.bmSession = c.inChunks.bm25(q.stems), c.inSessions.bm25(q.stems)
+		v.cover = c.cover(q)
+	})
 	v.cos = dots(question.Vector, c.vectors)
 	for i, t := range c.turns {
 		v.pair[i] = v.cos[i]
@@ -96,11 +104,9 @@ func (c *corpus) look(question Query, chunkVectors [][]float32, visible []bool) 
 	}
 	v.meanCos = mean(v.cos)
 	v.cosChunk = dots(question.Vector, chunkVectors)
-	v.bm = c.inTurns.bm25(q.stems)
-	v.bmChunk, v.bmSession = c.inChunks.bm25(q.stems), c.inSessions.bm25(q.stems)
 	v.cosSession = c.bestThree(v.cos)
+	words.Wait()
 	v.feedback()
-	v.cover = c.cover(q)
 	v.said = make([]float64, len(c.speakers))
 	for i, name := range c.speakers {
 		for s := range name {
@@ -169,9 +175,9 @@ func (v *view) feedback() {
 	if len(v.turns) == 0 {
 		return
 	}
-	sum := v.firstSight()
+	v.lookFirst()
 	v.centre = make([]float32, len(v.vectors[0]))
-	for _, i := range top(sum, 5) {
+	for _, i := range top(v.firstSight, 5) {
 		for j, x := range v.vectors[i] {
 			v.centre[j] += x
 		}
@@ -179,18 +185,17 @@ func (v *view) feedback() {
 	v.centreNorm = math.Sqrt(dot(v.centre, v.centre)) + 1e-9
 }
 
-// firstSight scores each turn by standardised cosine plus BM25.
-func (v *view) firstSight() []float64 {
-	sum := standardise(v.cos)
+// lookFirst scores each turn by standardised cosine plus BM25.
+func (v *view) lookFirst() {
+	v.firstSight = standardise(v.cos)
 	for i, s := range standardise(v.bm) {
-		sum[i] += s
+		v.firstSight[i] += s
 	}
 	for i := range v.visible {
 		if !v.visible[i] {
-			sum[i] = math.Inf(-1)
+			v.firstSight[i] = math.Inf(-1)
 		}
 	}
-	return sum
 }
 
 // coverage is the share of a question's words found in each turn, each turn with its neighbours, each chunk and each session.

@@ -120,7 +120,7 @@ func (h *hybrid) candidates(v *view) []int {
 	}
 	// The best turn of each chunk by vectors, by words, and by both at first sight; and the chunk itself.
 	scores := [][]float64{v.cosChunk, v.bmChunk, nil, nil, nil, nil}
-	for i, ofTurns := range [][]float64{v.pair, v.bm, v.firstSight(), v.cover.window} {
+	for i, ofTurns := range [][]float64{v.pair, v.bm, v.firstSight, v.cover.window} {
 		best := make([]float64, n)
 		for c := range best {
 			best[c] = slices.Max(ofTurns[h.corpus.first[c]:h.corpus.first[c+1]])

@@ -35,7 +35,10 @@ func (v *vocabulary) add(word string) int32 {
 	id, ok := v.ofStem[stem]
 	if !ok {
 		id = int32(len(v.ofStem))
-		v.ofStem[strings.Clone(stem)] = id // not a piece of a text that would be kept with it
+		if stem != word {
+			stem = strings.Clone(stem) // not a piece of a text that would be kept with it
+		}
+		v.ofStem[stem] = id
 	}
 	return id
 }
@@ -44,6 +47,7 @@ func (v *vocabulary) add(word string) int32 {
 func (v *vocabulary) look(w string) word {
 	known, ok := v.ofWord[w]
 	if !ok {
+		w = strings.Clone(w) // not a piece of a text that would be kept with it
 		lower := strings.ToLower(w)
 		digits := strings.Trim(w, "0123456789") == ""
 		known = word{
@@ -54,7 +58,7 @@ func (v *vocabulary) look(w string) word {
 		if !v.language.IsStop(lower) {
 			known.stem = v.add(lower)
 		}
-		v.ofWord[strings.Clone(w)] = known
+		v.ofWord[w] = known
 	}
 	return known
 }
@@ -109,6 +113,21 @@ func (x *invertedIndex) add(text int, stems []int32) {
 	}
 	x.lengths[text] += float64(len(stems))
 	x.total += float64(len(stems))
+}
+
+// compact gives back the room that lists have for growing, which is a third of what they take. They may grow afterwards.
+func (x *invertedIndex) compact() {
+	n := 0
+	for _, list := range x.postings {
+		n += len(list)
+	}
+	all, lists := make([]posting, 0, n), make([][]posting, len(x.postings))
+	for i, list := range x.postings {
+		from := len(all)
+		all = append(all, list...)
+		lists[i] = all[from:len(all):len(all)]
+	}
+	x.postings = lists
 }
 
 // count counts a text once more in a list.

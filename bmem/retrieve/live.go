@@ -219,6 +219,7 @@ func (l *Live) build(ctx context.Context, h *hybrid, chunks []store.IndexedChunk
 	if err := work.Wait(); err != nil {
 		return fmt.Errorf("index %d chunks: %w", len(chunks), err)
 	}
+	h.corpus.compact()
 	return nil
 }
 
