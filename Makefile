@@ -195,7 +195,7 @@ bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoin
 	$(GO) test ./experiments/run -run - -bench Pipeline -benchtime 1x
 
 bench-growth: ## time and memory of memories of 1,000 to 500,000 turns, with vectors made from hashes; 100,000 turns one by one
-	BENCH_GROWTH=$(or $(SIZES),1000,10000,50000,100000,500000) BENCH_ONE_BY_ONE=$(or $(TURNS),100000) \
+	BENCH_GROWTH=$${BENCH_GROWTH:-1000,10000,50000,100000,500000} BENCH_ONE_BY_ONE=$${BENCH_ONE_BY_ONE:-100000} \
 	  $(GO) test ./bmem -run - -bench 'Growth|OneByOne' -benchtime 1x -count 1 -timeout 4h
 
 bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion

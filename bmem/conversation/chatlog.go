@@ -1,21 +1,15 @@
 package conversation
 
 import (
+	"bufio"
 	"bytes"
+	"io"
 	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
-
-// chatLog is a conversation from a text file of messages, as WhatsApp exports it.
-type chatLog struct {
-	form    string
-	turns   []chunk.Turn
-	lines   []int
-	skipped int
-}
 
 var (
 	// messageRE finds the date, the time and what follows in the first line of a message:
@@ -32,43 +26,122 @@ var (
 // headLines is how many lines may stand before the first message of a log.
 const headLines = 20
 
-// parseChatLog reads a log of messages; ok is false if the file is none.
-func parseChatLog(data []byte) (c chatLog, ok bool) {
-	if !utf8.Valid(data) {
-		return c, false
-	}
-	c.form = "a WhatsApp export"
+// isChatLog tells whether a file that begins so is a log of messages.
+func isChatLog(head []byte) bool {
 	n := 0
-	for raw := range bytes.SplitSeq(data, []byte("\n")) {
-		n++
-		line := strings.TrimRight(string(raw), "\r")
-		m := messageRE.FindStringSubmatch(invisible.Replace(line))
+	for line := range bytes.Lines(head) {
+		if n++; n > headLines {
+			break
+		}
+		if messageRE.MatchString(invisible.Replace(strings.TrimRight(string(line), "\r\n"))) {
+			return true
+		}
+	}
+	return false
+}
+
+// chatLog reads a log of messages as WhatsApp exports it. A message goes on until the next one.
+func (c *collector) chatLog(r io.Reader) *LineError {
+	c.Form = "a WhatsApp export"
+	var open chunk.Turn // the last one that was said
+	said, began := false, 0
+	end := func() *LineError {
+		open.Text = strings.TrimSpace(open.Text)
 		switch {
-		case m == nil && n > headLines && !ok:
-			return c, false
-		case m == nil && ok && len(c.turns) > 0: // a message goes on
-			c.turns[len(c.turns)-1].Text += "\n" + line
-			continue
+		case !said:
+			return nil
+		case open.Text == "":
+			c.leave(leftEmpty)
+			return nil
+		case omittedRE.MatchString(open.Text):
+			c.leave(leftMedia)
+			return nil
+		}
+		return c.add(open, began)
+	}
+	bad := eachLine(r, func(line string, n int, part bool) *LineError {
+		var m []string
+		if !part {
+			m = messageRE.FindStringSubmatch(invisible.Replace(line))
+		}
+		switch {
+		case m == nil && said && part:
+			open.Text += line
+			return nil
+		case m == nil && said:
+			open.Text += "\n" + line
+			return nil
 		case m == nil:
-			continue
+			return nil
 		}
-		ok = true
-		said := saidRE.FindStringSubmatch(m[3])
-		if said == nil { // somebody joined
-			c.skipped++
-			continue
+		words := saidRE.FindStringSubmatch(m[3])
+		if words == nil { // somebody joined
+			c.leave(leftNotices)
+			return nil
 		}
-		c.turns = append(c.turns, chunk.Turn{Session: m[1], Time: m[1] + ", " + m[2], Speaker: strings.TrimSpace(said[1]), Text: said[2]})
-		c.lines = append(c.lines, n)
+		if bad := end(); bad != nil {
+			return bad
+		}
+		open = chunk.Turn{Session: m[1], Time: m[1] + ", " + m[2], Speaker: strings.TrimSpace(words[1]), Text: words[2]}
+		said, began = true, n
+		return nil
+	})
+	if bad != nil {
+		return bad
 	}
-	turns, lines := c.turns, c.lines
-	c.turns, c.lines = nil, nil
-	for i, t := range turns {
-		if t.Text = strings.TrimSpace(t.Text); t.Text == "" || omittedRE.MatchString(t.Text) {
-			c.skipped++
-			continue
+	return end()
+}
+
+// longestPart is how much of a line is read at once.
+const longestPart = 1 << 16
+
+// eachLine calls do with each line, without its end, and its number. A very long line comes in parts; part is set for all but the
+// first.
+func eachLine(r io.Reader, do func(line string, n int, part bool) *LineError) *LineError {
+	in := bufio.NewReaderSize(r, longestPart)
+	carry := "" // begins a character that the part before it was too short for
+	part := false
+	for n := 1; ; {
+		raw, err := in.ReadSlice('\n')
+		line := carry + string(raw)
+		carry = ""
+		full := err == bufio.ErrBufferFull
+		if full {
+			line, carry = wholeCharacters(line)
 		}
-		c.turns, c.lines = append(c.turns, t), append(c.lines, lines[i])
+		if err != nil && !full && line == "" {
+			return nil
+		}
+		if !utf8.ValidString(line) {
+			return &LineError{Line: n, Msg: "not UTF-8; save the file in that encoding"}
+		}
+		if bad := do(strings.TrimRight(line, "\r\n"), n, part); bad != nil {
+			if bad.Line == 0 {
+				bad.Line = n
+			}
+			return bad
+		}
+		switch {
+		case full:
+			part = true
+		case err != nil:
+			return nil
+		default:
+			part = false
+			n++
+		}
 	}
-	return c, ok
+}
+
+// wholeCharacters cuts off the beginning of a character at the end of s.
+func wholeCharacters(s string) (whole, rest string) {
+	for i := len(s) - 1; i >= 0 && i > len(s)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(s[i]) {
+			if !utf8.FullRuneInString(s[i:]) {
+				return s[:i], s[i:]
+			}
+			break
+		}
+	}
+	return s, ""
 }

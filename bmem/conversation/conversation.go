@@ -2,14 +2,17 @@
 package conversation
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -55,105 +58,191 @@ func Name(turns []chunk.Turn) string {
 // Conversation is what a file holds.
 type Conversation struct {
 	Turns []chunk.Turn
+	Seen
+}
+
+// Seen says what was seen in a file.
+type Seen struct {
 	// Form names the form of the file: "turns", or what exports it.
 	Form string
 	// Skipped is how many messages of an export were left out because they hold no words: pictures, joins and the like.
 	Skipped int
+	// LeftOut says what these were, and how many of each kind.
+	LeftOut map[string]int
 }
 
-// ReadFile reads a conversation from a file. See Read.
-func ReadFile(path string) (Conversation, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Conversation{}, fmt.Errorf("read a conversation: %w", err)
+// The kinds of what is left out.
+const (
+	leftMedia   = "pictures and files"
+	leftNotices = "notices"
+	leftSystem  = "system and tool messages"
+	leftEmpty   = "empty messages"
+	leftMarks   = "pictures and marks without words" // of documents
+)
+
+// LeftOutText writes what was left out for people: "2 notices, 1 pictures and files", or "nothing".
+func (s Seen) LeftOutText() string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(s.LeftOut)) {
+		parts = append(parts, fmt.Sprintf("%d %s", s.LeftOut[kind], kind))
 	}
-	defer f.Close()
-	return Read(f, path)
+	return cmp.Or(strings.Join(parts, ", "), "nothing")
+}
+
+// ReadFile reads a conversation from a file, or from the folder or zip file of an export. See Read; Open reads with little memory.
+func ReadFile(path string) (Conversation, error) {
+	return gather(path, func(c *collector) error { return c.path(path, path) })
 }
 
 // Read reads a conversation: one JSON object a line, or a list of such objects,
 //
 //	{"session": "2024-05-03", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
 //
-// or as people have them: an export of ChatGPT, Claude, Telegram, Slack, Discord or WhatsApp, or messages with a role and
-// content as OpenAI, LangChain and mem0 write them. In an export each conversation, and each day of it, is a session. Of a turn
-// only text is required. A session left out is "1"; an id left out is SESSION:N, N counting the session's turns from 1, or the
-// next number whose id no other turn has. Empty lines are skipped. Pictures and files inside a text are replaced by a note; see
-// WithoutAttachments. The first bad line ends the reading with a *LineError; name is what it calls the file. ErrNoTurns if
-// nothing is in it.
+// or as people have them: an export of ChatGPT, Claude, Telegram, Slack, Discord or WhatsApp, messages with a role and
+// content as OpenAI, LangChain and mem0 write them, or a document in Markdown or plain text. In an export each conversation, and
+// each day of it, is a session; in a document each section is, and each paragraph a turn. Of a turn only text is required. A
+// session left out is "1"; an id left out is SESSION:N, N counting the session's turns from 1, or the next number whose id no
+// other turn has. Empty lines are skipped. Pictures and files inside a text are replaced by a note; see WithoutAttachments. The
+// first fault ends the reading with a *LineError; name is what it calls the file, and a name that ends in .json or .jsonl is of no
+// document. ErrNoTurns if nothing is in it.
 func Read(r io.Reader, name string) (Conversation, error) {
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return Conversation{}, fmt.Errorf("read %s: %w", name, err)
-	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // the mark some editors put first
-	c := collector{form: "turns"}
-	if bad := c.read(data); bad != nil {
-		bad.File = name
-		return Conversation{}, bad
-	}
-	if bad := c.number(); bad != nil {
-		bad.File = name
-		return Conversation{}, bad
-	}
-	if len(c.turns) == 0 {
-		return Conversation{}, fmt.Errorf("%s: %w; write one a line, such as {\"speaker\": \"Ann\", \"text\": \"I moved to Bern.\"}", name, ErrNoTurns)
-	}
-	return Conversation{WithoutAttachments(c.turns), c.form, c.skipped}, nil
+	return gather(name, func(c *collector) error { return c.file(r, name) })
 }
 
-// collector gathers the turns of a file.
+// gather collects all turns that scan finds.
+func gather(name string, scan func(c *collector) error) (Conversation, error) {
+	var talk Conversation
+	var lines []int
+	ids := numbers{}
+	c := newCollector(func(t chunk.Turn, line int) *LineError {
+		talk.Turns, lines = append(talk.Turns, t), append(lines, line)
+		return ids.take(t.ID, line)
+	})
+	if err := scan(c); err != nil {
+		return Conversation{}, err
+	}
+	if len(talk.Turns) == 0 {
+		return Conversation{}, noTurns(name)
+	}
+	for i := range talk.Turns {
+		ids.number(&talk.Turns[i])
+	}
+	talk.Seen = c.Seen
+	return talk, nil
+}
+
+func noTurns(name string) error {
+	return fmt.Errorf("%s: %w; write one a line, such as {\"speaker\": \"Ann\", \"text\": \"I moved to Bern.\"}", name, ErrNoTurns)
+}
+
+// collector hands the turns of a file on as it finds them.
 type collector struct {
-	form    string
-	turns   []chunk.Turn
-	lines   []int // of the turns
-	skipped int
-	named   map[string]bool // sessions of exports
+	Seen
+	emit  func(t chunk.Turn, line int) *LineError
+	named map[string]bool // sessions of exports
+	users map[string]string
+	// How the reading is watched; nil for not at all.
+	ctx      context.Context
+	progress func(done, total int64)
 }
 
-func (c *collector) read(data []byte) *LineError {
-	if chat, ok := parseChatLog(data); ok {
-		c.form, c.skipped = chat.form, chat.skipped
-		for i, t := range chat.turns {
-			c.add(t, chat.lines[i])
-		}
-		return nil
+func newCollector(emit func(t chunk.Turn, line int) *LineError) *collector {
+	return &collector{Seen: Seen{Form: "turns", LeftOut: map[string]int{}}, emit: emit, named: map[string]bool{}}
+}
+
+// add hands on a turn.
+func (c *collector) add(t chunk.Turn, line int) *LineError {
+	t.Text = noteAttachments(t.Text)
+	return c.emit(t, line)
+}
+
+// leave counts something that is left out.
+func (c *collector) leave(kind string) {
+	c.Skipped++
+	c.LeftOut[kind]++
+}
+
+// headSize is how much of a file is looked at to know its form.
+const headSize = 1 << 16
+
+// file reads one file.
+func (c *collector) file(r io.Reader, name string) error {
+	in := bufio.NewReaderSize(r, headSize)
+	head, err := in.Peek(headSize)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("read %s: %w", name, err)
 	}
-	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && (start[0] == '[' || !json.Valid(firstLine(start))) {
-		if values, ok := document(data); ok {
-			for _, v := range values {
-				if bad := c.value(v.raw, v.line); bad != nil {
-					return bad
-				}
-			}
-			return nil
+	if mark := []byte("\ufeff"); bytes.HasPrefix(head, mark) { // some editors put it first
+		if _, err := in.Discard(len(mark)); err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
 		}
+		head = head[len(mark):]
 	}
-	for n, line := range bytes.Split(data, []byte("\n")) {
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			if bad := c.value(line, n+1); bad != nil {
-				return bad
-			}
+	source := &failing{r: in}
+	var bad *LineError
+	switch kind := formOfHead(head, name); kind {
+	case aChatLog:
+		bad = c.chatLog(source)
+	case aDocument:
+		bad = c.document(source, name, head)
+	default:
+		bad = c.json(source, head)
+	}
+	if source.err != nil {
+		return fmt.Errorf("read %s: %w", name, source.err)
+	}
+	if bad != nil {
+		if bad.File == "" {
+			bad.File = name
 		}
+		return bad
 	}
 	return nil
 }
 
-func firstLine(s []byte) []byte {
-	line, _, _ := bytes.Cut(s, []byte("\n"))
-	return line
+// failing remembers why reading failed.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && err != io.EOF {
+		f.err = err
+	}
+	return n, err
+}
+
+const (
+	aJSON = iota
+	aChatLog
+	aDocument
+)
+
+// formOfHead tells the form of a file by what it begins with.
+func formOfHead(head []byte, name string) int {
+	start := bytes.TrimLeft(head, " \t\r\n")
+	ext := strings.ToLower(filepath.Ext(name))
+	switch {
+	case ext == ".json" || ext == ".jsonl" || ext == ".ndjson" || len(start) == 0:
+		return aJSON
+	case isChatLog(head):
+		return aChatLog
+	case start[0] == '{' || start[0] == '[':
+		next := bytes.TrimLeft(start[1:], " \t\r\n")
+		if len(next) == 0 || strings.IndexByte("{}[]\"", next[0]) >= 0 {
+			return aJSON
+		}
+	}
+	return aDocument
 }
 
 // value takes one JSON value: a turn, a message, or a whole conversation of an export.
 func (c *collector) value(raw []byte, line int) *LineError {
 	fields, bad := object(raw)
-	if bad == nil && isExport(fields) {
-		bad = c.export(fields, line)
-	} else if bad == nil {
-		var t chunk.Turn
-		if t, bad = parseTurn(fields); bad == nil {
-			c.add(t, line)
-		}
+	if bad == nil {
+		bad = c.fields(fields, line)
 	}
 	if bad != nil && bad.Line == 0 {
 		bad.Line = line
@@ -161,32 +250,52 @@ func (c *collector) value(raw []byte, line int) *LineError {
 	return bad
 }
 
-func (c *collector) add(t chunk.Turn, line int) {
-	c.turns, c.lines = append(c.turns, t), append(c.lines, line)
+// fields takes the fields of a turn, a message or a conversation.
+func (c *collector) fields(fields map[string]json.RawMessage, line int) *LineError {
+	if isExport(fields) {
+		return c.export(fields, line)
+	}
+	t, bad := parseTurn(fields)
+	if bad != nil {
+		return bad
+	}
+	return c.add(t, line)
 }
 
-// number gives sessions and ids to the turns that have none, and refuses an id that occurs twice.
-func (c *collector) number() *LineError {
-	taken := map[string]int{} // id → line
-	for i, t := range c.turns {
-		if at, ok := taken[t.ID]; ok && t.ID != "" {
-			return &LineError{Line: c.lines[i], Field: "id", Msg: fmt.Sprintf("%q is the id of line %d already; give each turn its own, or none", t.ID, at)}
-		}
-		taken[t.ID] = c.lines[i]
+// numbers gives sessions and ids to the turns that have none.
+type numbers struct {
+	given     map[string]int // line of each id that the file gives
+	inSession map[string]int // turns so far
+}
+
+// take notes an id that the file gives, and refuses one that occurs twice.
+func (n *numbers) take(id string, line int) *LineError {
+	if id == "" {
+		return nil
 	}
-	inSession := map[string]int{} // turns so far
-	for i := range c.turns {
-		t := &c.turns[i]
-		t.Session = cmp.Or(t.Session, "1")
-		inSession[t.Session]++
-		for n := inSession[t.Session]; t.ID == ""; n++ {
-			id := fmt.Sprintf("%s:%d", t.Session, n)
-			if _, ok := taken[id]; !ok {
-				t.ID, taken[id], inSession[t.Session] = id, c.lines[i], n
-			}
-		}
+	if n.given == nil {
+		n.given = map[string]int{}
 	}
+	if at, ok := n.given[id]; ok {
+		return &LineError{Line: line, Field: "id", Msg: fmt.Sprintf("%q is the id of line %d already; give each turn its own, or none", id, at)}
+	}
+	n.given[id] = line
 	return nil
+}
+
+// number numbers the next turn. All ids that the file gives were taken before the first.
+func (n *numbers) number(t *chunk.Turn) {
+	if n.inSession == nil {
+		n.inSession = map[string]int{}
+	}
+	t.Session = cmp.Or(t.Session, "1")
+	n.inSession[t.Session]++
+	for i := n.inSession[t.Session]; t.ID == ""; i++ {
+		id := fmt.Sprintf("%s:%d", t.Session, i)
+		if _, ok := n.given[id]; !ok {
+			t.ID, n.inSession[t.Session] = id, i
+		}
+	}
 }
 
 // object reads the fields of a JSON object; the error lacks file and line.

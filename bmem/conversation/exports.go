@@ -1,11 +1,10 @@
 package conversation
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
@@ -19,48 +18,6 @@ import (
 
 // exportForms names the exports that are read, for errors and help.
 const exportForms = "ChatGPT, Claude, Telegram, Slack, Discord, WhatsApp, and messages with role and content"
-
-// jsonValue is a value of a file with its line.
-type jsonValue struct {
-	raw  json.RawMessage
-	line int
-}
-
-// document reads a file that is one JSON list or a run of JSON objects, however they are laid out; ok is false if it is
-// neither. What follows damage is left out, as the value before it then fails by itself.
-func document(data []byte) (values []jsonValue, ok bool) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	list := bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("["))
-	if list {
-		if _, err := dec.Token(); err != nil {
-			return nil, false
-		}
-	}
-	line, counted := 1, 0
-	for !list || dec.More() {
-		at := int(dec.InputOffset())
-		at += len(data[at:]) - len(bytes.TrimLeft(data[at:], " \t\r\n,"))
-		line += bytes.Count(data[counted:at], []byte("\n"))
-		counted = at
-		var raw json.RawMessage
-		err := dec.Decode(&raw)
-		switch {
-		case err == io.EOF && !list:
-			return values, true
-		case err != nil && len(values) == 0:
-			return nil, false
-		case err != nil:
-			return append(values, jsonValue{data[at:], line}), true // to be reported with its line
-		}
-		values = append(values, jsonValue{raw, line})
-	}
-	end := int(dec.InputOffset())
-	if _, err := dec.Token(); err != nil { // the list is cut off
-		line += bytes.Count(data[counted:], []byte("\n"))
-		return append(values, jsonValue{data[end:], line}), true
-	}
-	return values, true
-}
 
 // The fields that hold a list of messages, and those that only a message of an export has.
 var (
@@ -97,7 +54,7 @@ func (c *collector) export(fields map[string]json.RawMessage, line int) *LineErr
 		if bad != nil {
 			return bad
 		}
-		c.form = "a ChatGPT export"
+		c.Form = "a ChatGPT export"
 		return c.messages(c.name(fields), messages, line)
 	}
 	for _, name := range messageLists {
@@ -109,14 +66,17 @@ func (c *collector) export(fields map[string]json.RawMessage, line int) *LineErr
 		if err := json.Unmarshal(raw, &messages); err != nil {
 			return &LineError{Field: name, Msg: "want a list of messages"}
 		}
-		c.form = formOf(name, fields)
+		c.Form = formOf(name, fields, messages)
 		return c.messages(c.name(fields), messages, line)
 	}
-	c.form = "a list of messages"
+	c.Form = "a list of messages"
+	if isSlack(fields) {
+		c.Form = slackForm
+	}
 	return c.messages("", []map[string]json.RawMessage{fields}, line)
 }
 
-func formOf(list string, fields map[string]json.RawMessage) string {
+func formOf(list string, fields map[string]json.RawMessage, messages []map[string]json.RawMessage) string {
 	_, guild := fields["guild"]
 	_, kind := fields["type"]
 	switch {
@@ -124,6 +84,8 @@ func formOf(list string, fields map[string]json.RawMessage) string {
 		return "a Claude export"
 	case guild:
 		return "a Discord export"
+	case list == "messages" && len(messages) > 0 && isSlack(messages[0]):
+		return slackForm
 	case list == "messages" && kind:
 		return "a Telegram export"
 	}
@@ -133,9 +95,6 @@ func formOf(list string, fields map[string]json.RawMessage) string {
 // name returns what a conversation of an export is called, another than the ones before it.
 func (c *collector) name(fields map[string]json.RawMessage) string {
 	title := firstText(fields, "title", "name", "id", "uuid")
-	if c.named == nil {
-		c.named = map[string]bool{}
-	}
 	if title == "" {
 		title = strconv.Itoa(len(c.named) + 1)
 	}
@@ -179,42 +138,104 @@ func chatGPT(raw, current json.RawMessage) ([]map[string]json.RawMessage, *LineE
 	return out, nil
 }
 
-// messages takes the messages of one conversation, each day as a session.
+// messages takes the messages of one conversation.
 func (c *collector) messages(conversation string, list []map[string]json.RawMessage, line int) *LineError {
-	var turns []chunk.Turn
-	days := map[string]bool{}
-	for i, m := range list {
-		t, ok, err := parseMessage(m)
-		if err != nil {
-			return &LineError{Msg: fmt.Sprintf("message %d: %v", i+1, err)}
+	t := c.begin(conversation)
+	for _, m := range list {
+		if bad := t.message(m, line); bad != nil {
+			return bad
 		}
-		if !ok {
-			c.skipped++
-			continue
-		}
-		if day, ok := text.ParseTime(t.Time); ok {
-			t.Session = day.Format(time.DateOnly)
-		}
-		days[t.Session] = true
-		turns = append(turns, t)
 	}
-	for _, t := range turns {
-		switch {
-		case t.Session == "" || conversation != "" && len(days) == 1:
-			t.Session = conversation
-		case conversation != "":
-			t.Session = conversation + ", " + t.Session
-		}
-		c.add(t, line)
+	return t.end()
+}
+
+// talk is a conversation whose messages are taken one by one. Each day of it is a session; a conversation of one day is
+// one by its name alone, so that its turns wait for the second day.
+type talk struct {
+	c     *collector
+	name  string
+	n     int // messages
+	days  map[string]bool
+	held  []chunk.Turn
+	lines []int
+}
+
+func (c *collector) begin(name string) *talk { return &talk{c: c, name: name, days: map[string]bool{}} }
+
+// message takes the next message.
+func (t *talk) message(m map[string]json.RawMessage, line int) *LineError {
+	t.n++
+	turn, left, err := parseMessage(m)
+	if err != nil {
+		return &LineError{Line: line, Msg: fmt.Sprintf("message %d: %v", t.n, err)}
 	}
+	if left != "" {
+		t.c.leave(left)
+		return nil
+	}
+	if isSlack(m) {
+		turn.Text = slackText(turn.Text, t.c.users)
+		turn.Speaker = cmp.Or(t.c.users[turn.Speaker], turn.Speaker)
+	}
+	turn.Session = dayOf(turn.Time)
+	t.days[turn.Session] = true
+	if t.name != "" && len(t.days) == 1 {
+		t.held, t.lines = append(t.held, turn), append(t.lines, line)
+		return nil
+	}
+	if bad := t.release(); bad != nil {
+		return bad
+	}
+	return t.give(turn, line)
+}
+
+// dayOf returns the day of a time, "" if it is not known.
+func dayOf(s string) string {
+	for _, layout := range []string{time.DateTime, "2006-01-02T15:04:05", time.RFC3339} { // what exports have; ParseTime takes longer
+		if at, err := time.Parse(layout, s); err == nil {
+			return at.Format(time.DateOnly)
+		}
+	}
+	if at, ok := text.ParseTime(s); ok {
+		return at.Format(time.DateOnly)
+	}
+	return ""
+}
+
+// end ends the conversation.
+func (t *talk) end() *LineError { return t.release() }
+
+// release hands on the turns that waited.
+func (t *talk) release() *LineError {
+	held := t.held
+	t.held = nil
+	for i, turn := range held {
+		if bad := t.give(turn, t.lines[i]); bad != nil {
+			return bad
+		}
+	}
+	t.lines = nil
 	return nil
+}
+
+func (t *talk) give(turn chunk.Turn, line int) *LineError {
+	switch {
+	case turn.Session == "" || t.name != "" && len(t.days) == 1:
+		turn.Session = t.name
+	case t.name != "":
+		turn.Session = t.name + ", " + turn.Session
+	}
+	return t.c.add(turn, line)
 }
 
 // wordless are roles and kinds of messages that nobody says.
 var wordless = []string{"system", "tool", "function", "developer", "service"}
 
-// parseMessage reads a message of an export; ok is false for one without words.
-func parseMessage(m map[string]json.RawMessage) (t chunk.Turn, ok bool, err error) {
+// mediaFields are the fields of messages that hold pictures and files.
+var mediaFields = []string{"photo", "file", "files", "media_type", "attachments", "image_url", "sticker_emoji"}
+
+// parseMessage reads a message of an export. left is the kind of a message that is left out, "" for one with words.
+func parseMessage(m map[string]json.RawMessage) (t chunk.Turn, left string, err error) {
 	body, found := json.RawMessage(nil), false
 	for _, name := range []string{"content", "text", "value", "parts"} {
 		if raw, has := m[name]; has {
@@ -226,11 +247,11 @@ func parseMessage(m map[string]json.RawMessage) (t chunk.Turn, ok bool, err erro
 	}
 	kind := firstText(m, "type")
 	var data map[string]json.RawMessage // LangChain's form
-	if json.Unmarshal(m["data"], &data) == nil && data != nil {
+	if raw, ok := m["data"]; ok && json.Unmarshal(raw, &data) == nil && data != nil {
 		body, found = data["content"], true
 	}
 	if !found && kind != "service" {
-		return t, false, errors.New("no content, text, value or parts in it; its fields are " + strings.Join(slices.Sorted(maps.Keys(m)), ", "))
+		return t, "", errors.New("no content, text, value or parts in it; its fields are " + strings.Join(slices.Sorted(maps.Keys(m)), ", "))
 	}
 	t.Text = strings.TrimSpace(words(body))
 	role := firstText(m, "role")
@@ -247,10 +268,20 @@ func parseMessage(m map[string]json.RawMessage) (t chunk.Turn, ok bool, err erro
 	}
 	t.Time = timeText(m, "date", "timestamp", "create_time", "created_at", "time", "ts")
 	subtype := firstText(m, "subtype")
-	if slices.Contains(wordless, role) || slices.Contains(wordless, t.Speaker) || slices.Contains(wordless, kind) || subtype != "" && strings.HasPrefix(subtype, "channel_") {
-		return t, false, nil
+	switch {
+	case kind == "service" || strings.HasPrefix(subtype, "channel_") || strings.HasPrefix(subtype, "group_"):
+		return t, leftNotices, nil
+	case slices.Contains(wordless, role) || slices.Contains(wordless, t.Speaker) || slices.Contains(wordless, kind):
+		return t, leftSystem, nil
+	case t.Text != "":
+		return t, "", nil
 	}
-	return t, t.Text != "", nil
+	for _, name := range mediaFields {
+		if raw, ok := m[name]; ok && !slices.Contains([]string{"null", "[]", `""`}, string(raw)) {
+			return t, leftMedia, nil
+		}
+	}
+	return t, leftEmpty, nil
 }
 
 // words returns the text of a message: a string, or parts of which those that are no text are named in brackets.
@@ -291,16 +322,20 @@ func words(raw json.RawMessage) string {
 // firstText returns the first of the fields that is text, or an object that names somebody.
 func firstText(fields map[string]json.RawMessage, names ...string) string {
 	for _, name := range names {
+		raw, ok := fields[name]
+		if !ok {
+			continue
+		}
 		var s string
-		if json.Unmarshal(fields[name], &s) == nil && strings.TrimSpace(s) != "" {
+		if json.Unmarshal(raw, &s) == nil && strings.TrimSpace(s) != "" {
 			return strings.TrimSpace(s)
 		}
 		var n json.Number
-		if name == "id" && json.Unmarshal(fields[name], &n) == nil && n != "" {
+		if name == "id" && json.Unmarshal(raw, &n) == nil && n != "" {
 			return n.String()
 		}
 		var who map[string]json.RawMessage
-		if json.Unmarshal(fields[name], &who) == nil && who != nil {
+		if json.Unmarshal(raw, &who) == nil && who != nil {
 			if s := firstText(who, "nickname", "real_name", "display_name", "name", "username", "role"); s != "" {
 				return s
 			}
@@ -312,9 +347,13 @@ func firstText(fields map[string]json.RawMessage, names ...string) string {
 // timeText returns the first of the fields that is a time; a Unix time is written out, in UTC.
 func timeText(fields map[string]json.RawMessage, names ...string) string {
 	for _, name := range names {
+		raw, ok := fields[name]
+		if !ok {
+			continue
+		}
 		var s string
-		if json.Unmarshal(fields[name], &s) != nil {
-			s = string(fields[name])
+		if json.Unmarshal(raw, &s) != nil {
+			s = string(raw)
 		}
 		if s = strings.TrimSpace(s); s == "" || s == "null" {
 			continue

@@ -32,7 +32,7 @@ The file holds one turn a line, as JSON:
   {"session": "1", "time": "3 May 2024", "speaker": "Ann", "text": "I moved to Bern."}
 
 Only text is required. A list of such objects is read too, and so are exports of ChatGPT, Claude, Telegram, Slack, Discord and
-WhatsApp, and messages with a role and content. What is embedded and extracted is kept, so the next question is quicker.
+WhatsApp, messages with a role and content, Markdown and plain text. What is embedded and extracted is kept, so the next question is quicker.
 When the file has changed, what is gone from it is forgotten. A memory of 'bmem memory add' is asked by its name.`,
 		Example: `  bmem ask --memory talk.jsonl "Where does Ann live?"
   bmem ask --memory "WhatsApp Chat with Ann.txt" --dates dmy "Where do we meet?"
@@ -53,7 +53,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			}
 			turns := talk.Turns
 			if talk.Form != "turns" && !stored {
-				fmt.Fprintf(cmd.ErrOrStderr(), "note: read as %s: %d turns, %d messages without words left out\n", talk.Form, len(turns), talk.Skipped)
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: read as %s: %d turns; left out: %s\n", talk.Form, len(turns), talk.LeftOutText())
 			}
 			sys, err := flags.open(cmd.Context(), cmd.ErrOrStderr())
 			if err != nil {

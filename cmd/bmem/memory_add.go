@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -58,12 +59,16 @@ func newMemoryAddCmd() *cobra.Command {
 		Short: "Add a conversation to a memory",
 		Long: `Add a conversation to a memory, which is made if it is not there.
 
-The form of the file is recognised: one turn a line as JSON, a list of turns, messages with a role and content, and exports of
-ChatGPT, Claude, Telegram, Slack, Discord and WhatsApp. Turns that are there already are skipped, so a file that has grown can be added
-again, and an interrupted addition goes on where it stopped. No language model is called.`,
+The form of the file is recognised: one turn a line as JSON, a list of turns, messages with a role and content, exports of
+ChatGPT, Claude, Telegram, Slack, Discord and WhatsApp, Markdown, and plain text. An export may be a file, the folder or the zip file
+that the program gives; - is the standard input. A file of any size is read in pieces; it is checked to its end before the first turn
+is added. Turns that are there already are skipped, so a file that has grown can be added again, and an interrupted addition goes
+on where it stopped. No language model is called.`,
 		Example: `  bmem memory add talk.jsonl
   bmem memory add --name work "WhatsApp Chat with Ann.txt"
-  bmem memory add --name scratch --expires 30d notes.jsonl`,
+  bmem memory add --name team "Acme Slack export.zip"
+  bmem memory add --name scratch --expires 30d notes.md
+  grep -h Ann *.jsonl | bmem memory add --name ann -`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			var opts []bmem.AddOption
@@ -74,11 +79,16 @@ again, and an interrupted addition goes on where it stopped. No language model i
 				}
 				opts = append(opts, bmem.WithExpiry(at))
 			}
-			talk, err := conversation.ReadFile(args[0])
+			talk, source, err := openConversation(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			if name == "" {
+			defer closing(talk, &err)
+			switch {
+			case name != "":
+			case args[0] == stdin:
+				name = bmem.DefaultMemory
+			default:
 				name = memoryName(args[0])
 			}
 			sys, err := f.open(cmd.Context(), cmd.ErrOrStderr(), nil)
@@ -86,7 +96,7 @@ again, and an interrupted addition goes on where it stopped. No language model i
 				return err
 			}
 			defer closing(sys, &err)
-			added, err := addTurns(cmd.Context(), cmd.ErrOrStderr(), sys.Memory, name, talk.Turns, opts)
+			added, err := addTurns(cmd.Context(), cmd.ErrOrStderr(), sys.Memory, name, talk.All(), talk.Turns, opts)
 			if err != nil {
 				return err
 			}
@@ -95,11 +105,12 @@ again, and an interrupted addition goes on where it stopped. No language model i
 					Memory string `json:"memory"`
 					Form   string `json:"form"`
 					bmem.Added
-					LeftOut int `json:"left_out"`
-				}{name, talk.Form, added, talk.Skipped})
+					LeftOut int            `json:"left_out"`
+					Kinds   map[string]int `json:"left_out_kinds"`
+				}{name, talk.Form, added, talk.Skipped, talk.LeftOut})
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, read as %s: %d turns added to %q, %d were there already, %d messages without words left out\n",
-				args[0], talk.Form, added.New, name, added.Skipped, talk.Skipped)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, read as %s: %d turns added to %q, %d were there already; left out: %s\n",
+				source, talk.Form, added.New, name, added.Skipped, talk.LeftOutText())
 			return err
 		},
 	}
@@ -109,24 +120,71 @@ again, and an interrupted addition goes on where it stopped. No language model i
 	return cmd
 }
 
+// stdin is the argument that means the standard input.
+const stdin = "-"
+
+// openConversation reads a file, or the standard input, to its end to check it, and shows on a terminal how far it is. source
+// is what it is called.
+func openConversation(cmd *cobra.Command, arg string) (talk *conversation.File, source string, err error) {
+	if arg == stdin {
+		talk, err = conversation.OpenStream(cmd.Context(), cmd.InOrStdin(), "standard input")
+		return talk, "standard input", err
+	}
+	var progress func(done, total int64)
+	if isTerminal(cmd.ErrOrStderr()) {
+		var bar *progressbar.ProgressBar
+		progress = func(done, total int64) {
+			if bar == nil && total > largeFile {
+				bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionShowBytes(true),
+					progressbar.OptionSetDescription("reading"), progressbar.OptionClearOnFinish())
+			}
+			if bar != nil {
+				_ = bar.Set64(done) // what cannot be shown is not shown
+			}
+		}
+	}
+	talk, err = conversation.Open(cmd.Context(), arg, progress)
+	return talk, arg, err
+}
+
+// largeFile is the size in bytes from which reading a file takes long enough to be shown.
+const largeFile = 4 << 20
+
 // addTurns adds turns in batches and shows on a terminal how far it is.
-func addTurns(ctx context.Context, w io.Writer, m *bmem.Memory, name string, turns []chunk.Turn, opts []bmem.AddOption) (sum bmem.Added, err error) {
+func addTurns(ctx context.Context, w io.Writer, m *bmem.Memory, name string, turns iter.Seq2[chunk.Turn, error], total int, opts []bmem.AddOption) (sum bmem.Added, err error) {
 	var bar *progressbar.ProgressBar
-	if len(turns) > addBatch && isTerminal(w) {
-		bar = progressbar.NewOptions(len(turns), progressbar.OptionSetWriter(w), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+	if total > addBatch && isTerminal(w) {
+		bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 			progressbar.OptionSetItsString("turns"), progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription("adding"), progressbar.OptionClearOnFinish())
 	}
-	for rest := turns; len(rest) > 0; {
-		n := min(addBatch, len(rest))
-		added, err := m.Add(ctx, name, rest[:n], opts...)
+	var batch []chunk.Turn
+	add := func() error {
+		added, err := m.Add(ctx, name, batch, opts...)
+		if err != nil {
+			return fmt.Errorf("after %d turns: %w", sum.New+sum.Skipped, err)
+		}
+		sum.New, sum.Skipped = sum.New+added.New, sum.Skipped+added.Skipped
+		if bar != nil {
+			_ = bar.Add(len(batch)) // what cannot be shown is not shown
+		}
+		batch = batch[:0]
+		return nil
+	}
+	for t, err := range turns {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return sum, fmt.Errorf("after %d turns: %w", sum.New+sum.Skipped, err)
 		}
-		sum.New, sum.Skipped = sum.New+added.New, sum.Skipped+added.Skipped
-		rest = rest[n:]
-		if bar != nil {
-			_ = bar.Add(n) // what cannot be shown is not shown
+		if batch = append(batch, t); len(batch) == addBatch {
+			if err := add(); err != nil {
+				return sum, err
+			}
 		}
+	}
+	if len(batch) > 0 {
+		return sum, add()
 	}
 	return sum, nil
 }
