@@ -3,33 +3,97 @@ package bmem
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/conversation"
+	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
-// Sync makes a memory of a conversation as it is now, in a file say, and returns the memory's name. If an earlier edition is
-// there, made by Sync too, it is brought up to date: what is new is added, what has changed is replaced, and what is gone from
-// the conversation is forgotten. An edition is known by its turns, of which it shares at least half, so the file may have moved.
-// ErrNoTurns if there are none.
-func (m *Memory) Sync(ctx context.Context, turns []chunk.Turn) (name string, err error) {
+// SyncOption changes one Sync.
+type SyncOption func(*syncing)
+
+type syncing struct{ source string }
+
+// WithSource gives the path of the file that the conversation is in. Its memory is then known by that.
+func WithSource(path string) SyncOption { return func(s *syncing) { s.source = path } }
+
+// editionKept is the share of a memory's turns that a conversation without a source has unchanged for the memory to be its own.
+const editionKept = 0.75
+
+// Sync makes a memory of a conversation as it is now, in a file say, and returns the memory's name. The memory that an earlier
+// Sync made of the same file is brought up to date: what is new is added, what has changed is replaced, and what is gone from the
+// conversation is forgotten. The memories of other files stay as they are, however much they share: two files that begin alike
+// are two memories. Without a source, that memory made without one is brought up to date of which the conversation has most turns
+// unchanged, three quarters at least. ErrNoTurns if there are none.
+func (m *Memory) Sync(ctx context.Context, turns []chunk.Turn, opts ...SyncOption) (name string, err error) {
+	var o syncing
+	for _, opt := range opts {
+		opt(&o)
+	}
 	turns = conversation.WithoutAttachments(turns)
+	name = conversation.Name(turns)
+	if o.source != "" {
+		path, err := filepath.Abs(o.source)
+		if err != nil {
+			return "", err
+		}
+		name = conversation.NameOf(path)
+		_, err = m.Describe(ctx, name)
+		if err == nil {
+			return name, m.update(ctx, name, turns)
+		}
+		if !errors.Is(err, ErrNoMemory) {
+			return "", err
+		}
+	}
 	editions, err := m.store.Editions(ctx, conversation.NamePrefix, turns)
 	if err != nil {
 		return "", err
 	}
-	if len(editions) == 0 {
-		name = conversation.Name(turns)
-		_, err = m.Add(ctx, name, turns)
-		return name, err
-	}
-	for _, old := range editions[1:] {
-		if _, err := m.ForgetMemory(ctx, old); err != nil && !errors.Is(err, ErrNoMemory) {
+	for _, e := range editions {
+		if o.source == "" {
+			if e.Kept >= editionKept {
+				return e.Name, m.update(ctx, e.Name, turns)
+			}
+			continue
+		}
+		// Earlier versions knew no sources: what they made of the file is taken over if nothing of it is lost.
+		if whole, err := m.within(ctx, e, turns); err != nil || !whole {
+			if err != nil {
+				return "", err
+			}
+			continue
+		}
+		switch err := m.store.Rename(ctx, e.Name, name); {
+		case err == nil || errors.Is(err, store.ErrMemoryExists): // another process was first
+			return name, m.update(ctx, name, turns)
+		case !errors.Is(err, ErrNoMemory):
 			return "", err
 		}
 	}
-	name = editions[0]
-	return name, m.update(ctx, name, turns)
+	_, err = m.Add(ctx, name, turns)
+	return name, err
+}
+
+// within reports whether a conversation has all turns of a memory, unchanged.
+func (m *Memory) within(ctx context.Context, e store.Edition, turns []chunk.Turn) (bool, error) {
+	if e.Kept < 1 {
+		return false, nil
+	}
+	now := make(map[chunk.Turn]bool, len(turns))
+	for _, t := range turns {
+		now[t] = true
+	}
+	for old, err := range m.AllTurns(ctx, e.Name) {
+		if err != nil {
+			return false, err
+		}
+		if !now[old.Turn] {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // update makes a memory hold exactly these turns.

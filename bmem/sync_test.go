@@ -35,7 +35,7 @@ func TestSyncFollowsAConversation(t *testing.T) {
 	swapped := append([]chunk.Turn{talk[1], talk[0]}, talk[2:]...)
 	var name string
 	for step, now := range [][]chunk.Turn{append(append([]chunk.Turn{}, talk...), secret), talk, edited, talk[1:], swapped, talk} {
-		got, err := m.Sync(t.Context(), now)
+		got, err := m.Sync(t.Context(), now, WithSource("talk.jsonl"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,12 +66,84 @@ func TestSyncFollowsAConversation(t *testing.T) {
 		t.Errorf("memories %v (%v)", infos, err)
 	}
 	before := e.Embedded.Load()
-	if _, err := m.Sync(t.Context(), talk); err != nil || e.Embedded.Load() != before {
+	if _, err := m.Sync(t.Context(), talk, WithSource("talk.jsonl")); err != nil || e.Embedded.Load() != before {
 		t.Errorf("the same again embedded %d texts (%v)", e.Embedded.Load()-before, err)
 	}
 	other := []chunk.Turn{{ID: "1:1", Session: "1", Text: "Something else."}}
 	if got, err := m.Sync(t.Context(), other); err != nil || got == name {
 		t.Errorf("another conversation got the same memory (%v)", err)
+	}
+}
+
+// Conversations that share turns are memories of their own, and no file's memory loses a turn to another file.
+func TestSyncLosesNothing(t *testing.T) {
+	e := &embedtest.Words{}
+	m := open(t, Options{Embedder: e, Tokenizer: e})
+	own := func(n int) []chunk.Turn {
+		return []chunk.Turn{{ID: "4:1", Session: "4", Text: strings.Repeat("Only here. ", n)}, {ID: "5:1", Session: "5", Text: strings.Repeat("Here too. ", n)},
+			{ID: "6:1", Session: "6", Text: strings.Repeat("And here. ", n)}, {ID: "7:1", Session: "7", Text: strings.Repeat("As well. ", n)}}
+	}
+	files := map[string][]chunk.Turn{
+		"a":       append(append([]chunk.Turn{}, talk...), own(1)...),
+		"b":       append(append([]chunk.Turn{}, talk...), own(2)...), // shares half
+		"excerpt": talk[:2],
+		"copy":    append(append([]chunk.Turn{}, talk...), own(1)[:3]...), // lacks one
+	}
+	names := map[string]string{}
+	for range 2 {
+		for _, file := range []string{"a", "b", "excerpt", "copy"} {
+			name, err := m.Sync(t.Context(), files[file], WithSource("/dir/"+file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if names[file] != "" && names[file] != name {
+				t.Errorf("%s: another memory the second time", file)
+			}
+			names[file] = name
+		}
+		for file, turns := range files {
+			if held := turnsOf(t, m, names[file]); !reflect.DeepEqual(held, turns) {
+				t.Errorf("%s: it holds %v", file, held)
+			}
+		}
+	}
+	if infos, err := m.Memories(t.Context()); err != nil || len(infos) != len(files) {
+		t.Errorf("%d memories of %d files (%v)", len(infos), len(files), err)
+	}
+
+	// A file that moved is another memory, for which nothing is embedded again.
+	before := e.Embedded.Load()
+	grown := append(append([]chunk.Turn{}, files["b"]...), chunk.Turn{ID: "8:1", Session: "8", Text: "Grown."})
+	if _, err := m.Sync(t.Context(), grown, WithSource("/elsewhere/b")); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.Embedded.Load() - before; n > 2 {
+		t.Errorf("%d texts were embedded for one turn", n)
+	}
+	if infos, err := m.Memories(t.Context()); err != nil || len(infos) != len(files)+1 {
+		t.Errorf("%d memories after a file moved (%v)", len(infos), err)
+	}
+
+	// Without a source, what shares half is another conversation; what has changed in a turn is the same one.
+	m = open(t, Options{Embedder: e, Tokenizer: e})
+	first, err := m.Sync(t.Context(), files["a"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := m.Sync(t.Context(), files["b"]); err != nil || second == first {
+		t.Errorf("half of it is shared: %q for %q, %v", second, first, err)
+	}
+	if again, err := m.Sync(t.Context(), files["copy"]); err != nil || again != first {
+		t.Errorf("a turn is gone: %q, not %q, %v", again, first, err)
+	}
+	// What was made without a source becomes the file's, unless a turn of it would be lost.
+	for file, memories := range map[string]int{"excerpt": 3, "b": 3} {
+		if _, err := m.Sync(t.Context(), files[file], WithSource(file)); err != nil {
+			t.Fatal(err)
+		}
+		if infos, err := m.Memories(t.Context()); err != nil || len(infos) > memories {
+			t.Errorf("%s: %d memories (%v)", file, len(infos), err)
+		}
 	}
 }
 

@@ -55,6 +55,11 @@ func Name(turns []chunk.Turn) string {
 	return NamePrefix + fmt.Sprintf("%.8x", sha256.Sum256(data))
 }
 
+// NameOf names a conversation by the path of the file that it is in.
+func NameOf(path string) string {
+	return fmt.Sprintf("file %s %.4x", filepath.Base(path), sha256.Sum256([]byte(path)))
+}
+
 // Conversation is what a file holds.
 type Conversation struct {
 	Turns []chunk.Turn

@@ -53,7 +53,7 @@ func open(ctx context.Context, s setup.Spec, file string) (*Talk, error) {
 	if t.System, err = setup.Open(ctx, s); err != nil {
 		return nil, err
 	}
-	if t.name, err = t.System.Memory.Sync(ctx, talk.Turns); err != nil {
+	if t.name, err = t.System.Memory.Sync(ctx, talk.Turns, bmem.WithSource(file)); err != nil {
 		return nil, errors.Join(err, t.System.Close())
 	}
 	return t, nil

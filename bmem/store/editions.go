@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,43 +11,42 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
 
-// editionSample is how many turns of a conversation are compared.
+// editionSample is how many turns of a memory are compared.
 const editionSample = 32
 
-// Editions returns the memories whose names begin with a prefix and which share at least half of the turns, as far as a sample
-// tells, the most similar first.
-func (s *Store) Editions(ctx context.Context, prefix string, turns []chunk.Turn) ([]string, error) {
-	type edition struct {
-		name   string
-		shared int
+// Edition is a memory that holds turns of a conversation.
+type Edition struct {
+	Name string
+	// Kept is the share of the memory's turns, as far as a sample tells, that the conversation has unchanged.
+	Kept float64
+}
+
+// Editions returns the memories whose names begin with a prefix and that share turns with a conversation, those first of which
+// it has most.
+func (s *Store) Editions(ctx context.Context, prefix string, turns []chunk.Turn) ([]Edition, error) {
+	now := make(map[string]chunk.Turn, len(turns))
+	for _, t := range turns {
+		now[t.ID] = t
 	}
-	var found []edition
-	step := max(1, len(turns)/editionSample)
+	var found []Edition
 	err := s.view(ctx, func(tx *sql.Tx) error {
 		names, err := column[string](ctx, tx, "SELECT name FROM memory WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			w, err := reader(ctx, tx, name)
+			sample, err := sampleTurns(ctx, tx, name)
 			if err != nil {
 				return err
 			}
-			e, looked := edition{name: name}, 0
-			for i := 0; i < len(turns); i += step {
-				t, err := w.turnOf(turns[i].ID)
-				if err != nil && !errors.Is(err, ErrNoTurn) {
-					return errors.Join(err, w.close())
-				}
-				if looked++; err == nil && t.Turn.Turn == turns[i] {
-					e.shared++
+			same := 0
+			for _, t := range sample {
+				if has, ok := now[t.ID]; ok && has == t.Turn.Turn {
+					same++
 				}
 			}
-			if err := w.close(); err != nil {
-				return err
-			}
-			if 2*e.shared >= looked && e.shared > 0 {
-				found = append(found, e)
+			if same > 0 {
+				found = append(found, Edition{name, float64(same) / float64(len(sample))})
 			}
 		}
 		return nil
@@ -56,12 +54,46 @@ func (s *Store) Editions(ctx context.Context, prefix string, turns []chunk.Turn)
 	if err != nil {
 		return nil, fmt.Errorf("find earlier editions: %w", err)
 	}
-	slices.SortFunc(found, func(a, b edition) int {
-		return cmp.Or(cmp.Compare(b.shared, a.shared), strings.Compare(a.name, b.name))
+	slices.SortFunc(found, func(a, b Edition) int {
+		return cmp.Or(cmp.Compare(b.Kept, a.Kept), strings.Compare(a.Name, b.Name))
 	})
-	out := make([]string, len(found))
-	for i, e := range found {
-		out[i] = e.name
+	return found, nil
+}
+
+// sampleTurns returns turns of a memory from all its length.
+func sampleTurns(ctx context.Context, tx *sql.Tx, name string) ([]placedTurn, error) {
+	var id, next int64
+	if err := tx.QueryRowContext(ctx, "SELECT id, next FROM memory WHERE name = ?", name).Scan(&id, &next); err != nil {
+		return nil, err
 	}
-	return out, nil
+	var sample []placedTurn
+	for i := range int64(editionSample) {
+		turns, err := queryTurns(ctx, tx, "WHERE memory = ? AND pos >= ? ORDER BY pos LIMIT 1", id, next*i/editionSample)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(sample); len(turns) > 0 && (n == 0 || sample[n-1].pos < turns[0].pos) {
+			sample = append(sample, turns[0])
+		}
+	}
+	return sample, nil
+}
+
+// Rename gives a memory another name. ErrNoMemory if it is not there, ErrMemoryExists if the new name is taken.
+func (s *Store) Rename(ctx context.Context, from, to string) error {
+	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		id, err := find(ctx, tx, from)
+		if err != nil {
+			return err
+		}
+		if _, err := find(ctx, tx, to); err == nil {
+			return ErrMemoryExists
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE memory SET name = ? WHERE id = ?", to, id)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rename memory %q to %q: %w", from, to, err)
+	}
+	return nil
 }

@@ -37,6 +37,8 @@ var (
 	ErrCorrupt = errors.New("damaged memory store: restore the file, or move it away and add its conversations again")
 	// ErrNoMemory: no memory of that name is in the store.
 	ErrNoMemory = errors.New("no such memory")
+	// ErrMemoryExists: another memory has the name already.
+	ErrMemoryExists = errors.New("a memory of that name exists")
 	// ErrNoTurn: the memory has no such turn.
 	ErrNoTurn = errors.New("no such turn")
 	// ErrTurnExists: a turn has an id that another turn of the memory has already.

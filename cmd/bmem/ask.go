@@ -62,7 +62,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			defer closing(sys, &err)
 			memory := file
 			if !stored {
-				if memory, err = sys.Memory.Sync(cmd.Context(), turns); err != nil {
+				if memory, err = sys.Memory.Sync(cmd.Context(), turns, bmem.WithSource(file)); err != nil {
 					return err
 				}
 			}

@@ -45,7 +45,7 @@ func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
 	}
 	defer sys.Close()
 	// The memory follows the file: what is new is embedded, what is gone is forgotten.
-	name, err := sys.Memory.Sync(ctx, talk.Turns)
+	name, err := sys.Memory.Sync(ctx, talk.Turns, bmem.WithSource(file))
 	if err != nil {
 		return bmem.Answer{}, err
 	}
