@@ -30,7 +30,7 @@ while IFS=: read -r file line; do
 done <"$folder/targets"
 # The share of a target is the inputs it got in the first pass, which had the same time for all.
 awk -F'\t' -v total="$total" 'BEGIN {n = 0} $1 == 1 {name[n] = $2 "\t" $3; got[n++] = $4; sum += $4}
-	END {for (i = 0; i < n; i++) {more = (total - sum) * got[i] / sum * 1.01; if (sum < total) printf "%s\t%d\n", name[i], more < 1000 ? 1000 : more}}' "$done" >"$folder/shares"
+	END {for (i = 0; i < n; i++) {more = (total - sum) * got[i] / sum * 1.01; if (sum < total) printf "%s\t%d\n", name[i], more < 1000 ? 1000 : more}}' "$done" | sort -t '	' -k 3 -nr >"$folder/shares"
 while IFS='	' read -r dir target count; do
 	fuzz 2 "${count}x" "$dir" "$target"
 done <"$folder/shares"

@@ -71,8 +71,8 @@ func victims() []victim {
 func moreVictims() []victim {
 	trained := func(url string) [][]string { return [][]string{trainMade(url)} }
 	return []victim{
-		{name: "forget", before: func(url string) [][]string { return [][]string{addLong(url)} }, args: func(string) []string {
-			return []string{"memory", "forget", "long", "--session", "2", "--cache", "cache"}
+		{name: "expire", before: func(url string) [][]string { return [][]string{addLong(url)} }, args: func(string) []string {
+			return []string{"memory", "expire", "long", "--at", "2199-12-31T00:00:00Z", "--cache", "cache"}
 		}, result: func(dir, _ string) (string, error) { return remembered(dir, "long") }},
 		{name: "edit", before: func(url string) [][]string { return [][]string{addLong(url)} }, args: func(url string) []string {
 			return append([]string{"memory", "edit", "long", "t7"}, atEndpoint(url, "The pond is new.")...)
@@ -123,7 +123,7 @@ func remembered(dir, memory string) (out string, err error) {
 			if err != nil {
 				return err
 			}
-			out += fmt.Sprintln(t.Turn)
+			out += fmt.Sprintln(t.Turn, t.Expires)
 		}
 		return nil
 	})
