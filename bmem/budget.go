@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -28,7 +30,21 @@ type MaxCostError struct {
 
 // Error names the limit and what would fit.
 func (e *MaxCostError) Error() string {
-	return fmt.Sprintf("%v: at most $%.6f, of it $%.6f spent, but with every module at its lowest tier it can cost $%.6f: allow at least that", ErrMaxCost, e.Max, e.Spent, e.Need)
+	return fmt.Sprintf("%v: at most $%.6f, of it $%.6f spent, but with every module at its lowest tier it can cost $%s: allow at least that", ErrMaxCost, e.Max, e.Spent, roundedUp(e.Need))
+}
+
+// roundedUp writes dollars with four significant digits, never less than they are: who allows what it says gets an answer.
+func roundedUp(dollars float64) string {
+	if !(dollars > 0) || math.IsInf(dollars, 0) {
+		return strconv.FormatFloat(dollars, 'f', -1, 64)
+	}
+	unit := math.Pow(10, 3-math.Floor(math.Log10(dollars)))
+	text := strconv.FormatFloat(math.Ceil(dollars*unit)/unit, 'g', 4, 64)
+	up, err := strconv.ParseFloat(text, 64)
+	if err != nil || up < dollars {
+		up = dollars
+	}
+	return strconv.FormatFloat(up, 'f', -1, 64)
 }
 
 // Unwrap returns ErrMaxCost.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -338,5 +339,15 @@ func TestLambdaFollowsTheCurve(t *testing.T) {
 	}
 	if _, err := m.Ask(context.Background(), "q", WithMaxCost(1)); err == nil || !strings.Contains(err.Error(), "llm.Stack") {
 		t.Errorf("a client without a stack: %v", err)
+	}
+}
+
+// Who allows what the message says has allowed enough.
+func TestMaxCostIsRoundedUp(t *testing.T) {
+	for dollars, want := range map[float64]string{0.00012344: "0.0001235", 0.0012: "0.0012", 0.00000049: "0.00000049", 1.23456: "1.235", 0: "0"} {
+		got := roundedUp(dollars)
+		if up, err := strconv.ParseFloat(got, 64); got != want || err != nil || up < dollars {
+			t.Errorf("%g: %s, want %s", dollars, got, want)
+		}
 	}
 }

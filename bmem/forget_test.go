@@ -42,7 +42,7 @@ func TestForgettingReachesTheReplies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := cache.Len(t.Context()); err != nil || n != 3 {
+	if n, err := cache.Check(t.Context()); err != nil || n != 3 {
 		t.Fatalf("%d replies (%v)", n, err)
 	}
 	if _, err := m.ForgetTurns(t.Context(), "talk", "4:1"); err != nil {
@@ -61,7 +61,7 @@ func TestForgettingReachesTheReplies(t *testing.T) {
 			t.Errorf("the text is left in %s", f)
 		}
 	}
-	if n, err := cache.Len(t.Context()); err != nil || n != 1 {
+	if n, err := cache.Check(t.Context()); err != nil || n != 1 {
 		t.Errorf("%d replies are left (%v), want the one that has nothing to do with it", n, err)
 	}
 }

@@ -40,7 +40,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
   bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := flags.check(); err != nil {
+			if err := errors.Join(flags.check(), checkPolicies(flags.spec.Tiers, policy)); err != nil {
 				return err
 			}
 			talk, err := conversation.ReadFile(file)
@@ -74,7 +74,9 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			if cmd.Flags().Changed("lambda") {
 				opts = append(opts, bmem.WithLambda(lambda))
 			}
+			end := waiting(cmd.ErrOrStderr(), "answering")
 			answer, err := sys.Memory.Ask(cmd.Context(), args[0], opts...)
+			end()
 			noteDates(cmd.ErrOrStderr(), answer.Trace.Dates)
 			if limits := answer.Trace.Language.Limits(); limits != "" {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note:", limits)

@@ -170,15 +170,6 @@ func (c *Cache) Check(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// Len is the number of entries in the file.
-func (c *Cache) Len(ctx context.Context) (int, error) {
-	var n int
-	if err := c.db.QueryRowContext(ctx, "SELECT count(*) FROM replies").Scan(&n); err != nil {
-		return 0, c.fail("count", err)
-	}
-	return n, nil
-}
-
 // layer keeps the replies of a client. A reply from the cache has the usage of the call that made it, tokens, dollars and
 // milliseconds, but Cached is 1 and Paid 0. Callers who ask the same at the same time share one call, and only the first
 // of them is charged for it. Failed calls are not kept, except those cut inside their reasoning, which were paid for and

@@ -170,7 +170,7 @@ func TestReplyIsStoredBeforeItIsUsed(t *testing.T) {
 	cache := openCache(t, path)
 	mustChat(t, stack(t, &llmtest.Client{}, llm.StackOptions{Cache: cache, Retry: once}), ask("q"))
 	other := openCache(t, path) // what another process sees, the first still open
-	if n, err := other.Len(t.Context()); n != 1 || err != nil {
+	if n, err := other.Check(t.Context()); n != 1 || err != nil {
 		t.Fatalf("%d entries, %v", n, err)
 	}
 	cache.Close()

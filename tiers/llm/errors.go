@@ -12,6 +12,8 @@ import (
 var (
 	// ErrRateLimited: the endpoint wants fewer calls (429).
 	ErrRateLimited = errors.New("rate limited")
+	// ErrNoServer: nothing listens at the address of an endpoint on this machine. It comes with ErrUnavailable.
+	ErrNoServer = errors.New("no server")
 	// ErrUnavailable: no usable reply: 5xx, a timeout, a broken connection, a body that is cut or is no reply.
 	ErrUnavailable = errors.New("endpoint unavailable")
 	// ErrEmpty: a reply with no text in it.

@@ -1,6 +1,16 @@
 package llm
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // SetPatience sets how long a claim of another process is waited for.
 func (c *Cache) SetPatience(d time.Duration) { c.patience = d }
+
+// Models lists the names and aliases in the table, in lower case, sorted.
+func (p Prices) Models() []string { return slices.Sorted(maps.Keys(p.byName)) }
+
+// Names lists the entries of the configuration, in lower case, sorted.
+func (m Models) Names() []string { return slices.Sorted(maps.Keys(m.byName)) }

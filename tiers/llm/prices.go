@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/internal/strictyaml"
@@ -140,6 +139,3 @@ func (p Prices) Price(model string) (Price, error) {
 	}
 	return price, nil
 }
-
-// Models lists the names and aliases in the table, in lower case, sorted.
-func (p Prices) Models() []string { return slices.Sorted(maps.Keys(p.byName)) }

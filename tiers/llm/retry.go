@@ -116,6 +116,7 @@ type schedule struct {
 	last     error
 	sent     int // attempts that left this process
 	empty    int // of these, those with an empty reply or one that was cut short
+	nobody   int // and those where no server was
 }
 
 func newSchedule(ctx context.Context, r Retry) *schedule {
@@ -135,17 +136,23 @@ func (s *schedule) note(err error) {
 	if errors.Is(err, ErrEmpty) || errors.Is(err, io.ErrUnexpectedEOF) && e != nil && e.Status/100 == 2 {
 		s.empty++
 	}
+	if errors.Is(err, ErrNoServer) {
+		s.nobody++
+	}
 }
 
 // mostEmpty bounds how often an empty reply, or one that was cut short, is paid for.
 const mostEmpty = 3
+
+// mostNobody bounds how often a server of this machine is tried that is not there: one that starts is there within seconds.
+const mostNobody = 4
 
 // Reset is part of backoff.BackOff.
 func (s *schedule) Reset() { s.growing.Reset() }
 
 // NextBackOff is the wait before the next attempt, or backoff.Stop.
 func (s *schedule) NextBackOff() time.Duration {
-	if s.sent >= s.retry.Attempts || s.empty >= mostEmpty {
+	if s.sent >= s.retry.Attempts || s.empty >= mostEmpty || s.nobody >= mostNobody {
 		return backoff.Stop
 	}
 	var wait time.Duration

@@ -281,9 +281,6 @@ func (m Models) For(model, endpoint string) Settings {
 
 func settingsKey(model string) string { return strings.ToLower(strings.TrimSpace(model)) }
 
-// Names lists the entries of the configuration, in lower case, sorted.
-func (m Models) Names() []string { return slices.Sorted(maps.Keys(m.byName)) }
-
 // AtMost bounds a reply's limit by the context that a prompt of at least n bytes leaves; ok is false if the prompt alone
 // cannot fit.
 func (s Settings) AtMost(limit, bytes int) (n int, ok bool) {

@@ -142,6 +142,13 @@ func (c *Client) smallerBatch(err error, sent int) bool {
 	return true
 }
 
+// tellAlone is tell for a caller without the lock, and of what no setting changes.
+func (c *Client) tellAlone(what string) {
+	c.learned.mu.Lock()
+	defer c.learned.mu.Unlock()
+	c.tell(what, "")
+}
+
 // tell says once what an endpoint asked for, and which setting does the same from the start. The caller holds the lock.
 func (c *Client) tell(what, setting string) {
 	if c.learned.warned[what] {

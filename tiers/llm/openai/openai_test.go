@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"reflect"
 	"slices"
@@ -276,6 +277,28 @@ func TestBadConfigs(t *testing.T) {
 		if former := "model:test-model" + parameters(two[1]); a.ID() != b.ID() || !slices.Contains(b.FormerIDs(), former) {
 			t.Errorf("%s: ids %q, %q; former ones %q", name, a.ID(), b.ID(), b.FormerIDs())
 		}
+	}
+}
+
+// A server of this machine that is not there is given up soon, and the user is told at the first try.
+func TestNoServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	var told []string
+	c := client(t, Config{Endpoints: []Endpoint{{BaseURL: "http://" + l.Addr().String() + "/v1"}}, Warn: func(s string) { told = append(told, s) }})
+	stacked, err := llm.Stack(c, llm.StackOptions{Prices: llm.Prices{}.AllowUnpriced("test-model"), Retry: llm.Retry{Base: time.Millisecond, Attempts: 100}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stacked.Chat(t.Context(), llm.Request{Messages: []llm.Message{{Role: "user", Content: "Where?"}}})
+	if !errors.Is(err, llm.ErrNoServer) || !errors.Is(err, llm.ErrUnavailable) || !strings.Contains(err.Error(), "after 4 attempts") {
+		t.Errorf("error %v", err)
+	}
+	if len(told) != 1 || !strings.Contains(told[0], l.Addr().String()) {
+		t.Errorf("told %q", told)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -149,10 +150,23 @@ func (c *Client) broken(ctx context.Context, x *exchange, err error) error {
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		e.Final, e.Unsent = true, true
 		e.Message = "there is no host " + x.route.base.Hostname() + ": check the base URL"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		host := x.route.base.Host
+		e.Message = "nothing listens at " + host + ": start the server, or check the base URL"
+		if isLoopback(x.route.base.Hostname()) {
+			e.Err = llm.ErrNoServer
+		}
+		c.tellAlone("refuses connections at " + host + "; trying again for a while")
 	default:
 		e.Message = c.secret.clean(cause(err))
 	}
 	return e
+}
+
+// isLoopback says whether a host is this machine.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // untrusted says whether a connection failed because of the endpoint's certificate.
