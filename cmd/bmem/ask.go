@@ -40,7 +40,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
   bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := errors.Join(flags.check(), checkPolicies(flags.spec.Tiers, policy)); err != nil {
+			if err := errors.Join(flags.check(), checkPolicies(flags.spec.Tiers, func(int) []string { return []string{policy} })); err != nil {
 				return err
 			}
 			talk, err := conversation.ReadFile(file)

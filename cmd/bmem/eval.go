@@ -59,7 +59,7 @@ asks no model twice.`,
 
 func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	ctx, out, notes := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	if err := errors.Join(f.check(), f.checkJudges(), checkPolicies(f.system.spec.Tiers, splitPolicies(f.policies)...)); err != nil {
+	if err := errors.Join(f.check(), f.checkJudges(), checkPolicies(f.system.spec.Tiers, func(modules int) []string { return splitPolicies(f.policies, modules) })); err != nil {
 		return err
 	}
 	if f.judgeModel != "" {
