@@ -22,12 +22,14 @@ type hybrid struct {
 	model  *model
 	// exhaustive is how many turns a history may have for all of them to be ranked.
 	exhaustive int
+	// perRanking is how many chunks each of the rankings by words and vectors gives.
+	perRanking int
 }
 
 const (
 	// exhaustiveTurns is more than the histories of the benchmarks have.
 	exhaustiveTurns = 4096
-	// candidateChunks is how many chunks each of the rankings by words and vectors gives.
+	// candidateChunks is hybrid.perRanking but in tests.
 	candidateChunks = 256
 	// sampleTurns is how many of the other turns are looked at to estimate their share of the evidence.
 	sampleTurns = 1024
@@ -38,7 +40,7 @@ func newHybrid(l text.Language) (*hybrid, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, exhaustive: exhaustiveTurns}, nil
+	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, exhaustive: exhaustiveTurns, perRanking: candidateChunks}, nil
 }
 
 func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {
@@ -129,7 +131,7 @@ func (h *hybrid) candidates(v *view) []int {
 	}
 	chosen := make([]bool, n)
 	for _, s := range scores {
-		for _, c := range top(s, candidateChunks) {
+		for _, c := range top(s, h.perRanking) {
 			chosen[c] = true
 		}
 	}

@@ -3,6 +3,7 @@ package retrieve
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,8 @@ type bench struct {
 	embedder *embed.MiniLM
 	store    *store.Store
 	loaded   map[string]bool // memories in the store
+	// perRanking, if not 0, makes Hybrid rank candidates alone, of which each ranking gives so many chunks.
+	perRanking int
 }
 
 func newBench(t *testing.T) *bench {
@@ -114,10 +117,13 @@ var (
 // recalls is the mean recall of evidence turns inside the best chunks and among the best turns, and of evidence sessions inside the best
 // chunks, over n questions.
 type recalls struct {
-	n        int
-	chunks   [4]float64
-	turns    [4]float64 // zero for modes that do not rank turns
-	sessions [4]float64
+	n         int
+	histories int
+	longest   int // turns of the longest history
+	turnsOf   int // turns of all histories
+	chunks    [4]float64
+	turns     [4]float64 // zero for modes that do not rank turns
+	sessions  [4]float64
 }
 
 func (r *recalls) add(q datasets.Question, ranked []Hit) {
@@ -184,6 +190,12 @@ func (b *bench) measure(t *testing.T, d datasets.Dataset, split datasets.Split, 
 		q := qs[i]
 		if retrievers[q.History] == nil {
 			retrievers[q.History] = b.retriever(t, d, q.History, mode)
+			if h, ok := retrievers[q.History].ranker.(*hybrid); ok && b.perRanking > 0 {
+				h.exhaustive, h.perRanking = 0, b.perRanking
+			}
+			all.longest = max(all.longest, retrievers[q.History].turns())
+			all.turnsOf += retrievers[q.History].turns()
+			all.histories++
 		}
 		ranked, err := retrievers[q.History].Retrieve(t.Context(), query, 1<<20)
 		if err != nil {
@@ -210,5 +222,46 @@ func TestRecall(t *testing.T) {
 	}
 	if hybrid, dense := inTop5[Hybrid], inTop5[Dense]; hybrid < 0.88 || hybrid < dense+0.3 {
 		t.Errorf("evidence recall in the top 5 chunks is %.3f, of dense retrieval %.3f; want at least 0.88, and 0.3 more than dense", hybrid, dense)
+	}
+	b.compareCandidates(t, d)
+	for name := range strings.SplitSeq(os.Getenv(envRecall), ",") {
+		if name != "" {
+			b.compareCandidates(t, dataset(t, name))
+		}
+	}
+}
+
+// turns is how many turns, parts of long ones included, Hybrid ranks.
+func (r *Retriever) turns() int {
+	h, ok := r.ranker.(*hybrid)
+	if !ok {
+		return 0
+	}
+	return len(h.corpus.turns)
+}
+
+// envRecall names data sets, by commas, whose validation questions are measured besides those of LoCoMo.
+const envRecall = "BUDGETMEM_TEST_RECALL"
+
+// compareCandidates compares the recall of ranking all turns with that of ranking candidates, on validation questions. Histories of
+// benchmarks are too short for candidates, so that results on them cannot change. Here candidates are forced, and made few.
+func (b *bench) compareCandidates(t *testing.T, d datasets.Dataset) {
+	t.Helper()
+	defer func() { b.perRanking = 0 }()
+	whole, _ := b.measure(t, d, datasets.Validation, Hybrid)
+	if whole.longest > exhaustiveTurns {
+		t.Errorf("%s: a history of %d turns is ranked by candidates", d.Name(), whole.longest)
+	}
+	t.Logf("%s: %d histories of %d turns in the mean, %d at most", d.Name(), whole.histories, whole.turnsOf/whole.histories, whole.longest)
+	t.Logf("all turns           %v", whole)
+	for _, n := range []int{32, 8} {
+		b.perRanking = n
+		some, _ := b.measure(t, d, datasets.Validation, Hybrid)
+		t.Logf("%2d chunks a ranking %v", n, some)
+		for i, k := range chunkDepths {
+			if lost := (whole.chunks[i] - some.chunks[i]) / float64(whole.n); n == 32 && math.Abs(lost) > 0.003 {
+				t.Errorf("%s, %d chunks a ranking: recall in the top %d differs by %.4f", d.Name(), n, k, lost)
+			}
+		}
 	}
 }

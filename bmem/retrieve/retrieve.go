@@ -207,14 +207,27 @@ func checkVectors(of string, vectors [][]float32, want int) error {
 // dot is the inner product of two vectors of equal width.
 func dot(a, b []float32) float64 {
 	var s0, s1, s2, s3 float32 // four sums: the processor does not wait for each addition
-	i := 0
-	for ; i+4 <= len(a) && i+4 <= len(b); i += 4 {
-		s0 += a[i] * b[i]
-		s1 += a[i+1] * b[i+1]
-		s2 += a[i+2] * b[i+2]
-		s3 += a[i+3] * b[i+3]
+	for len(a) >= 8 && len(b) >= 8 {
+		x, y := (*[8]float32)(a), (*[8]float32)(b) // no index is checked in these
+		s0 += x[0] * y[0]
+		s1 += x[1] * y[1]
+		s2 += x[2] * y[2]
+		s3 += x[3] * y[3]
+		s0 += x[4] * y[4]
+		s1 += x[5] * y[5]
+		s2 += x[6] * y[6]
+		s3 += x[7] * y[7]
+		a, b = a[8:], b[8:]
 	}
-	for ; i < len(a) && i < len(b); i++ {
+	if len(a) >= 4 && len(b) >= 4 {
+		x, y := (*[4]float32)(a), (*[4]float32)(b)
+		s0 += x[0] * y[0]
+		s1 += x[1] * y[1]
+		s2 += x[2] * y[2]
+		s3 += x[3] * y[3]
+		a, b = a[4:], b[4:]
+	}
+	for i := range min(len(a), len(b)) {
 		s0 += a[i] * b[i]
 	}
 	return float64(s0) + float64(s1) + float64(s2) + float64(s3)
