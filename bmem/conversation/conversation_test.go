@@ -70,6 +70,10 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("\ufeff{\"text\":\"x\",\"id\":null}\r\n\r\n"))
 	f.Add([]byte(`{"text":"\ud800"}`))
 	f.Add([]byte(`[1]`))
+	f.Add([]byte("# Title\n\n- item\n  more\n\n```\ncode\n\n```\nA\n=\n![x](y)\n"))
+	f.Add([]byte("3/3/25, 7:02 PM - Rita: Hi.\nmore\n3/3/25, 7:03 PM - Omar: <Media omitted>\n"))
+	f.Add([]byte(`{"name":"R","type":"personal_chat","messages":[{"date":"2025-03-03T10:04:00","from":"Rita","text":["a",{"text":"b"}]}],"x":1}`))
+	f.Add([]byte(`{"chats":{"about":"","list":[{"name":"R","type":"x","messages":[]}]}}` + "\n{"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := Read(strings.NewReader(string(data)), "f")
 		turns := got.Turns
