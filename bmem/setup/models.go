@@ -147,7 +147,7 @@ func cutEndpoint(s string) (name, url string, ok bool) {
 }
 
 // openMoney opens what all models share: prices, spend limit and the cache of replies.
-func (sys *System) openMoney(cacheFile string) error {
+func (sys *System) openMoney(ctx context.Context, cacheFile string) error {
 	s := sys.spec
 	sys.prices = llm.DefaultPrices()
 	var err error
@@ -160,16 +160,23 @@ func (sys *System) openMoney(cacheFile string) error {
 		return err
 	}
 	sys.closers.Add(sys.cache.Close)
-	if s.MaxDollars > 0 {
-		if s.LedgerFile != "" {
-			sys.Ledger, err = llm.OpenLedger(s.LedgerFile, s.MaxDollars)
-		} else {
-			sys.Ledger, err = llm.NewLedger(s.MaxDollars)
-		}
-		if err != nil {
-			return err
-		}
-		sys.closers.Add(sys.Ledger.Close)
+	if s.Replies != nil {
+		sys.cache.Share(s.Replies)
+	}
+	if s.MaxDollars <= 0 && s.Allowance == nil {
+		return nil
+	}
+	if s.LedgerFile != "" {
+		sys.Ledger, err = llm.OpenLedger(s.LedgerFile, s.MaxDollars)
+	} else {
+		sys.Ledger, err = llm.NewLedger(s.MaxDollars)
+	}
+	if err != nil {
+		return err
+	}
+	sys.closers.Add(sys.Ledger.Close)
+	if s.Allowance != nil {
+		return sys.Ledger.Share(ctx, s.Allowance)
 	}
 	return nil
 }

@@ -65,6 +65,10 @@ type Spec struct {
 	// limits this process alone.
 	MaxDollars float64
 	LedgerFile string
+	// Allowance, if not nil, is a limit that several machines share, in place of MaxDollars. Replies, if not nil, are those that they
+	// share.
+	Allowance llm.Allowance
+	Replies   llm.SharedReplies
 	// ChunkTokens is the size of chunks in tokens (default bmem.DefaultChunkTokens).
 	ChunkTokens int
 	// AnswerSamples is how many replies an answer call samples; see bmem.Options.
@@ -162,7 +166,7 @@ func (sys *System) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sys.openMoney(filepath.Join(dir, RepliesFile)); err != nil {
+	if err := sys.openMoney(ctx, filepath.Join(dir, RepliesFile)); err != nil {
 		return err
 	}
 	embedder, tokenizer, err := sys.openEmbedder(ctx, embedderDir)

@@ -55,6 +55,7 @@ type Cache struct {
 	// writable tries, once, whether replies can be stored; failed is the first error of storing one.
 	writable func() error
 	failed   atomic.Pointer[error]
+	shared   SharedReplies // nil: this machine's alone
 }
 
 // entry is a stored reply: a Response or a score, with the usage of the call that made it.
@@ -305,14 +306,10 @@ func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call fu
 		if err := c.mayPay(); err != nil {
 			return entry{}, err
 		}
-		e, err := call(ctx)
-		if err != nil {
-			return e, err
+		if c.shared != nil {
+			return c.getShared(ctx, keys[0], client, call)
 		}
-		if e, err = c.store(context.WithoutCancel(ctx), keys[0], client, e); err != nil {
-			c.failed.CompareAndSwap(nil, &err)
-		}
-		return e, err
+		return c.pay(ctx, keys[0], client, call)
 	})
 	if err != nil {
 		if joined {
@@ -326,6 +323,18 @@ func (c *Cache) get(ctx context.Context, keys []cacheKey, client string, call fu
 	}
 	e.Scores = append([]Score(nil), e.Scores...) // joined callers must not share it
 	return e, nil
+}
+
+// pay makes a call and stores its reply.
+func (c *Cache) pay(ctx context.Context, key cacheKey, client string, call func(context.Context) (entry, error)) (entry, error) {
+	e, err := call(ctx)
+	if err != nil {
+		return e, err
+	}
+	if e, err = c.store(context.WithoutCancel(ctx), key, client, e); err != nil {
+		c.failed.CompareAndSwap(nil, &err)
+	}
+	return e, err
 }
 
 // claim waits until no other process is making a call for the key. A process that is killed loses its claims.

@@ -92,16 +92,17 @@ func (l *Ledger) resume() error {
 	return rows.Err()
 }
 
-// Close closes the ledger's file, if it has one. Calls in flight count as spent when it is opened again. The error is an
-// ErrLedger if what a call cost could not be written.
+// Close closes the ledger's file, if it has one, and gives back what is left of a shared limit. Calls in flight count as spent
+// when it is opened again. The error is an ErrLedger if what a call cost could not be written, or the rest not given back.
 func (l *Ledger) Close() error {
+	left := l.leave()
 	if l.journal == nil {
-		return nil
+		return left
 	}
 	l.mu.Lock()
 	failed := l.failed
 	l.mu.Unlock()
-	return errors.Join(failed, l.journal.db.Close())
+	return errors.Join(left, failed, l.journal.db.Close())
 }
 
 func (j *journal) reserve(model string, need money.Picodollars) (int64, error) {

@@ -27,6 +27,13 @@ type Ledger struct {
 	changed  chan struct{} // closed and replaced whenever a reservation is settled
 	journal  *journal      // nil: in memory only
 	failed   error         // the first error of settling in the journal, after which nothing more is reserved
+
+	// With Share, limit is what this machine holds of the shared one.
+	shared      Allowance
+	holding     sync.Mutex // held while limit follows shared
+	reported    money.Picodollars
+	reports     sync.WaitGroup
+	stopReports func()
 }
 
 // NewLedger returns a ledger in memory. The limit is in dollars: +Inf only counts, 0 refuses every call that costs
@@ -96,6 +103,7 @@ type reservation struct {
 // reserve sets need aside, waiting while calls in flight may still free enough. It returns ErrBudget itself if need does
 // not fit.
 func (l *Ledger) reserve(ctx context.Context, model string, need money.Picodollars) (*reservation, error) {
+	var seen scarcity
 	for {
 		l.mu.Lock()
 		if l.failed != nil {
@@ -103,7 +111,7 @@ func (l *Ledger) reserve(ctx context.Context, model string, need money.Picodolla
 			return nil, l.failed
 		}
 		free := l.limit - l.spent.Plus(l.unsure)
-		if need > free {
+		if need > free && l.shared == nil {
 			l.mu.Unlock()
 			return nil, ErrBudget
 		}
@@ -120,6 +128,12 @@ func (l *Ledger) reserve(ctx context.Context, model string, need money.Picodolla
 		}
 		changed := l.changed
 		l.mu.Unlock()
+		if l.shared != nil {
+			if err := l.more(ctx, need, &seen); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -162,6 +176,11 @@ func (l *Ledger) overran() {
 // release frees a reservation and wakes the calls that wait. The caller holds mu.
 func (l *Ledger) release(need money.Picodollars) {
 	l.reserved -= need
+	l.wake()
+}
+
+// wake lets the calls that wait look again. The caller holds mu.
+func (l *Ledger) wake() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }

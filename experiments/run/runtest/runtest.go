@@ -97,6 +97,10 @@ type Rig struct {
 	ChunkTokens int
 	// Tiers is the tier set; "" means implementation. Its roles are all filled by the model.
 	Tiers string
+	// Replies are those of other machines, Allowance the limit shared with them, which LedgerFile keeps this one's part of.
+	Replies    llm.SharedReplies
+	Allowance  llm.Allowance
+	LedgerFile string
 }
 
 // Open opens a memory over a served model, with the layers that a real run has.
@@ -109,10 +113,21 @@ func Open(s Rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if s.Limit == 0 {
+	if s.Replies != nil {
+		cache.Share(s.Replies)
+	}
+	if s.Limit == 0 && s.Allowance == nil {
 		s.Limit = math.Inf(1)
 	}
-	if ledger, err = llm.NewLedger(s.Limit); err != nil {
+	if s.LedgerFile != "" {
+		ledger, err = llm.OpenLedger(s.LedgerFile, s.Limit)
+	} else {
+		ledger, err = llm.NewLedger(s.Limit)
+	}
+	if err == nil && s.Allowance != nil {
+		err = ledger.Share(context.Background(), s.Allowance)
+	}
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	prices := llm.DefaultPrices().Set(map[string]llm.Price{"test-model": {In: 1, Out: 2}})
@@ -132,7 +147,7 @@ func Open(s Rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return m, ledger, func() { _, _ = m.Close(), cache.Close() }, nil
+	return m, ledger, func() { _, _, _ = m.Close(), ledger.Close(), cache.Close() }, nil
 }
 
 // MustOpen is Open for the time of a test.

@@ -1,0 +1,379 @@
+package workers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/budgetmem/budgetmem/experiments/run"
+)
+
+// Coordinator is a run.Executor that has workers answer the questions. One process at a time coordinates a run.
+type Coordinator struct {
+	Conn *Conn
+	// Folder is what the run's folder knows of workers. The spend limit's books are kept there as they change.
+	Folder *Folder
+	// Limited says that Conn.OpenLimit was called for the run.
+	Limited bool
+	// MostDeliveries is how many workers in turn may die over a question before it is given up; 0 means 5.
+	MostDeliveries int
+	// Opens says how workers open the data and the models; it is passed to Worker.Open as JSON.
+	Opens any
+	// Note, if not nil, is called with lines for the user: workers that come, go or refuse the run. It must be safe for concurrent
+	// use.
+	Note func(string)
+}
+
+// pair is a question under a policy.
+type pair struct{ question, policy string }
+
+// coordination is one Execute in progress.
+type coordination struct {
+	*Coordinator
+	asker *run.Asker
+	tasks map[string]run.Task // by subject
+
+	mu      sync.Mutex
+	pending map[pair]bool // not done
+	handed  map[pair]bool // of these, given to done
+}
+
+// Execute implements run.Executor.
+func (c *Coordinator) Execute(ctx context.Context, a *run.Asker, tasks []run.Task, done func(context.Context, run.Record) error) error {
+	if len(tasks) == 0 {
+		return nil
+	}
+	co := &coordination{Coordinator: c, asker: a, tasks: map[string]run.Task{}, pending: map[pair]bool{}, handed: map[pair]bool{}}
+	for _, t := range tasks {
+		co.tasks[taskSubject(c.Folder.ID, t.Question)] = t
+		for _, p := range t.Policies {
+			co.pending[pair{t.Question, p}] = true
+		}
+	}
+	if err := c.Folder.Save(); err != nil {
+		return err
+	}
+	err := co.execute(ctx, tasks, done)
+	co.end(err == nil)
+	return err
+}
+
+// errAllDone ends the helpers of an execution once every question is done.
+var errAllDone = errors.New("all questions are done")
+
+func (co *coordination) execute(ctx context.Context, tasks []run.Task, done func(context.Context, run.Record) error) error {
+	job, err := newJob(co.Folder.ID, co.asker, co.Limited, co.Opens)
+	if err != nil {
+		return err
+	}
+	described, err := json.Marshal(job)
+	if err != nil {
+		return fmt.Errorf("describe the run to workers: %w", err)
+	}
+	runs := co.Conn.buckets[runsBucket]
+	if _, err := retry(ctx, func(ctx context.Context) (uint64, error) { return runs.Put(ctx, co.Folder.ID, described) }); err != nil {
+		return fmt.Errorf("announce the run to workers: %w", err)
+	}
+	next, err := co.clear(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	records := make(chan run.Record)
+	group.Go(func() error { return co.collect(ctx, next, records) })
+	group.Go(func() error { return co.bury(ctx, records) })
+	group.Go(func() error { return co.publish(ctx, tasks) })
+	group.Go(func() error { return co.watch(ctx) })
+	if co.Limited {
+		group.Go(func() error { return co.keepBooks(ctx) })
+	}
+	for range co.asker.InFlight {
+		group.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil // another one says why
+				case rec := <-records:
+					if err := done(ctx, rec); err != nil {
+						return err
+					}
+					if co.finished(rec) {
+						return errAllDone
+					}
+				}
+			}
+		})
+	}
+	if err := group.Wait(); !errors.Is(err, errAllDone) {
+		return err
+	}
+	return nil
+}
+
+// keepBooks keeps the books of the spend limit in the run's folder, until ctx ends.
+func (co *coordination) keepBooks(ctx context.Context) error {
+	for {
+		b, err := co.Conn.Books(ctx, co.Folder.ID)
+		if err == nil {
+			err = co.Folder.keep(b)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(presentEvery):
+		}
+	}
+}
+
+// finished notes that a record is done with, and says whether it was the last.
+func (co *coordination) finished(rec run.Record) bool {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	delete(co.pending, pair{rec.ID, rec.Policy})
+	return len(co.pending) == 0
+}
+
+// hand passes a record on, unless it is not wanted or another one came first.
+func (co *coordination) hand(ctx context.Context, rec run.Record, records chan<- run.Record) error {
+	k := pair{rec.ID, rec.Policy}
+	co.mu.Lock()
+	wanted := co.pending[k] && !co.handed[k]
+	if wanted {
+		co.handed[k] = true
+	}
+	co.mu.Unlock()
+	if !wanted {
+		return nil
+	}
+	select {
+	case records <- rec:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (co *coordination) results() string { return "bmem.results." + co.Folder.ID + ".>" }
+
+// clear removes the failures among the results that are there from an earlier start: their questions are asked again. It returns
+// the sequence that results are read from.
+func (co *coordination) clear(ctx context.Context) (uint64, error) {
+	first := uint64(0)
+	for seq := uint64(1); ; {
+		m, err := co.Conn.look(ctx, resultsStream, seq, co.results())
+		if err != nil {
+			return 0, err
+		}
+		if m == nil {
+			if first == 0 {
+				first = seq
+			}
+			return first, nil
+		}
+		seq = m.Sequence + 1
+		r, err := decodeResult(m.Data)
+		if err == nil && r.Stop == "" && !r.Record.Failed() {
+			if first == 0 {
+				first = m.Sequence
+			}
+			continue
+		}
+		if err := co.Conn.remove(ctx, resultsStream, m.Sequence); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// collect reads results as they come.
+func (co *coordination) collect(ctx context.Context, seq uint64, records chan<- run.Record) error {
+	for {
+		m, err := co.Conn.next(ctx, resultsStream, seq, co.results(), 50*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		seq = m.Sequence + 1
+		r, err := decodeResult(m.Data)
+		if err != nil {
+			return fmt.Errorf("a result in stream %s: %w", resultsStream, err)
+		}
+		if r.Stop != "" {
+			return r.stopped()
+		}
+		if err := co.hand(ctx, r.Record, records); err != nil {
+			return err
+		}
+	}
+}
+
+// publish puts the tasks into the queue. It puts those in again that are neither there nor done, in case the server lost them.
+func (co *coordination) publish(ctx context.Context, tasks []run.Task) error {
+	if err := co.consumer(ctx); err != nil {
+		return err
+	}
+	for {
+		for _, t := range tasks {
+			if t = co.left(t); len(t.Policies) == 0 {
+				continue
+			}
+			if err := co.put(ctx, t); err != nil {
+				return err
+			}
+		}
+		if err := co.drained(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// left is a task without the policies that are done.
+func (co *coordination) left(t run.Task) run.Task {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	out := run.Task{Question: t.Question}
+	for _, p := range t.Policies {
+		if k := (pair{t.Question, p}); co.pending[k] && !co.handed[k] {
+			out.Policies = append(out.Policies, p)
+		}
+	}
+	return out
+}
+
+// consumer makes the run's consumer, from which workers fetch.
+func (co *coordination) consumer(ctx context.Context) error {
+	_, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return co.Conn.js.CreateOrUpdateConsumer(ctx, tasksStream, jetstream.ConsumerConfig{Durable: consumerOf(co.Folder.ID), FilterSubject: "bmem.tasks." + co.Folder.ID + ".*",
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: co.Conn.Lease, MaxDeliver: cmp.Or(co.MostDeliveries, mostDeliveries), MaxAckPending: mostTasks, Replicas: co.Conn.replicas})
+	})
+	if err != nil {
+		return fmt.Errorf("make the queue of the run: %w", err)
+	}
+	return nil
+}
+
+// put puts a task into the queue, unless it is there.
+func (co *coordination) put(ctx context.Context, t run.Task) error {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("describe question %s: %w", t.Question, err)
+	}
+	for {
+		_, err = retry(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
+			return co.Conn.js.Publish(ctx, taskSubject(co.Folder.ID, t.Question), data)
+		})
+		switch {
+		case err == nil || refusedSecond(err):
+			return nil
+		case !refusedFull(err):
+			return fmt.Errorf("put question %s into the queue: %w", t.Question, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// drained returns when the queue has been empty for a while, though the questions are not all done.
+func (co *coordination) drained(ctx context.Context) error {
+	for empty := 0; empty < 3; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(co.Conn.Lease / 10):
+		}
+		m, err := co.Conn.look(ctx, tasksStream, 1, "bmem.tasks."+co.Folder.ID+".*")
+		if err != nil {
+			return err
+		}
+		if empty++; m != nil {
+			empty = 0
+		}
+	}
+	return nil
+}
+
+// bury records the questions whose tasks were delivered too often as failed.
+func (co *coordination) bury(ctx context.Context, records chan<- run.Record) error {
+	subject := "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + "." + consumerOf(co.Folder.ID)
+	for seq := uint64(1); ; {
+		notice, err := co.Conn.next(ctx, deadStream, seq, subject, time.Second)
+		if err != nil {
+			return err
+		}
+		seq = notice.Sequence + 1
+		var dead struct {
+			Task       uint64 `json:"stream_seq"`
+			Deliveries int    `json:"deliveries"`
+		}
+		if err := json.Unmarshal(notice.Data, &dead); err != nil {
+			return fmt.Errorf("a notice in stream %s: %w", deadStream, err)
+		}
+		m, err := co.Conn.look(ctx, tasksStream, dead.Task, "bmem.tasks."+co.Folder.ID+".*")
+		if err != nil {
+			return err
+		}
+		if m != nil && m.Sequence == dead.Task {
+			t := co.tasks[m.Subject]
+			for _, p := range t.Policies {
+				rec := co.asker.FailedRecord(t.Question, p, fmt.Sprintf("%d workers in turn died or went silent for %s while they answered it", dead.Deliveries, co.Conn.Lease))
+				if err := co.hand(ctx, rec, records); err != nil {
+					return err
+				}
+			}
+			if err := co.Conn.remove(ctx, tasksStream, dead.Task); err != nil {
+				return err
+			}
+		}
+		if err := co.Conn.remove(ctx, deadStream, notice.Sequence); err != nil {
+			return err
+		}
+	}
+}
+
+// end takes the run back from the workers. What they stored before is kept for the next start unless all is done.
+func (co *coordination) end(all bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, co.Conn.buckets[runsBucket].Purge(ctx, co.Folder.ID)
+	})
+	purge := func(stream, subject string) {
+		if err == nil {
+			_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
+				return struct{}{}, co.Conn.streams[stream].Purge(ctx, jetstream.WithPurgeSubject(subject))
+			})
+		}
+	}
+	purge(tasksStream, "bmem.tasks."+co.Folder.ID+".*")
+	if all {
+		purge(resultsStream, co.results())
+		if err == nil {
+			_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
+				return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.Folder.ID))
+			})
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				err = nil
+			}
+		}
+	}
+	if err == nil && co.Limited {
+		var b Books
+		if b, err = co.Conn.Books(ctx, co.Folder.ID); err == nil {
+			err = co.Folder.keep(b)
+		}
+	}
+	if err != nil && co.Note != nil {
+		co.Note(fmt.Sprintf("the run's end may not have reached the server: %v", err))
+	}
+}

@@ -1,0 +1,141 @@
+package workers
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Job is what workers need to know of a run. It holds names, never keys.
+type Job struct {
+	// Run identifies the run's folder.
+	Run string `json:"run"`
+	// Version is the coordinator's program.
+	Version  string       `json:"version"`
+	Settings run.Settings `json:"settings"`
+	// Policies are written as router.Parse takes them. Routers holds the SHA-256 of those that are files.
+	Policies     []string          `json:"policies"`
+	Routers      map[string]string `json:"routers,omitempty"`
+	Questions    int               `json:"questions"`
+	Sample       run.Sample        `json:"sample,omitempty"`
+	RecordStates bool              `json:"record_states,omitempty"`
+	// Limited says that the run has a spend limit, which workers take part in.
+	Limited bool `json:"limited,omitempty"`
+	// Opens says how the data and the models of the run are opened; it is for Worker.Open alone.
+	Opens json.RawMessage `json:"opens,omitempty"`
+}
+
+// newJob describes a run to workers.
+func newJob(id string, a *run.Asker, limited bool, opens any) (Job, error) {
+	j := Job{Run: id, Version: run.Commit(), Settings: a.Settings(), Policies: a.Policies, Questions: a.Questions, Sample: a.Sample,
+		RecordStates: a.RecordStates, Limited: limited}
+	var err error
+	if j.Routers, err = routerHashes(a.Policies); err != nil {
+		return j, err
+	}
+	if j.Opens, err = json.Marshal(opens); err != nil {
+		return j, fmt.Errorf("describe the run to workers: %w", err)
+	}
+	return j, nil
+}
+
+// Configure fills in what the job says of the questions and how they are asked.
+func (j Job) Configure(c *run.Config) {
+	c.Split, c.Seed, c.TopK, c.KeepK, c.Retrieval = j.Settings.Split, j.Settings.Seed, j.Settings.TopK, j.Settings.KeepK, j.Settings.Retrieval
+	c.Policies, c.Questions, c.Sample, c.RecordStates = j.Policies, j.Questions, j.Sample, j.RecordStates
+}
+
+// Check finds what a worker would answer with in another way than the coordinator. The error names each difference.
+func (j Job) Check(a *run.Asker) error {
+	var diffs []string
+	if v := run.Commit(); v != j.Version {
+		diffs = append(diffs, fmt.Sprintf("the run's program is version %s, this one is %s", j.Version, v))
+	}
+	if d := j.Settings.Differences(a.Settings(), "%s is %v in the run and %v here", "%s is %v here and nothing in the run"); d != "" {
+		diffs = append(diffs, d)
+	}
+	hashes, err := routerHashes(j.Policies)
+	if err != nil {
+		diffs = append(diffs, err.Error())
+	}
+	for spec, sum := range j.Routers {
+		if hashes[spec] != "" && hashes[spec] != sum {
+			diffs = append(diffs, spec+" is another file here")
+		}
+	}
+	if len(diffs) > 0 {
+		return errors.New(strings.Join(diffs, "; "))
+	}
+	return nil
+}
+
+// routerHashes returns the SHA-256 of the policies that are router files.
+func routerHashes(policies []string) (map[string]string, error) {
+	var out map[string]string
+	for _, spec := range policies {
+		file, ok := strings.CutPrefix(spec, "router:")
+		if !ok {
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("policy %s: %w", spec, err)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		sum := sha256.Sum256(data)
+		out[spec] = hex.EncodeToString(sum[:])
+	}
+	return out, nil
+}
+
+// result is what a worker stores for a question and policy.
+type result struct {
+	Worker string     `json:"worker"`
+	Record run.Record `json:"record"`
+	// Stop says that the run cannot go on, and why: the spend limit is reached.
+	Stop string `json:"stop,omitempty"`
+}
+
+// stopped is the error of a run that a worker found to be at its end.
+func (r result) stopped() error {
+	return fmt.Errorf("%w, as worker %s found: %s", llm.ErrBudget, r.Worker, strings.TrimPrefix(r.Stop, llm.ErrBudget.Error()+": "))
+}
+
+// encode packs a result: traces compress well, and a server bounds what a message may have.
+func (r result) encode() ([]byte, error) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if err := json.NewEncoder(z).Encode(r); err != nil {
+		return nil, fmt.Errorf("pack the result of question %s: %w", r.Record.ID, err)
+	}
+	if err := z.Close(); err != nil {
+		return nil, fmt.Errorf("pack the result of question %s: %w", r.Record.ID, err)
+	}
+	return b.Bytes(), nil
+}
+
+// mostUnpacked bounds a result in bytes.
+const mostUnpacked = 256 << 20
+
+func decodeResult(data []byte) (r result, err error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return r, fmt.Errorf("unpack a result: %w", err)
+	}
+	if err := json.NewDecoder(io.LimitReader(z, mostUnpacked)).Decode(&r); err != nil {
+		return r, fmt.Errorf("unpack a result: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,101 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// presentEvery is how often a worker says that it is there; workerTTL is how long that holds.
+	presentEvery = 2 * time.Second
+	workerTTL    = 8 * time.Second
+)
+
+// presence is what a worker says of itself.
+type presence struct {
+	Worker   string `json:"worker"`
+	Capacity int    `json:"capacity"`
+	// Refused holds the runs that it does not work for, and why.
+	Refused map[string]string `json:"refused,omitempty"`
+	// Serves are the runs that it works for.
+	Serves []string `json:"serves,omitempty"`
+}
+
+// watch tells the user of the workers that come, go and refuse, until ctx ends.
+func (co *coordination) watch(ctx context.Context) error {
+	if co.Note == nil {
+		return nil
+	}
+	known := map[string]string{}
+	for first := true; ; first = false {
+		now, err := co.Conn.present(ctx)
+		if err != nil {
+			return err
+		}
+		states := map[string]string{}
+		for _, p := range now {
+			switch reason, refused := p.Refused[co.Folder.ID]; {
+			case refused:
+				states[p.Worker] = "refuses the run: " + reason
+			case slices.Contains(p.Serves, co.Folder.ID):
+				states[p.Worker] = fmt.Sprintf("answers up to %d questions at one time", p.Capacity)
+			}
+		}
+		for _, w := range slices.Sorted(maps.Keys(states)) {
+			if known[w] != states[w] {
+				co.Note("worker " + w + " " + states[w])
+			}
+		}
+		for _, w := range slices.Sorted(maps.Keys(known)) {
+			if states[w] == "" {
+				co.Note("worker " + w + " is gone")
+			}
+		}
+		if first && len(states) == 0 {
+			co.Note("no worker is there yet: start some with 'bmem worker --nats URL'")
+		}
+		known = states
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(presentEvery):
+		}
+	}
+}
+
+// present lists the workers that are there.
+func (c *Conn) present(ctx context.Context) ([]presence, error) {
+	kv := c.buckets[workersBucket]
+	keys, err := retry(ctx, func(ctx context.Context) ([]string, error) {
+		keys, err := kv.Keys(ctx)
+		if errors.Is(err, jetstream.ErrNoKeysFound) {
+			return nil, nil
+		}
+		return keys, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the workers: %w", err)
+	}
+	var out []presence
+	for _, key := range keys {
+		e, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) })
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("list the workers: %w", err)
+		}
+		var p presence
+		if err := json.Unmarshal(e.Value(), &p); err == nil && p.Worker != "" && !strings.ContainsAny(p.Worker, "\r\n") {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}

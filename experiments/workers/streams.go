@@ -1,0 +1,136 @@
+package workers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	tasksStream   = "BMEM_TASKS"
+	resultsStream = "BMEM_RESULTS"
+	deadStream    = "BMEM_DEAD"
+
+	runsBucket    = "bmem_runs"
+	workersBucket = "bmem_workers"
+	repliesBucket = "bmem_replies"
+	claimsBucket  = "bmem_claims"
+	spendBucket   = "bmem_spend"
+)
+
+const (
+	// mostTasks is how many tasks lie in the queue at one time; the coordinator waits beyond it.
+	mostTasks = 4096
+	// mostDeliveries is how many workers may die over a task before it is given up.
+	mostDeliveries = 5
+	// keepFor is how long results that nobody fetched, and shared replies, are kept.
+	keepFor = 7 * 24 * time.Hour
+)
+
+// prepare makes the streams and buckets.
+func (c *Conn) prepare(ctx context.Context) error {
+	c.streams, c.buckets = map[string]jetstream.Stream{}, map[string]jetstream.KeyValue{}
+	streams := []jetstream.StreamConfig{
+		{Name: tasksStream, Subjects: []string{"bmem.tasks.*.*"}, Retention: jetstream.WorkQueuePolicy, MaxMsgs: mostTasks,
+			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true},
+		{Name: resultsStream, Subjects: []string{"bmem.results.*.*.*"}, MaxAge: keepFor, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true},
+		{Name: deadStream, Subjects: []string{"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + ".*"}, MaxAge: keepFor},
+	}
+	for _, s := range streams {
+		s.Storage, s.Replicas, s.AllowDirect = jetstream.FileStorage, c.replicas, true
+		made, err := retry(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.CreateOrUpdateStream(ctx, s) })
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", s.Name, err)
+		}
+		c.streams[s.Name] = made
+	}
+	for _, b := range []jetstream.KeyValueConfig{{Bucket: runsBucket}, {Bucket: spendBucket}, {Bucket: repliesBucket, TTL: keepFor}} {
+		if err := c.makeBucket(ctx, b); err != nil {
+			return err
+		}
+	}
+	return c.prepareMemory(ctx)
+}
+
+// prepareMemory makes the buckets that the server keeps in its memory, where they are gone once it has restarted.
+func (c *Conn) prepareMemory(ctx context.Context) error {
+	for _, b := range []jetstream.KeyValueConfig{{Bucket: workersBucket, TTL: workerTTL}, {Bucket: claimsBucket, TTL: c.Lease}} {
+		b.Storage = jetstream.MemoryStorage
+		if err := c.makeBucket(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conn) makeBucket(ctx context.Context, b jetstream.KeyValueConfig) error {
+	b.History, b.Replicas = 1, c.replicas
+	made, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return c.js.CreateOrUpdateKeyValue(ctx, b) })
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+	}
+	if c.buckets[b.Bucket] == nil { // it says where a bucket is, which stays the same
+		c.buckets[b.Bucket] = made
+	}
+	return nil
+}
+
+// next returns the first message of a stream from a sequence on whose subject matches, and waits for it, looking every so often.
+func (c *Conn) next(ctx context.Context, stream string, seq uint64, subject string, every time.Duration) (*jetstream.RawStreamMsg, error) {
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, every) {
+		m, err := c.look(ctx, stream, seq, subject)
+		if err != nil || m != nil {
+			return m, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// look is next that does not wait; it returns nil if there is none.
+func (c *Conn) look(ctx context.Context, stream string, seq uint64, subject string) (*jetstream.RawStreamMsg, error) {
+	m, err := retry(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return c.streams[stream].GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	return m, nil
+}
+
+// remove deletes a message of a stream; one that is gone is no error.
+func (c *Conn) remove(ctx context.Context, stream string, seq uint64) error {
+	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.streams[stream].DeleteMsg(ctx, seq) })
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.Code < 500 { // there is no such message
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("remove from stream %s: %w", stream, err)
+	}
+	return nil
+}
+
+// token is the form in which a name of any characters is part of a subject.
+func token(name string) string {
+	h := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(h[:12])
+}
+
+func taskSubject(run, question string) string { return "bmem.tasks." + run + "." + token(question) }
+
+func resultSubject(run, question, policy string) string {
+	return "bmem.results." + run + "." + token(question) + "." + token(policy)
+}
+
+// consumerOf is the name of a run's consumer of tasks.
+func consumerOf(run string) string { return "run-" + run }

@@ -1,0 +1,339 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+)
+
+// Opened is what a worker answers the questions of one run with.
+type Opened struct {
+	Asker *run.Asker
+	Close func() error
+}
+
+// Worker answers questions of the runs that are under way.
+type Worker struct {
+	Conn *Conn
+	// Name tells the workers of a server apart.
+	Name string
+	// Capacity is the number of questions answered at one time, over all runs.
+	Capacity int
+	// Open opens data and models of a run. An error makes the worker refuse the run, and is shown where the run was started.
+	Open func(ctx context.Context, job Job) (Opened, error)
+	// Note, if not nil, is called with lines for the user. It must be safe for concurrent use.
+	Note func(string)
+
+	slots chan struct{}
+	mu    sync.Mutex
+	state presence
+}
+
+// runsEvery is how often a worker looks for runs that began or ended.
+const runsEvery = 500 * time.Millisecond
+
+// Work answers questions until ctx ends, and then gives back those in flight. The error is why it could not start.
+func (w *Worker) Work(ctx context.Context) error {
+	if w.Capacity < 1 {
+		return fmt.Errorf("capacity %d: must be at least 1", w.Capacity)
+	}
+	if w.Note == nil {
+		w.Note = func(string) {}
+	}
+	w.slots = make(chan struct{}, w.Capacity)
+	w.state = presence{Worker: w.Name, Capacity: w.Capacity, Refused: map[string]string{}}
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { w.present(ctx) })
+	type serving struct {
+		revision uint64
+		end      context.CancelFunc
+	}
+	served := map[string]serving{} // by run
+	for {
+		jobs, err := w.jobs(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		for id, s := range served {
+			if j, ok := jobs[id]; !ok || j.Revision() != s.revision {
+				s.end()
+				delete(served, id)
+			}
+		}
+		for id, entry := range jobs {
+			if _, ok := served[id]; ok {
+				continue
+			}
+			rctx, end := context.WithCancel(ctx)
+			served[id] = serving{entry.Revision(), end}
+			all.Go(func() {
+				defer end()
+				w.serve(rctx, id, entry.Value())
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(runsEvery):
+		}
+	}
+}
+
+// jobs returns the runs that are under way.
+func (w *Worker) jobs(ctx context.Context) (map[string]jetstream.KeyValueEntry, error) {
+	kv := w.Conn.buckets[runsBucket]
+	keys, err := retry(ctx, func(ctx context.Context) ([]string, error) {
+		keys, err := kv.Keys(ctx)
+		if errors.Is(err, jetstream.ErrNoKeysFound) {
+			return nil, nil
+		}
+		return keys, err
+	})
+	out := map[string]jetstream.KeyValueEntry{}
+	for _, key := range keys {
+		if err != nil {
+			break
+		}
+		var e jetstream.KeyValueEntry
+		if e, err = retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) }); err == nil {
+			out[key] = e
+		} else if errors.Is(err, jetstream.ErrKeyNotFound) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for runs: %w", err)
+	}
+	return out, nil
+}
+
+// present says that the worker is there, until ctx ends.
+func (w *Worker) present(ctx context.Context) {
+	kv := w.Conn.buckets[workersBucket]
+	key := token(w.Name)
+	for {
+		w.mu.Lock()
+		data, err := json.Marshal(w.state)
+		w.mu.Unlock()
+		if err == nil {
+			_, _ = retry(ctx, func(ctx context.Context) (uint64, error) { return kv.Put(ctx, key, data) }) // the next is due soon
+		}
+		select {
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_ = kv.Purge(ctx, key) // it ends by itself otherwise
+			return
+		case <-time.After(presentEvery):
+		}
+	}
+}
+
+// note changes what the worker says of itself.
+func (w *Worker) note(change func(*presence)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.state)
+}
+
+// refuse says that the worker does not work for a run, until ctx ends.
+func (w *Worker) refuse(ctx context.Context, id string, reason error) {
+	if ctx.Err() != nil {
+		return
+	}
+	w.Note(fmt.Sprintf("run %s is refused: %v", id, reason))
+	w.note(func(p *presence) { p.Refused[id] = reason.Error() })
+	<-ctx.Done()
+	w.note(func(p *presence) { delete(p.Refused, id) })
+}
+
+// serve answers questions of a run until ctx ends.
+func (w *Worker) serve(ctx context.Context, id string, described []byte) {
+	var job Job
+	if err := json.Unmarshal(described, &job); err != nil {
+		w.refuse(ctx, id, fmt.Errorf("it is described in a way that this version does not know: %w", err))
+		return
+	}
+	opened, err := w.Open(ctx, job)
+	if err != nil {
+		w.refuse(ctx, id, err)
+		return
+	}
+	defer func() {
+		if err := opened.Close(); err != nil {
+			w.Note(err.Error())
+		}
+	}()
+	if err := job.Check(opened.Asker); err != nil {
+		w.refuse(ctx, id, err)
+		return
+	}
+	w.Note(fmt.Sprintf("run %s: %s %s, policies %v", id, job.Settings.Dataset, job.Settings.Split, job.Policies))
+	w.note(func(p *presence) { p.Serves = append(p.Serves, id) })
+	err = w.answerAll(ctx, id, opened.Asker)
+	w.note(func(p *presence) { p.Serves = slices.DeleteFunc(p.Serves, func(s string) bool { return s == id }) })
+	if err != nil {
+		w.refuse(ctx, id, err)
+	}
+}
+
+// answerAll answers tasks of a run in all slots until ctx ends, or until an error of this machine, which is returned.
+func (w *Worker) answerAll(ctx context.Context, id string, a *run.Asker) error {
+	queue, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		for {
+			queue, err := w.Conn.js.Consumer(ctx, tasksStream, consumerOf(id))
+			if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+				return queue, err
+			}
+			select { // the coordinator is about to make it
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var all sync.WaitGroup
+	for range w.Capacity {
+		all.Go(func() {
+			if err := w.answerSome(ctx, id, queue, a); err != nil && ctx.Err() == nil {
+				fail(err)
+			}
+		})
+	}
+	all.Wait()
+	if cause := context.Cause(ctx); ctx.Err() != nil && cause != context.Canceled {
+		return cause
+	}
+	return nil
+}
+
+// fetchFor is how long a slot waits for a task of one run before it is free for others.
+const fetchFor = 700 * time.Millisecond
+
+// answerSome answers one task after another.
+func (w *Worker) answerSome(ctx context.Context, id string, queue jetstream.Consumer, a *run.Asker) error {
+	for {
+		select {
+		case w.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		err := w.answerOne(ctx, id, queue, a)
+		<-w.slots
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// answerOne answers a task, if there is one soon.
+func (w *Worker) answerOne(ctx context.Context, id string, queue jetstream.Consumer, a *run.Asker) error {
+	batch, err := queue.Fetch(1, jetstream.FetchMaxWait(fetchFor))
+	var msg jetstream.Msg
+	if err == nil {
+		msg = <-batch.Messages()
+	}
+	if msg == nil { // none is there, or the server is away
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+		return nil
+	}
+	var t run.Task
+	if err := json.Unmarshal(msg.Data(), &t); err != nil {
+		return fmt.Errorf("a task in the queue: %w", err)
+	}
+	stop := w.keep(msg)
+	err = w.answer(ctx, id, a, t, msg)
+	stop()
+	if err != nil {
+		_ = msg.Nak() // it is given to another one when its lease ends otherwise
+		return err
+	}
+	// A lost acknowledgement leads to another delivery, and that to results that are refused as the second.
+	_, _ = retry(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, msg.DoubleAck(ctx) })
+	return nil
+}
+
+// keep tells the server that a task is being worked on, until stop is called.
+func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for tick := time.NewTicker(w.Conn.Lease / 4); ; {
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+				_ = msg.InProgress() // the next is due in time
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+// answer answers a task under the policies that have no result yet, and stores the results. Its error is one of this machine.
+func (w *Worker) answer(ctx context.Context, id string, a *run.Asker, t run.Task, msg jetstream.Msg) error {
+	meta, err := msg.Metadata()
+	again := err != nil || meta.NumDelivered > 1
+	for _, policy := range t.Policies {
+		subject := resultSubject(id, t.Question, policy)
+		if again {
+			if m, err := w.Conn.look(ctx, resultsStream, 1, subject); err != nil {
+				return err
+			} else if m != nil {
+				continue
+			}
+		}
+		r := result{Worker: w.Name}
+		r.Record, err = a.Ask(ctx, t.Question, policy)
+		switch {
+		case errors.Is(err, llm.ErrBudget):
+			r.Stop = err.Error()
+		case err != nil:
+			return err
+		}
+		if err := w.store(ctx, subject, r); err != nil || r.Stop != "" {
+			return err
+		}
+	}
+	return nil
+}
+
+// store stores a result, unless one is there.
+func (w *Worker) store(ctx context.Context, subject string, r result) error {
+	data, err := r.encode()
+	if err != nil {
+		return err
+	}
+	if most := w.Conn.nc.MaxPayload(); int64(len(data)) > most {
+		r.Record = run.Record{Prediction: r.Record.Prediction}
+		r.Record.Scores, r.Record.Prediction.Prediction = nil, ""
+		r.Record.Error = fmt.Sprintf("its result of %d bytes is more than the %d that the NATS server lets through: set max_payload higher", len(data), most)
+		if data, err = r.encode(); err != nil {
+			return err
+		}
+	}
+	_, err = retry(ctx, func(ctx context.Context) (*jetstream.PubAck, error) { return w.Conn.js.Publish(ctx, subject, data) })
+	if err != nil && !refusedSecond(err) {
+		return fmt.Errorf("store a result: %w", err)
+	}
+	return nil
+}
