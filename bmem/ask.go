@@ -104,7 +104,7 @@ func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, conte
 	if p.budget, err = m.newBudget(a); err != nil {
 		return p, ctx, err
 	}
-	outer := llm.WithSources(p.budget.within(ctx)) // from now on
+	outer := llm.WithSession(llm.WithSources(p.budget.within(ctx)), a.memory, a.question) // from now on
 	ctx = inMemory(outer, a.memory)
 	hits, query, err := m.retrieve(ctx, a, p.embedder, t)
 	if err != nil {

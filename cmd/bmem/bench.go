@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/experiments/workers"
 	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -27,6 +28,9 @@ type benchFlags struct {
 	sample               string
 	seed                 int64
 	inFlight             int
+	workers              string // URL of their NATS server; "" for none
+
+	conn *workers.Conn // to that server
 }
 
 // bind defines the flags; the split's default is what it is set to.
@@ -78,8 +82,13 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 		return fail(fmt.Errorf("make the run's folder: %w", err))
 	}
 	spec.ChunkTokens, spec.LedgerFile = data.ChunkTokens(), filepath.Join(dir, "ledger.db")
+	coordinator, err := f.meetWorkers(cmd, dir)
+	if err != nil {
+		return fail(err)
+	}
 	sys, err := f.system.open(cmd.Context(), cmd.ErrOrStderr())
 	if err != nil {
+		f.disconnect()
 		return fail(err)
 	}
 	inFlight := f.inFlight
@@ -89,8 +98,14 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 			inFlight = 8
 		}
 	}
+	var executor run.Executor
+	if coordinator != nil {
+		coordinator.Opens = f.opensFor(sys)
+		executor = coordinator
+	}
 	return sys, run.Config{
-		Dir: dir, Dataset: data, Split: f.split, Questions: f.questions, Sample: run.Sample(f.sample), Seed: f.seed, Memory: sys.Memory,
+		Executor: executor,
+		Dir:      dir, Dataset: data, Split: f.split, Questions: f.questions, Sample: run.Sample(f.sample), Seed: f.seed, Memory: sys.Memory,
 		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: inFlight,
 		System: run.Describe(sys, spec.TierOptions),
 	}, nil

@@ -39,10 +39,13 @@ modules before it and High for the answer, and policies that differ in that alon
 "+", or by commas where that cannot be read as one tier for each module (low,mid,high,random).
 
 The run is kept in a folder of its name and can be stopped at any moment: the same command goes on from there, and
-asks no model twice.`,
+asks no model twice.
+
+With --workers other machines answer the questions: start 'bmem nats' on one that all reach, and 'bmem worker' on each.`,
 		Example: `  bmem eval --questions 12
   bmem eval --split validation --policy low --policy low,high,mid,low,high --questions 60
   bmem eval --endpoint https://host/v1 --api-key-env KEY --model llama-3.1-8b --max-dollars 2
+  bmem eval --workers nats://host:4222 --split validation --endpoint https://host/v1 --model llama-3.1-8b --max-dollars 20
   bmem eval --dataset longmemeval --split test --judge longmemeval,paper --judge-model qwen2.5-coder-1.5b-instruct`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -50,6 +53,7 @@ asks no model twice.`,
 	flags := cmd.Flags()
 	f.split = string(datasets.Validation)
 	f.bind(flags)
+	f.bindWorkers(flags)
 	flags.StringArrayVar(&f.policies, "policy", []string{"low", "mid", "high", "random"}, "policies to compare; may be repeated")
 	flags.StringSliceVar(&f.judges, "judge", nil, "have a model judge the answers: "+strings.Join(judge.Names(), ", ")+"; may be repeated, and added to a run that is there")
 	flags.StringVar(&f.judgeModel, "judge-model", "", "the `model` that judges, named as --model is, or NAME@URL of an endpoint; its cost is kept apart")
@@ -69,6 +73,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	defer f.disconnect() // after the system, which gives back what is left of a shared limit
 	defer closing(sys, &err)
 	if cfg.Judges, err = f.openJudges(ctx, sys); err != nil {
 		return err

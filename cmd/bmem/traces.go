@@ -62,6 +62,7 @@ is there is extended: what it holds is not asked again, on whatever machine it w
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.bind(cmd.Flags())
+	f.bindWorkers(cmd.Flags())
 	flags := cmd.Flags()
 	flags.Lookup("split").Usage = "train, validation or test, or all for the three, each in a file of its own"
 	flags.StringVar(&f.design, "design", "random:6", "which combinations of tiers are asked: uniform, random:`K`, full, policies, or several joined by + (with --split all uniform+random:4)")
@@ -94,6 +95,7 @@ func (f *collectFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	defer f.disconnect() // after the system, which gives back what is left of a shared limit
 	defer closing(sys, &err)
 	if cfg.Policies, err = run.Design(f.design, sys.Memory.Space()); err != nil {
 		return fmt.Errorf("--design: %w", err)

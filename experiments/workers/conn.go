@@ -19,14 +19,12 @@ const (
 	EnvCreds = "BUDGETMEM_NATS_CREDS"
 )
 
-// DefaultLease is the Lease of a Conn.
+// DefaultLease is how long a task, or the claim on a call, outlives the last sign of life of its worker.
 const DefaultLease = 30 * time.Second
 
 // Conn is a connection to a NATS server or cluster with JetStream. Calls on it wait while the server is away.
 type Conn struct {
-	// Lease is how long a task, or the claim on a call, outlives a sign of life of its worker. All of a run must have the same.
-	Lease time.Duration
-
+	lease    time.Duration
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	replicas int
@@ -36,8 +34,9 @@ type Conn struct {
 }
 
 // Connect connects to the servers of a URL such as nats://host:4222, or of several joined by commas. The token comes from EnvToken
-// and credentials from EnvCreds. name is what the server's operator sees.
-func Connect(ctx context.Context, url, name string) (*Conn, error) {
+// and credentials from EnvCreds. name is what the server's operator sees. All
+// that meet at a server have the same lease; see DefaultLease.
+func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn, error) {
 	if strings.Contains(url, "@") {
 		return nil, fmt.Errorf("connect to NATS: the URL holds a user or token, which others on this machine can read: put a token into $%s, or the path of a credentials file into $%s", EnvToken, EnvCreds)
 	}
@@ -57,7 +56,7 @@ func Connect(ctx context.Context, url, name string) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
 	}
-	c := &Conn{Lease: DefaultLease, nc: nc, js: js, replicas: 1}
+	c := &Conn{lease: lease, nc: nc, js: js, replicas: 1}
 	if nc.ConnectedClusterName() != "" {
 		c.replicas = 3
 	}

@@ -20,8 +20,8 @@ type Coordinator struct {
 	Conn *Conn
 	// Folder is what the run's folder knows of workers. The spend limit's books are kept there as they change.
 	Folder *Folder
-	// Limited says that Conn.OpenLimit was called for the run.
-	Limited bool
+	// Limit is the spend limit in dollars that Conn.OpenLimit was called with; 0 if the run has none.
+	Limit float64
 	// MostDeliveries is how many workers in turn may die over a question before it is given up; 0 means 5.
 	MostDeliveries int
 	// Opens says how workers open the data and the models; it is passed to Worker.Open as JSON.
@@ -61,7 +61,11 @@ func (c *Coordinator) Execute(ctx context.Context, a *run.Asker, tasks []run.Tas
 		return err
 	}
 	err := co.execute(ctx, tasks, done)
-	co.end(err == nil)
+	patience := 10 * time.Second
+	if ctx.Err() != nil {
+		patience = time.Second // the user waits
+	}
+	co.end(err == nil, patience)
 	return err
 }
 
@@ -69,7 +73,7 @@ func (c *Coordinator) Execute(ctx context.Context, a *run.Asker, tasks []run.Tas
 var errAllDone = errors.New("all questions are done")
 
 func (co *coordination) execute(ctx context.Context, tasks []run.Task, done func(context.Context, run.Record) error) error {
-	job, err := newJob(co.Folder.ID, co.asker, co.Limited, co.Opens)
+	job, err := newJob(co.Folder.ID, co.asker, co.Limit, co.Opens)
 	if err != nil {
 		return err
 	}
@@ -87,11 +91,11 @@ func (co *coordination) execute(ctx context.Context, tasks []run.Task, done func
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	records := make(chan run.Record)
-	group.Go(func() error { return co.collect(ctx, next, records) })
+	group.Go(func() error { return co.collect(ctx, next, stopSubject(job), records) })
 	group.Go(func() error { return co.bury(ctx, records) })
 	group.Go(func() error { return co.publish(ctx, tasks) })
 	group.Go(func() error { return co.watch(ctx) })
-	if co.Limited {
+	if co.Limit > 0 {
 		group.Go(func() error { return co.keepBooks(ctx) })
 	}
 	for range co.asker.InFlight {
@@ -195,7 +199,7 @@ func (co *coordination) clear(ctx context.Context) (uint64, error) {
 }
 
 // collect reads results as they come.
-func (co *coordination) collect(ctx context.Context, seq uint64, records chan<- run.Record) error {
+func (co *coordination) collect(ctx context.Context, seq uint64, stop string, records chan<- run.Record) error {
 	for {
 		m, err := co.Conn.next(ctx, resultsStream, seq, co.results(), 50*time.Millisecond)
 		if err != nil {
@@ -207,7 +211,10 @@ func (co *coordination) collect(ctx context.Context, seq uint64, records chan<- 
 			return fmt.Errorf("a result in stream %s: %w", resultsStream, err)
 		}
 		if r.Stop != "" {
-			return r.stopped()
+			if m.Subject == stop {
+				return r.stopped()
+			}
+			continue
 		}
 		if err := co.hand(ctx, r.Record, records); err != nil {
 			return err
@@ -252,7 +259,7 @@ func (co *coordination) left(t run.Task) run.Task {
 func (co *coordination) consumer(ctx context.Context) error {
 	_, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
 		return co.Conn.js.CreateOrUpdateConsumer(ctx, tasksStream, jetstream.ConsumerConfig{Durable: consumerOf(co.Folder.ID), FilterSubject: "bmem.tasks." + co.Folder.ID + ".*",
-			AckPolicy: jetstream.AckExplicitPolicy, AckWait: co.Conn.Lease, MaxDeliver: cmp.Or(co.MostDeliveries, mostDeliveries), MaxAckPending: mostTasks, Replicas: co.Conn.replicas})
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: co.Conn.lease, MaxDeliver: cmp.Or(co.MostDeliveries, mostDeliveries), MaxAckPending: mostTasks, Replicas: co.Conn.replicas})
 	})
 	if err != nil {
 		return fmt.Errorf("make the queue of the run: %w", err)
@@ -290,7 +297,7 @@ func (co *coordination) drained(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(co.Conn.Lease / 10):
+		case <-time.After(co.Conn.lease / 10):
 		}
 		m, err := co.Conn.look(ctx, tasksStream, 1, "bmem.tasks."+co.Folder.ID+".*")
 		if err != nil {
@@ -326,7 +333,7 @@ func (co *coordination) bury(ctx context.Context, records chan<- run.Record) err
 		if m != nil && m.Sequence == dead.Task {
 			t := co.tasks[m.Subject]
 			for _, p := range t.Policies {
-				rec := co.asker.FailedRecord(t.Question, p, fmt.Sprintf("%d workers in turn died or went silent for %s while they answered it", dead.Deliveries, co.Conn.Lease))
+				rec := co.asker.FailedRecord(t.Question, p, fmt.Sprintf("%d workers in turn died or went silent for %s while they answered it", dead.Deliveries, co.Conn.lease))
 				if err := co.hand(ctx, rec, records); err != nil {
 					return err
 				}
@@ -342,8 +349,8 @@ func (co *coordination) bury(ctx context.Context, records chan<- run.Record) err
 }
 
 // end takes the run back from the workers. What they stored before is kept for the next start unless all is done.
-func (co *coordination) end(all bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func (co *coordination) end(all bool, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, co.Conn.buckets[runsBucket].Purge(ctx, co.Folder.ID)
@@ -358,16 +365,16 @@ func (co *coordination) end(all bool) {
 	purge(tasksStream, "bmem.tasks."+co.Folder.ID+".*")
 	if all {
 		purge(resultsStream, co.results())
-		if err == nil {
-			_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
-				return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.Folder.ID))
-			})
-			if errors.Is(err, jetstream.ErrConsumerNotFound) {
-				err = nil
-			}
+	}
+	if err == nil {
+		_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.Folder.ID))
+		})
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			err = nil
 		}
 	}
-	if err == nil && co.Limited {
+	if err == nil && co.Limit > 0 {
 		var b Books
 		if b, err = co.Conn.Books(ctx, co.Folder.ID); err == nil {
 			err = co.Folder.keep(b)

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/filelock"
 	"github.com/budgetmem/budgetmem/internal/money"
 	"github.com/budgetmem/budgetmem/internal/private"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // folderFile is the file in a run's folder that holds what its workers have to do with it.
@@ -158,4 +160,13 @@ func machineID(path string) (string, error) {
 			return "", fmt.Errorf("make the machine's identity: %w", err)
 		}
 	}
+}
+
+// Settle reports what a dead worker has spent for a run according to its ledger, and gives back the rest of what it held.
+func (s *Slot) Settle(ctx context.Context, c *Conn, run string) error {
+	l, err := llm.OpenLedger(s.Path, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Share(ctx, c.Allowance(run, s.Holder)), l.Close())
 }

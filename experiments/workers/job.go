@@ -29,16 +29,16 @@ type Job struct {
 	Questions    int               `json:"questions"`
 	Sample       run.Sample        `json:"sample,omitempty"`
 	RecordStates bool              `json:"record_states,omitempty"`
-	// Limited says that the run has a spend limit, which workers take part in.
-	Limited bool `json:"limited,omitempty"`
+	// Limit is the run's spend limit in dollars, which workers take part in; 0 if it has none.
+	Limit float64 `json:"limit,omitempty"`
 	// Opens says how the data and the models of the run are opened; it is for Worker.Open alone.
 	Opens json.RawMessage `json:"opens,omitempty"`
 }
 
 // newJob describes a run to workers.
-func newJob(id string, a *run.Asker, limited bool, opens any) (Job, error) {
+func newJob(id string, a *run.Asker, limit float64, opens any) (Job, error) {
 	j := Job{Run: id, Version: run.Commit(), Settings: a.Settings(), Policies: a.Policies, Questions: a.Questions, Sample: a.Sample,
-		RecordStates: a.RecordStates, Limited: limited}
+		RecordStates: a.RecordStates, Limit: limit}
 	var err error
 	if j.Routers, err = routerHashes(a.Policies); err != nil {
 		return j, err

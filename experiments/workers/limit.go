@@ -43,17 +43,20 @@ func (b Books) without(holder string) (held, unspent money.Picodollars) {
 	return held, unspent
 }
 
-// hold returns the books after a machine reported what it spent, and asked to hold need. It is a function of its arguments alone,
+// hold returns the books after a machine reported what it spent, and asked to hold need, or else least. It is a function of its arguments alone,
 // since it runs again when another machine changed the books meanwhile; making the change twice is the same as making it once.
-func (b Books) hold(holder string, spent, need money.Picodollars) Books {
+func (b Books) hold(holder string, spent, least, need money.Picodollars) Books {
 	others, _ := b.without(holder)
 	free := max(0, b.Limit-others)
-	extra := max(0, free-need) / tranches
+	held := min(least, free)
+	if need <= free {
+		held = need.Plus((free - need) / tranches)
+	}
 	out := Books{Limit: b.Limit, Holders: maps.Clone(b.Holders)}
 	if out.Holders == nil {
 		out.Holders = map[string]Holding{}
 	}
-	out.Holders[holder] = Holding{Held: max(spent, min(need.Plus(extra), free)), Spent: spent}
+	out.Holders[holder] = Holding{Held: max(spent, held), Spent: spent}
 	return out
 }
 
@@ -151,12 +154,12 @@ type allowance struct {
 }
 
 // Hold implements llm.Allowance.
-func (a allowance) Hold(ctx context.Context, spent, need money.Picodollars) (held, others money.Picodollars, err error) {
+func (a allowance) Hold(ctx context.Context, spent, least, need money.Picodollars) (held, others money.Picodollars, err error) {
 	b, err := a.conn.change(ctx, a.run, func(b Books, there bool) (Books, error) {
 		if !there {
 			return b, ErrNoLimit
 		}
-		return b.hold(a.holder, spent, need), nil
+		return b.hold(a.holder, spent, least, need), nil
 	})
 	if err != nil {
 		return 0, 0, err

@@ -1,7 +1,9 @@
 package workers
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -51,38 +53,30 @@ func (r *Replies) Store(ctx context.Context, key string, value []byte) ([]byte, 
 	return value, nil // it was too old in between
 }
 
-// Claim implements llm.SharedReplies. A claim ends with Conn.Lease unless its holder says that it is still there.
+// Claim implements llm.SharedReplies. A claim ends with the lease unless its holder says that it is still there.
 func (r *Replies) Claim(ctx context.Context, key string) (release func(), err error) {
 	kv := r.conn.buckets[claimsBucket]
-	var revision uint64
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
-		revision, err = retry(ctx, func(ctx context.Context) (uint64, error) { return kv.Create(ctx, key, []byte(r.owner)) })
-		if err == nil {
-			break
-		} else if !errors.Is(err, jetstream.ErrKeyExists) {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(pause):
-		}
+	mine := []byte(r.owner + ", claim " + rand.Text())
+	revision, err := r.create(ctx, key, mine)
+	if err != nil {
+		go r.withdraw(key, mine) // it may be there all the same
+		return nil, err
 	}
 	kept, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for tick := time.NewTicker(r.conn.Lease / 4); ; {
+		for tick := time.NewTicker(r.conn.lease / 4); ; {
 			select {
 			case <-kept.Done():
 				tick.Stop()
 				return
 			case <-tick.C:
 				// A claim that was lost with the server's memory is made again; one that another has by now is left to it.
-				tctx, cancel := context.WithTimeout(kept, r.conn.Lease/4)
-				if now, err := kv.Update(tctx, key, []byte(r.owner), revision); err == nil {
+				tctx, cancel := context.WithTimeout(kept, r.conn.lease/4)
+				if now, err := kv.Update(tctx, key, mine, revision); err == nil {
 					revision = now
-				} else if now, err := kv.Create(tctx, key, []byte(r.owner)); err == nil {
+				} else if now, err := kv.Create(tctx, key, mine); err == nil {
 					revision = now
 				}
 				cancel()
@@ -92,9 +86,44 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 	return func() {
 		stop()
 		<-ended
-		// Removing the message leaves no mark of a deletion behind. Where it fails the claim ends by itself.
+		// Removing the message leaves no mark of a deletion behind.
 		tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 		defer cancel()
-		_ = r.conn.claims.DeleteMsg(tctx, revision)
+		if r.conn.claims.DeleteMsg(tctx, revision) != nil {
+			go r.withdraw(key, mine) // it was kept with another revision
+		}
 	}, nil
+}
+
+// withdraw removes a claim whose making was broken off, as soon as the server shows it.
+func (r *Replies) withdraw(key string, mine []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
+	defer cancel()
+	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
+		if e, err := r.conn.buckets[claimsBucket].Get(ctx, key); err == nil && bytes.Equal(e.Value(), mine) {
+			_ = r.conn.claims.DeleteMsg(ctx, e.Revision()) // it ends by itself otherwise
+			return
+		}
+		time.Sleep(pause)
+	}
+}
+
+// create makes the entry of a claim once no other one is there, and returns its revision.
+func (r *Replies) create(ctx context.Context, key string, mine []byte) (uint64, error) {
+	kv := r.conn.buckets[claimsBucket]
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		revision, err := retry(ctx, func(ctx context.Context) (uint64, error) { return kv.Create(ctx, key, mine) })
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return revision, err
+		}
+		// An attempt that seemed to fail may have made it.
+		if e, err := kv.Get(ctx, key); err == nil && bytes.Equal(e.Value(), mine) {
+			return e.Revision(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
 }

@@ -59,7 +59,7 @@ func (c *Conn) prepare(ctx context.Context) error {
 
 // prepareMemory makes the buckets that the server keeps in its memory, where they are gone once it has restarted.
 func (c *Conn) prepareMemory(ctx context.Context) error {
-	for _, b := range []jetstream.KeyValueConfig{{Bucket: workersBucket, TTL: workerTTL}, {Bucket: claimsBucket, TTL: c.Lease}} {
+	for _, b := range []jetstream.KeyValueConfig{{Bucket: workersBucket, TTL: workerTTL}, {Bucket: claimsBucket, TTL: c.lease}} {
 		b.Storage = jetstream.MemoryStorage
 		if err := c.makeBucket(ctx, b); err != nil {
 			return err
@@ -130,6 +130,12 @@ func taskSubject(run, question string) string { return "bmem.tasks." + run + "."
 
 func resultSubject(run, question, policy string) string {
 	return "bmem.results." + run + "." + token(question) + "." + token(policy)
+}
+
+// stopSubject is where workers say that a run is at the end of its spend limit. It depends on the limit, so that what workers say of
+// one does not stop a run that has got more.
+func stopSubject(j Job) string {
+	return "bmem.results." + j.Run + ".stop." + token(fmt.Sprint(j.Limit))
 }
 
 // consumerOf is the name of a run's consumer of tasks.

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,8 +56,8 @@ func (w *Worker) Work(ctx context.Context) error {
 	defer all.Wait()
 	all.Go(func() { w.present(ctx) })
 	type serving struct {
-		revision uint64
-		end      context.CancelFunc
+		job []byte
+		end context.CancelFunc
 	}
 	served := map[string]serving{} // by run
 	for {
@@ -65,20 +66,20 @@ func (w *Worker) Work(ctx context.Context) error {
 			return err
 		}
 		for id, s := range served {
-			if j, ok := jobs[id]; !ok || j.Revision() != s.revision {
+			if !bytes.Equal(jobs[id], s.job) {
 				s.end()
 				delete(served, id)
 			}
 		}
-		for id, entry := range jobs {
+		for id, job := range jobs {
 			if _, ok := served[id]; ok {
 				continue
 			}
 			rctx, end := context.WithCancel(ctx)
-			served[id] = serving{entry.Revision(), end}
+			served[id] = serving{job, end}
 			all.Go(func() {
 				defer end()
-				w.serve(rctx, id, entry.Value())
+				w.serve(rctx, id, job)
 			})
 		}
 		select {
@@ -89,8 +90,8 @@ func (w *Worker) Work(ctx context.Context) error {
 	}
 }
 
-// jobs returns the runs that are under way.
-func (w *Worker) jobs(ctx context.Context) (map[string]jetstream.KeyValueEntry, error) {
+// jobs returns the descriptions of the runs that are under way.
+func (w *Worker) jobs(ctx context.Context) (map[string][]byte, error) {
 	kv := w.Conn.buckets[runsBucket]
 	keys, err := retry(ctx, func(ctx context.Context) ([]string, error) {
 		keys, err := kv.Keys(ctx)
@@ -99,14 +100,14 @@ func (w *Worker) jobs(ctx context.Context) (map[string]jetstream.KeyValueEntry, 
 		}
 		return keys, err
 	})
-	out := map[string]jetstream.KeyValueEntry{}
+	out := map[string][]byte{}
 	for _, key := range keys {
 		if err != nil {
 			break
 		}
 		var e jetstream.KeyValueEntry
 		if e, err = retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) }); err == nil {
-			out[key] = e
+			out[key] = e.Value()
 		} else if errors.Is(err, jetstream.ErrKeyNotFound) {
 			err = nil
 		}
@@ -180,7 +181,7 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 	}
 	w.Note(fmt.Sprintf("run %s: %s %s, policies %v", id, job.Settings.Dataset, job.Settings.Split, job.Policies))
 	w.note(func(p *presence) { p.Serves = append(p.Serves, id) })
-	err = w.answerAll(ctx, id, opened.Asker)
+	err = w.answerAll(ctx, job, opened.Asker)
 	w.note(func(p *presence) { p.Serves = slices.DeleteFunc(p.Serves, func(s string) bool { return s == id }) })
 	if err != nil {
 		w.refuse(ctx, id, err)
@@ -188,10 +189,10 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 }
 
 // answerAll answers tasks of a run in all slots until ctx ends, or until an error of this machine, which is returned.
-func (w *Worker) answerAll(ctx context.Context, id string, a *run.Asker) error {
+func (w *Worker) answerAll(ctx context.Context, job Job, a *run.Asker) error {
 	queue, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
 		for {
-			queue, err := w.Conn.js.Consumer(ctx, tasksStream, consumerOf(id))
+			queue, err := w.Conn.js.Consumer(ctx, tasksStream, consumerOf(job.Run))
 			if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 				return queue, err
 			}
@@ -210,7 +211,7 @@ func (w *Worker) answerAll(ctx context.Context, id string, a *run.Asker) error {
 	var all sync.WaitGroup
 	for range w.Capacity {
 		all.Go(func() {
-			if err := w.answerSome(ctx, id, queue, a); err != nil && ctx.Err() == nil {
+			if err := w.answerSome(ctx, job, queue, a); err != nil && ctx.Err() == nil {
 				fail(err)
 			}
 		})
@@ -222,53 +223,90 @@ func (w *Worker) answerAll(ctx context.Context, id string, a *run.Asker) error {
 	return nil
 }
 
-// fetchFor is how long a slot waits for a task of one run before it is free for others.
-const fetchFor = 700 * time.Millisecond
+// fetchFor is how long a request for a task waits at the server.
+const fetchFor = 20 * time.Second
 
 // answerSome answers one task after another.
-func (w *Worker) answerSome(ctx context.Context, id string, queue jetstream.Consumer, a *run.Asker) error {
-	for {
-		select {
-		case w.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
+func (w *Worker) answerSome(ctx context.Context, job Job, queue jetstream.Consumer, a *run.Asker) error {
+	for ctx.Err() == nil {
+		msg := w.fetch(ctx, queue)
+		if msg == nil {
+			continue
 		}
-		err := w.answerOne(ctx, id, queue, a)
-		<-w.slots
+		stop := w.keep(msg)
+		err := w.answerOne(ctx, job, a, msg)
+		stop()
 		if err != nil {
+			w.giveBack(msg)
 			return err
 		}
+		// A lost acknowledgement leads to another delivery, and that to results that are refused as the second.
+		_, _ = retry(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, msg.DoubleAck(ctx) })
+	}
+	return nil
+}
+
+// fetch waits for a task; it returns nil if none came, or ctx ended.
+func (w *Worker) fetch(ctx context.Context, queue jetstream.Consumer) jetstream.Msg {
+	batch, err := queue.Fetch(1, jetstream.FetchMaxWait(fetchFor))
+	if err != nil { // the server is away, or the run is over
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+		return nil
+	}
+	select {
+	case msg := <-batch.Messages():
+		if msg == nil && batch.Error() != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		return msg
+	case <-ctx.Done():
+		go func() {
+			for msg := range batch.Messages() {
+				w.giveBack(msg)
+			}
+		}()
+		return nil
 	}
 }
 
-// answerOne answers a task, if there is one soon.
-func (w *Worker) answerOne(ctx context.Context, id string, queue jetstream.Consumer, a *run.Asker) error {
-	batch, err := queue.Fetch(1, jetstream.FetchMaxWait(fetchFor))
-	var msg jetstream.Msg
-	if err == nil {
-		msg = <-batch.Messages()
+// giveBack puts a task into the queue again as a new one: it did not fail, and so the delivery must not count against it. Where that
+// does not succeed another worker has it when its lease ends, or the coordinator finds that it is missing.
+func (w *Worker) giveBack(msg jetstream.Msg) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if msg.Term() != nil {
+		return
 	}
-	if msg == nil { // none is there, or the server is away
-		select {
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
+	for range 20 {
+		_, err := retry(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
+			return w.Conn.js.Publish(ctx, msg.Subject(), msg.Data())
+		})
+		if !refusedSecond(err) { // it is there until the server has seen that it was given up
+			return
 		}
-		return nil
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// answerOne answers a task once there is a slot for it.
+func (w *Worker) answerOne(ctx context.Context, job Job, a *run.Asker, msg jetstream.Msg) error {
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	var t run.Task
 	if err := json.Unmarshal(msg.Data(), &t); err != nil {
 		return fmt.Errorf("a task in the queue: %w", err)
 	}
-	stop := w.keep(msg)
-	err = w.answer(ctx, id, a, t, msg)
-	stop()
-	if err != nil {
-		_ = msg.Nak() // it is given to another one when its lease ends otherwise
-		return err
-	}
-	// A lost acknowledgement leads to another delivery, and that to results that are refused as the second.
-	_, _ = retry(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, msg.DoubleAck(ctx) })
-	return nil
+	return w.answer(ctx, job, a, t, msg)
 }
 
 // keep tells the server that a task is being worked on, until stop is called.
@@ -276,7 +314,7 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for tick := time.NewTicker(w.Conn.Lease / 4); ; {
+		for tick := time.NewTicker(w.Conn.lease / 4); ; {
 			select {
 			case <-done:
 				tick.Stop()
@@ -289,12 +327,13 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// answer answers a task under the policies that have no result yet, and stores the results. Its error is one of this machine.
-func (w *Worker) answer(ctx context.Context, id string, a *run.Asker, t run.Task, msg jetstream.Msg) error {
+// answer answers a task under the policies that have no result yet, and stores the results. Its error is one of this machine, or the
+// end of the spend limit.
+func (w *Worker) answer(ctx context.Context, job Job, a *run.Asker, t run.Task, msg jetstream.Msg) error {
 	meta, err := msg.Metadata()
 	again := err != nil || meta.NumDelivered > 1
 	for _, policy := range t.Policies {
-		subject := resultSubject(id, t.Question, policy)
+		subject := resultSubject(job.Run, t.Question, policy)
 		if again {
 			if m, err := w.Conn.look(ctx, resultsStream, 1, subject); err != nil {
 				return err
@@ -302,15 +341,13 @@ func (w *Worker) answer(ctx context.Context, id string, a *run.Asker, t run.Task
 				continue
 			}
 		}
-		r := result{Worker: w.Name}
-		r.Record, err = a.Ask(ctx, t.Question, policy)
-		switch {
-		case errors.Is(err, llm.ErrBudget):
-			r.Stop = err.Error()
-		case err != nil:
+		rec, err := a.Ask(ctx, t.Question, policy)
+		if errors.Is(err, llm.ErrBudget) {
+			return errors.Join(err, w.store(ctx, stopSubject(job), result{Worker: w.Name, Stop: err.Error()}))
+		} else if err != nil {
 			return err
 		}
-		if err := w.store(ctx, subject, r); err != nil || r.Stop != "" {
+		if err := w.store(ctx, subject, result{Worker: w.Name, Record: rec}); err != nil {
 			return err
 		}
 	}

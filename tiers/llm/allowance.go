@@ -10,11 +10,11 @@ import (
 
 // Allowance is a spend limit that several machines share. A Ledger holds a part of it at a time, and spends from that.
 type Allowance interface {
-	// Hold sets how much of the limit this machine holds, what it has spent included, and reports what it has spent. It holds
-	// need afterwards, and some more while there is plenty, or as much as is left where the others hold the rest; never less than
-	// it has spent. others is what they hold and have not spent, which may become free. After an error it is not known
-	// whether the hold was changed; the same call sets that right.
-	Hold(ctx context.Context, spent, need money.Picodollars) (held, others money.Picodollars, err error)
+	// Hold sets how much of the limit this machine holds, what it has spent included, and reports what it has spent. Afterwards it
+	// holds need, and some more while there is plenty; where need does not fit beside what the others hold, it holds least, which
+	// covers what is spent and reserved. others is what they hold and have not spent, which may become free. After an error it is
+	// not known whether the hold was changed; another call sets that right.
+	Hold(ctx context.Context, spent, least, need money.Picodollars) (held, others money.Picodollars, err error)
 }
 
 const (
@@ -86,10 +86,10 @@ func (l *Ledger) hold(ctx context.Context, extra money.Picodollars) (others mone
 		return 0, nil
 	}
 	// Nothing may be reserved from what this may give back.
-	l.limit = min(l.limit, used.Plus(l.reserved))
-	need := used.Plus(l.reserved).Plus(extra)
+	least := used.Plus(l.reserved)
+	l.limit = min(l.limit, least)
 	l.mu.Unlock()
-	held, others, err := l.shared.Hold(ctx, used, need)
+	held, others, err := l.shared.Hold(ctx, used, least, least.Plus(extra))
 	if err != nil {
 		return 0, err
 	}

@@ -41,6 +41,9 @@ type Settings struct {
 	EmbedBatch int `json:"embed_batch,omitempty" yaml:"embed_batch,omitempty"`
 	// Headers are sent with every call. A value may name environment variables, as in "$MY_KEY" or "${MY_KEY}".
 	Headers map[string]string `json:"headers,omitempty" yaml:"headers,omitempty"`
+	// SessionHeader is the name of a header that carries the same value for all calls of a question, for routers that send these to
+	// the same server by it, such as X-Session-Id.
+	SessionHeader string `json:"session_header,omitempty" yaml:"session_header,omitempty"`
 	// Query is added to the address of every call, such as api-version for Azure.
 	Query map[string]string `json:"query,omitempty" yaml:"query,omitempty"`
 	// KeyEnv names the environment variables with the keys of the model's own endpoint, for models given as NAME@URL.
@@ -97,6 +100,9 @@ func (s Settings) check() error {
 		if name == "" || strings.ContainsAny(name, " \t\r\n:") || strings.ContainsAny(value, "\r\n") {
 			return fmt.Errorf("field \"headers\": %q is no header's name, or its value has more than one line", name)
 		}
+	}
+	if strings.ContainsAny(s.SessionHeader, " \t\r\n:") || strings.EqualFold(s.SessionHeader, "Authorization") {
+		return fmt.Errorf("field \"session_header\": %q is no name for it", s.SessionHeader)
 	}
 	for name := range s.Parameters {
 		if slices.Contains([]string{"model", "messages", "input", "stream", "n"}, name) {

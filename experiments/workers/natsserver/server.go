@@ -18,13 +18,16 @@ import (
 // allow otherwise.
 const MaxPayload = 8 << 20
 
+// ErrNoToken: the server would let everyone in who can reach it.
+var ErrNoToken = errors.New("a token is needed")
+
 // Config says how the server runs.
 type Config struct {
 	// Addr is the host and port to listen on; port 0 takes a free one.
 	Addr string
 	// Dir keeps the messages.
 	Dir string
-	// Token is what clients must show; "" lets every client in.
+	// Token is what clients must show; "" lets every client in, which is allowed on loopback only.
 	Token string
 	// Certificate and Key are the PEM files of the server's certificate; "" means no TLS.
 	Certificate, Key string
@@ -47,6 +50,11 @@ func Start(c Config) (*Server, error) {
 	host, port, err := split(c.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start NATS: address %q: %w", c.Addr, err)
+	}
+	if tcp, err := net.ResolveTCPAddr("tcp", c.Addr); err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	} else if !tcp.IP.IsLoopback() && c.Token == "" { // no host at all means every interface
+		return nil, fmt.Errorf("start NATS at %s: other machines can reach this address: %w", c.Addr, ErrNoToken)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT

@@ -40,8 +40,10 @@ const defaultBatch = 128
 type Config struct {
 	// Model is the model's name at the endpoints, and in prices and reports.
 	Model string `json:"model" yaml:"model"`
-	// Endpoints serve the same model; calls go to them, and to the keys of each, round robin. One that limits calls, or
-	// fails repeatedly while others work, is left alone for a while.
+	// Endpoints serve the same model. The calls of a session (llm.WithSession) go to one of them while that is not much busier than
+	// the others, so that its prefix cache serves them; other calls, and the keys of one endpoint, take turns by what they have in
+	// flight. One that limits calls, says in its x-ratelimit headers that it is about to, or fails repeatedly while others work, is
+	// left alone for a while; one call at a time then tries whether it works again.
 	Endpoints []Endpoint `json:"endpoints" yaml:"endpoints"`
 	// Timeout bounds one attempt; 0 means DefaultTimeout.
 	Timeout time.Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`
@@ -114,6 +116,7 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("openai: model %s: %w", c.Model, err)
 	}
 	suffix := parameters(c.Settings)
+	var endpointOf []int // of each route
 	for i, e := range c.Endpoints {
 		base, query, err := parseBase(e.BaseURL)
 		if err != nil {
@@ -135,6 +138,7 @@ func New(c Config) (*Client, error) {
 		for _, key := range keys {
 			client.secret.add(key)
 			client.routes = append(client.routes, route{base, query, key, isAzure(base)})
+			endpointOf = append(endpointOf, i)
 		}
 	}
 	family := "model:"
@@ -145,7 +149,7 @@ func New(c Config) (*Client, error) {
 	if before := family + c.Model + parameters(asGiven); before != client.id {
 		client.addFormer(before)
 	}
-	client.turns = newRotation(len(client.routes), c.Cooldown)
+	client.turns = newRotation(endpointOf, c.Cooldown)
 	return client, nil
 }
 

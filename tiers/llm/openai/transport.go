@@ -32,6 +32,8 @@ type exchange struct {
 	sent       bool
 	status     int // 0 until a reply's header has come
 	retryAfter time.Duration
+	session    string        // that the call belongs to
+	pause      time.Duration // that the endpoint's x-ratelimit headers ask for
 	html       bool
 	body       []byte // nil until all of it was read
 }
@@ -81,6 +83,9 @@ func (c *Client) send(ctx context.Context, x *exchange, method string, body []by
 	for name, values := range c.headers {
 		req.Header[name] = values
 	}
+	if name := c.config.Settings.SessionHeader; name != "" && x.session != "" {
+		req.Header.Set(name, x.session)
+	}
 	x.sent = true
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -91,6 +96,7 @@ func (c *Client) send(ctx context.Context, x *exchange, method string, body []by
 	if wait, ok := llm.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 		x.retryAfter = max(wait, time.Millisecond) // 0 would say that the endpoint did not say
 	}
+	x.pause = ratePause(resp.Header, len(body), time.Now())
 	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return err
@@ -109,10 +115,13 @@ func (c *Client) send(ctx context.Context, x *exchange, method string, body []by
 // read takes the body of a reply with status 2xx.
 func (c *Client) try(ctx context.Context, method, path string, body []byte, read func(x *exchange) error) error {
 	return c.turns.do(ctx, func(i int) error {
-		x := &exchange{route: c.routes[i], path: path}
+		x := &exchange{route: c.routes[i], path: path, session: llm.Session(ctx)}
 		tctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 		defer cancel()
 		err := c.send(tctx, x, method, body)
+		if x.pause > 0 {
+			c.turns.pause(i, x.pause)
+		}
 		switch {
 		case err != nil:
 			return c.broken(ctx, x, err)
