@@ -25,7 +25,7 @@ RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experi
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -122,6 +122,9 @@ FUZZCOUNT ?= 10000000
 
 torture: setup ## an hour of failing disks, kills, lying endpoints and 10⁷ fuzzed inputs; its summary goes to runs/torture.log
 	$(REQUIRE) scripts/torture.sh $(GO) $(FUZZCOUNT) runs
+
+torture-workers: ## ten runs of 5,000 questions on four workers, which are killed with the server and the coordinator; 10,000 reservations
+	BUDGETMEM_TORTURE_WORKERS=10 BUDGETMEM_TORTURE_RESERVATIONS=10000 $(GO) test ./experiments/workers -run 'TortureWorkers|NeverPassed' -count 1 -v -timeout 4h
 
 soak-hostile: ## ten minutes of hostile clients at the server: no growth beyond 5 %
 	BUDGETMEM_SOAK=10m $(GO) test ./serve -run HostileTraffic -count 1 -v -timeout 60m

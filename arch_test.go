@@ -141,6 +141,17 @@ func TestNoXLAWithoutAnEngine(t *testing.T) {
 	}
 }
 
+// Nothing that programs and notebooks import brings the NATS server or its client along; the program alone does.
+func TestNoNATSWithoutWorkers(t *testing.T) {
+	for _, path := range []string{"./bmem/...", "./datasets/...", "./experiments/run", "./experiments/report", "./experiments/lab", "./experiments/train", "./kernel/...", "./router/...", "./serve/...", "./tiers/...", "./tune/..."} {
+		for _, p := range list(t, "-deps", path) {
+			if strings.HasPrefix(p.ImportPath, "github.com/nats-io") {
+				t.Errorf("%s depends on %s", path, p.ImportPath)
+			}
+		}
+	}
+}
+
 // room returns the longest room that a package lies in.
 func room(path string) string {
 	path = strings.TrimPrefix(strings.TrimPrefix(path, module), "/")

@@ -30,8 +30,8 @@ addresses may be listened on too. The token and the questions cross the network 
 
 Three servers with --cluster and --route go on working when one of them dies.`,
 		Example: `  bmem nats
-  BUDGETMEM_NATS_TOKEN=… bmem nats --addr 0.0.0.0:4222 --tls-cert cert.pem --tls-key key.pem
-  BUDGETMEM_NATS_TOKEN=… bmem nats --addr 0.0.0.0:4222 --name n1 --cluster 0.0.0.0:6222 --route n2:6222 --route n3:6222`,
+  bmem nats --addr 0.0.0.0:4222 --tls-cert cert.pem --tls-key key.pem
+  bmem nats --addr 0.0.0.0:4222 --name n1 --cluster 0.0.0.0:6222 --route n2:6222 --route n3:6222`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Token = os.Getenv(workers.EnvToken)

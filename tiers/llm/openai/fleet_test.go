@@ -14,9 +14,10 @@ import (
 
 // replica is an endpoint that remembers which sessions it has had, as a server with a prefix cache does.
 type replica struct {
-	latency time.Duration
-	fails   bool
-	header  http.Header // sent with every reply
+	fails  bool
+	header http.Header // sent with every reply
+	// slower makes a reply wait until another endpoint has had many calls more, however busy this machine is.
+	slower *replica
 
 	mu          sync.Mutex
 	calls, hits int
@@ -39,8 +40,20 @@ func (r *replica) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, `{"error": {"message": "out of memory"}}`, http.StatusServiceUnavailable)
 		return
 	}
-	time.Sleep(r.latency)
+	if r.slower != nil {
+		began := r.slower.count()
+		for deadline := time.Now().Add(time.Second); r.slower.count() < began+12 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"ok"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":1}}`)
+}
+
+// count is the number of calls so far.
+func (r *replica) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
 }
 
 func fleet(t *testing.T, replicas ...*replica) *Client {
@@ -62,7 +75,8 @@ func fleet(t *testing.T, replicas ...*replica) *Client {
 // Of three endpoints one is slow and one fails: every question is answered, the slow one gets fewer calls, and most calls meet an
 // endpoint that has had their question.
 func TestFleetWithASlowAndAFailingEndpoint(t *testing.T) {
-	fast, slow, failing := &replica{latency: 2 * time.Millisecond}, &replica{latency: 60 * time.Millisecond}, &replica{fails: true}
+	fast, failing := &replica{}, &replica{fails: true}
+	slow := &replica{slower: fast}
 	c := retried(t, quick, fleet(t, fast, slow, failing))
 	const questions, modules = 120, 5
 	var all sync.WaitGroup
