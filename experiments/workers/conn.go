@@ -30,7 +30,7 @@ type Conn struct {
 	replicas int
 	streams  map[string]jetstream.Stream   // by name; they are not changed once connected
 	buckets  map[string]jetstream.KeyValue // by name, likewise
-	claims   jetstream.Stream              // below the bucket of claims
+	below    map[string]jetstream.Stream   // the streams that buckets are kept in, by bucket
 }
 
 // Connect connects to the servers of a URL such as nats://host:4222, or of several joined by commas. The token comes from EnvToken
@@ -61,10 +61,6 @@ func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn,
 		c.replicas = 3
 	}
 	if err := c.prepare(ctx); err != nil {
-		nc.Close()
-		return nil, fmt.Errorf("prepare the streams at %s: %w", url, err)
-	}
-	if c.claims, err = retry(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, "KV_"+claimsBucket) }); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("prepare the streams at %s: %w", url, err)
 	}

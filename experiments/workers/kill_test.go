@@ -296,7 +296,7 @@ func lines(path string) int {
 
 // Whoever is killed, the run ends as one that was not, and nothing is paid twice but what was in flight.
 func TestKilledWorkersServerAndCoordinator(t *testing.T) {
-	torture{histories: 15, capacity: 4, latency: 5 * time.Millisecond, lease: 3 * time.Second, servers: 1, kills: 1, seed: uint64(time.Now().UnixNano())}.run(t)
+	torture{histories: 15, capacity: 4, latency: 5 * time.Millisecond, lease: 5 * time.Second, servers: 1, kills: 1, seed: uint64(time.Now().UnixNano())}.run(t)
 }
 
 // The long form: `make torture-workers`.

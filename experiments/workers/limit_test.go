@@ -97,6 +97,9 @@ func TestSharedLimitIsNeverPassed(t *testing.T) {
 	}
 	for i := range 3 {
 		for lines(filepath.Join(dir, "bill")) < (i+1)*calls {
+			if !crew[i].running() {
+				t.Fatalf("spender %d ended after %d calls of all: %v\n%s", i, lines(filepath.Join(dir, "bill")), crew[i].err, crew[i].output)
+			}
 			time.Sleep(2 * time.Millisecond)
 		}
 		crew[i].kill()

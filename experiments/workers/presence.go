@@ -3,14 +3,11 @@ package workers
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -73,27 +70,14 @@ func (co *coordination) watch(ctx context.Context) error {
 
 // present lists the workers that are there.
 func (c *Conn) present(ctx context.Context) ([]presence, error) {
-	kv := c.buckets[workersBucket]
-	keys, err := retry(ctx, func(ctx context.Context) ([]string, error) {
-		keys, err := kv.Keys(ctx)
-		if errors.Is(err, jetstream.ErrNoKeysFound) {
-			return nil, nil
-		}
-		return keys, err
-	})
+	entries, err := c.entries(ctx, workersBucket)
 	if err != nil {
 		return nil, fmt.Errorf("list the workers: %w", err)
 	}
 	var out []presence
-	for _, key := range keys {
-		e, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) })
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue
-		} else if err != nil {
-			return nil, fmt.Errorf("list the workers: %w", err)
-		}
+	for _, value := range entries {
 		var p presence
-		if err := json.Unmarshal(e.Value(), &p); err == nil && p.Worker != "" && !strings.ContainsAny(p.Worker, "\r\n") {
+		if err := json.Unmarshal(value, &p); err == nil && p.Worker != "" && !strings.ContainsAny(p.Worker, "\r\n") {
 			out = append(out, p)
 		}
 	}

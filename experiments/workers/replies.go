@@ -89,7 +89,7 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 		// Removing the message leaves no mark of a deletion behind.
 		tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 		defer cancel()
-		if r.conn.claims.DeleteMsg(tctx, revision) != nil {
+		if r.conn.below[claimsBucket].DeleteMsg(tctx, revision) != nil {
 			go r.withdraw(key, mine) // it was kept with another revision
 		}
 	}, nil
@@ -101,7 +101,7 @@ func (r *Replies) withdraw(key string, mine []byte) {
 	defer cancel()
 	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
 		if e, err := r.conn.buckets[claimsBucket].Get(ctx, key); err == nil && bytes.Equal(e.Value(), mine) {
-			_ = r.conn.claims.DeleteMsg(ctx, e.Revision()) // it ends by itself otherwise
+			_ = r.conn.below[claimsBucket].DeleteMsg(ctx, e.Revision()) // it ends by itself otherwise
 			return
 		}
 		time.Sleep(pause)

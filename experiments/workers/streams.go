@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,9 +33,9 @@ const (
 	keepFor = 7 * 24 * time.Hour
 )
 
-// prepare makes the streams and buckets.
+// prepare makes the streams and buckets that are not there.
 func (c *Conn) prepare(ctx context.Context) error {
-	c.streams, c.buckets = map[string]jetstream.Stream{}, map[string]jetstream.KeyValue{}
+	c.streams, c.below, c.buckets = map[string]jetstream.Stream{}, map[string]jetstream.Stream{}, map[string]jetstream.KeyValue{}
 	streams := []jetstream.StreamConfig{
 		{Name: tasksStream, Subjects: []string{"bmem.tasks.*.*"}, Retention: jetstream.WorkQueuePolicy, MaxMsgs: mostTasks,
 			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true},
@@ -43,7 +44,13 @@ func (c *Conn) prepare(ctx context.Context) error {
 	}
 	for _, s := range streams {
 		s.Storage, s.Replicas, s.AllowDirect = jetstream.FileStorage, c.replicas, true
-		made, err := retry(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.CreateOrUpdateStream(ctx, s) })
+		made, err := retry(ctx, func(ctx context.Context) (jetstream.Stream, error) {
+			there, err := c.js.Stream(ctx, s.Name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				return c.js.CreateOrUpdateStream(ctx, s)
+			}
+			return there, err
+		})
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
@@ -70,12 +77,23 @@ func (c *Conn) prepareMemory(ctx context.Context) error {
 
 func (c *Conn) makeBucket(ctx context.Context, b jetstream.KeyValueConfig) error {
 	b.History, b.Replicas = 1, c.replicas
-	made, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return c.js.CreateOrUpdateKeyValue(ctx, b) })
+	made, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
+		there, err := c.js.KeyValue(ctx, b.Bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			return c.js.CreateOrUpdateKeyValue(ctx, b)
+		}
+		return there, err
+	})
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 	}
-	if c.buckets[b.Bucket] == nil { // it says where a bucket is, which stays the same
-		c.buckets[b.Bucket] = made
+	if c.buckets[b.Bucket] != nil { // it says where a bucket is, which stays the same
+		return nil
+	}
+	c.buckets[b.Bucket] = made
+	c.below[b.Bucket], err = retry(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, "KV_"+b.Bucket) })
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 	}
 	return nil
 }
@@ -118,6 +136,29 @@ func (c *Conn) remove(ctx context.Context, stream string, seq uint64) error {
 		return fmt.Errorf("remove from stream %s: %w", stream, err)
 	}
 	return nil
+}
+
+// entries returns the values of a bucket with few keys, by key. It asks the stream below the bucket, since the bucket's own list of
+// keys makes the server set up a consumer each time, on its disk.
+func (c *Conn) entries(ctx context.Context, bucket string) (map[string][]byte, error) {
+	prefix := "$KV." + bucket + "."
+	info, err := retry(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return c.below[bucket].Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{}
+	for subject := range info.State.Subjects {
+		key := strings.TrimPrefix(subject, prefix)
+		e, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return c.buckets[bucket].Get(ctx, key) })
+		if err == nil {
+			out[key] = e.Value()
+		} else if !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // token is the form in which a name of any characters is part of a subject.

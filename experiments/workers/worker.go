@@ -61,9 +61,11 @@ func (w *Worker) Work(ctx context.Context) error {
 	}
 	served := map[string]serving{} // by run
 	for {
-		jobs, err := w.jobs(ctx)
-		if err != nil && ctx.Err() == nil {
-			return err
+		jobs, err := w.Conn.entries(ctx, runsBucket)
+		if ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("look for runs: %w", err)
 		}
 		for id, s := range served {
 			if !bytes.Equal(jobs[id], s.job) {
@@ -88,34 +90,6 @@ func (w *Worker) Work(ctx context.Context) error {
 		case <-time.After(runsEvery):
 		}
 	}
-}
-
-// jobs returns the descriptions of the runs that are under way.
-func (w *Worker) jobs(ctx context.Context) (map[string][]byte, error) {
-	kv := w.Conn.buckets[runsBucket]
-	keys, err := retry(ctx, func(ctx context.Context) ([]string, error) {
-		keys, err := kv.Keys(ctx)
-		if errors.Is(err, jetstream.ErrNoKeysFound) {
-			return nil, nil
-		}
-		return keys, err
-	})
-	out := map[string][]byte{}
-	for _, key := range keys {
-		if err != nil {
-			break
-		}
-		var e jetstream.KeyValueEntry
-		if e, err = retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) }); err == nil {
-			out[key] = e.Value()
-		} else if errors.Is(err, jetstream.ErrKeyNotFound) {
-			err = nil
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for runs: %w", err)
-	}
-	return out, nil
 }
 
 // present says that the worker is there, until ctx ends.
