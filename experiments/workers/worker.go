@@ -305,27 +305,40 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 // end of the spend limit.
 func (w *Worker) answer(ctx context.Context, job Job, a *run.Asker, t run.Task, msg jetstream.Msg) error {
 	meta, err := msg.Metadata()
-	again := err != nil || meta.NumDelivered > 1
-	for _, policy := range t.Policies {
-		subject := resultSubject(job.Run, t.Question, policy)
-		if again {
-			if m, err := w.Conn.look(ctx, resultsStream, 1, subject); err != nil {
+	if err != nil || meta.NumDelivered > 1 {
+		if t.Policies, err = w.unanswered(ctx, job, t); err != nil {
+			return err
+		}
+	}
+	for _, part := range a.Parts(t) {
+		records, err := a.Ask(ctx, part)
+		for _, rec := range records {
+			if err := w.store(ctx, resultSubject(job.Run, t.Question, rec.Policy), result{Worker: w.Name, Record: rec}); err != nil {
 				return err
-			} else if m != nil {
-				continue
 			}
 		}
-		rec, err := a.Ask(ctx, t.Question, policy)
 		if errors.Is(err, llm.ErrBudget) {
 			return errors.Join(err, w.store(ctx, stopSubject(job), result{Worker: w.Name, Stop: err.Error()}))
 		} else if err != nil {
 			return err
 		}
-		if err := w.store(ctx, subject, result{Worker: w.Name, Record: rec}); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// unanswered lists the policies of a task that have no result: another worker may have stored some before it died.
+func (w *Worker) unanswered(ctx context.Context, job Job, t run.Task) ([]string, error) {
+	var left []string
+	for _, policy := range t.Policies {
+		m, err := w.Conn.look(ctx, resultsStream, 1, resultSubject(job.Run, t.Question, policy))
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			left = append(left, policy)
+		}
+	}
+	return left, nil
 }
 
 // store stores a result, unless one is there.

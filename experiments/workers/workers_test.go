@@ -24,13 +24,12 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
-// endpoint is a model with latency that counts what it answers, by the key and the body of a call.
+// endpoint is a model with latency that counts what it answers.
 type endpoint struct {
 	latency time.Duration
 
 	mu       sync.Mutex
 	answered map[string]int // by body
-	by       map[string]int // by key
 }
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +51,6 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e.mu.Lock()
 	e.answered[body.String()]++
-	e.by[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]++
 	e.mu.Unlock()
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"choices": []any{map[string]any{"message": map[string]any{"content": runtest.Reply(llmtest.Call{Messages: req.Messages})}, "finish_reason": "stop"}},
@@ -72,7 +70,7 @@ func (e *endpoint) counts() (different, again int) {
 }
 
 func newEndpoint(t testing.TB, latency time.Duration) (*endpoint, string) {
-	e := &endpoint{latency: latency, answered: map[string]int{}, by: map[string]int{}}
+	e := &endpoint{latency: latency, answered: map[string]int{}}
 	s := httptest.NewServer(e)
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	return e, s.URL + "/v1"
