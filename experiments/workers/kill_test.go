@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 		var c child
 		err := json.Unmarshal([]byte(spec), &c)
 		if err == nil {
+			go endWithParent()
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 			err = c.run(ctx)
 			stop()
@@ -59,6 +60,14 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// endWithParent ends this process when the test that started it is gone, as when its time ran out.
+func endWithParent() {
+	for parent := os.Getppid(); os.Getppid() == parent; {
+		time.Sleep(200 * time.Millisecond)
+	}
+	os.Exit(1)
 }
 
 func (c child) run(ctx context.Context) error {
