@@ -29,10 +29,11 @@ const ownerToken = "owner-token"
 // tenantServer serves memories to tenants.
 type tenantServer struct {
 	*running
-	t      *testing.T
-	ledger string // the file
-	audit  *os.File
-	log    *strings.Builder
+	t       *testing.T
+	ledger  string // the file
+	service *memory.Service
+	audit   *os.File
+	log     *strings.Builder
 }
 
 // openMemory opens a memory with a served model, for the time of a test.
@@ -69,9 +70,9 @@ func serveTenants(t *testing.T, m *bmem.Memory, dir, tenants string) *tenantServ
 	if s.audit, err = os.CreateTemp(dir, "audit"); err != nil {
 		t.Fatal(err)
 	}
-	service := memory.New(m, memory.Options{Audit: s.audit, Log: quiet})
+	s.service = memory.New(m, memory.Options{Audit: s.audit, Log: quiet})
 	s.running = start(t, Config{Token: ownerToken, Tenants: ts, Prices: llm.Prices{}.Set(map[string]llm.Price{"fake": {In: 1, Out: 1000}}),
-		Memories: mcp.Routes(service, "test", 0, slog.New(slog.NewTextHandler(s.log, nil)))})
+		Memories: mcp.Routes(s.service, "test", 0, slog.New(slog.NewTextHandler(s.log, nil)))})
 	return s
 }
 
@@ -267,7 +268,7 @@ func TestTenantsBudgets(t *testing.T) {
 	}
 }
 
-// The audit log says who did what when and for how much, and nothing of what was said.
+// The audit log says who did what when and for how much, and nothing of what was said. The counters agree.
 func TestAudit(t *testing.T) {
 	s := serveTenants(t, openMemory(t), t.TempDir(), `- {name: ann, TOKENS, dollars: {question: 0.1, hour: 1, day: 1}}`)
 	s.ask("ann-token", "POST", "/v1/memories/diary/turns", addTurn, nil)
@@ -303,6 +304,15 @@ func TestAudit(t *testing.T) {
 	want := "ann add ann/diary 200 1 false \nann ask ann/diary 200 0 true low\nann ask ann/diary 402 0 false \nann edit ann/diary 200 0 false \n forget diary 404 0 false \nann forget ann/diary 200 1 false "
 	if text := strings.Join(got, "\n"); text != want {
 		t.Errorf("the log says\n%s\nwant\n%s", text, want)
+	}
+	counters := s.service.Counters()
+	ann := counters["ann"]
+	if ann.Dollars <= 0 || ann.TokensIn == 0 || ann.TokensOut == 0 {
+		t.Errorf("%+v", ann)
+	}
+	ann.Dollars, ann.TokensIn, ann.TokensOut = 0, 0, 0
+	if ann != (memory.Counters{Adds: 1, Edits: 1, Searches: 1, Asks: 1, Forgets: 1, Refused: 1, TurnsAdded: 1, TurnsForgotten: 1}) || counters[""] != (memory.Counters{Failed: 1}) || len(counters) != 2 {
+		t.Errorf("%+v", counters)
 	}
 }
 
