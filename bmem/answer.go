@@ -90,7 +90,6 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 		out, err := list[next].Run(ctx, in)
 		if err != nil {
 			last.Usage = last.Usage.Add(out.Step.Usage)
-			calls[len(calls)-1] = *last
 			if ctx.Err() != nil {
 				return fail(err)
 			}
@@ -107,11 +106,12 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 	if best < 0 || best >= len(calls) {
 		return fmt.Errorf("policy %s takes answer %d of %d", policy.Name(), best, len(calls))
 	}
-	answer.Text = calls[best].Text
-	t.Answer, t.Drafts = calls[best], slices.Delete(calls, best, best+1)
-	t.Answer.Text = "" // it is the answer's
-	if len(t.Drafts) == 0 {
-		t.Drafts = nil
+	t.Answer, t.Drafts = calls[best], nil
+	answer.Text, t.Answer.Text = t.Answer.Text, ""
+	for i, c := range calls {
+		if i != best {
+			t.Drafts = append(t.Drafts, c)
+		}
 	}
 	return nil
 }

@@ -11,7 +11,7 @@
 //	{"id":"conv-26:12","tiers":["low","mid","low","low","high"],"score":0.5,…,"query":0,"memory":[1,2,3]}
 //
 // Version 2 adds to an episode the answer's text, signals, the ids of quoted turns, tokens by step and sampled answers, and to the
-// header the signals that the last module is decided on. A file without any of these is written as version 1. Both are read.
+// header the signals that the last module is decided on. A file of version 1 to which nothing of this is added stays one. Both are read.
 package episodes
 
 import (

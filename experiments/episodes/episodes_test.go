@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 		"empty":          {"", "the file is empty"},
 		"other file":     {`{"a":1}` + "\n", `x.gz:1: field "format"`},
 		"no JSON":        {"hello\n", "x.gz:1: not a trace file's header"},
-		"version":        {replace(`"version":1`, `"version":2`), "this program reads 1"},
+		"version":        {replace(`"version":1`, `"version":3`), "this program reads 1 to 2"},
 		"states":         {replace(`"states":[0,1`, `"states":[0,2`), `field "states": module entity`},
 		"tier":           {replace(`"tiers":["`, `"tiers":["x`), fmt.Sprintf("x.gz:%d: field \"tiers\": module filter has no tier", trace+1)},
 		"vector number":  {replace(`"query":0`, `"query":99`), "there is no vector 99"},

@@ -231,12 +231,12 @@ func (f *File) Write(w io.Writer) error {
 	return errors.Join(f.writeLines(packed), packed.Close())
 }
 
-// version is the first one that can hold the file's content.
+// version is the file's, or the first one that can hold its content.
 func (f *File) version() int {
 	if len(f.Signals) > 0 || slices.ContainsFunc(f.Episodes, router.Episode.Detailed) {
-		return 2
+		return max(f.Version, 2)
 	}
-	return 1
+	return max(f.Version, 1)
 }
 
 // writeLines writes the file's lines, not compressed.

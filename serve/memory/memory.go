@@ -280,7 +280,7 @@ func (s *Service) answered(ctx context.Context, a bmem.Answer, left *Budget, ste
 		return out
 	}
 	why := map[string]string{}
-	for _, m := range a.Trace.Modules {
+	for _, m := range a.Trace.Steps() {
 		why[m.Module] = m.Why
 	}
 	for _, span := range a.Trace.Spans() {
@@ -292,7 +292,7 @@ func (s *Service) answered(ctx context.Context, a bmem.Answer, left *Budget, ste
 // servedTiers are the tiers that the modules of a question ran at.
 func servedTiers(t bmem.Trace) map[string]string {
 	tiers := map[string]string{}
-	for _, m := range t.Modules {
+	for _, m := range t.Steps() {
 		tiers[m.Module] = m.Served
 	}
 	return tiers

@@ -74,7 +74,7 @@ func (t Task) vector(i, n int) []float32 {
 
 // Header is the header of the task's traces.
 func (t Task) Header() episodes.Header {
-	return episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: "made up", DataHash: fmt.Sprint(t.Seed), Split: t.Split, Metric: "f1",
+	return episodes.Header{Format: episodes.Format, Version: 1, Dataset: "made up", DataHash: fmt.Sprint(t.Seed), Split: t.Split, Metric: "f1",
 		Space: Space(), MemoryIndex: []int{0, 1, 1, 1, 2}, Embedder: "made-up@1", Dim: Dim}
 }
 
