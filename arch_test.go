@@ -23,10 +23,10 @@ var rooms = map[string][]string{
 	"bmem/conversation":    {"bmem/chunk", "tiers/text"},
 	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/bert"},
 	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/served"},
-	"bmem/rerank":          {"internal", "internal/bert"},
+	"bmem/rerank":          {"internal", "internal/bert", "tiers/llm"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal", "tiers/text"},
 	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
-	"bmem/setup/inprocess": {"bmem/embed", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
+	"bmem/setup/inprocess": {"bmem/embed", "bmem/rerank", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
 	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/api", "serve/registry", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
 	"cmd":                  nil, // anything

@@ -15,6 +15,8 @@ import (
 //	evidence    the probability that some turn of the chunk is evidence, 1 − ∏(1 − p), where retrieval gives each turn's p;
 //	            without those, 0.7 · cosine(question, chunk) + 0.3 · that share, kept if at least 0.3
 //	likelihood  a language model's likelihoods rank each chunk's best turns (see rankTurns); llm, if it gives none
+//	reranked    as evidence, where a cross-encoder that has read the question and each of the likeliest turns corrects p, also for
+//	            the summary that quotes turns by it
 //	llm         a language model writes a mark from 0 to 10 for every chunk, which is added to what retrieval found of it
 //
 // A method that keeps nothing returns the first TopK chunks, best by its own score first. If the model fails, evidence serves.

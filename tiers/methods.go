@@ -78,7 +78,7 @@ func planned(req llm.Request, err error) (plan, error) {
 
 // Methods lists the names of the methods that a module has, in alphabetical order:
 //
-//	filter    keywords, evidence, likelihood, llm
+//	filter    keywords, evidence, likelihood, reranked, llm
 //	entity, temporal, topic    rules, grammar, llm
 //	summary   plain, headings, quotes, brief, likelihood, llm, prose
 //	answer    reply, mbr

@@ -23,6 +23,11 @@ func (tb *toolbox) rankTurns(ctx context.Context, scorer llm.Scorer, lines []tur
 	if err != nil {
 		return nil, err
 	}
+	return tb.rankBy(ctx, scorer, reqs, lines, step)
+}
+
+// rankBy is rankTurns with the requests given, one a line.
+func (tb *toolbox) rankBy(ctx context.Context, scorer llm.Scorer, reqs []llm.ScoreRequest, lines []turnRef, step *Step) ([]turnRef, error) {
 	scores, usage, err := scorer.Score(ctx, reqs)
 	step.Usage = step.Usage.Add(usage)
 	if err != nil {

@@ -66,6 +66,9 @@ const QuotesSet = "quotes"
 // than its Mid, and that less than its High.
 const ReadersSet = "readers"
 
+// RerankedSet is the shipped tier set whose filter at high asks a trained reranker, in the role "reranker".
+const RerankedSet = "reranked"
+
 // Routed lists the modules whose tier is to be chosen, in order: those that the set has tiers for.
 func (s Spec) Routed() []Module {
 	return slices.DeleteFunc(Modules(), func(m Module) bool { return len(s.Modules[m.String()]) == 0 })
@@ -73,7 +76,7 @@ func (s Spec) Routed() []Module {
 
 // Axes lists the shipped tier sets.
 func Axes() []string {
-	return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet, ReadersSet}
+	return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet, ReadersSet, RerankedSet}
 }
 
 //go:embed sets/*.yaml

@@ -17,6 +17,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/bert"
 	"github.com/budgetmem/budgetmem/internal/osmem"
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // The tokens that a question and a pair may have; what is beyond is cut, the question at its end and then the turn at its end.
@@ -25,7 +26,14 @@ const (
 	MaxPairTokens     = 128
 )
 
-// Model is a cross-encoder from local files. It is safe for concurrent use.
+// Name is what prices and reports know every reranker by.
+const Name = "reranker"
+
+// errNoChat is what asking a reranker for a text returns.
+var errNoChat = errors.New("a reranker gives scores and writes no text; name a language model")
+
+// Model is a cross-encoder from local files. As an llm.Client it can only score: the turn is the message, the question the
+// continuation. It is safe for concurrent use.
 type Model struct {
 	id     string
 	config bert.Config
@@ -83,6 +91,47 @@ func (m *Model) load(dir string, be compute.Backend) error {
 	return nil
 }
 
+// Model implements llm.Client.
+func (m *Model) Model() string { return Name }
+
+// Chat implements llm.Client. It always fails.
+func (m *Model) Chat(context.Context, llm.Request) (llm.Response, error) {
+	return llm.Response{}, errNoChat
+}
+
+// Score implements llm.Scorer. A LogProb is a score of Scores, of one token.
+func (m *Model) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
+	rows := make([]bert.Row, len(reqs))
+	usage := llm.Usage{Calls: 1}
+	for i, r := range reqs {
+		rows[i] = Pair(m.tokens, r.Continuation, turnOf(r))
+		rows[i].Index = i
+		usage.In += len(rows[i].IDs)
+	}
+	scores, err := m.scores(ctx, rows)
+	if err != nil {
+		return nil, llm.Usage{}, err
+	}
+	out := make([]llm.Score, len(scores))
+	for i, s := range scores {
+		out[i] = llm.Score{LogProb: s, Tokens: 1}
+	}
+	return out, usage, nil
+}
+
+// turnOf is what the last message says.
+func turnOf(r llm.ScoreRequest) string {
+	if len(r.Messages) == 0 {
+		return ""
+	}
+	return r.Messages[len(r.Messages)-1].Content
+}
+
+// CountTokens implements llm.TokenCounter: the most tokens that are read of the messages' last.
+func (m *Model) CountTokens(messages []llm.Message) (int, error) {
+	return min(MaxPairTokens, 3+len(m.tokens.Encode(turnOf(llm.ScoreRequest{Messages: messages})))), nil
+}
+
 // ID is the model's kind and the start of the SHA-256 of its weights.
 func (m *Model) ID() string { return m.id }
 
@@ -96,17 +145,8 @@ func Pair(t *bert.Tokenizer, question, turn string) bert.Row {
 	return bert.Row{IDs: append(append(ids, p...), t.SEP), First: first}
 }
 
-// Tokens is how many tokens the model reads to score the turns.
-func (m *Model) Tokens(question string, turns []string) int {
-	n := 0
-	for _, t := range turns {
-		n += len(Pair(m.tokens, question, t).IDs)
-	}
-	return n
-}
-
-// Score returns a score a turn, in order: what the log-odds of its being evidence change by, up to a constant of the question.
-func (m *Model) Score(ctx context.Context, question string, turns []string) ([]float64, error) {
+// Scores returns a score a turn, in order: what the log-odds of its being evidence change by, up to a constant of the question.
+func (m *Model) Scores(ctx context.Context, question string, turns []string) ([]float64, error) {
 	rows := make([]bert.Row, len(turns))
 	for i, turn := range turns {
 		if err := ctx.Err(); err != nil {
@@ -115,10 +155,14 @@ func (m *Model) Score(ctx context.Context, question string, turns []string) ([]f
 		rows[i] = Pair(m.tokens, question, turn)
 		rows[i].Index = i
 	}
-	out := make([]float64, len(turns))
+	return m.scores(ctx, rows)
+}
+
+func (m *Model) scores(ctx context.Context, rows []bert.Row) ([]float64, error) {
+	out := make([]float64, len(rows))
 	for _, b := range bert.Batches(rows) {
 		if err := m.run(ctx, b, out); err != nil {
-			return nil, fmt.Errorf("rerank %d turns: %w", len(turns), err)
+			return nil, fmt.Errorf("rerank %d turns: %w", len(rows), err)
 		}
 	}
 	return out, nil

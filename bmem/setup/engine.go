@@ -15,7 +15,7 @@ type Engine interface {
 	// Embedder opens the embedder of this name, whose files lie in a folder.
 	Embedder(ctx context.Context, name, dir string) (Encoder, error)
 	// Model opens the language model of this name, with nothing around it, from its GGUF file, with the adapter in a folder if
-	// one is given.
+	// one is given; or a reranker, if the path is that of its folder.
 	Model(ctx context.Context, name, path, adapter string) (llm.Client, error)
 	// Close closes everything that was opened.
 	Close() error

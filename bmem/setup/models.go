@@ -58,6 +58,7 @@ func (s Spec) checkRoles(set tiers.Spec) error {
 //
 //	NAME        a model of the catalogue, or, where the System has endpoints, the name by which these know it
 //	FILE.gguf   a file on this machine
+//	FOLDER      a reranker that `bmem tune reranker` trained
 //	NAME@URL    a model at the endpoint of that base URL
 //	(nothing)   the best of the catalogue that is there
 //
@@ -99,6 +100,9 @@ func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 	if model, url, ok := cutEndpoint(name); ok {
 		return whereabouts{name: model, endpoint: url}, nil
 	}
+	if info, err := os.Stat(filepath.Join(name, modelConfig)); name != "" && err == nil && info.Mode().IsRegular() {
+		return whereabouts{name: filepath.Clean(name), path: filepath.Clean(name)}, nil
+	}
 	if len(sys.spec.Endpoints) > 0 {
 		return whereabouts{name: name}, nil
 	}
@@ -133,6 +137,9 @@ func (sys *System) cutAdapter(s string) (name, dir string, err error) {
 	}
 	return "", "", fmt.Errorf("model %s: no adapter %q: there is no %s in %s", s, adapter, adapterConfig, strings.Join(places, ", "))
 }
+
+// modelConfig is the file that a folder with a model in Hugging Face's form has.
+const modelConfig = "config.json"
 
 // adapterConfig is the file that every adapter in PEFT's format has.
 const adapterConfig = "adapter_config.json"

@@ -195,7 +195,7 @@ func (f *rerankerFlags) measure(ctx context.Context, notes io.Writer, dir string
 		scores := make([][]float64, len(examples))
 		bar := display.ProgressTo(notes, name+": questions ranked")
 		for i, e := range examples {
-			if scores[i], err = m.Score(ctx, e.Question, e.Turns); err != nil {
+			if scores[i], err = m.Scores(ctx, e.Question, e.Turns); err != nil {
 				break
 			}
 			bar.Set(i+1, len(examples), "")

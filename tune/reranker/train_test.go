@@ -136,7 +136,7 @@ func TestRunResumes(t *testing.T) {
 	}
 	defer m.Close()
 	e := examples[0]
-	scores, err := m.Score(t.Context(), e.Question, e.Turns)
+	scores, err := m.Scores(t.Context(), e.Question, e.Turns)
 	if err != nil || len(scores) != 3 || slices.Max(scores) == slices.Min(scores) {
 		t.Errorf("scores %v, %v", scores, err)
 	}

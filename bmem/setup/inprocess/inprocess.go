@@ -4,8 +4,10 @@ package inprocess
 import (
 	"context"
 	"log/slog"
+	"os"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/bmem/rerank"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/closers"
@@ -56,6 +58,14 @@ func (e *Engine) Embedder(_ context.Context, _, dir string) (setup.Encoder, erro
 func (e *Engine) Model(_ context.Context, name, path, adapter string) (llm.Client, error) {
 	if err := e.open(); err != nil {
 		return nil, err
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		m, err := rerank.Open(path, e.backend)
+		if err != nil {
+			return nil, err
+		}
+		e.closers.Add(m.Close)
+		return m, nil
 	}
 	m, err := local.Open(path, e.backend, local.Options{Name: name, Adapter: adapter})
 	if err != nil {
