@@ -107,3 +107,25 @@ func writeReader(t *testing.T, w io.Writer, name string, got, first map[string]t
 		row(category, byCategory[category])
 	}
 }
+
+// The table of the reranker is made from what `bmem tune reranker` wrote as validation.json.
+func TestReranker(t *testing.T) {
+	data, err := os.ReadFile("docs/results/reranker-locomo.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []struct {
+		Dataset                         string
+		Questions, Turns                int
+		Retrieval, Reranked, Difference stats.Interval
+	}
+	if err := json.Unmarshal(data, &rows); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	b.WriteString("| data set | questions | turns | retrieval | reranked | difference | 95 % |\n|---|---|---|---|---|---|---|\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %d | %d | %.3f | %.3f | %+.3f | [%+.3f, %+.3f] |\n", r.Dataset, r.Questions, r.Turns, r.Retrieval.Mean, r.Reranked.Mean, r.Difference.Mean, r.Difference.Low, r.Difference.High)
+	}
+	checkTable(t, predictionsPage, "<!-- reranker: written by go test . -run Reranker -update -->\n", "<!-- end of the reranker -->", b.String())
+}

@@ -27,6 +27,7 @@ var methods = [NumModules]map[string]method{
 		"keywords":     {make: func(tb *toolbox) runFunc { return tb.filterKeywords }},
 		evidenceMethod: {make: func(tb *toolbox) runFunc { return tb.filterEvidence }},
 		"likelihood":   {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }, func(tb *toolbox) planFunc { return tb.filterScoring }},
+		rerankedMethod: {func(tb *toolbox) runFunc { return tb.filterReranked }, func(tb *toolbox) planFunc { return tb.rerankPlan }},
 		"llm":          {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }, func(tb *toolbox) planFunc { return oneCall(tb.marksRequest) }},
 	},
 	Entity:   relationMethods(Entity, entityRules{}, func(tb *toolbox) extractor { return entityGrammar{tagger: tb.tagger} }),

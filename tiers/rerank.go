@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -12,8 +13,8 @@ import (
 // errNoProbabilities is the cause when turns are to be reranked that retrieval gave no probability.
 var errNoProbabilities = errors.New("retrieval gave the turns no probability to be evidence; hybrid retrieval does")
 
-// errNoScorer is the cause when the model of a reranking tier is none.
-var errNoScorer = errors.New("the model gives no scores; `bmem tune reranker` trains one that does")
+// rerankedMethod is the filter's method that asks a reranker.
+const rerankedMethod = "reranked"
 
 // filterReranked corrects the probabilities of the turns that retrieval finds likeliest by a model that has read each beside the
 // question. The kept items carry the corrected probabilities, so that the summary quotes by them.
@@ -42,7 +43,7 @@ func (tb *toolbox) rerank(ctx context.Context, in Input, step *Step) ([]Item, er
 	}
 	scorer, ok := llm.AsScorer(tb.Client)
 	if !ok {
-		return nil, errNoScorer
+		return nil, fmt.Errorf("%s gives no scores", tb.Client.Model())
 	}
 	lines, err := tb.scoredTurns(ctx, in)
 	if err != nil {

@@ -242,6 +242,9 @@ func (s Spec) Build(deps Deps) (Set, error) {
 					return Set{}, fmt.Errorf("tier set %s: module %s, tier %s needs a model in the role %q", s.Name, m, t.Tier, t.Model)
 				}
 			}
+			if _, scores := llm.AsScorer(tb.Client); t.Method == rerankedMethod && !scores {
+				return Set{}, fmt.Errorf("tier set %s: module %s, tier %s: %s is no reranker; `bmem tune reranker` trains one", s.Name, m, t.Tier, tb.Client.Model())
+			}
 			set[m] = append(set[m], tb.tier(m, t.Tier, methods[m][t.Method]))
 		}
 	}

@@ -217,7 +217,7 @@ func FuzzParseSpec(f *testing.F) {
 		if err != nil {
 			return
 		}
-		client := &llmtest.Client{}
+		client := &likes{}
 		models := map[string]llm.Client{}
 		for _, role := range s.Models() {
 			models[role] = client

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -70,6 +71,12 @@ func TestWorstCaseIsWhatRunBills(t *testing.T) {
 				models[role] = client
 			}
 			set, err := spec.Build(Deps{Client: client, Models: models})
+			if axis == RerankedSet && !scores {
+				if err == nil || !strings.Contains(err.Error(), "is no reranker") {
+					t.Errorf("a reranker that does not score: %v", err)
+				}
+				continue
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
