@@ -33,9 +33,10 @@ var rooms = map[string][]string{
 	"datasets":             {"bmem/chunk", "bmem/conversation", "internal", "tiers/text"},
 	"datasets/judge":       {"tiers/llm", "internal"},
 
-	"experiments":          {},
-	"experiments/episodes": {"router", "router/offline", "internal"},
-	"experiments/frontier": {"experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/confidence", "router/offline", "router/portable", "tiers/text", "internal"},
+	"experiments":           {},
+	"experiments/calibrate": {"experiments/episodes", "router", "router/cascade"},
+	"experiments/episodes":  {"router", "router/offline", "internal"},
+	"experiments/frontier":  {"experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/confidence", "router/offline", "router/portable", "tiers/text", "internal"},
 	"experiments/lab": {"bmem/setup", "bmem/setup/served", "datasets", "experiments/episodes", "experiments/frontier", "experiments/published",
 		"experiments/report", "experiments/run", "experiments/stats", "experiments/train", "kernel", "router", "router/offline", "router/portable", "tiers", "internal"},
 	"experiments/published":   {"kernel", "internal"},

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -14,6 +15,14 @@ import (
 type Answered struct {
 	Tier    int
 	Signals confidence.Signals
+}
+
+// Answered is the episode's answer as a cascading policy sees it: by the tier of the last module, with all signals.
+func (e Episode) Answered() Answered {
+	a := Answered{Tier: e.Choices[len(e.Choices)-1], Signals: confidence.Signals{}}
+	maps.Copy(a.Signals, e.Signals)
+	maps.Copy(a.Signals, e.AnswerSignals)
+	return a
 }
 
 // Cascading is a Policy that looks at an answer before it counts, and may have another tier of the last module answer too.

@@ -128,8 +128,8 @@ func (r *Replay) Snapshot() (f *File, grown bool) {
 
 // Play implements router.Environment. An error that wraps router.ErrFailed is that of the question; others end the evaluation.
 func (r *Replay) Play(ctx context.Context, i int, p router.Policy) (router.Outcome, error) {
-	t, _, err := r.Ask(ctx, i, p)
-	return t.Outcome(), err
+	o, _, err := r.AskAll(ctx, i, p)
+	return o, err
 }
 
 // Ask plays question i and returns its episode and the choices of the policy. If the outcome is predicted, the episode is the

@@ -313,6 +313,11 @@ func (c *comparison) plan(ctx context.Context) (plans []plan, how string, err er
 		return nil, "", err
 	}
 	plans = append(plans, regressions...)
+	cascades, err := c.cascades()
+	if err != nil {
+		return nil, "", err
+	}
+	plans = append(plans, cascades...)
 	for _, f := range c.Routers {
 		family, err := c.family(ctx, f)
 		if err != nil {

@@ -11,7 +11,8 @@ import (
 // Evaluation holds the outcomes of a policy for each question of a replay, in the replay's order.
 type Evaluation struct {
 	Outcomes []router.Outcome
-	// Choices holds the requested tiers, one per module; nil for a failed question, whose outcome has no meaning.
+	// Choices holds the requested tiers, one per module, of a cascade with that of its last answer; nil for a failed question, whose
+	// outcome has no meaning.
 	Choices [][]int
 	// Counts says how many outcomes were traced, asked live or predicted.
 	Counts episodes.Counts
@@ -43,12 +44,12 @@ type recordingEnvironment struct {
 
 // Play implements router.Environment.
 func (e recordingEnvironment) Play(ctx context.Context, i int, p router.Policy) (router.Outcome, error) {
-	t, choices, err := e.Ask(ctx, i, p)
+	o, choices, err := e.AskAll(ctx, i, p)
 	if err == nil {
 		e.choices[i] = choices
 	}
 	e.tick()
-	return t.Outcome(), err
+	return o, err
 }
 
 // answered lists the questions that did not fail.

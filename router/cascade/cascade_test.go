@@ -71,12 +71,15 @@ func TestCascadePays(t *testing.T) {
 	for _, lambda := range []float64{0, 0.3, 0.6} {
 		escalated := 0
 		cascaded := earned(fresh, lambda, func(m Measurement) (float64, float64) {
-			asked, dollars := []Asked{{0, m.Answers[0].Signals}}, m.Answers[0].Dollars
-			if next, ok := c.Next(asked, lambda, dollars); ok {
+			score, dollars, ok := c.Play(m, 0, lambda)
+			if _, again := c.Next([]Asked{{0, m.Answers[0].Signals}}, lambda, m.Answers[0].Dollars); again {
 				escalated++
-				asked, dollars = append(asked, Asked{next, m.Answers[next].Signals}), dollars+m.Answers[next].Dollars
+				ok = ok && math.Abs(dollars-m.Answers[0].Dollars-m.Answers[1].Dollars) < 1e-12
 			}
-			return m.Answers[asked[c.Best(asked)].Reader].Score, dollars
+			if !ok {
+				t.Fatalf("%v dollars of %+v", dollars, m)
+			}
+			return score, dollars
 		})
 		for reader := range readers {
 			alone := earned(fresh, lambda, func(m Measurement) (float64, float64) { return m.Answers[reader].Score, m.Answers[reader].Dollars })
@@ -102,6 +105,9 @@ func TestNext(t *testing.T) {
 		if _, less := c.Next(a, lambda*rng.Float64(), spent); ok && !less {
 			t.Fatalf("asks at λ %g and not at a smaller one", lambda)
 		}
+	}
+	if _, _, ok := c.Play(Measurement{Answers: []*Measure{{Signals: confidence.Signals{"logprob_mean": -9}}, nil}}, 0, 0); ok {
+		t.Error("played an answer that was not measured")
 	}
 	for name, asked := range map[string][]Asked{"nothing": nil, "the last": {{1, confidence.Signals{"logprob_mean": -9}}}, "no signals": {{0, nil}}, "no reader": {{7, nil}}} {
 		if next, ok := c.Next(asked, 0, 0); ok {

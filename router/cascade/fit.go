@@ -12,6 +12,8 @@ import (
 type Measurement struct {
 	// Question identifies the question; several measurements of one have different notes.
 	Question string
+	// Dollars is the price of the notes.
+	Dollars float64
 	// Answers has one entry for each reader, nil for those that were not asked.
 	Answers []*Measure
 }
@@ -21,6 +23,22 @@ type Measure struct {
 	Signals confidence.Signals
 	Score   float64
 	Dollars float64
+}
+
+// Play replays a cascade on a measurement, from a first reader on: the score of the answer that counts, and the dollars of the notes
+// and of all answers. It returns false if a reader that is asked was not measured.
+func (c *Calibration) Play(m Measurement, first int, lambda float64) (score, dollars float64, ok bool) {
+	dollars = m.Dollars
+	var asked []Asked
+	for reader, more := first, true; more; {
+		a := m.Answers[reader]
+		if a == nil {
+			return 0, 0, false
+		}
+		asked, dollars = append(asked, Asked{reader, a.Signals}), dollars+a.Dollars
+		reader, more = c.Next(asked, lambda, dollars)
+	}
+	return m.Answers[asked[c.Best(asked)].Reader].Score, dollars, true
 }
 
 // ErrNoSignals means that a reader's answers come without signals: nothing can be told of them.
