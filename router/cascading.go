@@ -62,7 +62,10 @@ func newAnswers(c *cascade.Calibration, space Space, lambda float64) (answers, e
 func (a answers) asked(answered []Answered) []cascade.Asked {
 	out := make([]cascade.Asked, len(answered))
 	for i, x := range answered {
-		out[i] = cascade.Asked{Reader: a.calibration.Index(a.tiers[x.Tier]), Signals: x.Signals}
+		out[i] = cascade.Asked{Reader: -1, Signals: x.Signals} // of a tier that the calibration does not know
+		if x.Tier >= 0 && x.Tier < len(a.tiers) {
+			out[i].Reader = a.calibration.Index(a.tiers[x.Tier])
+		}
 	}
 	return out
 }

@@ -57,6 +57,9 @@ func TestCascade(t *testing.T) {
 		if tier, ok := c.Next([]Answered{{0, confidence.Signals{"sure": 1}}}, 1e-4); ok {
 			t.Errorf("%s: tier %d after a sure answer", p.Name(), tier)
 		}
+		if tier, ok := c.Next([]Answered{{-1, unsure[0].Signals}}, 1e-4); ok {
+			t.Errorf("%s: tier %d after an unknown one", p.Name(), tier)
+		}
 		if tier, ok := c.Next([]Answered{{1, unsure[0].Signals}}, 1e-4); ok {
 			t.Errorf("%s: tier %d after a tier without estimates", p.Name(), tier)
 		}

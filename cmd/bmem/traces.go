@@ -345,7 +345,8 @@ func newTracesLearnableCmd() *cobra.Command {
 An outcome model is fitted to four fifths of the questions, and for each question of the last fifth one of its traced
 combinations is chosen by it; so five times, until each question was held out. What choosing by embeddings earns beyond
 one order of combinations for all questions is what a router can learn from so many traces. Choosing by the
-benchmark's category, which no router is told, is shown beside it, and the best in hindsight.
+benchmark's category, which no router is told, is shown beside it, by the question's words, by each signal that the traces
+hold, and the best in hindsight. Signals of answers are known once the answers are paid for.
 
 Give the traces of training and validation; those of test are for what is reported at the end.`,
 		Example: `  bmem traces learnable traces/hotpotqa-implementation/train.jsonl.gz traces/hotpotqa-implementation/validation.jsonl.gz`,

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -92,5 +93,37 @@ func TestCascadesBeatStatic(t *testing.T) {
 		if strings.Contains(e.Name, "cascade") {
 			t.Errorf("%s without signals", e.Name)
 		}
+	}
+}
+
+// Of the signals, the one that tells which answers are right adds much, and one that tells nothing adds nothing.
+func TestLearnableSignals(t *testing.T) {
+	f := answersFile("train", 24, 1)
+	rng := rand.New(rand.NewPCG(4, 4))
+	for i := range f.Episodes {
+		e := &f.Episodes[i]
+		delete(e.AnswerSignals, "sample_agreement")
+		e.Signals = map[string]float64{"notes_tokens": rng.NormFloat64(), "asks_list": 1}
+		if i%9 == 0 {
+			delete(e.Signals, "notes_tokens")
+		}
+	}
+	r, err := MeasureLearnable(context.Background(), []*episodes.File{f}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gains := map[string]stats.Interval{}
+	for _, v := range r.Views[1:] {
+		gains[string(v.View)] = v.Gains[len(v.Gains)-1]
+	}
+	if sure, noise := gains["answer's signal logprob_mean"], gains["signal notes_tokens"]; sure.Low <= 0.05 || noise.Low > 0 {
+		t.Errorf("gains: %+v", gains)
+	}
+	if _, constant := gains["signal asks_list"]; constant || len(gains) != 5 {
+		t.Errorf("views: %+v", gains)
+	}
+	var b strings.Builder
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "answer's signal logprob_mean") {
+		t.Errorf("%v\n%s", err, &b)
 	}
 }

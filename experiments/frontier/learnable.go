@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/offline"
 )
 
@@ -67,12 +69,9 @@ func MeasureLearnable(ctx context.Context, files []*episodes.File, seed int64, p
 	}
 	reward := all.Reward(true)
 	r.Dataset, r.Questions, r.Episodes, r.Scale = all.Dataset, len(all.IDs()), len(all.Episodes), reward.Scale()
-	var texts []string
-	for _, e := range all.Episodes {
-		texts = append(texts, e.Question)
-	}
+	features := featureViews(all.Episodes)
 	held, err := offline.Learnable(ctx, all.Shape(), all.Episodes, reward, offline.LearnableOptions{Lambdas: r.Lambdas, Seed: uint64(seed), Progress: progress,
-		Features: []offline.FeatureView{{View: wordsView, Values: tfidf(texts)}}})
+		Features: features})
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +110,61 @@ func MeasureLearnable(ctx context.Context, files []*episodes.File, seed int64, p
 	return r, nil
 }
 
+// featureViews are the views beside embeddings and categories: the question's words, and every signal that most episodes have, those of
+// the notes first.
+func featureViews(all []router.Episode) []offline.FeatureView {
+	var texts []string
+	for _, e := range all {
+		texts = append(texts, e.Question)
+	}
+	views := []offline.FeatureView{{View: wordsView, Values: tfidf(texts)}}
+	views = append(views, signalViews(all, signalView, func(e router.Episode) map[string]float64 { return e.Signals })...)
+	return append(views, signalViews(all, answerView, func(e router.Episode) map[string]float64 { return e.AnswerSignals })...)
+}
+
+// The views of signals begin with these. Those of an answer are known when it is paid for: what is gained by them is gained by paying
+// for the answers of all combinations and taking the one that looks best.
+const (
+	signalView = "signal "
+	answerView = "answer's signal "
+)
+
+// signalViews are the views of signals that at least half of the episodes have and that differ; an episode without one counts with the
+// others' mean.
+func signalViews(all []router.Episode, prefix string, of func(router.Episode) map[string]float64) []offline.FeatureView {
+	values := map[string][]float64{} // of the episodes that have it
+	for _, e := range all {
+		for name, v := range of(e) {
+			values[name] = append(values[name], v)
+		}
+	}
+	var views []offline.FeatureView
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if 2*len(values[name]) < len(all) || slices.Min(values[name]) == slices.Max(values[name]) {
+			continue
+		}
+		mean := stats.Mean(values[name])
+		view := offline.FeatureView{View: offline.View(prefix + name)}
+		for _, e := range all {
+			v, ok := of(e)[name]
+			if !ok {
+				v = mean
+			}
+			view.Values = append(view.Values, []float64{v})
+		}
+		views = append(views, view)
+	}
+	return views
+}
+
+// described says what a view sees.
+func described(v offline.View) string {
+	if text, ok := seen[v]; ok {
+		return text
+	}
+	return string(v)
+}
+
 // seen describes the views in tables.
 var seen = map[offline.View]string{
 	offline.NoView:        "nothing",
@@ -128,7 +182,7 @@ func (r *Learnable) WriteTable(w io.Writer) error {
 		gains[0] = append(gains[0], fmt.Sprintf("λ %g", l), "95 %")
 	}
 	for _, v := range r.Views {
-		row := []string{seen[v.View]}
+		row := []string{described(v.View)}
 		for _, x := range v.Returns {
 			row = append(row, fmt.Sprintf("%.4f", x))
 		}
@@ -136,7 +190,7 @@ func (r *Learnable) WriteTable(w io.Writer) error {
 		if v.Gains == nil {
 			continue
 		}
-		row = []string{seen[v.View]}
+		row = []string{described(v.View)}
 		for _, g := range slices.Concat(v.Gains[len(v.Gains)-1:], v.Gains[:len(v.Gains)-1]) {
 			row = append(row, fmt.Sprintf("%+.4f", g.Mean), bracket([2]float64{g.Low, g.High}, "%+.3f"))
 		}
