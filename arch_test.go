@@ -18,14 +18,14 @@ const module = "github.com/budgetmem/budgetmem"
 // A router knows nothing of tiers, tiers nothing of routers, and kernel shows results and computes none.
 var rooms = map[string][]string{
 	"":                     {},
-	"bmem":                 {"tiers/text", "bmem/chunk", "bmem/conversation", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "tiers", "tiers/llm", "internal"},
+	"bmem":                 {"tiers/text", "bmem/chunk", "bmem/conversation", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "router/cascade", "tiers", "tiers/llm", "internal"},
 	"bmem/chunk":           {},
 	"bmem/conversation":    {"bmem/chunk", "tiers/text"},
 	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/bert"},
 	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/served"},
 	"bmem/rerank":          {"internal", "internal/bert", "tiers/llm"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal", "tiers/text"},
-	"bmem/setup":           {"bmem", "bmem/embed", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
+	"bmem/setup":           {"router/cascade", "bmem", "bmem/embed", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/rerank", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
 	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/api", "serve/registry", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},

@@ -118,10 +118,17 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 
 // answered is an answer as policies see it.
 func (p *pipeline) answered(c Call) router.Answered {
-	a := router.Answered{Signals: maps.Clone(p.trace.Signals)}
-	maps.Copy(a.Signals, c.Signals)
+	a := router.Answered{Signals: allSignals(p.trace.Signals, c.Signals)}
 	a.Tier = slices.IndexFunc(p.set[tiers.Answering], func(t tiers.Tier) bool { return t.Name() == c.Served })
 	return a
+}
+
+// allSignals are those of the notes and of an answer to them.
+func allSignals(notes, answer map[string]float64) map[string]float64 {
+	all := map[string]float64{}
+	maps.Copy(all, notes)
+	maps.Copy(all, answer)
+	return all
 }
 
 // record fills the call from what a tier did.

@@ -35,7 +35,11 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	if err != nil {
 		return answer, err
 	}
-	return answer, p.answer(ctx, &answer)
+	if err := p.answer(ctx, &answer); err != nil {
+		return answer, err
+	}
+	m.judge(a, &answer)
+	return answer, nil
 }
 
 // Asked is an answer of AskEach, with its error.
@@ -73,7 +77,11 @@ func (m *Memory) AskEach(ctx context.Context, question string, policies []router
 		own := *p
 		own.policy, own.trace = policy, t
 		own.embedder = &meter{embedder: p.embedder.embedder, sum: &t.Embedding}
-		out[i].Err = own.answer(ctx, &out[i].Answer)
+		if out[i].Err = own.answer(ctx, &out[i].Answer); out[i].Err == nil {
+			judged := a
+			judged.policy = policy
+			m.judge(judged, &out[i].Answer)
+		}
 		t.WallMS = msSince(start)
 	}
 	return out, err
@@ -165,7 +173,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 
 // answerer answers by the answering model, in the one way of sets that do not route the answer.
 func (m *Memory) answerer() tiers.Tier {
-	return tiers.Answerer{Client: m.options.Client, Samples: m.options.AnswerSamples}.Tier("")
+	return tiers.Answerer{Client: m.options.Client, Samples: m.options.AnswerSamples, LogProbs: m.options.LogProbs || m.options.Calibration != nil}.Tier("")
 }
 
 // ask settles what a question is asked with.
@@ -188,11 +196,22 @@ func (m *Memory) ask(question string, opts []Option) (ask, error) {
 	}
 	a.retrieval = mode
 	if a.policySpec != "" {
-		p, err := router.Parse(a.policySpec, m.space, 0)
+		p, own, err := m.ownCascade(a.policySpec)
+		if !own && err == nil {
+			p, err = router.Parse(a.policySpec, m.space, 0)
+		}
 		if err != nil {
 			return a, err
 		}
 		a.policy = p
+	}
+	if c := a.minConfidence; c != nil {
+		if !(*c >= 0 && *c <= 1) {
+			return a, fmt.Errorf("WithMinConfidence: %v must be in 0 to 1", *c)
+		}
+		if m.calibration(a.policy) == nil {
+			return a, fmt.Errorf("WithMinConfidence: %w", ErrNoCalibration)
+		}
 	}
 	return a, a.atLambda(m.options.Embedder.ID())
 }

@@ -240,34 +240,49 @@ func prefix(s string, n int) string {
 	return s[:n]
 }
 
-// atLambda sets the λ of a learned policy: the one asked for, or the one that the router's curve gives for the cost limit. It
+// atLambda sets the λ of a learned policy or a cascade: the one asked for, or the one that its curve gives for the cost limit. It
 // refuses a router that was trained on another embedder's vectors, which it would make nothing of.
 func (a *ask) atLambda(embedder string) error {
-	learned, ok := a.policy.(*router.Learned)
-	if !ok {
-		if a.lambda != nil {
-			return fmt.Errorf("WithLambda: policy %s is no trained router", a.policy.Name())
-		}
-		return nil
-	}
-	info := learned.Info()
-	if info.Embedder != embedder {
-		return fmt.Errorf("policy %s: the router was trained on embeddings of %s, this memory's are of %s", learned.Name(), info.Embedder, embedder)
-	}
-	var lambda float64
-	switch {
-	case a.lambda != nil:
-		lambda = *a.lambda
-	case a.maxCost == nil || len(info.Calibration) == 0:
-		return nil
-	default:
-		if lambda, ok = info.LambdaFor(*a.maxCost); !ok {
-			lambda = info.Lambda.Max // even that is dearer on average; the limit still holds
-		}
-	}
 	var err error
-	if a.policy, err = learned.At(lambda); err != nil {
+	switch p := a.policy.(type) {
+	case *router.Learned:
+		info := p.Info()
+		if info.Embedder != embedder {
+			return fmt.Errorf("policy %s: the router was trained on embeddings of %s, this memory's are of %s", p.Name(), info.Embedder, embedder)
+		}
+		if lambda, ok := a.lambdaBy(info.LambdaFor, len(info.Calibration) > 0, info.Lambda.Max); ok {
+			if p, err = p.At(lambda); err == nil {
+				a.policy = p
+			}
+		}
+	case *router.Cascade:
+		points := p.Calibration().Points
+		if lambda, ok := a.lambdaBy(p.Calibration().LambdaFor, true, points[len(points)-1].Lambda); ok {
+			if p, err = p.At(lambda); err == nil {
+				a.policy = p
+			}
+		}
+	default:
+		if a.lambda != nil {
+			return fmt.Errorf("WithLambda: policy %s is no trained router and no cascade", a.policy.Name())
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("WithLambda: %w", err)
 	}
 	return nil
+}
+
+// lambdaBy is the λ that was asked for, or the one that a curve gives for the cost limit; ok is false if the policy keeps its own.
+func (a *ask) lambdaBy(curve func(dollars float64) (float64, bool), known bool, most float64) (lambda float64, ok bool) {
+	switch {
+	case a.lambda != nil:
+		return *a.lambda, true
+	case a.maxCost == nil || !known:
+		return 0, false
+	}
+	if lambda, ok = curve(*a.maxCost); !ok {
+		lambda = most // even that is dearer on average; the limit still holds
+	}
+	return lambda, true
 }

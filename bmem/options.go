@@ -8,6 +8,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -48,6 +49,10 @@ type Options struct {
 	// AnswerSamples, if more than 1, is how many replies every answer call samples; the answer is the one with the highest expected
 	// F1 against the others; see tiers.Answerer.
 	AnswerSamples int
+	// Calibration, if not nil, gives answers a confidence (`bmem calibrate`), and log-probabilities are then asked for. LogProbs asks
+	// for them also without one; where the tier set routes the answer, they always are.
+	Calibration *cascade.Calibration
+	LogProbs    bool
 	// Progress, if not nil, is told how many of the texts that Add has to embed are done; by several goroutines at once if
 	// several memories are added at once.
 	Progress func(memory string, done, total int)
@@ -110,6 +115,8 @@ type ask struct {
 	style       tiers.AnswerStyle
 	lambda      *float64 // of a learned policy; nil for its own
 	maxCost     *float64 // dollars; nil for no limit
+	// minConfidence is what an answer needs to be given; nil for all.
+	minConfidence *float64
 	// Turns from after and before before are seen; zero for no bound.
 	after, before time.Time
 }
@@ -120,8 +127,16 @@ func WithMemory(name string) Option { return func(a *ask) { a.memory = name } }
 // WithPolicy lets a policy choose the tiers.
 func WithPolicy(p router.Policy) Option { return func(a *ask) { a.policy, a.policySpec = p, "" } }
 
+// WithMinConfidence abstains from answers whose Confidence is below a value in [0, 1]: Answer.Abstained is then set, and evidence and
+// trace are there as usual. Without a calibration Ask fails with ErrNoCalibration; an answer whose confidence is not known, because
+// the model tells no log-probabilities or the calibration is of other models, is withheld too.
+func WithMinConfidence(confidence float64) Option {
+	return func(a *ask) { a.minConfidence = &confidence }
+}
+
 // WithTiers fixes the tiers: one for all modules ("low") or one a module in their order ("low,high,mid,low,high");
-// "random" draws them from the question's id. An unknown tier is reported by Ask.
+// "random" draws them from the question's id, "cascade" and "cascade@0.3" are the cascade of Options.Calibration; see router.Parse for
+// more. An unknown tier is reported by Ask.
 func WithTiers(spec string) Option { return func(a *ask) { a.policySpec = spec } }
 
 // WithTopK sets how many chunks are retrieved (default 5).
@@ -149,8 +164,8 @@ func WithQuestionID(id string) Option { return func(a *ask) { a.id = id } }
 // WithAnswerStyle sets what form of answer is asked for.
 func WithAnswerStyle(s tiers.AnswerStyle) Option { return func(a *ask) { a.style = s } }
 
-// WithLambda sets the weight of cost against score that a trained router decides by, within the range it was trained for. Ask
-// reports an error if the policy is no trained router.
+// WithLambda sets the weight of cost against score that a trained router or a cascade decides by, for a router within the range it was
+// trained for. Ask reports an error if the policy is neither.
 func WithLambda(lambda float64) Option { return func(a *ask) { a.lambda = &lambda } }
 
 // WithMaxCost limits what the question's model calls may cost together, in dollars; a reply from the cache counts as if it was

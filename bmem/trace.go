@@ -13,6 +13,13 @@ import (
 type Answer struct {
 	// Text is the answer.
 	Text string `json:"answer"`
+	// Confidence is the expected score of the answer, in [0, 1], by what it shows of itself (Options.Calibration). It is nil without a
+	// calibration of the model that answered, and where the model tells no log-probabilities.
+	Confidence *float64 `json:"confidence,omitempty"`
+	// Abstained says that the answer is less sure than WithMinConfidence asks for, or that it is not known how sure it is. Text is then
+	// "", and Withheld what would have been answered.
+	Abstained bool   `json:"abstained,omitempty"`
+	Withheld  string `json:"withheld,omitempty"`
 	// Evidence holds the ids of the turns that the extraction worked from: those of the chunks that the filter kept, best first.
 	Evidence []string `json:"evidence"`
 	// Trace tells how the answer came about and what it cost.

@@ -70,6 +70,9 @@ func (a answers) asked(answered []Answered) []cascade.Asked {
 	return out
 }
 
+// Calibration is what answers are judged by; nil for a router without one.
+func (a answers) Calibration() *cascade.Calibration { return a.calibration }
+
 // Next implements Cascading.
 func (a answers) Next(answered []Answered, dollars float64) (tier int, ok bool) {
 	if a.calibration == nil {
@@ -138,9 +141,6 @@ func openCascade(spec string, space Space) (*Cascade, error) {
 func (c *Cascade) At(lambda float64) (*Cascade, error) {
 	return NewCascade(c.calibration, c.space, lambda)
 }
-
-// Calibration is what the cascade decides by.
-func (c *Cascade) Calibration() *cascade.Calibration { return c.calibration }
 
 // Lambda is the weight of cost against score that the cascade decides with.
 func (c *Cascade) Lambda() float64 { return c.lambda }

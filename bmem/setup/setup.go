@@ -18,6 +18,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -73,6 +74,10 @@ type Spec struct {
 	ChunkTokens int
 	// AnswerSamples is how many replies an answer call samples; see bmem.Options.
 	AnswerSamples int
+	// Calibration is a file of 'bmem calibrate', which gives answers a confidence; "" means none. LogProbs asks for the
+	// log-probabilities of answers without one; see bmem.Options.
+	Calibration string
+	LogProbs    bool
 	// Dates is the order of day, month and year in numeric times: dmy, mdy or ymd; "" decides it for each memory from its times.
 	Dates string
 	// Tiers is the tier set: the name of a shipped one or a YAML file (default tiers.ImplementationAxis). TierOptions are
@@ -150,6 +155,12 @@ func (sys *System) open(ctx context.Context) error {
 	if err := s.checkRoles(sys.Tiers); err != nil {
 		return err
 	}
+	var calibration *cascade.Calibration
+	if s.Calibration != "" {
+		if calibration, err = cascade.ReadFile(s.Calibration); err != nil {
+			return err
+		}
+	}
 	if sys.keys, err = s.keys(); err != nil {
 		return err
 	}
@@ -199,7 +210,7 @@ func (sys *System) open(ctx context.Context) error {
 	}
 	sys.Backend = cmp.Or(s.Engine.Name(), "none")
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: tokenizer,
-		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, TierOptions: s.TierOptions, Progress: s.Progress})
+		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, Calibration: calibration, LogProbs: s.LogProbs, TierOptions: s.TierOptions, Progress: s.Progress})
 	if err != nil {
 		return err
 	}

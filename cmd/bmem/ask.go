@@ -21,7 +21,7 @@ func newAskCmd() *cobra.Command {
 	var flags systemFlags
 	var file, policy, date string
 	var explain, asJSON bool
-	var maxCost, lambda float64
+	var maxCost, lambda, minConfidence float64
 	cmd := &cobra.Command{
 		Use:   "ask --memory FILE|NAME QUESTION",
 		Short: "Ask a question of a conversation of your own",
@@ -37,7 +37,8 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 		Example: `  bmem ask --memory talk.jsonl "Where does Ann live?"
   bmem ask --memory "WhatsApp Chat with Ann.txt" --dates dmy "Where do we meet?"
   bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"
-  bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"`,
+  bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"
+  bmem ask --memory talk.jsonl --axis readers --calibration calibration.json --policy cascade --min-confidence 0.4 "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := errors.Join(flags.check(), checkPolicies(flags.spec.Tiers, func(int) []string { return []string{policy} })); err != nil {
@@ -71,6 +72,9 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			if cmd.Flags().Changed("max-cost") {
 				opts = append(opts, bmem.WithMaxCost(maxCost))
 			}
+			if cmd.Flags().Changed("min-confidence") {
+				opts = append(opts, bmem.WithMinConfidence(minConfidence))
+			}
 			if cmd.Flags().Changed("lambda") {
 				opts = append(opts, bmem.WithLambda(lambda))
 			}
@@ -97,9 +101,10 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 	}
 	flags.bind(cmd.Flags())
 	cmd.Flags().StringVar(&file, "memory", "", "`file` with the conversation, or the name of a memory")
-	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary (and answer, where the set has it), or random, or router:FILE")
+	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary (and answer, where the set has it), or random, or router:FILE, or cascade or cascade:FILE")
 	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")
-	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router decides by (default the router's smallest, or what its calibration gives for --max-cost)")
+	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router or a cascade decides by (default the router's smallest, or what its calibration gives for --max-cost)")
+	cmd.Flags().Float64Var(&minConfidence, "min-confidence", 0, "least confidence, from 0 to 1, that an answer needs to be given; needs --calibration or a policy with one")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
 	cmd.Flags().StringVar(&flags.spec.Dates, "dates", "", "order of numeric dates in the file: dmy, mdy or ymd (default what the file shows)")
 	cmd.Flags().BoolVar(&explain, "explain", false, "print what each module did, at which tier, for how much")
@@ -156,7 +161,14 @@ func closing(c io.Closer, err *error) {
 // printAnswer prints the answer, the turns it rests on, and on request the trace.
 func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) error {
 	var b strings.Builder
-	fmt.Fprintln(&b, a.Text)
+	if a.Abstained {
+		fmt.Fprintln(&b, "no answer: "+unsure(a))
+	} else {
+		fmt.Fprintln(&b, a.Text)
+	}
+	if a.Confidence != nil && !a.Abstained {
+		fmt.Fprintf(&b, "\nconfidence %.2f\n", *a.Confidence)
+	}
 	if explain {
 		explainTrace(&b, a, turns)
 	} else if len(a.Evidence) > 0 {
@@ -164,6 +176,14 @@ func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) e
 	}
 	_, err := io.WriteString(w, chunk.Plain(b.String())) // what is quoted does not command the terminal
 	return err
+}
+
+// unsure says why an answer is withheld, and what it would have been.
+func unsure(a bmem.Answer) string {
+	if a.Confidence == nil {
+		return fmt.Sprintf("it is not known how sure %q is", a.Withheld)
+	}
+	return fmt.Sprintf("%q is not sure enough, confidence %.2f", a.Withheld, *a.Confidence)
 }
 
 func explainTrace(b *strings.Builder, a bmem.Answer, turns []chunk.Turn) {

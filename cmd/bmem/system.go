@@ -51,6 +51,8 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.CacheDir, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
 	flags.Float64Var(&s.MaxDollars, "max-dollars", 0, "spend limit in dollars; 0 sets none")
 	flags.IntVar(&s.AnswerSamples, "answer-samples", 1, "replies to sample for an answer; of several the one that agrees most with the others is taken, and all are paid for")
+	flags.StringVar(&s.Calibration, "calibration", "", "`file` of 'bmem calibrate', by which answers get a confidence and --policy cascade asks a better model where it pays")
+	flags.BoolVar(&s.LogProbs, "answer-logprobs", false, "ask for the log-probabilities of answers also where the tier set does not route the answer, as traces to calibrate on need them")
 	flags.IntVar(&f.topK, "top-k", bmem.DefaultTopK, "chunks to retrieve")
 	flags.IntVar(&f.keepK, "keep", bmem.DefaultKeepK, "chunks the filter may keep")
 	flags.StringVar(&f.retrieval, "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25 or hybrid")
