@@ -54,7 +54,7 @@ func routed(small, large llm.Client) (func(tiers.Deps) (tiers.Set, error), *casc
 	return build, &cascade.Calibration{Format: cascade.Format, Version: cascade.Version, Reward: &cascade.Reward{Scale: 1, Low: 0, High: 1},
 		Readers: []cascade.Reader{
 			{Tier: "low", Model: small.Model(), Score: byLogProb(false), Gains: map[string]*confidence.Estimate{"high": byLogProb(true)}},
-			{Tier: "high", Model: large.Model(), Score: byLogProb(false)},
+			{Tier: "high", Model: large.Model(), Dollars: 0.04, Score: byLogProb(false)},
 		},
 		Points: []cascade.Point{{Lambda: 0.1, Tiers: []string{"low", "low", "low", "low", "low", "low"}, Dollars: 1e-5, Score: 0.5}}}
 }
