@@ -37,7 +37,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAskCmd(), newDataCmd(), newDemoCmd(), newDoctorCmd(), newEvalCmd(), newFrontierCmd(), newKernelCmd(), newMCPCmd(), newMemoryCmd(), newModelsCmd(), newNATSCmd(), newNotebookCmd(), newQuickstartCmd(), newRouterCmd(), newReportCmd(), newScoreCmd(), newScriptCmd(), newServeCmd(), newStatsCmd(), newTracesCmd(), newTrainCmd(), newTuneCmd(), newWorkerCmd())
+	root.AddCommand(newAskCmd(), newDataCmd(), newDemoCmd(), newDoctorCmd(), newEvalCmd(), newCalibrateCmd(), newFrontierCmd(), newKernelCmd(), newMCPCmd(), newMemoryCmd(), newModelsCmd(), newNATSCmd(), newNotebookCmd(), newQuickstartCmd(), newRouterCmd(), newReportCmd(), newScoreCmd(), newScriptCmd(), newServeCmd(), newStatsCmd(), newTracesCmd(), newTrainCmd(), newTuneCmd(), newWorkerCmd())
 	strict(root)
 	return root
 }
