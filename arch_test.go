@@ -36,7 +36,7 @@ var rooms = map[string][]string{
 	"experiments":           {},
 	"experiments/calibrate": {"experiments/episodes", "router", "router/cascade"},
 	"experiments/episodes":  {"router", "router/offline", "internal"},
-	"experiments/frontier":  {"experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/confidence", "router/offline", "router/portable", "tiers/text", "internal"},
+	"experiments/frontier":  {"router/cascade", "experiments/calibrate", "experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/confidence", "router/offline", "router/portable", "tiers/text", "internal"},
 	"experiments/lab": {"bmem/setup", "bmem/setup/served", "datasets", "experiments/episodes", "experiments/frontier", "experiments/published",
 		"experiments/report", "experiments/run", "experiments/stats", "experiments/train", "kernel", "router", "router/offline", "router/portable", "tiers", "internal"},
 	"experiments/published":   {"kernel", "internal"},

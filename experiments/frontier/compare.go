@@ -80,6 +80,8 @@ type Result struct {
 	// Modules are the decisions, in the order of the points' shares.
 	Modules router.Space `json:"modules"`
 	Entries []Entry      `json:"entries"`
+	// Luck is measured where the test traces hold several draws of answers; nil elsewhere.
+	Luck *Luck `json:"luck,omitempty"`
 	// Verdicts compare each trained family with the best static assignments.
 	Verdicts []Verdict `json:"verdicts,omitempty"`
 }

@@ -37,6 +37,8 @@ func (c *comparison) measure(how string) (*Result, error) {
 		r.Entries = append(r.Entries, e.Entry)
 	}
 	r.Verdicts = r.verdicts()
+	file, _ := c.Test.Snapshot()
+	r.Luck = c.luck(file)
 	return r, nil
 }
 

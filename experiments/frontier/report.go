@@ -29,6 +29,9 @@ func (r *Result) Heading() []string {
 	if r.Validated != "" {
 		lines = append(lines, "warning: static assignments and the reward scale come from validation traces of another system or data set than the test traces: "+r.Validated)
 	}
+	if r.Luck != nil {
+		lines = append(lines, r.Luck.String())
+	}
 	for _, e := range r.Entries {
 		if share := e.Counts.Share(); share > 0 {
 			lines = append(lines, fmt.Sprintf("warning: %.0f %% of the outcomes of %q are predicted from other traced combinations by a Gaussian process", 100*share, e.Name))
