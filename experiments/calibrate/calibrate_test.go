@@ -1,0 +1,131 @@
+package calibrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/cascade"
+	"github.com/budgetmem/budgetmem/router/confidence"
+)
+
+// traces makes up answers of two tiers to two kinds of notes, right with the probability that their log-probability says.
+func traces(split string, questions int, seed uint64) *episodes.File {
+	f := &episodes.File{Header: episodes.Header{Format: episodes.Format, Version: episodes.Version, Dataset: "made up", DataHash: "one", Split: split, Metric: "f1",
+		Space:       router.Space{{Name: "summary", Tiers: []string{"low", "mid"}}, {Name: "answer", Tiers: []string{"small", "large"}}},
+		MemoryIndex: []int{0, 1}, Embedder: "made-up@1", Dim: 1}}
+	rng := rand.New(rand.NewPCG(seed, 1))
+	for q := range questions {
+		for notes := range 2 {
+			for tier := range 2 {
+				p := rng.Float64()
+				if tier == 1 {
+					p = 0.7 + 0.3*p
+				}
+				e := router.Episode{ID: fmt.Sprint(split, q), Choices: []int{notes, tier}, Query: []float32{1}, Memory: [][]float32{nil, nil},
+					ModulesDollars: 1e-6, AnswerDollars: []float64{1e-5, 1e-4}[tier], AnswerSignals: map[string]float64{"logprob_mean": math.Log(p)}}
+				if rng.Float64() < p {
+					e.Score = 1
+				}
+				f.Episodes = append(f.Episodes, e)
+			}
+		}
+	}
+	return f
+}
+
+var models = []string{"small model", "large model"}
+
+// A calibration of traces is a policy that replays: its price is that of all answers, and it earns more than either tier alone.
+func TestFit(t *testing.T) {
+	c, err := Fit(Options{Train: traces("train", 100, 1), Validation: traces("validation", 100, 2), Models: models, Lambdas: []float64{0, 0.3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Readers) != 2 || c.Readers[1].Model != "large model" || c.Readers[0].Gains["large"] == nil || len(c.Points) != 2 || c.Dataset != "made up" {
+		t.Fatalf("%+v", c)
+	}
+	test := traces("test", 300, 3)
+	r, err := episodes.NewReplay(test, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reward := *c.Reward
+	earned := func(p router.Policy) (sum float64) {
+		for i := range r.Len() {
+			before := r.Counts().Traced
+			o, choices, err := r.AskAll(context.Background(), i, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers := r.Counts().Traced - before
+			if want := 1e-6 + 1e-5 + 1e-4*float64(answers-1); choices[1] == 1 && answers > 1 && math.Abs(o.Dollars-want) > 1e-12 {
+				t.Fatalf("%d answers cost %v", answers, o.Dollars)
+			}
+			sum += reward.Return(o.Score, o.Dollars, 0.3)
+		}
+		return sum / float64(r.Len())
+	}
+	p, err := router.NewCascade(c, test.Space, 0.3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cascaded := earned(p)
+	if n := r.Counts(); n.Predicted > 0 || n.Traced <= 300 || n.Traced >= 600 {
+		t.Errorf("%+v: some questions are asked again", n)
+	}
+	for tier := range 2 {
+		static, err := router.NewStatic(test.Space, []int{0, tier})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if alone := earned(static); alone >= cascaded {
+			t.Errorf("tier %d alone earns %v, the cascade %v", tier, alone, cascaded)
+		}
+	}
+}
+
+// Systems that answer in one way have one reader, and no cascade.
+func TestFitOneReader(t *testing.T) {
+	f := traces("validation", 100, 1)
+	f.Space = router.Space{f.Space[0], {Name: "summary 2", Tiers: []string{"low", "mid"}}}
+	c, err := Fit(Options{Validation: f, Models: []string{"m"}, Samples: []int{3}})
+	if err != nil || len(c.Readers) != 1 || c.Readers[0].Samples != 3 || c.Reward != nil || c.Points != nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestFitRefuses(t *testing.T) {
+	silent := traces("validation", 50, 1)
+	for i := range silent.Episodes {
+		silent.Episodes[i].AnswerSignals = nil
+	}
+	half := traces("validation", 50, 1)
+	half.Episodes = slices.DeleteFunc(half.Episodes, func(e router.Episode) bool { return (e.Choices[0]+e.Choices[1])%2 == 1 })
+	other := traces("train", 50, 1)
+	other.Dataset = "another"
+	for name, tt := range map[string]struct {
+		o    Options
+		is   error
+		text string
+	}{
+		"no signals":       {Options{Validation: silent, Models: models}, cascade.ErrNoSignals, "small model"},
+		"too few":          {Options{Validation: traces("validation", 5, 1), Models: models}, confidence.ErrTooFew, "at least 20"},
+		"nothing":          {Options{Models: models}, nil, "no validation traces"},
+		"other system":     {Options{Train: other, Validation: traces("validation", 50, 1), Models: models}, nil, "dataset is another and made up"},
+		"models":           {Options{Validation: traces("validation", 50, 1), Models: []string{"a", "b", "c"}}, nil, "3 models"},
+		"samples":          {Options{Validation: traces("validation", 50, 1), Models: models, Samples: []int{1}}, nil, "numbers of samples"},
+		"no notes in full": {Options{Validation: half, Models: models, Lambdas: []float64{0}}, nil, "by every tier"},
+	} {
+		if _, err := Fit(tt.o); err == nil || !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
