@@ -92,7 +92,7 @@ func Fit(o Options) (*cascade.Calibration, error) {
 	}
 	h := o.Validation.Header
 	validation, notes := Measured(o.Validation)
-	train := validation
+	var train []cascade.Measurement
 	if o.Train != nil {
 		of := o.Train.Header
 		of.Split = h.Split

@@ -70,10 +70,7 @@ func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn,
 }
 
 // Close ends the connection.
-func (c *Conn) Close() error {
-	c.nc.Close()
-	return nil
-}
+func (c *Conn) Close() { c.nc.Close() }
 
 // attemptTimeout bounds one try of a call on the server.
 const attemptTimeout = 5 * time.Second
