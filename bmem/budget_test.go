@@ -260,6 +260,20 @@ func TestMaxCostCountsCachedReplies(t *testing.T) {
 	}
 }
 
+// scoringBiller is a biller that scores, as rerankers do.
+type scoringBiller struct{ *biller }
+
+func (b scoringBiller) Score(_ context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	usage := llm.Usage{Calls: 1}
+	for _, r := range reqs {
+		usage.In += llm.UpperBound(r.Messages)
+	}
+	b.billed += b.price.Dollars(usage.In, 0)
+	return make([]llm.Score, len(reqs)), usage, nil
+}
+
 // The tiers of every shipped axis keep to the cap, and what a trained router is asked at follows from it.
 func TestMaxCostOnEveryAxis(t *testing.T) {
 	for _, axis := range tiers.Axes() {
@@ -269,13 +283,21 @@ func TestMaxCostOnEveryAxis(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := &biller{rng: rand.New(rand.NewPCG(4, 4)), price: llm.Price{In: 1, Out: 2}}
-			stack, err := llm.Stack(b, llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price})})
+			prices := llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price})}
+			stack, err := llm.Stack(b, prices)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scoring, err := llm.Stack(scoringBiller{b}, prices)
 			if err != nil {
 				t.Fatal(err)
 			}
 			models := map[string]llm.Client{}
 			for _, role := range spec.Models() {
 				models[role] = stack
+				if role == "reranker" {
+					models[role] = scoring
+				}
 			}
 			m, err := Open(context.Background(), Options{Path: filepath.Join(t.TempDir(), "m.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack,
 				Models: models, Tiers: spec.Build})

@@ -3,15 +3,11 @@ package embed
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/internal/bert"
 	"github.com/budgetmem/budgetmem/internal/osmem"
@@ -25,17 +21,14 @@ type MiniLM struct {
 	config bert.Config
 	tokens *bert.Tokenizer
 
-	mu      sync.Mutex // serialises the device, and with it the building of graphs, which GoMLX wants
-	exec    *graph.Exec
-	weights []any
-	ran     map[[2]int]bool // sizes of batches
+	program *bert.Program
 }
 
 // OpenMiniLM loads the model in dir (config.json, tokenizer.json, tokenizer_config.json, model.safetensors) onto a backend.
 // The first text of each length bucket compiles a graph, which takes up to a second on XLA.
 func OpenMiniLM(dir string, be compute.Backend) (*MiniLM, error) {
 	defer osmem.GiveBack() // loading leaves much behind
-	m := &MiniLM{ran: map[[2]int]bool{}}
+	m := &MiniLM{}
 	if err := m.load(dir, be); err != nil {
 		return nil, fmt.Errorf("load embedder from %s: %w", dir, err)
 	}
@@ -66,14 +59,8 @@ func (m *MiniLM) load(dir string, be compute.Backend) error {
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
-	for _, w := range weights {
-		m.weights = append(m.weights, tensors.FromFlatDataAndDimensions(w.Data, w.Dims...))
-	}
-	if m.exec, err = graph.NewExec(be, m.config.Embeddings); err != nil {
-		return err
-	}
-	m.exec.SetMaxCache(-1) // batch bounds the number of shapes
-	return nil
+	m.program, err = bert.NewProgram(be, m.config.Embeddings, weights)
+	return err
 }
 
 // ID is the model's name and the start of the SHA-256 of its weights.
@@ -117,31 +104,8 @@ func (m *MiniLM) Embed(ctx context.Context, texts []string) ([][]float32, error)
 // run embeds one batch into the rows' places of out.
 func (m *MiniLM) run(ctx context.Context, b bert.Batch, out [][]float32) error {
 	ids, lengths, _ := b.Inputs()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if m.exec == nil {
-		return errors.New("the embedder is closed")
-	}
-	args := append([]any{
-		tensors.FromFlatDataAndDimensions(ids, b.Size, b.Length),
-		tensors.FromFlatDataAndDimensions(lengths, b.Size),
-	}, m.weights...)
-	result, err := m.exec.Call1(args...)
-	for _, input := range args[:2] {
-		err = errors.Join(err, input.(*tensors.Tensor).FinalizeAll())
-	}
+	flat, err := m.program.Run(ctx, b, ids, lengths)
 	if err != nil {
-		return err
-	}
-	if size := [2]int{b.Size, b.Length}; !m.ran[size] {
-		m.ran[size] = true
-		osmem.GiveBack() // compiling leaves much behind
-	}
-	flat, err := tensors.CopyFlatData[float32](result)
-	if err = errors.Join(err, result.FinalizeAll()); err != nil {
 		return err
 	}
 	d := m.Dim()
@@ -152,21 +116,7 @@ func (m *MiniLM) run(ctx context.Context, b bert.Batch, out [][]float32) error {
 }
 
 // Close frees the weights. An Embed after it fails.
-func (m *MiniLM) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.exec == nil {
-		return nil
-	}
-	m.exec.Finalize()
-	m.exec = nil
-	var err error
-	for _, w := range m.weights {
-		err = errors.Join(err, w.(*tensors.Tensor).FinalizeAll())
-	}
-	m.weights = nil
-	return err
-}
+func (m *MiniLM) Close() error { return m.program.Close() }
 
 // OpenTokenizer opens the tokenizer of the model in dir (tokenizer.json, tokenizer_config.json) without its weights, to
 // measure chunks where another process embeds them.

@@ -9,11 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/budgetmem/budgetmem/internal/bert"
 	"github.com/budgetmem/budgetmem/internal/osmem"
@@ -39,9 +36,7 @@ type Model struct {
 	config bert.Config
 	tokens *bert.Tokenizer
 
-	mu      sync.Mutex // serialises the device, and with it the building of graphs
-	exec    *graph.Exec
-	weights []any
+	program *bert.Program
 }
 
 // Open loads the model in dir onto a backend: config.json, tokenizer.json, tokenizer_config.json, model.safetensors, as Hugging
@@ -81,14 +76,8 @@ func (m *Model) load(dir string, be compute.Backend) error {
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
-	for _, w := range weights {
-		m.weights = append(m.weights, tensors.FromFlatDataAndDimensions(w.Data, w.Dims...))
-	}
-	if m.exec, err = graph.NewExec(be, m.config.Pairs); err != nil {
-		return err
-	}
-	m.exec.SetMaxCache(-1) // batches come in few shapes
-	return nil
+	m.program, err = bert.NewProgram(be, m.config.Pairs, weights)
+	return err
 }
 
 // Model implements llm.Client.
@@ -161,58 +150,17 @@ func (m *Model) Scores(ctx context.Context, question string, turns []string) ([]
 func (m *Model) scores(ctx context.Context, rows []bert.Row) ([]float64, error) {
 	out := make([]float64, len(rows))
 	for _, b := range bert.Batches(rows) {
-		if err := m.run(ctx, b, out); err != nil {
+		ids, lengths, firsts := b.Inputs()
+		scores, err := m.program.Run(ctx, b, ids, lengths, firsts)
+		if err != nil {
 			return nil, fmt.Errorf("rerank %d turns: %w", len(rows), err)
+		}
+		for i, r := range b.Rows {
+			out[r.Index] = float64(scores[i])
 		}
 	}
 	return out, nil
 }
 
-func (m *Model) run(ctx context.Context, b bert.Batch, out []float64) error {
-	ids, lengths, firsts := b.Inputs()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if m.exec == nil {
-		return errors.New("the reranker is closed")
-	}
-	args := append([]any{
-		tensors.FromFlatDataAndDimensions(ids, b.Size, b.Length),
-		tensors.FromFlatDataAndDimensions(lengths, b.Size),
-		tensors.FromFlatDataAndDimensions(firsts, b.Size),
-	}, m.weights...)
-	result, err := m.exec.Call1(args...)
-	for _, input := range args[:3] {
-		err = errors.Join(err, input.(*tensors.Tensor).FinalizeAll())
-	}
-	if err != nil {
-		return err
-	}
-	scores, err := tensors.CopyFlatData[float32](result)
-	if err = errors.Join(err, result.FinalizeAll()); err != nil {
-		return err
-	}
-	for i, r := range b.Rows {
-		out[r.Index] = float64(scores[i])
-	}
-	return nil
-}
-
 // Close frees the weights. A Score after it fails.
-func (m *Model) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.exec == nil {
-		return nil
-	}
-	m.exec.Finalize()
-	m.exec = nil
-	var err error
-	for _, w := range m.weights {
-		err = errors.Join(err, w.(*tensors.Tensor).FinalizeAll())
-	}
-	m.weights = nil
-	return err
-}
+func (m *Model) Close() error { return m.program.Close() }

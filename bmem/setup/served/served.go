@@ -57,7 +57,10 @@ func (e *Engine) Embedder(ctx context.Context, name, dir string) (setup.Encoder,
 }
 
 // Model implements setup.Engine. The server opens the model by its name. It opens no adapters.
-func (e *Engine) Model(ctx context.Context, name, _, adapter string) (llm.Client, error) {
+func (e *Engine) Model(ctx context.Context, name, path, adapter string) (llm.Client, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("open reranker %s: a server opens none; answer in this process instead", name)
+	}
 	if adapter != "" {
 		return nil, fmt.Errorf("open model %s: a server opens no adapters; answer in this process instead", name)
 	}
