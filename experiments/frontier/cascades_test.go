@@ -98,7 +98,7 @@ func TestCascadesBeatStatic(t *testing.T) {
 
 // Of the signals, the one that tells which answers are right adds much, and one that tells nothing adds nothing.
 func TestLearnableSignals(t *testing.T) {
-	f := answersFile("train", 24, 1)
+	f := answersFile("train", 60, 1)
 	rng := rand.New(rand.NewPCG(4, 4))
 	for i := range f.Episodes {
 		e := &f.Episodes[i]
