@@ -25,6 +25,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/experiments/workers"
 	"github.com/budgetmem/budgetmem/experiments/workers/natsserver"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // childEnv makes the test binary be one process of a test and nothing else; it holds a child in JSON.
@@ -310,10 +311,7 @@ func TestKilledWorkersServerAndCoordinator(t *testing.T) {
 
 // The long form: `make torture-workers`.
 func TestTortureWorkers(t *testing.T) {
-	runs, err := strconv.Atoi(os.Getenv("BUDGETMEM_TORTURE_WORKERS"))
-	if err != nil {
-		t.Skip("set BUDGETMEM_TORTURE_WORKERS to the number of runs")
-	}
+	runs := testenv.Long(t, "BUDGETMEM_TORTURE_WORKERS", "torture-workers")
 	for i := range runs {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			servers := 1

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/experiments/workers"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -78,10 +79,7 @@ func (c child) spend(ctx context.Context, conn *workers.Conn) error {
 
 // However many processes reserve at random, and whoever of them is killed, what they spend together stays within the limit.
 func TestSharedLimitIsNeverPassed(t *testing.T) {
-	n, err := strconv.Atoi(os.Getenv("BUDGETMEM_TORTURE_RESERVATIONS"))
-	if err != nil {
-		t.Skip("set BUDGETMEM_TORTURE_RESERVATIONS to the number of calls; it takes minutes")
-	}
+	n := testenv.Long(t, "BUDGETMEM_TORTURE_RESERVATIONS", "torture-workers")
 	calls := n / 8
 	nats := startServer(t)
 	conn := connect(t, nats, "test", workers.DefaultLease)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/internal/venv"
@@ -68,6 +69,17 @@ func Slow(t testing.TB, why string) {
 	if testing.Short() {
 		t.Skip("left out of a short test: it " + why)
 	}
+}
+
+// Long returns the size that an environment variable gives a test which takes too long to be among the others. Without it the test is
+// skipped, whatever is required: `make` with the target runs it.
+func Long(t testing.TB, env, target string) int {
+	t.Helper()
+	n, err := strconv.Atoi(os.Getenv(env))
+	if err != nil || n < 1 {
+		t.Skipf("make %s runs it; %s is its size", target, env)
+	}
+	return n
 }
 
 // Program returns the path of a program of the Python environment that `make setup` makes, such as python or papermill.
