@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
 	"errors"
 	"os"
@@ -23,7 +24,7 @@ import (
 
 // notRun are commands whose examples ask models, compute for long, serve until they are stopped, or change an installation. Their
 // examples are only parsed; other tests run them with smaller settings.
-var notRun = map[string]bool{"bmem ask": true, "bmem demo": true, "bmem data verify": true, "bmem doctor": true, "bmem eval": true, "bmem kernel install": true, "bmem mcp": true, "bmem models pull": true, "bmem nats": true,
+var notRun = map[string]bool{"bmem ask": true, "bmem calibrate": true, "bmem demo": true, "bmem data verify": true, "bmem doctor": true, "bmem eval": true, "bmem kernel install": true, "bmem mcp": true, "bmem models pull": true, "bmem nats": true,
 	"bmem notebook": true, "bmem notebook run": true, "bmem quickstart": true, "bmem report": true, "bmem script": true, "bmem serve": true, "bmem train": true,
 	"bmem traces collect": true, "bmem traces learnable": true, "bmem tune data": true, "bmem tune eval": true, "bmem tune reranker": true,
 	"bmem tune run": true, "bmem worker": true}
@@ -146,11 +147,21 @@ func exampleWorld(t *testing.T) string {
 	}
 	for name, text := range map[string]string{
 		"WhatsApp Chat with Ann.txt": "[03.05.24, 10:04:00] Ann: I moved to Bern.\n[03.05.24, 10:05:00] Bo: How nice!\n",
+		"notes.md":                   "# Trip\n\nWe meet at the old mill on 3 May 2024.\n",
 		"predictions.jsonl":          `{"id":"a","prediction":"Paris, the city","gold":"Paris","category":1}` + "\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	slack, err := os.Create("Acme Slack export.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slack.Close()
+	export := zip.NewWriter(slack)
+	if err := errors.Join(export.AddFS(os.DirFS(filepath.Join(root, "bmem/conversation/testdata/slack"))), export.Close()); err != nil {
+		t.Fatal(err)
 	}
 	writeExampleMemory(t)
 	run := func(line string) {

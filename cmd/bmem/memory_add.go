@@ -67,8 +67,7 @@ on where it stopped. No language model is called.`,
 		Example: `  bmem memory add talk.jsonl
   bmem memory add --name work "WhatsApp Chat with Ann.txt"
   bmem memory add --name team "Acme Slack export.zip"
-  bmem memory add --name scratch --expires 30d notes.md
-  grep -h Ann *.jsonl | bmem memory add --name ann -`,
+  bmem memory add --name scratch --expires 30d notes.md`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			var opts []bmem.AddOption
