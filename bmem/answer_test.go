@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/router"
@@ -36,8 +37,11 @@ func TestAnswerIsRouted(t *testing.T) {
 	if got := shape.Modules[len(shape.Modules)-1]; got.Name != "answer" || !slices.Equal(got.Tiers, []string{"plain", "loud"}) || !slices.Equal(shape.MemoryIndex, []int{0, 1, 1, 1, 2, 3}) {
 		t.Errorf("shape %+v", shape)
 	}
+	var mu sync.Mutex // the lists are decided side by side
 	var states []router.State
 	p := decider(func(_ context.Context, s router.State) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		states = append(states, s)
 		return 1, nil
 	})
