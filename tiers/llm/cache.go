@@ -226,9 +226,17 @@ func (k *keeper) chat(ctx context.Context, call Call) (Reply, error) {
 func (k *keeper) scores(ctx context.Context, call Call) (Reply, error) {
 	reqs := call.Score
 	replies, errs := make([]Reply, len(reqs)), make([]error, len(reqs))
-	var all sync.WaitGroup
+	calls := make([]Call, len(reqs))
 	for i := range reqs {
-		all.Go(func() { replies[i], errs[i] = k.score(ctx, Call{Score: reqs[i : i+1], charge: call.charge}) })
+		calls[i].Score = reqs[i : i+1]
+	}
+	var all sync.WaitGroup
+	for i, part := range call.charge.parts(calls) {
+		calls[i].charge = part
+		all.Go(func() {
+			replies[i], errs[i] = k.score(ctx, calls[i])
+			part.end(replies[i].Usage, errs[i])
+		})
 	}
 	all.Wait()
 	out := Reply{Scores: make([]Score, 0, len(reqs))}

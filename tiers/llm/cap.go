@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/budgetmem/budgetmem/internal/money"
 	"sync"
+
+	"github.com/budgetmem/budgetmem/internal/money"
 )
 
 // Cap limits what the calls of one context cost together, such as those of one question. It is a Ledger of its own, with
@@ -70,7 +71,7 @@ func (m meter) withinCap(next Handler) Handler {
 			return next(ctx, call)
 		}
 		call.charge = &charge{meter: m, ledger: limit.ledger}
-		if err := call.charge.begin(ctx, m.bound(call)); err != nil {
+		if err := call.charge.begin(ctx, func() Bound { return m.bound(call) }); err != nil {
 			return Reply{}, err
 		}
 		reply, err := next(ctx, call)
@@ -86,13 +87,35 @@ type charge struct {
 
 	mu   sync.Mutex
 	held *reservation // nil once it is settled
+	// part says that what is held is a part of a batch's reservation, made for this call.
+	part bool
+}
+
+// parts divides what is held among the calls of a batch, each of which is settled by itself. A nil charge has nil parts.
+func (ch *charge) parts(calls []Call) []*charge {
+	out := make([]*charge, len(calls))
+	if ch == nil {
+		return out
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for i, call := range calls {
+		need := money.RoundUp(ch.meter.bound(call).Dollars)
+		out[i] = &charge{meter: ch.meter, ledger: ch.ledger, held: ch.held.take(need), part: true}
+	}
+	ch.settle(0, true) // what rounding left
+	return out
 }
 
 // begin reserves for an attempt. The reservation of an earlier one that cost nothing is used again if it is enough.
-func (ch *charge) begin(ctx context.Context, bound Bound) error {
+func (ch *charge) begin(ctx context.Context, bound func() Bound) error {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	need := money.RoundUp(bound.Dollars)
+	if ch.held != nil && ch.part {
+		return nil
+	}
+	most := bound()
+	need := money.RoundUp(most.Dollars)
 	if ch.held != nil && ch.held.need >= need {
 		return nil
 	} else if ch.held != nil {
@@ -100,7 +123,7 @@ func (ch *charge) begin(ctx context.Context, bound Bound) error {
 	}
 	var err error
 	if ch.held, err = ch.ledger.reserve(ctx, ch.meter.model, need); errors.Is(err, ErrBudget) {
-		return ch.meter.refusal(ch.ledger, bound)
+		return ch.meter.refusal(ch.ledger, most)
 	}
 	return err
 }
@@ -121,6 +144,9 @@ func (ch *charge) attempted(u Usage, err error) {
 
 // end settles for what no attempt has: a reply from the cache, or a call that another question made.
 func (ch *charge) end(u Usage, err error) {
+	if ch == nil {
+		return
+	}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	switch {
@@ -145,7 +171,7 @@ func (ch *charge) attempt(ctx context.Context, bound func() Bound, call func() (
 	if ch == nil {
 		return call()
 	}
-	if err := ch.begin(ctx, bound()); err != nil {
+	if err := ch.begin(ctx, bound); err != nil {
 		return Reply{}, fmt.Errorf("another attempt: %w", err)
 	}
 	reply, err := call()

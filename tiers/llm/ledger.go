@@ -3,9 +3,10 @@ package llm
 import (
 	"context"
 	"fmt"
-	"github.com/budgetmem/budgetmem/internal/money"
 	"math"
 	"sync"
+
+	"github.com/budgetmem/budgetmem/internal/money"
 )
 
 // Ledger holds a spend limit that is never passed, however many calls run at the same time: a call first reserves the
@@ -140,6 +141,13 @@ func (l *Ledger) reserve(ctx context.Context, model string, need money.Picodolla
 			return nil, fmt.Errorf("waiting for calls in flight to free part of the spend limit: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// take makes a part of the reservation one of its own: need, or what there is. It is for ledgers in memory.
+func (r *reservation) take(need money.Picodollars) *reservation {
+	need = min(need, r.need)
+	r.need -= need
+	return &reservation{ledger: r.ledger, model: r.model, need: need}
 }
 
 // settle replaces the reservation by what the call cost; sure is false if that is only a bound. What was paid for is used also

@@ -2,8 +2,11 @@ package llm_test
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
@@ -82,4 +85,68 @@ func TestScoresThroughTheStack(t *testing.T) {
 	s, _ = llm.AsScorer(poor)
 	_, _, err = s.Score(t.Context(), reqs)
 	wantErr(t, err, llm.ErrBudget)
+}
+
+// A cap counts every score of a batch, whether it was asked for or found in the cache, also where another try is needed.
+func TestCapCountsEveryScore(t *testing.T) {
+	var mu sync.Mutex
+	failed := map[string]bool{}
+	model := &llmtest.Scorer{Rate: func(llm.ScoreRequest) llm.Score {
+		time.Sleep(5 * time.Millisecond) // all are under way at one time
+		return llm.Score{LogProb: -1, Tokens: 1}
+	}}
+	busy := func(next llm.Handler) llm.Handler { // the first attempt at each score is cut off and may be billed
+		return func(ctx context.Context, call llm.Call) (llm.Reply, error) {
+			mu.Lock()
+			first := !failed[call.Score[0].Continuation]
+			failed[call.Score[0].Continuation] = true
+			mu.Unlock()
+			if first {
+				return llm.Reply{}, &llm.Error{Kind: llm.ErrUnavailable, Status: 200}
+			}
+			return next(ctx, call)
+		}
+	}
+	var reqs []llm.ScoreRequest
+	for i := range 12 {
+		reqs = append(reqs, llm.ScoreRequest{Messages: ask("a b").Messages, Continuation: fmt.Sprint("yes ", i)})
+	}
+	for name, around := range map[string]llm.Middleware{"at once": nil, "after a cut": busy} {
+		options := llm.StackOptions{Cache: openCache(t, cachePath(t)), Retry: llm.Retry{Attempts: 3, Base: time.Microsecond, MaxInterval: time.Microsecond}}
+		client := llm.Client(model)
+		if around != nil {
+			client = faultyScorer{model, around}
+		}
+		c := stack(t, client, options)
+		s, _ := llm.AsScorer(c)
+		bound := c.(llm.Bounder).ScoreBound(reqs).Dollars
+		for _, cached := range []bool{false, true} {
+			limit, err := llm.NewCap(3 * bound)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, u, err := s.Score(limit.Within(t.Context()), reqs)
+			want := u.Dollars
+			if around != nil && !cached {
+				want += bound // what the first attempts may have cost
+			}
+			if err != nil || u.Calls != 12 && around == nil || math.Abs(limit.Spent()-want) > 1e-10 || math.Abs(limit.Left()-(3*bound-want)) > 1e-10 {
+				t.Errorf("%s: %v, usage %+v; the cap has spent $%v, want $%v, and left $%v", name, err, u, limit.Spent(), want, limit.Left())
+			}
+		}
+	}
+}
+
+// faultyScorer is a Scorer with a layer around its scores.
+type faultyScorer struct {
+	*llmtest.Scorer
+	around llm.Middleware
+}
+
+func (f faultyScorer) Score(ctx context.Context, reqs []llm.ScoreRequest) ([]llm.Score, llm.Usage, error) {
+	reply, err := f.around(func(ctx context.Context, call llm.Call) (reply llm.Reply, err error) {
+		reply.Scores, reply.Usage, err = f.Scorer.Score(ctx, call.Score)
+		return reply, err
+	})(ctx, llm.Call{Score: reqs})
+	return reply.Scores, reply.Usage, err
 }
