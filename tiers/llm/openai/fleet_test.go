@@ -42,7 +42,7 @@ func (r *replica) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	if r.slower != nil {
 		began := r.slower.count()
-		for deadline := time.Now().Add(time.Second); r.slower.count() < began+12 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Second); r.slower.count() < began+24 && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -99,7 +99,7 @@ func TestFleetWithASlowAndAFailingEndpoint(t *testing.T) {
 	if answered != questions*modules {
 		t.Errorf("%d calls were answered, want %d", answered, questions*modules)
 	}
-	if slow.calls >= fast.calls { // by how much depends on how busy the machine is
+	if slow.calls*2 > fast.calls {
 		t.Errorf("the slow endpoint got %d calls, the fast one %d", slow.calls, fast.calls)
 	}
 	if failing.calls > answered/5 {
