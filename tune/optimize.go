@@ -11,8 +11,8 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
-	"github.com/gomlx/gomlx/ml/train/optimizer"
 
+	"github.com/budgetmem/budgetmem/internal/adamw"
 	"github.com/budgetmem/budgetmem/internal/safetensors"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
@@ -87,31 +87,13 @@ func (m *matrices) create(path string, values []float32, shape []int, saved map[
 	return err
 }
 
-// update is the program of one AdamW step (Loshchilov and Hutter 2019): the learning rate and the gradients to the norm that
-// these have together, which is bounded as torch.nn.utils.clip_grad_norm_ does.
+// update is the program of one step: the learning rate and the gradients to the norm that these have together.
 func (m *matrices) update(scope *model.Scope, in []*Node) *Node {
 	rate, grads := in[0], in[1:]
-	g := rate.Graph()
-	sum := ScalarZero(g, dtypes.Float32)
-	for i, v := range m.variables() {
-		v.NodeValue(g) // the optimizer updates what the graph uses
-		sum = Add(sum, ReduceAllSum(Square(grads[i])))
+	for _, v := range m.variables() {
+		v.NodeValue(rate.Graph()) // the optimizer updates what the graph uses
 	}
-	norm := Sqrt(sum)
-	factor := MinScalar(Div(ConstAs(norm, m.cfg.MaxGradNorm), AddScalar(norm, 1e-6)), 1)
-	bounded := make([]*Node, len(grads))
-	for i, grad := range grads {
-		bounded[i] = Mul(grad, factor)
-	}
-	optimizer.LearningRateVarWithValue(scope, dtypes.Float32, m.cfg.LearningRate).SetNodeValue(rate)
-	adam := optimizer.Adam().Epsilon(1e-8).WeightDecay(m.cfg.WeightDecay).LearningRate(m.cfg.LearningRate).Done()
-	adam.(gradientsOptimizer).UpdateGraphWithGradients(scope, bounded, dtypes.Float32)
-	return norm
-}
-
-// gradientsOptimizer is an optimizer of GoMLX that takes gradients which were summed up elsewhere.
-type gradientsOptimizer interface {
-	UpdateGraphWithGradients(scope *model.Scope, grads []*Node, lossDType dtypes.DType)
+	return adamw.Config{LearningRate: m.cfg.LearningRate, WeightDecay: m.cfg.WeightDecay, MaxGradNorm: m.cfg.MaxGradNorm}.Step(scope, rate, grads)
 }
 
 // variables are the matrices, A and B of each key in turn, in the order in which they were created and the optimizer goes

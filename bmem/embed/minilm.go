@@ -2,10 +2,7 @@ package embed
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/gomlx/compute"
 
@@ -36,29 +33,16 @@ func OpenMiniLM(dir string, be compute.Backend) (*MiniLM, error) {
 }
 
 func (m *MiniLM) load(dir string, be compute.Backend) error {
-	read := func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, name)) }
-	file, err := read("config.json")
+	f, err := bert.Read(dir)
 	if err != nil {
 		return err
 	}
-	if m.config, err = bert.ParseConfig(file); err != nil {
-		return fmt.Errorf("config.json: %w", err)
-	}
-	if m.tokens, err = bert.OpenTokenizer(dir); err != nil {
-		return err
-	}
-	if file, err = read("model.safetensors"); err != nil {
-		return err
-	}
-	m.id = fmt.Sprintf("all-MiniLM-L6-v2@sha256:%x", sha256.Sum256(file))[:len("all-MiniLM-L6-v2@sha256:")+8]
-	all, err := bert.ParseWeights(file)
+	weights, err := f.Config.Weights(f.Tensors)
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
-	weights, err := m.config.Weights(all)
-	if err != nil {
-		return fmt.Errorf("model.safetensors: %w", err)
-	}
+	m.id = fmt.Sprintf("all-MiniLM-L6-v2@sha256:%.4x", f.SHA256)
+	m.config, m.tokens = f.Config, f.Tokens
 	m.program, err = bert.NewProgram(be, m.config.Embeddings, weights)
 	return err
 }

@@ -4,11 +4,8 @@ package rerank
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/gomlx/compute"
 
@@ -33,7 +30,6 @@ var errNoChat = errors.New("a reranker gives scores and writes no text; name a l
 // continuation. It is safe for concurrent use.
 type Model struct {
 	id     string
-	config bert.Config
 	tokens *bert.Tokenizer
 
 	program *bert.Program
@@ -51,32 +47,20 @@ func Open(dir string, be compute.Backend) (*Model, error) {
 }
 
 func (m *Model) load(dir string, be compute.Backend) error {
-	file, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	f, err := bert.Read(dir)
 	if err != nil {
 		return err
 	}
-	if m.config, err = bert.ParseConfig(file); err != nil {
-		return fmt.Errorf("config.json: %w", err)
-	}
-	if m.tokens, err = bert.OpenTokenizer(dir); err != nil {
-		return err
-	}
-	if file, err = os.ReadFile(filepath.Join(dir, "model.safetensors")); err != nil {
-		return err
-	}
-	m.id = fmt.Sprintf("reranker@sha256:%.4x", sha256.Sum256(file))
-	all, err := bert.ParseWeights(file)
-	if err != nil {
-		return fmt.Errorf("model.safetensors: %w", err)
-	}
-	if _, ok := all["classifier.weight"]; !ok {
+	if _, ok := f.Tensors["classifier.weight"]; !ok {
 		return errors.New("model.safetensors: no tensor \"classifier.weight\"; this is an encoder, not a cross-encoder")
 	}
-	weights, err := m.config.PairWeights(all)
+	weights, err := f.Config.PairWeights(f.Tensors)
 	if err != nil {
 		return fmt.Errorf("model.safetensors: %w", err)
 	}
-	m.program, err = bert.NewProgram(be, m.config.Pairs, weights)
+	m.id = fmt.Sprintf("reranker@sha256:%.4x", f.SHA256)
+	m.tokens = f.Tokens
+	m.program, err = bert.NewProgram(be, f.Config.Pairs, weights)
 	return err
 }
 

@@ -33,7 +33,7 @@ const weightsScope = "/weights"
 func path(i int) string { return fmt.Sprintf("%s/%d", weightsScope, i) }
 
 // settings is what must stay the same when a run is resumed.
-func (t *trainer) settings(encoder []byte) (string, error) {
+func (t *trainer) settings(encoder [sha256.Size]byte) (string, error) {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode(t.Train); err != nil {
 		return "", err
@@ -42,12 +42,12 @@ func (t *trainer) settings(encoder []byte) (string, error) {
 		Encoder string `json:"encoder_sha256"`
 		Train   string `json:"train_sha256"`
 		Config  Config `json:"config"`
-	}{fmt.Sprintf("%x", sha256.Sum256(encoder)), fmt.Sprintf("%x", h.Sum(nil)), t.Config})
+	}{fmt.Sprintf("%x", encoder), fmt.Sprintf("%x", h.Sum(nil)), t.Config})
 	return string(out), err
 }
 
 // restore puts the weights into the store: the encoder's, or those of the checkpoint with the optimizer's moments.
-func (t *trainer) restore(weights []bert.Tensor, encoder []byte) error {
+func (t *trainer) restore(weights []bert.Tensor, encoder [sha256.Size]byte) error {
 	now, err := t.settings(encoder)
 	if err != nil {
 		return err

@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // GoMLX's own habit: graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/ml/model"
-	"github.com/gomlx/gomlx/ml/train/optimizer"
 
 	"github.com/budgetmem/budgetmem/bmem/rerank"
+	"github.com/budgetmem/budgetmem/internal/adamw"
 	"github.com/budgetmem/budgetmem/internal/bert"
 	"github.com/budgetmem/budgetmem/internal/runfolder"
 )
@@ -147,34 +145,21 @@ func (r Run) open() (*trainer, error) {
 		r.Backend = w.Unwrap() // tensors know the engine itself
 	}
 	t := &trainer{Run: r, store: model.NewStore()}
-	config, err := os.ReadFile(filepath.Join(r.Encoder, "config.json"))
+	f, err := bert.Read(r.Encoder)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encoder %s: %w", r.Encoder, err)
 	}
-	if t.bert, err = bert.ParseConfig(config); err != nil {
-		return nil, fmt.Errorf("%s: config.json: %w", r.Encoder, err)
-	}
+	t.bert, t.tokens = f.Config, f.Tokens
 	if err := r.Config.check(t.bert.Layers); err != nil {
 		return nil, err
 	}
-	if t.tokens, err = bert.OpenTokenizer(r.Encoder); err != nil {
-		return nil, err
-	}
-	file, err := os.ReadFile(filepath.Join(r.Encoder, "model.safetensors"))
+	weights, err := t.bert.PairWeights(f.Tensors)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encoder %s: model.safetensors: %w", r.Encoder, err)
 	}
-	all, err := bert.ParseWeights(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: model.safetensors: %w", r.Encoder, err)
-	}
-	weights, err := t.bert.PairWeights(all)
-	if err != nil {
-		return nil, fmt.Errorf("%s: model.safetensors: %w", r.Encoder, err)
-	}
-	t.first = t.bert.FirstType(all)
+	t.first = t.bert.FirstType(f.Tensors)
 	t.count = len(weights)
-	if err := t.restore(weights, file); err != nil {
+	if err := t.restore(weights, f.SHA256); err != nil {
 		return nil, err
 	}
 	t.exec, err = model.NewExec(r.Backend, t.store, t.step)
@@ -220,25 +205,9 @@ func (t *trainer) step(scope *model.Scope, in []*Node) []*Node {
 	logShare := LogSoftmax(Add(scores, offsets), -1)
 	loss := DivScalar(Neg(ReduceAllSum(Mul(share, logShare))), float64(offsets.Shape().Dim(0)))
 
-	grads := Gradient(loss, trained...)
-	sum := ScalarZero(g, dtypes.Float32)
-	for _, grad := range grads {
-		sum = Add(sum, ReduceAllSum(Square(grad)))
-	}
-	norm := Sqrt(sum)
-	factor := MinScalar(Div(ConstAs(norm, t.Config.MaxGradNorm), AddScalar(norm, 1e-6)), 1)
-	for i, grad := range grads {
-		grads[i] = Mul(grad, factor)
-	}
-	optimizer.LearningRateVarWithValue(scope, dtypes.Float32, t.Config.LearningRate).SetNodeValue(rate)
-	adam := optimizer.Adam().Epsilon(1e-8).WeightDecay(t.Config.WeightDecay).LearningRate(t.Config.LearningRate).Done()
-	adam.(gradientsOptimizer).UpdateGraphWithGradients(scope, grads, dtypes.Float32)
+	norm := adamw.Config{LearningRate: t.Config.LearningRate, WeightDecay: t.Config.WeightDecay, MaxGradNorm: t.Config.MaxGradNorm}.
+		Step(scope, rate, Gradient(loss, trained...))
 	return []*Node{loss, norm}
-}
-
-// gradientsOptimizer is an optimizer of GoMLX that takes gradients which were changed elsewhere.
-type gradientsOptimizer interface {
-	UpdateGraphWithGradients(scope *model.Scope, grads []*Node, lossDType dtypes.DType)
 }
 
 func (t *trainer) loop(ctx context.Context) error {
