@@ -20,8 +20,8 @@ const (
 	MaxPairTokens     = 128
 )
 
-// Name is what prices and reports know every reranker by.
-const Name = "reranker"
+// name is what prices and reports know every reranker by.
+const name = "reranker"
 
 // errNoChat is what asking a reranker for a text returns.
 var errNoChat = errors.New("a reranker gives scores and writes no text; name a language model")
@@ -65,7 +65,7 @@ func (m *Model) load(dir string, be compute.Backend) error {
 }
 
 // Model implements llm.Client.
-func (m *Model) Model() string { return Name }
+func (m *Model) Model() string { return name }
 
 // Chat implements llm.Client. It always fails.
 func (m *Model) Chat(context.Context, llm.Request) (llm.Response, error) {

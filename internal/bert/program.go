@@ -12,8 +12,8 @@ import (
 	"github.com/budgetmem/budgetmem/internal/osmem"
 )
 
-// ErrClosed is what a program that was closed returns.
-var ErrClosed = errors.New("the model is closed")
+// errClosed is what a program that was closed returns.
+var errClosed = errors.New("the model is closed")
 
 // Program runs a graph over batches, with the weights on the device. It is safe for concurrent use.
 type Program struct {
@@ -46,7 +46,7 @@ func (p *Program) Run(ctx context.Context, b Batch, ids []int32, perRow ...[]int
 		return nil, err
 	}
 	if p.exec == nil {
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	inputs := []*tensors.Tensor{tensors.FromFlatDataAndDimensions(ids, b.Size, b.Length)}
 	for _, values := range perRow {
