@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	// presentEvery is how often a worker says that it is there; workerTTL is how long that holds.
+	// presentEvery is how often a worker says that it is there even if nothing changed; workerTTL is how long that holds.
 	presentEvery = 2 * time.Second
 	workerTTL    = 8 * time.Second
+	// watchEvery is how often a coordinator looks which workers are there.
+	watchEvery = 500 * time.Millisecond
 )
 
 // presence is what a worker says of itself.
@@ -56,14 +58,14 @@ func (co *coordination) watch(ctx context.Context) error {
 				co.Note("worker " + w + " is gone")
 			}
 		}
-		if first && len(states) == 0 {
+		if first && len(now) == 0 {
 			co.Note("no worker is there yet: start some with 'bmem worker --nats URL'")
 		}
 		known = states
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(presentEvery):
+		case <-time.After(watchEvery):
 		}
 	}
 }

@@ -34,9 +34,10 @@ type Worker struct {
 	// Note, if not nil, is called with lines for the user. It must be safe for concurrent use.
 	Note func(string)
 
-	slots chan struct{}
-	mu    sync.Mutex
-	state presence
+	slots   chan struct{}
+	changed chan struct{} // holds a value if state changed since it was published
+	mu      sync.Mutex
+	state   presence
 }
 
 // runsEvery is how often a worker looks for runs that began or ended.
@@ -51,6 +52,7 @@ func (w *Worker) Work(ctx context.Context) error {
 		w.Note = func(string) {}
 	}
 	w.slots = make(chan struct{}, w.Capacity)
+	w.changed = make(chan struct{}, 1)
 	w.state = presence{Worker: w.Name, Capacity: w.Capacity, Refused: map[string]string{}}
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -109,6 +111,7 @@ func (w *Worker) present(ctx context.Context) {
 			defer cancel()
 			_ = kv.Purge(ctx, key) // it ends by itself otherwise
 			return
+		case <-w.changed:
 		case <-time.After(presentEvery):
 		}
 	}
@@ -119,6 +122,10 @@ func (w *Worker) note(change func(*presence)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change(&w.state)
+	select {
+	case w.changed <- struct{}{}:
+	default: // present has not yet seen an earlier change
+	}
 }
 
 // refuse says that the worker does not work for a run, until ctx ends.

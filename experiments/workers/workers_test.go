@@ -260,7 +260,7 @@ func TestWorkersAnswerAsOneProcessDoes(t *testing.T) {
 	e, url := newEndpoint(t, time.Millisecond)
 	startWorker(t, nats, url, "a", 3, nil)
 	startWorker(t, nats, url, "b", 3, nil)
-	cfg, _, notes := coordinate(t, nats, url, workers.DefaultLease)
+	cfg, _, _ := coordinate(t, nats, url, workers.DefaultLease)
 	o, err := run.Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -271,9 +271,6 @@ func TestWorkersAnswerAsOneProcessDoes(t *testing.T) {
 	sameRun(t, cfg.Dir, localRun(t, nil))
 	if different, again := e.counts(); again > 0 {
 		t.Errorf("%d of %d calls were paid twice", again, different)
-	}
-	if !slices.ContainsFunc(notes(), func(s string) bool { return strings.Contains(s, "worker a answers up to 3") }) {
-		t.Errorf("the user was told %q, want of worker a", notes())
 	}
 	// A second start has nothing to do and needs no worker.
 	if o, err = run.Run(t.Context(), cfg); err != nil || o.Done != o.Total {
@@ -307,15 +304,38 @@ func TestWorkerWithOtherSettingsRefuses(t *testing.T) {
 		_, err := run.Run(t.Context(), cfg)
 		ended <- err
 	}()
-	want := "worker stranger refuses the run: prompts is "
+	await(t, notes, "worker stranger refuses the run: prompts is ")
+	startWorker(t, nats, url, "friend", 3, nil)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The user is told that nobody works, and then who does.
+func TestUserIsToldOfWorkers(t *testing.T) {
+	nats := startServer(t)
+	_, url := newEndpoint(t, 200*time.Millisecond)
+	cfg, _, notes := coordinate(t, nats, url, workers.DefaultLease)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = run.Run(ctx, cfg) // its end is not waited for
+	}()
+	await(t, notes, "no worker is there yet")
+	startWorker(t, nats, url, "a", 3, nil)
+	await(t, notes, "worker a answers up to 3 questions")
+	cancel()
+	<-ended
+}
+
+// await waits until the user has been told something.
+func await(t *testing.T, notes func() []string, want string) {
+	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !slices.ContainsFunc(notes(), func(s string) bool { return strings.Contains(s, want) }); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the user was told %q, want %q", notes(), want)
 		}
-	}
-	startWorker(t, nats, url, "friend", 3, nil)
-	if err := <-ended; err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -205,9 +205,9 @@ func TestKernel(t *testing.T) {
 		"%%\ntalk := quick.Open(\"a\")\ntalk.":         "Ask",
 		"%%\na := quick.Open(\"a\").Ask(\"b\")\na.Tex": "Text",
 	} {
-		if a := f.complete(source); !slices.Contains(a.Matches, want) {
-			t.Errorf("%q completes to %q, want %s", source, a.Matches, want)
-		}
+		eventually(t, fmt.Sprintf("completion of %q to %s", source, want), time.Minute, func() bool { // gopls stops early on a busy machine
+			return slices.Contains(f.complete(source).Matches, want)
+		})
 	}
 	source := "%%\ntalk := quick.Open(\"a\")"
 	if a := f.ask(map[string]any{"inspect": source, "at": strings.Index(source, "Open") + 2}); !strings.Contains(a.Text, "Open opens the conversation in a file") {
