@@ -41,7 +41,8 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
   bmem ask --memory talk.jsonl --axis readers --calibration calibration.json --policy cascade --min-confidence 0.4 "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := errors.Join(flags.check(), checkPolicies(flags.spec.Tiers, func(int) []string { return []string{policy} })); err != nil {
+			policies, err := flags.policies(func(int) []string { return []string{policy} })
+			if err := errors.Join(flags.check(), err); err != nil {
 				return err
 			}
 			talk, err := conversation.ReadFile(file)
@@ -67,7 +68,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 					return err
 				}
 			}
-			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithTiers(policy), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
+			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithTiers(policies[0]), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
 				bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date)}
 			if cmd.Flags().Changed("max-cost") {
 				opts = append(opts, bmem.WithMaxCost(maxCost))

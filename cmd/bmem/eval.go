@@ -63,7 +63,8 @@ With --workers other machines answer the questions: start 'bmem nats' on one tha
 
 func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	ctx, out, notes := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	if err := errors.Join(f.check(), f.checkJudges(), checkPolicies(f.system.spec.Tiers, func(modules int) []string { return splitPolicies(f.policies, modules) })); err != nil {
+	policies, err := f.system.policies(func(modules int) []string { return splitPolicies(f.policies, modules) })
+	if err := errors.Join(f.check(), f.checkJudges(), err); err != nil {
 		return err
 	}
 	if f.judgeModel != "" {
@@ -78,7 +79,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if cfg.Judges, err = f.openJudges(ctx, sys); err != nil {
 		return err
 	}
-	cfg.Policies = splitPolicies(f.policies, len(sys.Memory.Space()))
+	cfg.Policies = policies
 	cfg.System.Warnings = sys.Warnings // a judge may have added one
 	show, end := newRunProgress(notes)
 	cfg.Progress = show

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/serve/mcp"
@@ -10,6 +12,7 @@ import (
 func newMCPCmd() *cobra.Command {
 	var flags systemFlags
 	var scope memory.Scope
+	var routed routedFlags
 	cmd := &cobra.Command{
 		Use:   "mcp",
 		Short: "Give an agent memories as MCP tools, over standard input and output",
@@ -20,10 +23,12 @@ the line for the usual ones. Every answer says what it cost in tokens, dollars a
 With --memory all tools work on that memory alone, so that the agent need not name one. 'bmem serve --memories' offers the same
 tools over HTTP at /v1/mcp, for several agents at one time.`,
 		Example: `  bmem mcp --memory notes
+  bmem mcp --memory notes --policy router:router.json --lambda 0.3
   bmem mcp --endpoint https://host/v1 --api-key-env KEY --model llama-3.1-8b --max-dollars 5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := flags.check(); err != nil {
+			routing, err := routed.options(cmd.Flags(), &flags)
+			if err := errors.Join(flags.check(), err); err != nil {
 				return err
 			}
 			sys, err := flags.open(cmd.Context(), cmd.ErrOrStderr())
@@ -32,7 +37,7 @@ tools over HTTP at /v1/mcp, for several agents at one time.`,
 			}
 			defer closing(sys, &err)
 			log := newLog(cmd.ErrOrStderr(), false, false)
-			err = mcp.ServeStdio(cmd.Context(), memory.New(sys.Memory, memory.Options{Log: log}), scope, version(), log)
+			err = mcp.ServeStdio(cmd.Context(), memory.New(sys.Memory, memory.Options{Log: log, Routing: routing}), scope, version(), log)
 			if cmd.Context().Err() != nil {
 				return nil // it was asked to end
 			}
@@ -40,6 +45,7 @@ tools over HTTP at /v1/mcp, for several agents at one time.`,
 		},
 	}
 	flags.bind(cmd.Flags())
+	routed.bind(cmd.Flags())
 	cmd.Flags().StringVar(&scope.Memory, "memory", "", "the only memory `name` that the tools reach (default all)")
 	return cmd
 }

@@ -2,16 +2,19 @@ package main
 
 import (
 	"cmp"
+	"fmt"
+	"strings"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
 
-// checkPolicies refuses policies that a tier set does not know, before any model is loaded. split cuts what was given into policies.
-func checkPolicies(axis string, split func(modules int) []string) error {
-	set, err := tiers.LoadSpec(cmp.Or(axis, tiers.ImplementationAxis))
+// space is what the policies of the tier set choose from, before any model is loaded.
+func (f *systemFlags) space() (router.Space, error) {
+	set, err := tiers.LoadSpec(cmp.Or(f.spec.Tiers, tiers.ImplementationAxis))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var space router.Space
 	for _, m := range set.Routed() {
@@ -21,10 +24,27 @@ func checkPolicies(axis string, split func(modules int) []string) error {
 		}
 		space = append(space, module)
 	}
-	for _, p := range split(len(space)) {
-		if _, err := router.Parse(p, space, 0); err != nil {
-			return err
+	return space, nil
+}
+
+// policies reads what was given as policies, which split cuts into single ones, and refuses those that the tier set does not know.
+// The cascade of --calibration gets the name of its file.
+func (f *systemFlags) policies(split func(modules int) []string) ([]string, error) {
+	space, err := f.space()
+	if err != nil {
+		return nil, err
+	}
+	specs := split(len(space))
+	for i, p := range specs {
+		if rest, ok := strings.CutPrefix(p, "cascade"); ok && (rest == "" || rest[0] == '@') {
+			if f.spec.Calibration == "" {
+				return nil, fmt.Errorf("policy %q: %w: give --calibration FILE, which 'bmem calibrate' writes", p, bmem.ErrNoCalibration)
+			}
+			specs[i] = "cascade:" + f.spec.Calibration + rest
+		}
+		if _, err := router.Parse(specs[i], space, 0); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return specs, nil
 }

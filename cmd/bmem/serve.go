@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/cmd/bmem/doctor"
@@ -22,6 +23,7 @@ import (
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
@@ -52,6 +54,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
   bmem serve --on-demand
   bmem serve --memories
   bmem serve --memories --tenants tenants.yaml
+  bmem serve --memories --policy router:router.safetensors --lambda 0.3
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
   bmem ask --memory talk.jsonl --endpoint http://` + api.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
@@ -64,6 +67,11 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.BoolVar(&f.onDemand, "on-demand", false, "open other models that are here when they are asked for")
 	flags.StringVar(&f.maxMemory, "max-memory", "", "memory that models opened on demand may take together, such as `8GB` (default half of what is free)")
 	flags.BoolVar(&f.withMemories, "memories", false, "also serve this user's memories, over REST at /v1/memories and as MCP tools at /v1/mcp; the first model answers")
+	flags.StringVar(&f.system.spec.Tiers, "axis", tiers.ImplementationAxis, "what tiers of questions to memories differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
+	flags.StringToStringVar(&f.system.spec.Roles, "role", nil, "model of a role that the tier set names, such as large=`NAME` of another --model, or NAME@URL of an endpoint; may be repeated")
+	flags.StringArrayVar(&f.system.spec.KeyEnv, "api-key-env", nil, "environment `variable` that holds the key of a role's endpoint, as URL=NAME; may be repeated")
+	flags.StringVar(&f.system.spec.Calibration, "calibration", "", "`file` of 'bmem calibrate', by which answers from memories get a confidence")
+	f.routed.bind(flags)
 	flags.StringVar(&f.tenants, "tenants", "", "YAML `file` of callers with hashed tokens, namespaces and budgets; see docs/serve.md")
 	flags.StringVar(&f.audit, "audit", "", "`file` that gets a line of JSON for each addition, edit, question and deletion, without any text (default with --tenants: audit.jsonl in the cache folder)")
 	flags.StringVar(&f.cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
@@ -90,6 +98,9 @@ type serveFlags struct {
 	maxMemory       string
 	shared          bool
 	withMemories    bool
+	system          systemFlags // of the memories: tier set, roles, calibration
+	routed          routedFlags
+	routing         []bmem.Option
 	tenants, audit  string
 	cache, prices   string
 	allowUnpriced   bool
@@ -117,6 +128,9 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 		ctx, published = lock.WhileUsed(ctx, registry.Linger), lock.Publish
 	}
 	if f.config.MaxMemory, err = f.memory(); err != nil {
+		return err
+	}
+	if f.routing, err = f.checkMemories(cmd.Flags()); err != nil {
 		return err
 	}
 	accounts, err := f.openTenants() // these and the address before anything slow

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/pflag"
+
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/serve/mcp"
 	"github.com/budgetmem/budgetmem/serve/memory"
@@ -17,15 +20,30 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 	if len(f.config.Chats) == 0 || f.encoder == nil {
 		return nil, fmt.Errorf("--memories needs a model that is always open, and the embedder: give --model NAME, and run `bmem models pull %s` if it is missing", setup.Embedder)
 	}
-	sys, err := setup.Open(ctx, setup.Spec{
-		Engine: opened{f}, Model: cmp.Or(f.names[0], f.config.Chats[0].Model()), CacheDir: f.cache, Prices: f.prices, AllowUnpriced: f.allowUnpriced,
-		Warn: func(message string) { f.config.Log.Info(message) },
-	})
+	spec := f.system.spec
+	spec.Engine, spec.Model = opened{f}, cmp.Or(f.names[0], f.config.Chats[0].Model())
+	spec.CacheDir, spec.Prices, spec.AllowUnpriced = f.cache, f.prices, f.allowUnpriced
+	spec.Warn = func(message string) { f.config.Log.Info(message) }
+	sys, err := setup.Open(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("--memories: %w", err)
 	}
-	f.config.Memories = mcp.Routes(memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log}), version(), f.config.MaxBody, f.config.Log)
+	f.config.Memories = mcp.Routes(memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log, Routing: f.routing}), version(), f.config.MaxBody, f.config.Log)
 	return sys, nil
+}
+
+// checkMemories finds flags about memories that cannot work before anything slow is done, and returns the options of questions that
+// name no budget.
+func (f *serveFlags) checkMemories(flags *pflag.FlagSet) ([]bmem.Option, error) {
+	if !f.withMemories {
+		for _, name := range []string{"axis", "role", "calibration", "policy", "lambda", "api-key-env"} {
+			if flags.Changed(name) {
+				return nil, fmt.Errorf("--%s is about memories: add --memories", name)
+			}
+		}
+		return nil, nil
+	}
+	return f.routed.options(flags, &f.system)
 }
 
 // opened is an engine of the models that the server has open. They stay the server's.

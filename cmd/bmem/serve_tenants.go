@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +54,7 @@ func (f *serveFlags) openTenants() (_ *closers.Stack, err error) {
 		if f.config.Tenants, err = tenant.Load(f.tenants, ledger); err != nil {
 			return nil, err
 		}
+		l.Add(f.reloadTenants())
 		f.audit = cmp.Or(f.audit, filepath.Join(dir, auditFile))
 	}
 	if f.config.Prices, err = loadPrices(f.prices); err != nil {
@@ -70,6 +73,26 @@ func (f *serveFlags) openTenants() (_ *closers.Stack, err error) {
 	l.Add(audit.Close)
 	f.auditLog = audit
 	return l, nil
+}
+
+// reloadTenants reads the file of tenants again at every SIGHUP, until what it returns is called.
+func (f *serveFlags) reloadTenants() (stop func() error) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			if err := f.config.Tenants.Reload(); err != nil {
+				f.config.Log.Error("the tenants stay as they were", "why", err)
+			} else {
+				f.config.Log.Info("tenants read again", "tenants", f.config.Tenants.Len())
+			}
+		}
+	}()
+	return func() error {
+		signal.Stop(hangups)
+		close(hangups)
+		return nil
+	}
 }
 
 // loadPrices reads a file of prices over the built-in ones; "" is these alone.

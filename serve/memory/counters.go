@@ -84,17 +84,17 @@ func (s *Service) note(e *event, err error) {
 		e.Status = AsError(err).Status
 	}
 	s.count(e)
-	if s.audit == nil || e.Action == searching {
+	if s.options.Audit == nil || e.Action == searching {
 		return
 	}
 	now := time.Now()
 	e.Time, e.Milliseconds = now.UTC().Format(time.RFC3339Nano), float64(now.Sub(e.start).Microseconds())/1000
 	line, err := json.Marshal(e)
 	if err == nil {
-		_, err = s.audit.Write(append(line, '\n'))
+		_, err = s.options.Audit.Write(append(line, '\n'))
 	}
 	if err != nil {
-		s.log.Error("the audit log cannot be written", "why", err)
+		s.options.Log.Error("the audit log cannot be written", "why", err)
 	}
 }
 

@@ -30,10 +30,9 @@ const (
 
 // Service answers requests about the memories of one file. It is safe for concurrent use.
 type Service struct {
-	mem    *bmem.Memory
-	audit  io.Writer
-	log    *slog.Logger
-	counts counts
+	mem     *bmem.Memory
+	options Options
+	counts  counts
 }
 
 // Options are settings of a Service.
@@ -41,6 +40,8 @@ type Options struct {
 	// Audit, if not nil, gets a line of JSON for each addition, edit, question and deletion, in one Write, without any text of turns,
 	// questions or answers.
 	Audit io.Writer
+	// Routing are options of questions that name no budget, such as bmem.WithPolicy; nil for the memory's usual policy.
+	Routing []bmem.Option
 	// Log gets what callers cannot mend; nil means slog.Default.
 	Log *slog.Logger
 }
@@ -50,7 +51,7 @@ func New(mem *bmem.Memory, o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Service{mem: mem, audit: o.Audit, log: o.Log}
+	return &Service{mem: mem, options: o}
 }
 
 // Scope says what a caller may reach. The zero value reaches every memory by name.
@@ -65,8 +66,8 @@ type Scope struct {
 
 // CheckName refuses what is no name of a memory or namespace.
 func CheckName(name string) error {
-	if name == "" || utf8.RuneCountInString(name) > MaxName || !utf8.ValidString(name) || strings.Contains(name, "/") || strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
-		return fmt.Errorf("a name has 1 to %d characters, no slash, no control character, and no space at its ends", MaxName)
+	if name == "" || utf8.RuneCountInString(name) > MaxName || !utf8.ValidString(name) || name == "." || name == ".." || strings.Contains(name, "/") || strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
+		return fmt.Errorf("a name has 1 to %d characters, is not . or .., and has no slash, no control character and no space at its ends", MaxName)
 	}
 	return nil
 }
@@ -161,7 +162,7 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 
 // Search looks for turns.
 func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (_ SearchResult, err error) {
-	name, opts, err := s.options(scope, r.Memory, r.Query, r.Before, r.After)
+	name, opts, err := s.optionsOf(scope, r.Memory, r.Query, r.Before, r.After)
 	if err != nil {
 		return SearchResult{}, err
 	}
@@ -189,8 +190,8 @@ func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (_ S
 	return out, nil
 }
 
-// options are those that a search and a question share, with the stored name of the memory.
-func (s *Service) options(scope Scope, memory, text, before, after string) (name string, opts []bmem.Option, err error) {
+// optionsOf are those that a search and a question share, with the stored name of the memory.
+func (s *Service) optionsOf(scope Scope, memory, text, before, after string) (name string, opts []bmem.Option, err error) {
 	if name, err = scope.name(memory); err != nil {
 		return "", nil, err
 	}
@@ -227,7 +228,7 @@ var budgets = []string{"low", "mid", "high"}
 
 // Ask answers a question within what the scope's account has left.
 func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskResult, err error) {
-	name, opts, err := s.options(scope, r.Memory, r.Question, r.Before, r.After)
+	name, opts, err := s.optionsOf(scope, r.Memory, r.Question, r.Before, r.After)
 	if err != nil {
 		return AskResult{}, err
 	}
@@ -236,6 +237,14 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 			return AskResult{}, bad("budget: %.40q: want low, mid or high", r.Budget)
 		}
 		opts = append(opts, bmem.WithTiers(r.Budget))
+	} else {
+		opts = append(opts, s.options.Routing...)
+	}
+	if c := r.MinConfidence; c != nil {
+		if !(*c >= 0 && *c <= 1) {
+			return AskResult{}, bad("min_confidence: want 0 to 1")
+		}
+		opts = append(opts, bmem.WithMinConfidence(*c))
 	}
 	want := math.Inf(1)
 	if r.MaxDollars != nil {
@@ -251,7 +260,7 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 	}
 	defer leave()
 	var a bmem.Answer
-	left, err := Spend(ctx, scope.Account, want, 0, s.log, func(most float64) (spent float64, err error) {
+	left, err := Spend(ctx, scope.Account, want, 0, s.options.Log, func(most float64) (spent float64, err error) {
 		if !math.IsInf(most, 1) {
 			opts = append(opts, bmem.WithMaxCost(most))
 		}
@@ -268,7 +277,7 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 // answered is what the caller gets to see of an answer.
 func (s *Service) answered(ctx context.Context, a bmem.Answer, left *Budget, steps bool) AskResult {
 	usage := a.Trace.Usage()
-	out := AskResult{Answer: a.Text, Evidence: []Turn{}, Tiers: servedTiers(a.Trace), TokensIn: usage.In, TokensOut: usage.Out,
+	out := AskResult{Answer: a.Text, Confidence: a.Confidence, Abstained: a.Abstained, Evidence: []Turn{}, Tiers: servedTiers(a.Trace), TokensIn: usage.In, TokensOut: usage.Out,
 		Dollars: usage.Dollars, Milliseconds: a.Trace.WallMS, Budget: left}
 	for _, id := range a.Evidence {
 		t, err := s.mem.Turn(ctx, a.Trace.Memory, id)

@@ -107,7 +107,7 @@ func openAPI() map[string]any {
 			one := 1
 			schema := &jsonschema.Schema{Type: "string", MinLength: &one}
 			if m[1] == "memory" {
-				schema.Pattern, schema.MaxLength = namePattern, ptr(MaxName)
+				memoryName(schema)
 			}
 			parameters = append(parameters, map[string]any{"name": m[1], "in": "path", "required": true, "schema": schema})
 		}

@@ -31,7 +31,12 @@ func notNull(s *jsonschema.Schema) {
 	}
 }
 
-// namePattern is what names of memories look like: no slash, no control character, no space at the ends.
+// memoryName describes names of memories, as CheckName wants them: no slash, no control character, no space at the ends. Clients take . and
+// .. in a path for folders.
+func memoryName(s *jsonschema.Schema) {
+	s.Pattern, s.MaxLength, s.Not = namePattern, ptr(MaxName), &jsonschema.Schema{Enum: []any{".", ".."}}
+}
+
 const namePattern = `^[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f])?$`
 
 // RequestSchema is the Schema of a request, with the limits of its fields.
@@ -47,7 +52,7 @@ func limit(s *jsonschema.Schema) {
 	for name, p := range s.Properties {
 		switch name {
 		case "memory":
-			p.Pattern, p.MaxLength = namePattern, ptr(MaxName)
+			memoryName(p)
 		case "query", "question":
 			p.Pattern, p.MinLength, p.MaxLength = `\S`, &one, &most
 		case "text":
@@ -66,6 +71,8 @@ func limit(s *jsonschema.Schema) {
 			}
 		case "max_dollars":
 			p.Type, p.Types, p.ExclusiveMinimum = "number", nil, &zero
+		case "min_confidence":
+			p.Type, p.Types, p.Minimum, p.Maximum = "number", nil, &zero, ptr(1.0)
 		case "before", "after":
 			p.AnyOf = []*jsonschema.Schema{day(), moment()}
 		case "expires":

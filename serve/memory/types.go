@@ -83,12 +83,17 @@ type AskRequest struct {
 	MaxDollars *float64 `json:"max_dollars,omitempty" jsonschema:"hard limit of what the answer may cost, in dollars"`
 	Before     string   `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03 or 2025-03-03T10:04:00Z"`
 	After      string   `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`
-	Steps      bool     `json:"steps,omitempty" jsonschema:"also return each step with its tier, time and cost"`
+	// MinConfidence withholds an answer whose expected score is lower; it needs a server with a calibration.
+	MinConfidence *float64 `json:"min_confidence,omitempty" jsonschema:"least confidence, 0 to 1, that an answer needs to be given; only where answers have a confidence"`
+	Steps         bool     `json:"steps,omitempty" jsonschema:"also return each step with its tier, time and cost"`
 }
 
-// AskResult is an answer with what it rests on and what it cost. There is no confidence in it, as the pipeline gives none.
+// AskResult is an answer with what it rests on and what it cost.
 type AskResult struct {
-	Answer       string            `json:"answer"`
+	Answer string `json:"answer" jsonschema:"empty if it was withheld"`
+	// Confidence is nil where the server has no calibration for the model that answered.
+	Confidence   *float64          `json:"confidence,omitempty" jsonschema:"how good the answer is expected to be, 0 to 1; left out where that is not known"`
+	Abstained    bool              `json:"abstained,omitempty" jsonschema:"true if the answer was withheld, as its confidence is below min_confidence or not known"`
 	Evidence     []Turn            `json:"evidence" jsonschema:"the turns that the answer was made from, best first"`
 	Tiers        map[string]string `json:"tiers" jsonschema:"the tier that each module ran at"`
 	TokensIn     int               `json:"tokens_in"`

@@ -10,15 +10,22 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	"github.com/budgetmem/budgetmem/internal/money"
 	"github.com/budgetmem/budgetmem/internal/strictyaml"
 	"github.com/budgetmem/budgetmem/serve/memory"
 )
 
-// Tenants are those of one file, with the ledger that they share. It never changes.
+// Tenants are those of one file, with the ledger that they share. It is safe for concurrent use.
 type Tenants struct {
+	path   string // of the file; "" for none
 	ledger *Ledger
+	table  atomic.Pointer[table]
+}
+
+// table is what a file of tenants says. It never changes.
+type table struct {
 	byHash map[[sha256.Size]byte]*Tenant
 	all    []*Tenant
 }
@@ -56,22 +63,37 @@ type entry struct {
 }
 
 // None returns no tenants: everyone whom the server lets in is its owner, whose spending the ledger, which may be nil, records.
-func None(ledger *Ledger) *Tenants { return &Tenants{ledger: ledger} }
+func None(ledger *Ledger) *Tenants {
+	ts := &Tenants{ledger: ledger}
+	ts.table.Store(&table{})
+	return ts
+}
 
 // Load reads a file of tenants. Errors name the file and the tenant with the field, or the line.
 func Load(path string, ledger *Ledger) (*Tenants, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read tenants: %w", err)
-	}
-	ts, err := parse(data, ledger)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return ts, nil
+	ts := &Tenants{path: path, ledger: ledger}
+	return ts, ts.Reload()
 }
 
-func parse(data []byte, ledger *Ledger) (*Tenants, error) {
+// Reload reads the file again. Requests from then on follow it; what was spent stays. After an error, which is as that of Load, the
+// tenants stay as they were. Without a file nothing happens.
+func (ts *Tenants) Reload() error {
+	if ts.path == "" {
+		return nil
+	}
+	data, err := os.ReadFile(ts.path)
+	if err != nil {
+		return fmt.Errorf("read tenants: %w", err)
+	}
+	t, err := ts.parse(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ts.path, err)
+	}
+	ts.table.Store(t)
+	return nil
+}
+
+func (ts *Tenants) parse(data []byte) (*table, error) {
 	var file struct {
 		Tenants []entry `yaml:"tenants"`
 	}
@@ -81,10 +103,10 @@ func parse(data []byte, ledger *Ledger) (*Tenants, error) {
 	if len(file.Tenants) == 0 {
 		return nil, errors.New("no entry under \"tenants:\"")
 	}
-	ts := &Tenants{ledger: ledger, byHash: map[[sha256.Size]byte]*Tenant{}}
+	out := &table{byHash: map[[sha256.Size]byte]*Tenant{}}
 	names := map[string]bool{}
 	for i, e := range file.Tenants {
-		fail := func(field string, err error) (*Tenants, error) {
+		fail := func(field string, err error) (*table, error) {
 			return nil, fmt.Errorf("tenant %d (%.40s): %s: %w", i+1, e.Name, field, err)
 		}
 		if e.Namespace == "" {
@@ -111,17 +133,17 @@ func parse(data []byte, ledger *Ledger) (*Tenants, error) {
 		}
 		for j, text := range e.Tokens {
 			hash, err := parseHash(text)
-			if err == nil && ts.byHash[hash] != nil {
+			if err == nil && out.byHash[hash] != nil {
 				err = errors.New("it stands here twice")
 			}
 			if err != nil {
 				return fail(fmt.Sprintf("tokens[%d]", j), err)
 			}
-			ts.byHash[hash] = t
+			out.byHash[hash] = t
 		}
-		ts.all = append(ts.all, t)
+		out.all = append(out.all, t)
 	}
-	return ts, nil
+	return out, nil
 }
 
 // limits checks the limits. An error is about the field.
@@ -148,11 +170,11 @@ func (e entry) limits() (l limits, field string, err error) {
 }
 
 // Len is the number of tenants.
-func (ts *Tenants) Len() int { return len(ts.all) }
+func (ts *Tenants) Len() int { return len(ts.table.Load().all) }
 
 // Scope returns what the tenant of a token reaches. ok is false for a token that no tenant has.
 func (ts *Tenants) Scope(token string) (s memory.Scope, ok bool) {
-	t := ts.byHash[sha256.Sum256([]byte(token))]
+	t := ts.table.Load().byHash[sha256.Sum256([]byte(token))]
 	if t == nil {
 		return memory.Scope{}, false
 	}
@@ -199,7 +221,7 @@ func (t *Tenant) tooDear(ctx context.Context, least float64) error {
 func (t *Tenant) Spending(ctx context.Context) (memory.SpendingResult, error) {
 	accounts := []*Tenant{t}
 	if t.name == "" {
-		accounts = append(accounts, t.tenants.all...)
+		accounts = append(accounts, t.tenants.table.Load().all...)
 	}
 	out := memory.SpendingResult{Accounts: []memory.AccountSpending{}}
 	for _, a := range accounts {

@@ -30,10 +30,12 @@ func open(t *testing.T, path string, clock func() time.Time) *Ledger {
 // mustParse reads tenants.
 func mustParse(t *testing.T, yaml string, l *Ledger) *Tenants {
 	t.Helper()
-	ts, err := parse([]byte(yaml), l)
+	ts := None(l)
+	list, err := ts.parse([]byte(yaml))
 	if err != nil {
 		t.Fatal(err)
 	}
+	ts.table.Store(list)
 	return ts
 }
 
@@ -115,7 +117,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 func FuzzTenants(f *testing.F) {
 	f.Add("tenants:\n- {name: ann, tokens: [" + HashToken("x") + "], dollars: {question: 0.1, hour: 1, day: 5}}")
 	f.Fuzz(func(t *testing.T, text string) {
-		ts, err := parse([]byte(text), nil)
+		ts, err := None(nil).parse([]byte(text))
 		if err != nil {
 			return
 		}
@@ -255,5 +257,47 @@ func TestLedgerFile(t *testing.T) {
 	}
 	if _, err := OpenLedger(other); err == nil || !strings.Contains(err.Error(), other) {
 		t.Error(err)
+	}
+}
+
+// A file that is read again is followed from then on, with what was spent; one that is damaged changes nothing.
+func TestReload(t *testing.T) {
+	ctx := t.Context()
+	ann, bob := NewToken(), NewToken()
+	path := filepath.Join(t.TempDir(), "tenants.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte("tenants:\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("- {name: ann, tokens: [" + HashToken(ann) + "], dollars: {question: 1, hour: 2}}\n")
+	ts, err := Load(path, open(t, filepath.Join(t.TempDir(), LedgerFile), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := account(t, ts, ann).Reserve(ctx, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Settle(1); err != nil {
+		t.Fatal(err)
+	}
+	write("- {name: ann, tokens: [" + HashToken(ann) + "], dollars: {question: much}}\n")
+	if err := ts.Reload(); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a damaged file: %v", err)
+	}
+	if _, ok := ts.Scope(bob); ok || ts.Len() != 1 {
+		t.Errorf("%d tenants after a damaged file", ts.Len())
+	}
+	write("- {name: ann, tokens: [" + HashToken(ann) + "], dollars: {question: 1, hour: 1.25}}\n- {name: bob, tokens: [" + HashToken(bob) + "]}\n")
+	if err := ts.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := ts.Scope(bob); !ok || ts.Len() != 2 {
+		t.Errorf("%d tenants after the file was read again", ts.Len())
+	}
+	if h, err := account(t, ts, ann).Reserve(ctx, 1, 0.01); err != nil || h.Dollars() != 0.25 {
+		t.Errorf("a question may cost %v, %v; want the 0.25 that the new limit has left", h, err)
 	}
 }

@@ -48,8 +48,9 @@ function result(name, r, others) {
     make("td", { class: "track" }, bar(s.start / end, s.milliseconds / end)),
     s.milliseconds.toFixed(1), dollars(s.dollars),
   ]);
+  const sure = r.confidence == null ? "" : ` · confidence ${r.confidence.toFixed(2)}`;
   return make("section", {}, head, make("div", { class: "answer" }, said(r.answer, "p")),
-    make("p", {}, `${dollars(r.dollars)} · ${count(r.tokens_in)} tokens in, ${count(r.tokens_out)} out · ${r.milliseconds.toFixed(0)} ms`),
+    make("p", {}, `${dollars(r.dollars)} · ${count(r.tokens_in)} tokens in, ${count(r.tokens_out)} out · ${r.milliseconds.toFixed(0)} ms${sure}`),
     left(r.budget), table("Steps under budget " + name, ["Step and tier", make("th", { scope: "col", class: "track" }, "Timeline"), "ms", "Cost"], steps), ...why(r.steps),
     make("h4", {}, `Evidence: ${r.evidence.length} turns`),
     make("ol", { class: "turns" }, ...r.evidence.map((t) => {
