@@ -68,6 +68,7 @@ var rooms = map[string][]string{
 	"serve/page":           {},
 	"serve/registry":       {"internal", "serve/api"},
 	"serve/tenant":         {"serve/memory", "internal"},
+	"telemetry":            {"bmem", "bmem/setup", "serve/api", "serve/memory", "tiers", "tiers/llm", "tiers/llm/openai"},
 	"tiers":                {"tiers/text", "bmem/chunk", "bmem/embed", "tiers/llm", "internal"},
 	"tiers/llm":            {"internal"},
 	"tiers/text":           {},
@@ -148,6 +149,19 @@ func TestNoNATSWithoutWorkers(t *testing.T) {
 		for _, p := range list(t, "-deps", path) {
 			if strings.HasPrefix(p.ImportPath, "github.com/nats-io") {
 				t.Errorf("%s depends on %s", path, p.ImportPath)
+			}
+		}
+	}
+}
+
+// What is watched knows nothing of what it is shown by: OpenTelemetry and Prometheus are linked by the program alone.
+func TestNoTelemetryInLibraries(t *testing.T) {
+	for _, path := range []string{"./bmem/...", "./datasets/...", "./experiments/...", "./kernel/...", "./router/...", "./serve/...", "./tiers/...", "./tune/..."} {
+		for _, p := range list(t, "-deps", path) {
+			for _, of := range []string{"go.opentelemetry.io/", "github.com/prometheus/", module + "/telemetry"} {
+				if strings.HasPrefix(p.ImportPath, of) {
+					t.Errorf("%s depends on %s", path, p.ImportPath)
+				}
 			}
 		}
 	}

@@ -45,13 +45,21 @@ func (p *pipeline) write(ctx context.Context, tier int, asked string, answer *An
 		}
 	}
 	t.Summary = in.Notes
-	out, err := p.set[tiers.Answering][tier].Run(ctx, in)
+	out, err := p.runAnswer(ctx, tier, in)
 	t.Answer.record(out, asked, why)
 	if err != nil {
 		return fail(err)
 	}
 	answer.Text = out.Text
 	return nil
+}
+
+// runAnswer has a tier write an answer.
+func (p *pipeline) runAnswer(ctx context.Context, tier int, in tiers.Input) (tiers.Output, error) {
+	ctx, end := begin(ctx, p.observer, tiers.Answering.String())
+	out, err := p.set[tiers.Answering][tier].Run(ctx, in)
+	end(out.Step, err)
+	return out, err
 }
 
 // cascade lets the policy look at the answer and have other tiers answer too, each once, and takes the answer that counts. One that
@@ -87,7 +95,7 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 				break
 			}
 		}
-		out, err := list[next].Run(ctx, in)
+		out, err := p.runAnswer(ctx, next, in)
 		if err != nil {
 			last.Usage = last.Usage.Add(out.Step.Usage)
 			if ctx.Err() != nil {

@@ -28,6 +28,8 @@ func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answ
 	t := &answer.Trace
 	*t = *newTrace(a)
 	defer func() { t.WallMS = msSince(start) }()
+	ctx, end := begin(ctx, m.options.Observer, StepAsk)
+	defer func() { end(asked(a, t.Usage()), err) }()
 
 	p, ctx, err := m.extract(ctx, a, t)
 	defer func() { t.AtMost = p.budget.spent() }()
@@ -65,7 +67,10 @@ func (m *Memory) AskEach(ctx context.Context, question string, policies []router
 	case a.maxCost != nil:
 		return out, errors.New("ask under several policies: WithMaxCost limits a single answer")
 	}
+	ctx, end := begin(ctx, m.options.Observer, StepAsk)
 	p, ctx, err := m.extract(ctx, a, newTrace(a))
+	used := p.trace.Usage()
+	defer func() { end(asked(a, used), errors.Join(err, firstOf(out))) }()
 	for i, policy := range policies {
 		t := &out[i].Trace
 		*t = p.trace.again(i > 0)
@@ -83,8 +88,24 @@ func (m *Memory) AskEach(ctx context.Context, question string, policies []router
 			m.judge(judged, &out[i].Answer)
 		}
 		t.WallMS = msSince(start)
+		used = used.Add(t.AnswerUsage())
 	}
 	return out, err
+}
+
+// firstOf is the first error of several answers.
+func firstOf(all []Asked) error {
+	for _, a := range all {
+		if a.Err != nil {
+			return a.Err
+		}
+	}
+	return nil
+}
+
+// asked is a question as an Observer sees it.
+func asked(a ask, used llm.Usage) tiers.Step {
+	return tiers.Step{Method: a.policy.Name(), Usage: used}
 }
 
 // newTrace begins the trace of a question.
@@ -105,7 +126,7 @@ func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (st
 
 // extract retrieves and runs the modules up to the notes. It fills the trace. The context that it returns is that of the answer.
 func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, context.Context, error) {
-	p := &pipeline{set: m.set, routed: m.routed, policy: a.policy, question: a.id, trace: t,
+	p := &pipeline{observer: m.options.Observer, set: m.set, routed: m.routed, policy: a.policy, question: a.id, trace: t,
 		embedder: &meter{embedder: stored{m.store, m.options.Embedder}, sum: &t.Embedding},
 		in:       tiers.Input{Query: a.question, QueryDate: a.date, TopK: a.keepK, Style: a.style}}
 	var err error
@@ -114,7 +135,9 @@ func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, conte
 	}
 	outer := llm.WithSession(llm.WithSources(p.budget.within(ctx)), a.memory, a.question) // from now on
 	ctx = inMemory(outer, a.memory)
-	hits, query, err := m.retrieve(ctx, a, p.embedder, t)
+	rctx, end := begin(ctx, m.options.Observer, StepRetrieve)
+	hits, query, err := m.retrieve(rctx, a, p.embedder, t)
+	end(tiers.Step{}, err)
 	if err != nil {
 		return p, ctx, err
 	}
@@ -151,6 +174,8 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	}
 	answer.Trace = Trace{Memory: a.memory, Question: question, Date: a.date}
 	defer func() { answer.Trace.WallMS = msSince(start) }()
+	ctx, end := begin(ctx, m.options.Observer, StepAsk)
+	defer func() { end(asked(a, answer.Trace.Usage()), err) }()
 	for _, t := range turns {
 		answer.Evidence = append(answer.Evidence, t.ID)
 	}
@@ -162,7 +187,7 @@ func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Tur
 	answer.Trace.Dates = read.reading()
 	// The answer is not routed: its ceiling is that of the answering model.
 	answer.Trace.Answer.Model = m.options.Client.Model()
-	p := &pipeline{set: m.set, budget: b, trace: &answer.Trace, notes: tiers.Output{Text: tiers.Quote(read.turns(turns))},
+	p := &pipeline{observer: m.options.Observer, set: m.set, budget: b, trace: &answer.Trace, notes: tiers.Output{Text: tiers.Quote(read.turns(turns))},
 		in: tiers.Input{Query: question, QueryDate: a.date, Style: a.style}}
 	p.set[tiers.Answering] = []tiers.Tier{m.answerer()}
 	if b != nil {

@@ -56,6 +56,8 @@ type Options struct {
 	// Progress, if not nil, is told how many of the texts that Add has to embed are done; by several goroutines at once if
 	// several memories are added at once.
 	Progress func(memory string, done, total int)
+	// Observer, if not nil, watches every question.
+	Observer Observer
 }
 
 // Defaults of Options.

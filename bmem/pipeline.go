@@ -19,6 +19,7 @@ import (
 // pipeline is one question's way through the modules: filter, then entity, temporal and topic at once, then summary, then the
 // answer. Each module's tier is decided by the policy right before the module runs. A module without tiers does not run.
 type pipeline struct {
+	observer Observer // nil for none
 	set      tiers.Set
 	routed   []tiers.Module // the modules that the policy decides on, in the order of its space
 	policy   router.Policy
@@ -122,8 +123,10 @@ func (p *pipeline) step(ctx context.Context, m tiers.Module, in tiers.Input, mem
 }
 
 // attempt decides the tier of a module and runs it.
-func (p *pipeline) attempt(ctx context.Context, m tiers.Module, in tiers.Input, memory func(context.Context) ([]float32, error)) result {
-	r := result{module: m}
+func (p *pipeline) attempt(ctx context.Context, m tiers.Module, in tiers.Input, memory func(context.Context) ([]float32, error)) (r result) {
+	ctx, end := begin(ctx, p.observer, m.String())
+	defer func() { end(r.step(), r.err) }()
+	r.module = m
 	fail := func(err error) result {
 		r.err = &StepError{Step: m.String(), Tier: r.asked, Err: err}
 		return r
@@ -171,16 +174,21 @@ func (p *pipeline) record(r result) {
 	if r.asked == "" {
 		return
 	}
-	step := r.out.Step
-	if step.Asked == "" {
-		step.Asked = r.asked
-	}
+	step := r.step()
 	if r.err != nil {
 		step.Notes = append(step.Notes, "failed: "+r.err.Error())
-	} else if step.Served == "" {
-		step.Served = r.asked
 	}
 	p.trace.Modules = append(p.trace.Modules, Module{Module: r.module.String(), Step: step, Facts: r.out.Facts})
+}
+
+// step is the module's step, with the tier that was asked for.
+func (r result) step() tiers.Step {
+	step := r.out.Step
+	step.Asked = cmp.Or(step.Asked, r.asked)
+	if r.err == nil {
+		step.Served = cmp.Or(step.Served, r.asked)
+	}
+	return step
 }
 
 // meter counts what is embedded for one question, in its trace.

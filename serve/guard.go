@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/serve/page"
 )
@@ -18,11 +20,17 @@ import (
 // writeLimit is how long a client may take to receive each piece of an answer.
 const writeLimit = 30 * time.Second
 
-// watched logs every request and answers with 500 where the handler panics.
-func (s *Server) watched(next http.Handler) http.Handler {
+// watched logs every request, shows it to the observer with its route in mux, and answers with 500 where the handler panics.
+func (s *Server) watched(mux *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		seen := &statusWriter{ResponseWriter: w}
+		if s.config.Observer != nil {
+			_, route := mux.Handler(r)
+			ctx, end := s.config.Observer.Request(r, route)
+			defer func() { end(cmp.Or(seen.status, http.StatusOK)) }()
+			r = r.WithContext(ctx)
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
@@ -72,7 +80,7 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scope := s.config.Tenants.Owner()
 		if s.tokenRequired() && r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, page.Prefix) {
-			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			token := tokenIn(r)
 			if r.URL.Path == "/health" && token == "" {
 				s.answer(w, http.StatusOK, map[string]string{"status": "ok"}) // enough for a liveness probe
 				return
@@ -103,11 +111,34 @@ func (s *Server) tokenRequired() bool { return s.config.Token != "" || s.config.
 
 // scope returns what a token reaches.
 func (s *Server) scope(token string) (_ memory.Scope, known bool) {
-	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.config.Token))
-	if s.config.Token != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+	if s.isOwner(token) {
 		return s.config.Tenants.Owner(), true
 	}
 	return s.config.Tenants.Scope(token)
+}
+
+// isOwner reports whether a token is that of the server's owner.
+func (s *Server) isOwner(token string) bool {
+	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.config.Token))
+	return s.config.Token != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+// ownersOnly keeps tenants out of next.
+func (s *Server) ownersOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.tokenRequired() && !s.isOwner(tokenIn(r)) {
+			s.fail(w, &apiError{Status: http.StatusForbidden, Code: "owner_only",
+				Message: r.URL.Path + " is for the owner of this server, whose token is what $" + api.EnvToken + " was when it started"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// tokenIn is the token that a request carries; "" for none.
+func tokenIn(r *http.Request) string {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token
 }
 
 // isLocal reports whether a request's Host, port or not, names this machine.

@@ -15,11 +15,7 @@ import (
 )
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	depth, refused := s.queue.counts()
-	h := api.Health{
-		Status: "ok", Backend: s.config.Backend, Seconds: time.Since(s.started).Seconds(), Memory: memoryUse(),
-		Queue: api.Queue{Depth: int64(depth), Limit: s.config.MaxQueue, Served: s.served.Load(), Refused: refused},
-	}
+	h := api.Health{Status: "ok", Backend: s.config.Backend, Seconds: time.Since(s.started).Seconds(), Memory: memoryUse(), Queue: s.Queue()}
 	chats := s.config.Chats
 	if s.cache != nil {
 		chats = append(slices.Clone(chats), s.cache.models()...)

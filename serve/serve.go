@@ -81,6 +81,17 @@ type Config struct {
 	Grace time.Duration
 	// Log gets a line for every request; nil means slog.Default.
 	Log *slog.Logger
+	// Operator are further handlers by path, such as "/metrics" or "/debug/pprof/", for the server's owner alone: tenants get 403.
+	Operator map[string]http.Handler
+	// Observer, if not nil, watches every request.
+	Observer Observer
+}
+
+// Observer watches requests, to trace or to count them. It is safe for concurrent use.
+type Observer interface {
+	// Request is called when a request begins. route is the pattern of the handler that it is for. The request is handled under the
+	// context returned, and end is called with the answer's status.
+	Request(r *http.Request, route string) (_ context.Context, end func(status int))
 }
 
 // Server serves a Config. Make one with New.
@@ -137,7 +148,7 @@ func New(config Config) (*Server, error) {
 	}
 	if c.Source != nil {
 		s.cache = &modelCache{source: c.Source, limit: c.MaxMemory, open: map[string]*cached{}, changed: make(chan struct{})}
-	} else if len(s.names) == 0 {
+	} else if len(s.names) == 0 && len(c.Operator) == 0 {
 		return nil, errors.New("serve: no model to serve")
 	}
 	return s, nil
@@ -227,10 +238,19 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("GET /{$}", page.Handler())
 		mux.Handle("GET "+page.Prefix, page.Handler())
 	}
+	for path, h := range s.config.Operator {
+		mux.Handle(path, s.ownersOnly(h))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &apiError{Status: http.StatusNotFound, Message: "nothing is at " + r.URL.Path, Code: "unknown_url"})
 	})
-	return s.watched(s.guarded(mux))
+	return s.watched(mux, s.guarded(mux))
+}
+
+// Queue counts the requests that run or wait.
+func (s *Server) Queue() api.Queue {
+	depth, refused := s.queue.counts()
+	return api.Queue{Depth: int64(depth), Limit: s.config.MaxQueue, Served: s.served.Load(), Refused: refused}
 }
 
 // queueing lets the requests of next that run a model take a place in the queue.

@@ -172,7 +172,27 @@ func (sys *System) endpointClient(model, own string, endpoints []string) (*opena
 		}
 		config.Endpoints = append(config.Endpoints, openai.Endpoint{BaseURL: u, KeyEnv: keys})
 	}
-	return openai.New(config)
+	if o := sys.spec.Observer; o != nil {
+		config.Transport = o.Transport
+	}
+	client, err := openai.New(config)
+	if err == nil {
+		sys.mu.Lock()
+		defer sys.mu.Unlock()
+		sys.endpoints = append(sys.endpoints, client)
+	}
+	return client, err
+}
+
+// Endpoints says how the endpoints do that models and embedder are at, one entry for each model and endpoint.
+func (sys *System) Endpoints() []openai.EndpointState {
+	sys.mu.Lock()
+	defer sys.mu.Unlock()
+	var out []openai.EndpointState
+	for _, c := range sys.endpoints {
+		out = append(out, c.Endpoints()...)
+	}
+	return out
 }
 
 // stackOptions is what all models share, with the model's own settings.
@@ -181,7 +201,11 @@ func (sys *System) stackOptions(w whereabouts) llm.StackOptions {
 	if sys.spec.AllowUnpriced {
 		prices = prices.AllowUnpriced(w.name)
 	}
-	return llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache, Settings: sys.spec.Models.For(w.name, w.endpoint), Warn: sys.spec.Warn}
+	o := llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache, Settings: sys.spec.Models.For(w.name, w.endpoint), Warn: sys.spec.Warn}
+	if sys.spec.Observer != nil {
+		o.Around = []llm.Middleware{sys.spec.Observer.Calls(w.name, w.path != "")}
+	}
+	return o
 }
 
 // endpointEmbedder opens the embedder at an endpoint. Its calls have a price and count in the spend limit.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
@@ -91,6 +93,17 @@ type Spec struct {
 	IngestOnly bool
 	// Progress, if not nil, is told how many of a memory's texts are embedded.
 	Progress func(memory string, done, total int)
+	// Observer, if not nil, watches questions, the calls of models and requests to endpoints.
+	Observer Observer
+}
+
+// Observer watches what a System does, to trace or to count it. It is safe for concurrent use.
+type Observer interface {
+	bmem.Observer
+	// Calls returns the outermost layer around the calls of a model, which sees replies from the cache too.
+	Calls(model string, local bool) llm.Middleware
+	// Transport wraps what sends the requests to endpoints; see openai.Config.
+	Transport(http.RoundTripper) http.RoundTripper
 }
 
 // System is a memory with everything that it works with.
@@ -123,8 +136,9 @@ type System struct {
 	opened    map[whereabouts]Model
 	closers   closers.Stack
 
-	mu       sync.Mutex
-	embedded llm.Usage
+	mu        sync.Mutex
+	embedded  llm.Usage
+	endpoints []*openai.Client
 }
 
 // Open opens everything. The caller closes the System.
@@ -210,12 +224,20 @@ func (sys *System) open(ctx context.Context) error {
 	}
 	sys.Backend = cmp.Or(s.Engine.Name(), "none")
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: tokenizer,
-		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, Calibration: calibration, LogProbs: s.LogProbs, TierOptions: s.TierOptions, Progress: s.Progress})
+		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, Calibration: calibration, LogProbs: s.LogProbs, TierOptions: s.TierOptions, Progress: s.Progress, Observer: observerOf(s.Observer)})
 	if err != nil {
 		return err
 	}
 	sys.closers.Add(sys.Memory.Close)
 	return nil
+}
+
+// observerOf is nil for no observer.
+func observerOf(o Observer) bmem.Observer {
+	if o == nil {
+		return nil
+	}
+	return o
 }
 
 // openEmbedder opens what embeds and what measures chunks. The weights in dir are left alone where an endpoint embeds.

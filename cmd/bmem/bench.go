@@ -82,6 +82,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 		return fail(fmt.Errorf("make the run's folder: %w", err))
 	}
 	spec.ChunkTokens, spec.LedgerFile = data.ChunkTokens(), filepath.Join(dir, "ledger.db")
+	f.system.watch.service = cmd.Name()
 	coordinator, err := f.meetWorkers(cmd, dir)
 	if err != nil {
 		return fail(err)

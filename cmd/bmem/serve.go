@@ -23,6 +23,7 @@ import (
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
+	"github.com/budgetmem/budgetmem/telemetry"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
@@ -55,6 +56,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
   bmem serve --memories
   bmem serve --memories --tenants tenants.yaml
   bmem serve --memories --policy router:router.safetensors --lambda 0.3
+  bmem serve --memories --metrics
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
   bmem ask --memory talk.jsonl --endpoint http://` + api.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
@@ -83,6 +85,8 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.IntVar(&f.config.MaxPerClient, "max-per-client", 0, "of these, how many may come from one address (default half, without a limit on this machine)")
 	flags.Int64Var(&f.config.MaxBody, "max-body", f.config.MaxBody, "bytes that a request may have; larger ones are refused with 413")
 	flags.DurationVar(&f.config.Grace, "grace", f.config.Grace, "how long requests in flight may take to finish at the end")
+	flags.BoolVar(&f.withMetrics, "metrics", false, "serve metrics for Prometheus at /metrics, to the owner alone")
+	flags.BoolVar(&f.watch.profiles, "pprof", false, "serve Go's profiles at /debug/pprof/, to the owner alone")
 	flags.BoolVar(&f.asJSON, "json", false, "write the address and the log as JSON")
 	flags.BoolVar(&f.verbose, "verbose", false, "log every request")
 	cmd.AddCommand(newServeTokenCmd())
@@ -105,7 +109,9 @@ type serveFlags struct {
 	cache, prices   string
 	allowUnpriced   bool
 	encoder         setup.Encoder // nil without embeddings
-	auditLog        io.Writer     // nil for none
+	withMetrics     bool
+	watch           watch
+	auditLog        io.Writer // nil for none
 	asJSON, verbose bool
 }
 
@@ -133,6 +139,10 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 	if f.routing, err = f.checkMemories(cmd.Flags()); err != nil {
 		return err
 	}
+	if err := f.observe(ctx); err != nil {
+		return err
+	}
+	defer closing(&f.watch, &err)
 	accounts, err := f.openTenants() // these and the address before anything slow
 	if err != nil {
 		return err
@@ -160,6 +170,9 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer closing(server, &err)
+	if m := f.watch.metrics; m != nil {
+		m.Watch(telemetry.Sources{Queue: server.Queue})
+	}
 	url := "http://" + ln.Addr().String() + "/v1"
 	if f.asJSON {
 		err = writeJSON(cmd.OutOrStdout(), map[string]any{"url": url, "models": server.Models()})
@@ -173,6 +186,22 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	return server.Serve(ctx, ln)
+}
+
+// observe prepares metrics, traces and profiles, as far as they are asked for.
+func (f *serveFlags) observe(ctx context.Context) error {
+	f.watch.service = "serve"
+	if f.withMetrics {
+		f.watch.metrics = telemetry.NewMetrics()
+	}
+	if err := f.watch.observe(ctx, func(line string) { f.config.Log.Warn(line) }); err != nil {
+		return err
+	}
+	if f.watch.observer != nil {
+		f.config.Observer = f.watch.observer
+	}
+	f.config.Operator = f.watch.operator(f.watch.profiles)
+	return nil
 }
 
 // what says what is served.

@@ -12,6 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/serve/mcp"
 	"github.com/budgetmem/budgetmem/serve/memory"
+	"github.com/budgetmem/budgetmem/telemetry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -24,11 +25,16 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 	spec.Engine, spec.Model = opened{f}, cmp.Or(f.names[0], f.config.Chats[0].Model())
 	spec.CacheDir, spec.Prices, spec.AllowUnpriced = f.cache, f.prices, f.allowUnpriced
 	spec.Warn = func(message string) { f.config.Log.Info(message) }
+	f.watch.into(&spec)
 	sys, err := setup.Open(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("--memories: %w", err)
 	}
-	f.config.Memories = mcp.Routes(memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log, Routing: f.routing}), version(), f.config.MaxBody, f.config.Log)
+	service := memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log, Routing: f.routing})
+	if m := f.watch.metrics; m != nil {
+		m.Watch(telemetry.Sources{Tenants: service.Counters})
+	}
+	f.config.Memories = mcp.Routes(service, version(), f.config.MaxBody, f.config.Log)
 	return sys, nil
 }
 

@@ -32,10 +32,12 @@ type systemFlags struct {
 	retrieval string
 	settings  string   // file
 	set       []string // field=value
+	watch     *watch   // shared by the copies of the flags
 }
 
 func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	s := &f.spec
+	f.watch = &watch{}
 	flags.StringVar(&f.backend, "backend", "", "what computes local models: "+inprocess.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
 	flags.StringVar(&s.Model, "model", "", "answering `model`: a name that 'bmem models list' shows or a GGUF file, also with +ADAPTER of 'bmem tune' behind it, or with --endpoint the endpoint's name (default the best that is here)")
 	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
@@ -101,15 +103,35 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 	if err := f.modelSettings(); err != nil {
 		return nil, err
 	}
-	f.spec.Engine = inprocess.New(f.backend, slog.New(slog.NewTextHandler(w, nil)))
+	engine := &closingEngine{Engine: inprocess.New(f.backend, slog.New(slog.NewTextHandler(w, nil)))}
+	if err := f.seen(ctx, w, engine); err != nil {
+		return nil, err
+	}
+	f.spec.Engine = engine
 	sys, err := setup.Open(ctx, f.spec)
 	if err != nil {
 		return nil, err
 	}
+	engine.more.Add(f.watch.sees(sys))
 	if sys.Chosen != "" {
 		fmt.Fprintf(w, "model %s (--model takes another; 'bmem models pull' says why it is this one)\n", sys.Client.Model())
 	}
 	return sys, nil
+}
+
+// seen has the system watched that is about to be opened. What that starts here ends with the system's engine.
+func (f *systemFlags) seen(ctx context.Context, w io.Writer, e *closingEngine) error {
+	if f.watch == nil {
+		f.watch = &watch{}
+	}
+	if !f.watch.started {
+		if err := f.watch.open(ctx, w); err != nil {
+			return err
+		}
+		e.more.Add(f.watch.Close)
+	}
+	f.watch.into(&f.spec)
+	return nil
 }
 
 // modelSettings reads what --model-settings and --model-set say.

@@ -37,6 +37,7 @@ type opens struct {
 
 // bindWorkers defines the flag that has other machines answer the questions.
 func (f *benchFlags) bindWorkers(flags *pflag.FlagSet) {
+	f.system.watch.bind(flags)
 	flags.StringVar(&f.workers, "workers", "", "have the workers at a NATS server answer the questions, given as its `URL` such as nats://host:4222 (see 'bmem worker')")
 }
 
@@ -129,6 +130,7 @@ paid for is kept, and asked for by nobody again.`,
 	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS server, or of several joined by commas")
 	flags.StringVar(&f.name, "name", "", "name that tells workers apart (default made of the machine's)")
 	flags.StringVar(&f.dataDir, "data", "", "folder with the larger data files (default $"+datasets.DataEnv+")")
+	f.system.watch.bind(flags)
 	flags.IntVar(&f.capacity, "capacity", 8, "questions answered at one time")
 	for _, name := range []string{"max-dollars", "top-k", "keep", "retrieval"} {
 		_ = flags.MarkHidden(name) // the run says them
@@ -139,7 +141,7 @@ paid for is kept, and asked for by nobody again.`,
 	return cmd
 }
 
-func (f *workerFlags) run(cmd *cobra.Command) error {
+func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 	ctx, flags := cmd.Context(), cmd.Flags()
 	for _, name := range []string{"max-dollars", "top-k", "keep", "retrieval"} {
 		if flags.Changed(name) {
@@ -156,6 +158,11 @@ func (f *workerFlags) run(cmd *cobra.Command) error {
 		}
 		f.name = host + "-" + strings.ToLower(rand.Text()[:4])
 	}
+	f.system.watch.service = cmd.Name()
+	if err := f.system.watch.open(ctx, cmd.ErrOrStderr()); err != nil {
+		return err
+	}
+	defer closing(f.system.watch, &err)
 	conn, err := workers.Connect(ctx, f.nats, "bmem worker "+f.name, workers.DefaultLease)
 	if err != nil {
 		return fmt.Errorf("--nats: %w", err)

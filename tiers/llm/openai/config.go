@@ -59,6 +59,8 @@ type Config struct {
 	Retry llm.Retry `json:"-" yaml:"-"`
 	// Warn is called with a line for the user when the client follows an endpoint's hint; nil drops it.
 	Warn func(message string) `json:"-" yaml:"-"`
+	// Transport, if not nil, wraps what sends requests, to watch them: EndpointOf says which endpoint a request is for. It sees keys.
+	Transport func(http.RoundTripper) http.RoundTripper `json:"-" yaml:"-"`
 }
 
 // route is one endpoint with one key.
@@ -106,7 +108,7 @@ func New(c Config) (*Client, error) {
 	}
 	asGiven := c.Settings
 	c.Settings = asGiven.Plain()
-	client := &Client{config: c, http: newHTTP()}
+	client := &Client{config: c, http: newHTTP(c.Transport)}
 	client.learned = learned{newName: c.Settings.MaxCompletionTokens, noTemperature: c.Settings.NoTemperature, batch: c.Settings.EmbedBatch, warned: map[string]bool{}}
 	if client.learned.batch <= 0 {
 		client.learned.batch = defaultBatch

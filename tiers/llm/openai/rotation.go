@@ -40,7 +40,8 @@ type health struct {
 	failures int       // in a row
 	dead     error     // its key was refused, and why
 	// trial says that the route was left alone for failing, and has not answered since: one call at a time tries it.
-	trial bool
+	trial     bool
+	cooldowns int64 // how often it was left alone
 }
 
 func newRotation(endpoints []int, cooldown time.Duration) *rotation {
@@ -167,9 +168,8 @@ func rank(session string, endpoint int) uint64 {
 func (r *rotation) pause(i int, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if until := r.now().Add(wait); until.After(r.routes[i].until) {
-		r.routes[i].until = until
-	}
+	now := r.now()
+	r.routes[i].leaveUntil(now.Add(wait), now)
 }
 
 // record notes how a call on route i went.
@@ -202,8 +202,8 @@ func (r *rotation) record(i int, err error) {
 	case errors.Is(err, llm.ErrBadRequest):
 		h.failures, h.trial = 0, false // the request's fault
 	}
-	if until := now.Add(wait); until.After(h.until) {
-		h.until = until
+	if wait > 0 {
+		h.leaveUntil(now.Add(wait), now)
 	}
 }
 

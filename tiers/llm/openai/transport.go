@@ -41,11 +41,15 @@ type exchange struct {
 // newHTTP returns a client that keeps enough connections open for many calls at the same time; the standard library's
 // two a host would open and close one for nearly every call. It follows a redirect only within the same origin: a prompt
 // goes where the user sent it.
-func newHTTP() *http.Client {
+func newHTTP(wrap func(http.RoundTripper) http.RoundTripper) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 128
 	t.MaxIdleConns = 256
-	return &http.Client{Transport: t, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+	var transport http.RoundTripper = t
+	if wrap != nil {
+		transport = wrap(t)
+	}
+	return &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		first := via[0]
 		if req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host || req.Method != first.Method || len(via) > 5 {
 			to := *req.URL
@@ -65,6 +69,9 @@ func (e *redirectError) Error() string {
 
 // send makes one HTTP call and reads the whole reply into x. A status is no error here.
 func (c *Client) send(ctx context.Context, x *exchange, method string, body []byte) error {
+	if c.config.Transport != nil {
+		ctx = context.WithValue(ctx, endpointKey{}, x.route.name())
+	}
 	req, err := http.NewRequestWithContext(ctx, method, x.route.address(x.path), bytes.NewReader(body))
 	if err != nil {
 		return err
