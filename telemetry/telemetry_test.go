@@ -208,7 +208,9 @@ func mustNotTell(t *testing.T, shown string, more ...string) {
 func TestFailedSpansNameTheKindAlone(t *testing.T) {
 	exporter, provider := tracer()
 	metrics := telemetry.NewMetrics()
-	w := newWorld(t, telemetry.New(metrics, provider), func(llmtest.Call) llmtest.Fault { return llmtest.Fault{Kind: llmtest.Status, Status: 400, Body: `{"error":{"message":"cannot answer: ` + question + `"}}`} })
+	w := newWorld(t, telemetry.New(metrics, provider), func(llmtest.Call) llmtest.Fault {
+		return llmtest.Fault{Kind: llmtest.Status, Status: 400, Body: `{"error":{"message":"cannot answer: ` + question + `"}}`}
+	})
 	_, err := w.mem.Ask(t.Context(), question, bmem.WithTiers("low"))
 	if err == nil || !strings.Contains(err.Error(), "Zanzibar") {
 		t.Fatalf("error %v, want one with the endpoint's words", err)

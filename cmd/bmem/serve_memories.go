@@ -32,7 +32,7 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 	}
 	service := memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log, Routing: f.routing})
 	if m := f.watch.metrics; m != nil {
-		m.Watch(telemetry.Sources{Tenants: service.Counters})
+		m.Watch(telemetry.Sources{Tenants: service.Counters, Endpoints: sys.Endpoints, Ledger: sys.Ledger})
 	}
 	f.config.Memories = mcp.Routes(service, version(), f.config.MaxBody, f.config.Log)
 	return sys, nil
