@@ -93,12 +93,14 @@ func method(m string) string {
 	return "_OTHER"
 }
 
-// Inject writes the span of ctx into headers, by set, for another program to go on from. Extract reads it.
-func (o *Observer) Inject(ctx context.Context, header http.Header) {
+// Send makes a span for a question that another program is given to answer, and writes it into header; Receive there goes on from it.
+func (o *Observer) Send(ctx context.Context, header http.Header) {
+	ctx, span := o.tracer.Start(ctx, "send", trace.WithSpanKind(trace.SpanKindProducer))
 	propagator.Inject(ctx, propagation.HeaderCarrier(header))
+	span.End()
 }
 
-// Extract returns ctx with the span that Inject wrote into headers, if it did.
-func (o *Observer) Extract(ctx context.Context, header http.Header) context.Context {
+// Receive returns ctx with the span that Send wrote into header, if it did.
+func (o *Observer) Receive(ctx context.Context, header http.Header) context.Context {
 	return propagator.Extract(ctx, propagation.HeaderCarrier(header))
 }

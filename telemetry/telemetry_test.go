@@ -23,6 +23,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/telemetry"
+	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
@@ -313,6 +314,24 @@ func TestRequestsOfAServer(t *testing.T) {
 	page := scrape(t, metrics)
 	has(t, page, `bmem_http_request_seconds_count{code="200",route="GET /health"} 1`, `bmem_http_request_seconds_count{code="404",route="/"} 2`, `bmem_queue_depth 0`, `bmem_queue_limit 256`)
 	mustNotTell(t, page+fmt.Sprintf("%+v", spans))
+}
+
+// A question that another machine answers is in one trace with its sending.
+func TestSendAndReceive(t *testing.T) {
+	exporter, provider := tracer()
+	o := telemetry.New(nil, provider)
+	header := http.Header{}
+	o.Send(t.Context(), header)
+	_, end := o.Begin(o.Receive(t.Context(), header), bmem.StepAsk)
+	end(tiers.Step{}, nil)
+	if got := tree(exporter.GetSpans(), "", 0); got != "send\n  ask\n" {
+		t.Errorf("spans\n%s", got)
+	}
+	o = telemetry.New(telemetry.NewMetrics(), nil)
+	header = http.Header{}
+	if o.Send(t.Context(), header); len(header) > 0 {
+		t.Errorf("without traces: %v", header)
+	}
 }
 
 // BenchmarkStep is what a step and a call of a model cost when they are watched; without an observer nothing of this runs (see

@@ -102,6 +102,9 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 	var executor run.Executor
 	if coordinator != nil {
 		coordinator.Opens = f.opensFor(sys)
+		if o := f.system.watch.observer; o != nil {
+			coordinator.Sending = o.Send
+		}
 		executor = coordinator
 	}
 	return sys, run.Config{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -175,7 +176,11 @@ func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 		fmt.Fprintln(cmd.ErrOrStderr(), line)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "worker %s answers up to %d questions at one time; interrupt it to end it\n", f.name, f.capacity)
-	w := &workers.Worker{Conn: conn, Name: f.name, Capacity: f.capacity, Note: note, Open: func(ctx context.Context, job workers.Job) (workers.Opened, error) {
+	var received func(context.Context, http.Header) context.Context
+	if o := f.system.watch.observer; o != nil {
+		received = o.Receive
+	}
+	w := &workers.Worker{Received: received, Conn: conn, Name: f.name, Capacity: f.capacity, Note: note, Open: func(ctx context.Context, job workers.Job) (workers.Opened, error) {
 		return f.open(ctx, cmd, conn, job)
 	}}
 	return w.Work(ctx)

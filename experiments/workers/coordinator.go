@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +31,9 @@ type Coordinator struct {
 	// Note, if not nil, is called with lines for the user: workers that come, go or refuse the run. It must be safe for concurrent
 	// use.
 	Note func(string)
+	// Sending, if not nil, is called before a task is sent, and may add headers, such as the trace that it belongs to. It must be safe
+	// for concurrent use.
+	Sending func(ctx context.Context, header http.Header)
 }
 
 // pair is a question under a policy.
@@ -273,9 +278,13 @@ func (co *coordination) put(ctx context.Context, t run.Task) error {
 	if err != nil {
 		return fmt.Errorf("describe question %s: %w", t.Question, err)
 	}
+	header := http.Header{}
+	if co.Sending != nil {
+		co.Sending(ctx, header)
+	}
 	for {
 		_, err = retry(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
-			return co.Conn.js.Publish(ctx, taskSubject(co.Folder.ID, t.Question), data)
+			return co.Conn.js.PublishMsg(ctx, &nats.Msg{Subject: taskSubject(co.Folder.ID, t.Question), Header: nats.Header(header), Data: data})
 		})
 		switch {
 		case err == nil || refusedSecond(err):

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/budgetmem/budgetmem/experiments/run"
@@ -33,6 +35,9 @@ type Worker struct {
 	Open func(ctx context.Context, job Job) (Opened, error)
 	// Note, if not nil, is called with lines for the user. It must be safe for concurrent use.
 	Note func(string)
+	// Received, if not nil, returns the context that a task is answered under, by the headers that Coordinator.Sending gave it. It must
+	// be safe for concurrent use.
+	Received func(ctx context.Context, header http.Header) context.Context
 
 	slots   chan struct{}
 	changed chan struct{} // holds a value if state changed since it was published
@@ -266,7 +271,7 @@ func (w *Worker) giveBack(msg jetstream.Msg) {
 	}
 	for range 20 {
 		_, err := retry(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
-			return w.Conn.js.Publish(ctx, msg.Subject(), msg.Data())
+			return w.Conn.js.PublishMsg(ctx, &nats.Msg{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()})
 		})
 		if !refusedSecond(err) { // it is there until the server has seen that it was given up
 			return
@@ -286,6 +291,9 @@ func (w *Worker) answerOne(ctx context.Context, job Job, a *run.Asker, msg jetst
 	var t run.Task
 	if err := json.Unmarshal(msg.Data(), &t); err != nil {
 		return fmt.Errorf("a task in the queue: %w", err)
+	}
+	if w.Received != nil {
+		ctx = w.Received(ctx, http.Header(msg.Headers()))
 	}
 	return w.answer(ctx, job, a, t, msg)
 }

@@ -123,11 +123,19 @@ func opener(c *workers.Conn, url, dir string, change func(*run.Config)) func(con
 	}
 }
 
+// tracedAs is the trace that every task of these tests comes with.
+const tracedAs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 // startWorker runs a worker in this process until the test ends.
 func startWorker(t testing.TB, nats, url, name string, capacity int, change func(*run.Config)) {
 	t.Helper()
 	c := connect(t, nats, name, workers.DefaultLease)
-	w := &workers.Worker{Conn: c, Name: name, Capacity: capacity, Open: opener(c, url, t.TempDir(), change)}
+	w := &workers.Worker{Conn: c, Name: name, Capacity: capacity, Open: opener(c, url, t.TempDir(), change), Received: func(ctx context.Context, h http.Header) context.Context {
+		if got := h.Get("traceparent"); got != tracedAs {
+			t.Errorf("a task came with the trace %q, want %q", got, tracedAs)
+		}
+		return ctx
+	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- w.Work(ctx) }()
@@ -154,11 +162,12 @@ func coordinate(t testing.TB, nats, url string, lease time.Duration) (run.Config
 	}
 	var mu sync.Mutex
 	var notes []string
-	c := &workers.Coordinator{Conn: connect(t, nats, "coordinator", lease), Folder: folder, Note: func(s string) {
-		mu.Lock()
-		defer mu.Unlock()
-		notes = append(notes, s)
-	}}
+	c := &workers.Coordinator{Sending: func(_ context.Context, h http.Header) { h.Set("traceparent", tracedAs) },
+		Conn: connect(t, nats, "coordinator", lease), Folder: folder, Note: func(s string) {
+			mu.Lock()
+			defer mu.Unlock()
+			notes = append(notes, s)
+		}}
 	cfg.Executor = c
 	return cfg, c, func() []string {
 		mu.Lock()
