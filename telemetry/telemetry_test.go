@@ -241,6 +241,10 @@ func scrape(t testing.TB, m *telemetry.Metrics) string {
 	return rec.Body.String()
 }
 
+func newRequest(t testing.TB) *http.Request {
+	return httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/health", nil)
+}
+
 // has finds lines of a page of metrics, given as regular expressions where they are no exact ones.
 func has(t *testing.T, page string, lines ...string) {
 	t.Helper()
