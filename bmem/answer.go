@@ -141,7 +141,7 @@ func allSignals(notes, answer map[string]float64) map[string]float64 {
 
 // record fills the call from what a tier did.
 func (c *Call) record(out tiers.Output, asked, why string) {
-	c.Raw, c.Draws, c.Signals, c.Usage = out.Answer.Raw, out.Answer.Draws, answerSignals(out.Answer), out.Step.Usage
+	c.Raw, c.Draws, c.Signals, c.Usage = out.Answer.Raw, out.Answer.Draws, AnswerSignals(out.Answer), out.Step.Usage
 	if out.Step.Model != "" {
 		c.Model = out.Step.Model
 	}

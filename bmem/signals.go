@@ -99,8 +99,8 @@ func evidenceSignals(hits []retrieve.Hit, quoted []string, known map[string]floa
 	}
 }
 
-// answerSignals returns what an answer's words tell, by name; nil if they tell nothing.
-func answerSignals(a tiers.Answer) map[string]float64 {
+// AnswerSignals returns what an answer's words tell, by name such as LogProbMean; nil if they tell nothing.
+func AnswerSignals(a tiers.Answer) map[string]float64 {
 	known := map[string]float64{}
 	if tokens := a.LogProbs; len(tokens) > 0 {
 		sum, least := 0.0, 0.0

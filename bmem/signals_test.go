@@ -43,17 +43,17 @@ func TestNotesSignals(t *testing.T) {
 }
 
 func TestAnswerSignals(t *testing.T) {
-	got := answerSignals(tiers.Answer{Text: "Bern", LogProbs: []llm.TokenLogProb{{LogProb: -0.5, Second: -1.5}, {LogProb: -0.1}},
+	got := AnswerSignals(tiers.Answer{Text: "Bern", LogProbs: []llm.TokenLogProb{{LogProb: -0.5, Second: -1.5}, {LogProb: -0.1}},
 		Draws: []tiers.Draw{{Text: "Bern"}, {Text: "bern."}, {Text: "Basel"}, {Text: "Bern"}}})
 	for name, v := range map[string]float64{LogProbMean: -0.3, LogProbMin: -0.5, FirstMargin: 1, SampleAgreement: 0.75} {
 		if math.Abs(got[name]-v) > 1e-12 {
 			t.Errorf("%s is %v, want %v", name, got[name], v)
 		}
 	}
-	if got := answerSignals(tiers.Answer{Text: "Bern"}); got != nil {
+	if got := AnswerSignals(tiers.Answer{Text: "Bern"}); got != nil {
 		t.Errorf("an answer that tells nothing has %v", got)
 	}
-	if got := answerSignals(tiers.Answer{LogProbs: []llm.TokenLogProb{{LogProb: math.Inf(-1)}}}); got != nil {
+	if got := AnswerSignals(tiers.Answer{LogProbs: []llm.TokenLogProb{{LogProb: math.Inf(-1)}}}); got != nil {
 		t.Errorf("infinite numbers: %v", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/datasets/score"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -24,6 +25,8 @@ type Prediction struct {
 	TokensIn   int     `json:"tokens_in"`
 	TokensOut  int     `json:"tokens_out"`
 	Dollars    float64 `json:"dollars"`
+	// Signals tell how sure the answer is, by name; see bmem.LogProbMean. They are empty where the model tells no log-probabilities.
+	Signals map[string]float64 `json:"signals,omitempty"`
 }
 
 // AnswerConfig says how examples are answered.
@@ -44,7 +47,7 @@ type AnswerConfig struct {
 // Answers has a model answer the examples' questions from their notes, by the product's own answer step, and scores the
 // answers. The result is in the order of the examples. The first call that fails ends it.
 func Answers(ctx context.Context, c AnswerConfig, examples []Example) ([]Prediction, error) {
-	answerer := tiers.Answerer{Client: c.Client, Style: c.Style, Samples: c.Samples}
+	answerer := tiers.Answerer{Client: c.Client, Style: c.Style, Samples: c.Samples, LogProbs: true}
 	out := make([]Prediction, len(examples))
 	var mu sync.Mutex
 	done := 0
@@ -67,7 +70,7 @@ func Answers(ctx context.Context, c AnswerConfig, examples []Example) ([]Predict
 				return fmt.Errorf("score example %d: %w", i+1, err)
 			}
 			out[i] = Prediction{ID: e.ID, Category: e.Category, Variant: e.Variant, Gold: e.Answer, Prediction: a.Text,
-				Score: result.Score, TokensIn: a.Usage.In, TokensOut: a.Usage.Out, Dollars: a.Usage.Dollars}
+				Score: result.Score, TokensIn: a.Usage.In, TokensOut: a.Usage.Out, Dollars: a.Usage.Dollars, Signals: bmem.AnswerSignals(a)}
 			if c.Progress != nil {
 				mu.Lock()
 				defer mu.Unlock()
