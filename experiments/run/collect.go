@@ -17,7 +17,7 @@ import (
 // Design returns the policies of a design for collecting traces: "uniform" asks every question with each tier that all modules
 // have, "random:K" with K combinations, drawn for each question uniformly without replacement, "full" with all combinations. A
 // part may also be a policy as router.Parse takes it; parts are joined by "+": "uniform+random:3". An unknown part, a number
-// below 1, and more combinations than router.Space.Combinations lists are errors.
+// below 1, more combinations than router.Space.Combinations lists, and a cascade are errors.
 //
 // Where the last module is the answer, a design is one of notes: each of its policies is asked with every tier of the answer, which
 // share the notes. A policy that names the answer's tier is asked with that one alone.
@@ -81,12 +81,15 @@ func design(spec string, space, all router.Space) ([]string, error) {
 		return nil, fmt.Errorf("design %q: there is no tier that all modules have", spec)
 	}
 	for _, p := range out {
-		_, err := router.Parse(p, space, 0)
+		policy, err := router.Parse(p, space, 0)
 		if err != nil && len(all) > len(space) {
-			_, err = router.Parse(p, all, 0)
+			policy, err = router.Parse(p, all, 0)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("design %q: %w", spec, err)
+		}
+		if _, ok := policy.(*router.Cascade); ok {
+			return nil, fmt.Errorf("design %q: a cascade may ask two models for one answer, and an episode holds one: name the tiers that it chooses from", spec)
 		}
 	}
 	return out, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/cascade"
+	"github.com/budgetmem/budgetmem/router/confidence"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
@@ -217,6 +220,25 @@ func TestDesign(t *testing.T) {
 	}
 	if got, err := run.Design("uniform", router.Space{{Name: "a", Tiers: []string{"x"}}, {Name: "b", Tiers: []string{"y"}}}); err == nil {
 		t.Errorf("no common tier: %q", slices.Clone(got))
+	}
+}
+
+func TestDesignRefusesCascades(t *testing.T) {
+	space := router.Space{{Name: "filter", Tiers: []string{"low"}}, {Name: "answer", Tiers: []string{"low", "high"}}}
+	estimate := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
+	c := &cascade.Calibration{Format: cascade.Format, Version: cascade.Version, Reward: &cascade.Reward{Scale: 1, Low: 0, High: 1},
+		Readers: []cascade.Reader{{Tier: "low", Model: "small", Score: estimate, Gains: map[string]*confidence.Estimate{"high": estimate}}, {Tier: "high", Model: "large", Dollars: 1, Score: estimate}},
+		Points:  []cascade.Point{{Lambda: 0.1, Tiers: []string{"low", "low"}, Dollars: 1, Score: 0.5}}}
+	data, err := c.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "calibration.json")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := run.Design("uniform+cascade:"+file, space); err == nil || !strings.Contains(err.Error(), "an episode holds one") {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
