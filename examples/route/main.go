@@ -1,4 +1,5 @@
-// Command route uses an exported router (`bmem router export`) in a program that needs the standard library alone.
+// Command route uses an exported router (`bmem router export`) in a program that needs the standard library alone. A router with a
+// calibration of answers (`bmem calibrate --router`) also says whether a better model should answer too.
 //
 //	go run ./examples/route < examples/route/questions.json
 package main
@@ -12,6 +13,8 @@ import (
 	"math"
 	"os"
 
+	"github.com/budgetmem/budgetmem/router/cascade"
+	"github.com/budgetmem/budgetmem/router/confidence"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -25,6 +28,15 @@ type question struct {
 	Memories [][]float32 `json:"memories"` // means over the retrieved chunks, the kept chunks, the facts; the notes
 	// Signals tell a router that decides the answer too how sure the notes are; what is not known is left out.
 	Signals map[string]float32 `json:"signals"`
+	// Answers are those that are there already, cheapest first.
+	Answers []answer `json:"answers"`
+}
+
+// An answer comes with its tier, what the question cost up to it, and what the reply's log-probabilities tell.
+type answer struct {
+	Tier    string             `json:"tier"`
+	Dollars float64            `json:"dollars"`
+	Signals confidence.Signals `json:"signals"`
 }
 
 var memoryOf = map[string]int{"filter": 0, "entity": 1, "temporal": 1, "topic": 1, "summary": 2, "answer": 3}
@@ -71,10 +83,25 @@ func route(router *portable.Router, in io.Reader, out io.Writer) error {
 				err = errors.Join(err, decider.Memory(memory))
 				fmt.Fprintf(out, " %s=%s", module.Name, module.Tiers[decider.Decide(m)])
 			}
+			if info.Answers != nil && len(q.Answers) > 0 {
+				fmt.Fprint(out, " ", next(info.Answers, q.Answers, lambda))
+			}
 			if fmt.Fprintln(out); err != nil {
 				return fmt.Errorf("route %q: %w", q.Text, err)
 			}
 		}
 	}
 	return nil
+}
+
+// next says which answer to take, or which tier to ask as well because that pays.
+func next(c *cascade.Calibration, answers []answer, lambda float64) string {
+	var asked []cascade.Asked
+	for _, a := range answers {
+		asked = append(asked, cascade.Asked{Reader: c.Index(a.Tier), Signals: a.Signals})
+	}
+	if reader, pays := c.Next(asked, lambda, answers[len(answers)-1].Dollars); pays {
+		return "ask " + c.Readers[reader].Tier + " too"
+	}
+	return "take " + answers[c.Best(asked)].Tier
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/router/cascade"
+	"github.com/budgetmem/budgetmem/router/confidence"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -77,6 +79,45 @@ func TestRouteSix(t *testing.T) {
 		}
 		if !strings.Contains(out.String(), "λ=0 filter=low entity=low temporal=low topic=low summary=low answer="+want) {
 			t.Errorf("%s: %s", signals, out.String())
+		}
+	}
+}
+
+// With a calibration an unsure answer has a better model asked too, where its price is worth that, and the surer answer is taken.
+func TestRouteCascade(t *testing.T) {
+	line := func(weight float64) *confidence.Estimate { // expected by the mean log-probability, from 0 at −2 to 1 at 0, or the other way round
+		e := &confidence.Estimate{Signals: []string{"logprob_mean"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{weight}}
+		e.Levels = confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}
+		if weight < 0 {
+			e.Levels.X = []float64{0, 2}
+		}
+		return e
+	}
+	c := &cascade.Calibration{Format: cascade.Format, Version: cascade.Version, Reward: &cascade.Reward{Scale: 1, Low: 0, High: 1}, Readers: []cascade.Reader{
+		{Tier: "low", Model: "small", Score: line(1), Gains: map[string]*confidence.Estimate{"high": line(-1)}},
+		{Tier: "high", Model: "large", Dollars: 0.04, Score: line(1)}}}
+	info := portable.Info{Dim: 1, Embedder: "test", Lambda: portable.Range{Max: 1}, Modules: []portable.Module{{Name: "answer", Tiers: []string{"low", "high"}}}}
+	none := []float32{0}
+	router, err := portable.New(info, portable.Weights{Query: none, Memory: none, Lambda: none, Module: none, Encoder: none, EncoderBias: none, Actor: none, ActorBias: none,
+		Logits: []float32{0, 0}, LogitsBias: []float32{1, 0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if router, err = router.WithAnswers(c); err != nil {
+		t.Fatal(err)
+	}
+	for answers, want := range map[string]string{
+		`{"tier":"low","dollars":0.0001,"signals":{"logprob_mean":-0.02}}`:                                                                 "take low",
+		`{"tier":"low","dollars":0.0001,"signals":{"logprob_mean":-1.8}}`:                                                                  "ask high too",
+		`{"tier":"low","dollars":0.0001,"signals":{"logprob_mean":-1.8}},{"tier":"high","dollars":0.0401,"signals":{"logprob_mean":-0.2}}`: "take high",
+		`{"tier":"low","dollars":0.0001}`:                                                                                                  "take low",
+	} {
+		var out bytes.Buffer
+		if err := route(router, strings.NewReader(`{"text":"q","query":[1],"answers":[`+answers+`]}`), &out); err != nil {
+			t.Fatal(err)
+		}
+		if last := strings.TrimSpace(out.String()); !strings.HasSuffix(last, want) { // at λ = 1
+			t.Errorf("%s: %s, want %s", answers, last, want)
 		}
 	}
 }
