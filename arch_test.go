@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"experiments/train":       {"experiments/episodes", "experiments/frontier", "experiments/report", "experiments/run", "experiments/track", "kernel", "router", "router/offline", "router/portable", "internal"},
 
 	"examples":             {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/inprocess"},
-	"examples/route":       {"router/cascade", "router/portable"},
+	"examples/route":       {"router/cascade", "router/confidence", "router/portable"},
 	"internal":             {},
 	"internal/bert":        {"internal", "internal/safetensors"},
 	"internal/safetensors": {},

@@ -32,7 +32,7 @@ type ChatTemplate struct {
 
 // newChatTemplate compiles source under the settings of the Hugging Face libraries (trim_blocks and lstrip_blocks), with
 // their functions raise_exception, strftime_now and tojson in Python's spelling. Tags, filters and operators that chat
-// templates do not need are refused by name; see limits.go.
+// templates do not need are refused by name; see limits.go and tags.go.
 func newChatTemplate(source, bos, eos string) (*ChatTemplate, error) {
 	const name = "/chat"
 	settings := config.New()
