@@ -10,43 +10,36 @@ import (
 	"unicode/utf8"
 )
 
-// Check reads the whole file and returns ErrCorrupt, with what was found, if anything in it is damaged.
+// Check reads the whole store and returns ErrCorrupt, with what was found, if anything in it is damaged.
 func (s *Store) Check(ctx context.Context) error {
-	rows, err := s.db.QueryContext(ctx, "PRAGMA integrity_check(5)")
-	if err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, classify(err))
+	if err := s.check(ctx); err != nil {
+		return fmt.Errorf("check memory store %s: %w", s.db, err)
 	}
-	defer rows.Close()
-	var faults []string
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			return fmt.Errorf("check memory store %s: %w", s.path, classify(err))
+	return nil
+}
+
+func (s *Store) check(ctx context.Context) error {
+	if err := s.db.Verify(ctx); err != nil {
+		return err
+	}
+	var names []string
+	err := s.db.View(ctx, func(tx Tx) error {
+		pools, err := column[string](tx, "SELECT facts FROM pool")
+		for _, text := range pools {
+			var facts []string
+			err = errors.Join(err, readFacts(text, &facts))
 		}
-		if line != "ok" {
-			faults = append(faults, line)
+		if err != nil {
+			return err
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, classify(err))
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("check memory store %s: %w: %s", s.path, ErrCorrupt, strings.Join(faults, "; "))
-	}
-	pools, err := column[string](ctx, s.db, "SELECT facts FROM pool")
-	for _, text := range pools {
-		var facts []string
-		err = errors.Join(err, readFacts(text, &facts))
-	}
+		if err := checkVectors(tx); err != nil {
+			return err
+		}
+		names, err = column[string](tx, "SELECT name FROM memory ORDER BY id")
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, err)
-	}
-	if err := s.checkVectors(ctx); err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, err)
-	}
-	names, err := column[string](ctx, s.db, "SELECT name FROM memory ORDER BY id")
-	if err != nil {
-		return fmt.Errorf("check memory store %s: %w", s.path, err)
+		return err
 	}
 	for _, name := range names {
 		m, err := s.Memory(ctx, name)
@@ -54,7 +47,7 @@ func (s *Store) Check(ctx context.Context) error {
 			err = m.check()
 		}
 		if err != nil && !errors.Is(err, ErrNoMemory) { // forgotten meanwhile
-			return fmt.Errorf("check memory store %s: %w", s.path, err)
+			return err
 		}
 	}
 	return nil

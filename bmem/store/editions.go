@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,13 +28,14 @@ func (s *Store) Editions(ctx context.Context, prefix string, turns []chunk.Turn)
 		now[t.ID] = t
 	}
 	var found []Edition
-	err := s.view(ctx, func(tx *sql.Tx) error {
-		names, err := column[string](ctx, tx, "SELECT name FROM memory WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
+	err := s.db.View(ctx, func(tx Tx) error {
+		found = nil
+		names, err := column[string](tx, "SELECT name FROM memory WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			sample, err := sampleTurns(ctx, tx, name)
+			sample, err := sampleTurns(tx, name)
 			if err != nil {
 				return err
 			}
@@ -61,14 +61,14 @@ func (s *Store) Editions(ctx context.Context, prefix string, turns []chunk.Turn)
 }
 
 // sampleTurns returns turns of a memory from all its length.
-func sampleTurns(ctx context.Context, tx *sql.Tx, name string) ([]placedTurn, error) {
+func sampleTurns(tx Tx, name string) ([]placedTurn, error) {
 	var id, next int64
-	if err := tx.QueryRowContext(ctx, "SELECT id, next FROM memory WHERE name = ?", name).Scan(&id, &next); err != nil {
+	if err := row(tx, []any{&id, &next}, "SELECT id, next FROM memory WHERE name = ?", name); err != nil {
 		return nil, err
 	}
 	var sample []placedTurn
 	for i := range int64(editionSample) {
-		turns, err := queryTurns(ctx, tx, "WHERE memory = ? AND pos >= ? ORDER BY pos LIMIT 1", id, next*i/editionSample)
+		turns, err := queryTurns(tx, "WHERE memory = ? AND pos >= ? ORDER BY pos LIMIT 1", id, next*i/editionSample)
 		if err != nil {
 			return nil, err
 		}
@@ -81,16 +81,15 @@ func sampleTurns(ctx context.Context, tx *sql.Tx, name string) ([]placedTurn, er
 
 // Rename gives a memory another name. ErrNoMemory if it is not there, ErrMemoryExists if the new name is taken.
 func (s *Store) Rename(ctx context.Context, from, to string) error {
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		id, err := find(ctx, tx, from)
+	err := s.db.Change(ctx, Exclusive, func(tx Tx) error {
+		id, err := find(tx, from)
 		if err != nil {
 			return err
 		}
-		if _, err := find(ctx, tx, to); err == nil {
+		if _, err := find(tx, to); err == nil {
 			return ErrMemoryExists
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE memory SET name = ? WHERE id = ?", to, id)
-		return err
+		return tx.Exec("UPDATE memory SET name = ? WHERE id = ?", to, id)
 	})
 	if err != nil {
 		return fmt.Errorf("rename memory %q to %q: %w", from, to, err)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
-	"github.com/budgetmem/budgetmem/internal/f32"
 )
 
 // Selection says what to forget.
@@ -37,23 +36,23 @@ type Forgotten struct {
 // Errors: ErrNoMemory, ErrNoTurn if nothing is selected or one of the ids is not there.
 func (s *Store) Forget(ctx context.Context, what Selection) (Forgotten, error) {
 	var sum Forgotten
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Change(ctx, Exclusive, func(tx Tx) error {
 		sum = Forgotten{}
 		names := []string{what.Memory}
 		if what.Memory == "" && what.Speaker != nil {
 			var err error
-			if names, err = column[string](ctx, tx, "SELECT name FROM memory"); err != nil {
+			if names, err = column[string](tx, "SELECT name FROM memory ORDER BY id"); err != nil {
 				return err
 			}
 		}
 		for _, name := range names {
-			w, err := reader(ctx, tx, name)
+			w, err := writerOf(ctx, tx, name)
 			if err != nil {
 				return err
 			}
 			turns, err := w.selected(what)
 			if err != nil {
-				return errors.Join(err, w.close())
+				return err
 			}
 			if err := w.forgetTurns(turns, what.All, &sum); err != nil {
 				return err
@@ -74,11 +73,11 @@ func (s *Store) Forget(ctx context.Context, what Selection) (Forgotten, error) {
 func (w *writer) selected(what Selection) ([]placedTurn, error) {
 	switch {
 	case what.All:
-		return queryTurns(w.ctx, w.tx, "WHERE memory = ? ORDER BY pos", w.memory)
+		return queryTurns(w.tx, "WHERE memory = ? ORDER BY pos", w.memory)
 	case what.Session != nil:
-		return queryTurns(w.ctx, w.tx, "WHERE memory = ? AND session = ? ORDER BY pos", w.memory, *what.Session)
+		return queryTurns(w.tx, "WHERE memory = ? AND session = ? ORDER BY pos", w.memory, *what.Session)
 	case what.Speaker != nil:
-		return queryTurns(w.ctx, w.tx, "WHERE memory = ? AND speaker = ? ORDER BY pos", w.memory, *what.Speaker)
+		return queryTurns(w.tx, "WHERE memory = ? AND speaker = ? ORDER BY pos", w.memory, *what.Speaker)
 	}
 	var turns []placedTurn
 	for _, id := range what.Turns {
@@ -97,22 +96,24 @@ func (w *writer) selected(what Selection) ([]placedTurn, error) {
 func (s *Store) ForgetExpired(ctx context.Context, now time.Time) (Forgotten, error) {
 	var sum Forgotten
 	var due bool
-	const ask = "SELECT EXISTS (SELECT 1 FROM turn WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM memory WHERE expires <= ?1)"
-	if err := s.db.QueryRowContext(ctx, ask, now.Unix()).Scan(&due); err != nil || !due {
-		return sum, classify(err)
+	err := s.db.View(ctx, func(tx Tx) error {
+		return row(tx, []any{&due}, "SELECT EXISTS (SELECT 1 FROM turn WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM memory WHERE expires <= ?1)", now.Unix())
+	})
+	if err != nil || !due {
+		return sum, err
 	}
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Change(ctx, Exclusive, func(tx Tx) error {
 		sum = Forgotten{}
-		ids, err := column[int64](ctx, tx, "SELECT id FROM memory WHERE expires <= ?1 OR id IN (SELECT memory FROM turn WHERE expires <= ?1)", now.Unix())
+		ids, err := column[int64](tx, "SELECT id FROM memory WHERE expires <= ?1 OR id IN (SELECT memory FROM turn WHERE expires <= ?1)", now.Unix())
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
 			var all bool
-			if err := tx.QueryRowContext(ctx, "SELECT coalesce(expires <= ?, 0) FROM memory WHERE id = ?", now.Unix(), id).Scan(&all); err != nil {
+			if err := row(tx, []any{&all}, "SELECT expires IS NOT NULL AND expires <= ? FROM memory WHERE id = ?", now.Unix(), id); err != nil {
 				return err
 			}
-			turns, err := queryTurns(ctx, tx, "WHERE memory = ? AND (? OR expires <= ?) ORDER BY pos", id, all, now.Unix())
+			turns, err := dueTurns(tx, id, all, now)
 			if err != nil {
 				return err
 			}
@@ -132,6 +133,14 @@ func (s *Store) ForgetExpired(ctx context.Context, now time.Time) (Forgotten, er
 	return sum, s.scrub(ctx)
 }
 
+// dueTurns returns the turns of a memory that have expired, or all.
+func dueTurns(tx Tx, memory int64, all bool, now time.Time) ([]placedTurn, error) {
+	if all {
+		return queryTurns(tx, "WHERE memory = ? ORDER BY pos", memory)
+	}
+	return queryTurns(tx, "WHERE memory = ? AND expires <= ? ORDER BY pos", memory, now.Unix())
+}
+
 // forgetTurns removes turns, and the memory if nothing of it is left or all is wanted gone. It closes the writer.
 func (w *writer) forgetTurns(turns []placedTurn, all bool, sum *Forgotten) error {
 	if len(turns) == 0 && !all {
@@ -141,22 +150,22 @@ func (w *writer) forgetTurns(turns []placedTurn, all bool, sum *Forgotten) error
 	for _, t := range turns {
 		gone[t.pos] = true
 		if err := w.deleteTurn(t); err != nil {
-			return errors.Join(err, w.close())
+			return err
 		}
 	}
 	w.rewritten, w.changed = true, true
 	if err := w.cutOut(gone); err != nil {
-		return errors.Join(err, w.close())
+		return err
 	}
 	if err := w.forgetDerived(turns); err != nil {
-		return errors.Join(err, w.close())
+		return err
 	}
 	if err := w.close(); err != nil {
 		return err
 	}
 	sum.Turns += len(turns)
 	var left int
-	if err := w.tx.QueryRowContext(w.ctx, "SELECT turns FROM memory WHERE id = ?", w.memory).Scan(&left); err != nil {
+	if err := w.row([]any{&left}, "SELECT turns FROM memory WHERE id = ?", w.memory); err != nil {
 		return err
 	}
 	if left > 0 {
@@ -164,7 +173,7 @@ func (w *writer) forgetTurns(turns []placedTurn, all bool, sum *Forgotten) error
 	}
 	sum.Memories++
 	for _, query := range []string{"DELETE FROM session WHERE memory = ?", "DELETE FROM progress WHERE memory = ?", "DELETE FROM memory WHERE id = ?"} {
-		if _, err := w.tx.ExecContext(w.ctx, query, w.memory); err != nil {
+		if err := w.exec(query, w.memory); err != nil {
 			return err
 		}
 	}
@@ -236,53 +245,45 @@ func (w *writer) chunksWith(pos int64) ([]stored, error) {
 	if before != nil && slices.Contains(before.At, pos) {
 		chunks = append(chunks, *before)
 	}
-	rows, err := w.tx.QueryContext(w.ctx, "SELECT id, part, body, sum FROM chunk WHERE memory = ? AND first = ? ORDER BY part", w.memory, pos)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = each(w.tx, func(rows Rows) error {
 		var c stored
 		var body sealedBody
 		if err := rows.Scan(&c.row, &c.part, &body.text, &body.sum); err != nil {
-			return nil, err
+			return err
 		}
 		if err := body.open(&c); err != nil {
-			return nil, err
+			return err
 		}
 		chunks = append(chunks, c)
-	}
-	return chunks, rows.Err()
+		return nil
+	}, "SELECT id, part, body, sum FROM chunk WHERE memory = ? AND first = ? ORDER BY part", w.memory, pos)
+	return chunks, err
 }
 
 // unembed removes the vectors of a chunk that changes. Those of the turns to keep wait under their texts' hashes for the chunk
 // to be embedded again.
 func (w *writer) unembed(c stored, keep func(i int) bool) error {
-	rows, err := w.tx.QueryContext(w.ctx, "SELECT name, vectors, sum FROM embedded JOIN embedder ON embedder.id = embedder WHERE chunk = ?", c.row)
-	if err != nil {
-		return err
-	}
 	type packed struct {
 		embedder string
 		vectors  []float32
 	}
 	var all []packed
-	for rows.Next() {
+	err := each(w.tx, func(rows Rows) error {
 		var name string
-		var blob []byte
+		var vectors Vectors
 		var sum sql.NullInt64
-		if err := rows.Scan(&name, &blob, &sum); err != nil {
-			return errors.Join(err, rows.Close())
+		if err := rows.Scan(&name, &vectors, &sum); err != nil {
+			return err
 		}
-		if fits(sum, sumOfBytes(blob), "vectors") != nil {
-			continue // they are embedded again
+		if fits(sum, vectors.sum, "vectors") == nil { // others are embedded again
+			all = append(all, packed{name, vectors.Numbers})
 		}
-		all = append(all, packed{name, f32.FromBytes(blob)})
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil
+	}, "SELECT name, vectors, sum FROM embedded JOIN embedder ON embedder.id = embedded.embedder WHERE chunk = ?", c.row)
+	if err != nil {
 		return err
 	}
-	names, err := column[string](w.ctx, w.tx, "SELECT name FROM embedder UNION SELECT DISTINCT embedder FROM vector")
+	names, err := column[string](w.tx, "SELECT name FROM embedder UNION SELECT DISTINCT embedder FROM vector")
 	if err != nil {
 		return err
 	}
@@ -294,8 +295,8 @@ func (w *writer) unembed(c stored, keep func(i int) bool) error {
 		}
 		for i, text := range texts[1:] {
 			if keep(i) {
-				v := f32.Bytes(p.vectors[(i+1)*dim : (i+2)*dim])
-				if err := w.exec("INSERT OR IGNORE INTO vector (embedder, hash, value, sum) VALUES (?, ?, ?, ?)", p.embedder, []byte(key(p.embedder, text)), v, sumOfBytes(v)); err != nil {
+				v := pack(p.vectors[(i+1)*dim:(i+2)*dim], dim)
+				if err := w.exec("INSERT INTO vector (embedder, hash, value, sum) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", p.embedder, []byte(key(p.embedder, text)), v, v.sum); err != nil {
 					return err
 				}
 			}
@@ -357,8 +358,8 @@ func appendQuoted(to []byte, s string) []byte {
 // Edit replaces speaker, time and text of a turn; the old text is forgotten. The chunks that it stands in are cut again by
 // themselves.
 func (s *Store) Edit(ctx context.Context, name string, turn chunk.Turn, cut Cutter) error {
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		w, err := reader(ctx, tx, name)
+	err := s.db.Change(ctx, Exclusive, func(tx Tx) error {
+		w, err := writerOf(ctx, tx, name)
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/internal/f32"
 )
 
 // textsOf lists what is embedded of a chunk: its text, and if asked the texts of its turns.
@@ -70,40 +69,51 @@ func (s *Store) embed(ctx context.Context, name string, e embed.Embedder, turns 
 			progress(done, max(done, p.total))
 		}
 	}
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO progress (memory, embedder, kind, generation) SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM memory WHERE id = ?1)
-			ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation)`, p.memory, p.embedder, turns, p.generation)
-		return err
+	return s.db.Change(ctx, Shared, func(tx Tx) error {
+		var there bool
+		if err := row(tx, []any{&there}, "SELECT EXISTS (SELECT 1 FROM memory WHERE id = ?)", p.memory); err != nil || !there {
+			return err
+		}
+		return tx.Exec(`INSERT INTO progress (memory, embedder, kind, generation) VALUES (?, ?, ?, ?)
+			ON CONFLICT (memory, embedder, kind) DO UPDATE SET generation = excluded.generation WHERE excluded.generation > progress.generation`,
+			p.memory, p.embedder, kindOf(turns), p.generation)
 	})
+}
+
+// kindOf is 1 if turns have vectors too, otherwise 0.
+func kindOf(turns bool) int {
+	if turns {
+		return 1
+	}
+	return 0
 }
 
 // pending finds out what is to be embedded.
 func (s *Store) pending(ctx context.Context, name string, e embed.Embedder, turns bool) (pending, error) {
 	var p pending
 	read := func() error {
-		return s.view(ctx, func(tx *sql.Tx) (err error) {
-			if p.memory, err = find(ctx, tx, name); err != nil {
+		return s.db.View(ctx, func(tx Tx) (err error) {
+			if p.memory, err = find(tx, name); err != nil {
 				return err
 			}
-			if err = tx.QueryRowContext(ctx, "SELECT id FROM embedder WHERE name = ?", e.ID()).Scan(&p.embedder); err != nil {
+			if err = row(tx, []any{&p.embedder}, "SELECT id FROM embedder WHERE name = ?", e.ID()); err != nil {
 				return err
 			}
-			err = tx.QueryRowContext(ctx, `SELECT generation, coalesce((SELECT max(generation) FROM progress WHERE memory = ?1 AND embedder = ?2 AND kind >= ?3), -1)
-				FROM memory WHERE id = ?1`, p.memory, p.embedder, turns).Scan(&p.generation, &p.since)
+			err = row(tx, []any{&p.generation, &p.since}, `SELECT generation, coalesce((SELECT max(generation) FROM progress WHERE memory = ?1 AND embedder = ?2 AND kind >= ?3), -1)
+				FROM memory WHERE id = ?1`, p.memory, p.embedder, kindOf(turns))
 			if err != nil || p.since == p.generation {
 				return err
 			}
-			return tx.QueryRowContext(ctx, "SELECT coalesce(sum(1 + CASE WHEN ? THEN json_array_length(body, '$.turns') ELSE 0 END), 0) FROM chunk WHERE memory = ? AND generation > ?",
-				turns, p.memory, p.since).Scan(&p.total)
+			return row(tx, []any{&p.total}, "SELECT coalesce(sum(1 + ?1 * json_array_length(body, '$.turns')), 0) FROM chunk WHERE memory = ?2 AND generation > ?3",
+				kindOf(turns), p.memory, p.since)
 		})
 	}
 	err := read()
 	if !errors.Is(err, sql.ErrNoRows) {
 		return p, err
 	}
-	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO embedder (name) VALUES (?)", e.ID())
-		return err
+	err = s.db.Change(ctx, Shared, func(tx Tx) error {
+		return tx.Exec("INSERT INTO embedder (name) VALUES (?) ON CONFLICT DO NOTHING", e.ID())
 	})
 	if err != nil {
 		return p, err
@@ -113,28 +123,32 @@ func (s *Store) pending(ctx context.Context, name string, e embed.Embedder, turn
 
 // unembedded returns the next chunks that have changed, with some embedBatch texts.
 func (s *Store) unembedded(ctx context.Context, p pending, after int64) ([]IndexedChunk, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT id, generation, body, sum FROM chunk WHERE memory = ? AND generation > ? AND id > ? ORDER BY id LIMIT ?",
-		p.memory, p.since, after, embedBatch)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer rows.Close()
 	var chunks []IndexedChunk
-	for texts := 0; texts < embedBatch && rows.Next(); {
-		var c IndexedChunk
-		var st stored
-		var body sealedBody
-		if err := rows.Scan(&c.row, &c.generation, &body.text, &body.sum); err != nil {
-			return nil, classify(err)
+	err := s.db.View(ctx, func(tx Tx) error {
+		chunks = nil
+		rows, err := tx.Query("SELECT id, generation, body, sum FROM chunk WHERE memory = ? AND generation > ? AND id > ? ORDER BY id LIMIT ?",
+			p.memory, p.since, after, embedBatch)
+		if err != nil {
+			return err
 		}
-		if err := body.open(&st); err != nil {
-			return nil, err
+		defer rows.Close() // its error is that of Err
+		for texts := 0; texts < embedBatch && rows.Next(); {
+			var c IndexedChunk
+			var st stored
+			var body sealedBody
+			if err := rows.Scan(&c.row, &c.generation, &body.text, &body.sum); err != nil {
+				return err
+			}
+			if err := body.open(&st); err != nil {
+				return err
+			}
+			c.Chunk = st.Chunk
+			chunks = append(chunks, c)
+			texts += 1 + len(c.Turns)
 		}
-		c.Chunk = st.Chunk
-		chunks = append(chunks, c)
-		texts += 1 + len(c.Turns)
-	}
-	return chunks, classify(rows.Err())
+		return rows.Err()
+	})
+	return chunks, err
 }
 
 // embedChunks embeds the texts of chunks that have no vector yet and puts the vectors of each chunk side by side.
@@ -150,14 +164,17 @@ func (s *Store) embedChunks(ctx context.Context, p pending, e embed.Embedder, ch
 	if err := s.resolve(ctx, e, b, put); err != nil {
 		return err
 	}
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		w := &writer{ctx: ctx, tx: tx, prepared: map[string]*sql.Stmt{}}
+	return s.db.Change(ctx, Shared, func(tx Tx) error {
+		if err := tx.Lock(p.memory); err != nil {
+			return err
+		}
+		w := &writer{ctx: ctx, tx: tx}
 		for _, c := range chunks {
 			if err := w.pack(p, e, c, b, turns); err != nil {
-				return errors.Join(err, w.close())
+				return err
 			}
 		}
-		return w.close()
+		return nil
 	})
 }
 
@@ -173,18 +190,20 @@ func (w *writer) pack(p pending, e embed.Embedder, c IndexedChunk, b texts, turn
 	if err := w.exec("DELETE FROM text WHERE chunk = ?", c.row); err != nil {
 		return err
 	}
-	var packed []byte
+	var packed []float32
 	for slot, text := range textsOf(c.Chunk, turns) {
 		k := key(e.ID(), text)
-		packed = append(packed, f32.Bytes(b.found[k])...)
-		if err := w.exec("INSERT OR REPLACE INTO text (hash, chunk, slot) VALUES (?, ?, ?)", []byte(k), c.row, slot); err != nil {
+		packed = append(packed, b.found[k]...)
+		if err := w.exec("INSERT INTO text (hash, chunk, slot) VALUES (?, ?, ?) ON CONFLICT (hash) DO UPDATE SET chunk = excluded.chunk, slot = excluded.slot", []byte(k), c.row, slot); err != nil {
 			return err
 		}
 		if err := w.exec("DELETE FROM vector WHERE embedder = ? AND hash = ? AND memory IS NULL", e.ID(), []byte(k)); err != nil {
 			return err
 		}
 	}
-	return w.exec("INSERT OR REPLACE INTO embedded (chunk, embedder, generation, vectors, sum) VALUES (?, ?, ?, ?, ?)", c.row, p.embedder, generation, packed, sumOfBytes(packed))
+	v := pack(packed, e.Dim())
+	return w.exec(`INSERT INTO embedded (chunk, embedder, generation, vectors, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT (chunk, embedder)
+		DO UPDATE SET generation = excluded.generation, vectors = excluded.vectors, sum = excluded.sum`, c.row, p.embedder, generation, v, v.sum)
 }
 
 // IndexedChunk is a chunk with what it is found by.
@@ -232,12 +251,14 @@ func (s *Store) ReadIndex(ctx context.Context, name string, e embed.Embedder, tu
 
 // Generation counts the changes of a memory. ErrNoMemory if there is none of that name.
 func (s *Store) Generation(ctx context.Context, name string) (generation int64, err error) {
-	err = s.db.QueryRowContext(ctx, "SELECT generation FROM memory WHERE name = ?", name).Scan(&generation)
+	err = s.db.View(ctx, func(tx Tx) error {
+		return row(tx, []any{&generation}, "SELECT generation FROM memory WHERE name = ?", name)
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNoMemory
 	}
 	if err != nil {
-		return 0, fmt.Errorf("memory %q: %w", name, classify(err))
+		return 0, fmt.Errorf("memory %q: %w", name, err)
 	}
 	return generation, nil
 }
@@ -246,29 +267,26 @@ var errUnembedded = errors.New("a chunk has no vectors yet")
 
 func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, turns bool, since int64) (Index, error) {
 	var ix Index
-	err := s.view(ctx, func(tx *sql.Tx) error {
+	err := s.db.View(ctx, func(tx Tx) error {
 		var memory, rewritten int64
-		err := tx.QueryRowContext(ctx, "SELECT id, generation, rewritten FROM memory WHERE name = ?", name).Scan(&memory, &ix.Generation, &rewritten)
+		err := row(tx, []any{&memory, &ix.Generation, &rewritten}, "SELECT id, generation, rewritten FROM memory WHERE name = ?", name)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrNoMemory
 		} else if err != nil {
 			return err
 		}
-		if since < rewritten {
-			since = -1
-		}
-		ix.Whole = since < 0
+		ix.Whole = since < 0 || since < rewritten
 		where := "c.memory = ? ORDER BY c.first, c.part"
 		args := []any{e.ID(), memory}
 		if !ix.Whole {
 			where, args = "c.memory = ? AND c.generation > ? ORDER BY c.first, c.part", append(args, since)
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT c.id, c.generation, c.source, c.body, c.sum, v.generation, v.vectors, v.sum FROM chunk c LEFT JOIN embedded v
+		rows, err := tx.Query(`SELECT c.id, c.generation, c.source, c.body, c.sum, v.generation, v.vectors, v.sum FROM chunk c LEFT JOIN embedded v
 			ON v.chunk = c.id AND v.embedder = (SELECT id FROM embedder WHERE name = ?) WHERE `+where, args...)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer rows.Close() // its error is that of Err
 		ix.Chunks, err = unpackRows(rows, e.Dim(), turns)
 		return err
 	})
@@ -276,7 +294,7 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 }
 
 // unpackRows unpacks the chunks of rows while the next ones are read.
-func unpackRows(rows *sql.Rows, dim int, turns bool) ([]IndexedChunk, error) {
+func unpackRows(rows Rows, dim int, turns bool) ([]IndexedChunk, error) {
 	const share = 256
 	var parts [][]IndexedChunk
 	var read []packedChunk
@@ -320,9 +338,9 @@ type packedChunk struct {
 	vectors         []float32
 }
 
-func scanPacked(rows *sql.Rows) (packedChunk, error) {
+func scanPacked(rows Rows) (packedChunk, error) {
 	var c packedChunk
-	var packed sql.RawBytes
+	var packed Vectors
 	var generation, sum sql.NullInt64
 	if err := rows.Scan(&c.row, &c.generation, &c.source, &c.body.text, &c.body.sum, &generation, &packed, &sum); err != nil {
 		return c, err
@@ -330,10 +348,10 @@ func scanPacked(rows *sql.Rows) (packedChunk, error) {
 	if generation.Int64 != c.generation {
 		return c, errUnembedded
 	}
-	if err := fits(sum, sumOfBytes(packed), "the vectors of a chunk"); err != nil {
+	if err := fits(sum, packed.sum, "the vectors of a chunk"); err != nil {
 		return c, err
 	}
-	c.vectors = f32.FromBytes(packed)
+	c.vectors = packed.Numbers
 	return c, nil
 }
 

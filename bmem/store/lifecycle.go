@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -70,24 +69,21 @@ func (s *Store) describe(ctx context.Context, where string, args ...any) ([]Info
 	if _, err := s.ForgetExpired(ctx, time.Now()); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT name, turns, bytes, created, changed, expires,
-		(SELECT count(*) FROM session WHERE memory = memory.id AND session.turns > 0) FROM memory `+where, args...)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer rows.Close()
-	infos := []Info{}
-	for rows.Next() {
-		var i Info
-		var created, changed int64
-		var expires sql.NullInt64
-		if err := rows.Scan(&i.Name, &i.Turns, &i.Bytes, &created, &changed, &expires, &i.Sessions); err != nil {
-			return nil, classify(err)
-		}
-		i.Created, i.Changed, i.Expires = fromSeconds(created), fromSeconds(changed), fromSeconds(expires.Int64)
-		infos = append(infos, i)
-	}
-	return infos, classify(rows.Err())
+	var infos []Info
+	err := s.db.View(ctx, func(tx Tx) error {
+		infos = []Info{}
+		return each(tx, func(rows Rows) error {
+			var i Info
+			var created, changed int64
+			var expires sql.NullInt64
+			err := rows.Scan(&i.Name, &i.Turns, &i.Bytes, &created, &changed, &expires, &i.Sessions)
+			i.Created, i.Changed, i.Expires = fromSeconds(created), fromSeconds(changed), fromSeconds(expires.Int64)
+			infos = append(infos, i)
+			return err
+		}, `SELECT name, turns, bytes, created, changed, expires,
+			(SELECT count(*) FROM session WHERE session.memory = memory.id AND session.turns > 0) FROM memory `+where, args...)
+	})
+	return infos, err
 }
 
 // Turns returns the turns that a query selects and the cursor of the next page, "" if there is none.
@@ -106,9 +102,9 @@ func (s *Store) Turns(ctx context.Context, name string, q TurnQuery) (page []Tur
 	if _, err := s.ForgetExpired(ctx, time.Now()); err != nil {
 		return fail(err)
 	}
-	page = []Turn{}
-	err = s.view(ctx, func(tx *sql.Tx) error {
-		id, err := find(ctx, tx, name)
+	err = s.db.View(ctx, func(tx Tx) error {
+		page, next = []Turn{}, ""
+		id, err := find(tx, name)
 		if err != nil {
 			return err
 		}
@@ -119,7 +115,7 @@ func (s *Store) Turns(ctx context.Context, name string, q TurnQuery) (page []Tur
 		if q.Speaker != "" {
 			where, args = where+" AND speaker = ?", append(args, q.Speaker)
 		}
-		turns, err := queryTurns(ctx, tx, where+" ORDER BY pos LIMIT ?", append(args, q.Limit+1)...)
+		turns, err := queryTurns(tx, where+" ORDER BY pos LIMIT ?", append(args, q.Limit+1)...)
 		if err != nil {
 			return err
 		}
@@ -163,14 +159,14 @@ func (s *Store) Turn(ctx context.Context, name, id string) (t Turn, err error) {
 	if _, err := s.ForgetExpired(ctx, time.Now()); err != nil {
 		return t, err
 	}
-	err = s.view(ctx, func(tx *sql.Tx) error {
-		w, err := reader(ctx, tx, name)
+	err = s.db.View(ctx, func(tx Tx) error {
+		memory, err := find(tx, name)
 		if err != nil {
 			return err
 		}
-		found, err := w.turnOf(id)
+		found, err := (&writer{ctx: ctx, tx: tx, memory: memory}).turnOf(id)
 		t = found.Turn
-		return errors.Join(err, w.close())
+		return err
 	})
 	if err != nil {
 		return Turn{}, fmt.Errorf("memory %q: %w", name, err)
@@ -178,9 +174,9 @@ func (s *Store) Turn(ctx context.Context, name, id string) (t Turn, err error) {
 	return t, nil
 }
 
-// reader returns a writer of the named memory, or ErrNoMemory.
-func reader(ctx context.Context, tx *sql.Tx, name string) (*writer, error) {
-	id, err := find(ctx, tx, name)
+// writerOf returns a writer of the named memory, or ErrNoMemory.
+func writerOf(ctx context.Context, tx Tx, name string) (*writer, error) {
+	id, err := find(tx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -189,24 +185,24 @@ func reader(ctx context.Context, tx *sql.Tx, name string) (*writer, error) {
 
 // SetExpiry sets when turns expire, or without ids when the whole memory does.
 func (s *Store) SetExpiry(ctx context.Context, name string, at time.Time, ids []string) error {
-	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		w, err := reader(ctx, tx, name)
+	err := s.db.Change(ctx, Shared, func(tx Tx) error {
+		w, err := writerOf(ctx, tx, name)
 		if err != nil {
 			return err
 		}
 		if len(ids) == 0 {
-			return errors.Join(w.exec("UPDATE memory SET expires = ? WHERE id = ?", expiry(at), w.memory), w.close())
+			return w.exec("UPDATE memory SET expires = ? WHERE id = ?", expiry(at), w.memory)
 		}
 		for _, id := range ids {
 			t, err := w.turnOf(id)
 			if err != nil {
-				return errors.Join(err, w.close())
+				return err
 			}
 			if err := w.exec("UPDATE turn SET expires = ? WHERE memory = ? AND pos = ?", expiry(at), w.memory, t.pos); err != nil {
-				return errors.Join(err, w.close())
+				return err
 			}
 		}
-		return w.close()
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("set when memory %q expires: %w", name, err)

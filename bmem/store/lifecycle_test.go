@@ -209,7 +209,7 @@ func TestForgottenTextIsGone(t *testing.T) {
 				t.Error(err)
 			}
 			var left int
-			if err := s.db.QueryRow("SELECT count(*) FROM text WHERE chunk NOT IN (SELECT id FROM chunk)").Scan(&left); err != nil || left > 0 {
+			if err := raw(s).QueryRow("SELECT count(*) FROM text WHERE chunk NOT IN (SELECT id FROM chunk)").Scan(&left); err != nil || left > 0 {
 				t.Errorf("%d texts of no chunk (%v)", left, err)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	json2 "github.com/go-json-experiment/json"
@@ -37,10 +38,10 @@ type AddOptions struct {
 // added. The time it takes depends on the new turns only. It is one transaction: two processes that append at once both
 // succeed, one after the other.
 func (s *Store) Append(ctx context.Context, name string, turns []chunk.Turn, cut Cutter, o AddOptions) (added int, err error) {
-	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		id, err := find(ctx, tx, name)
+	err = s.db.Change(ctx, Shared, func(tx Tx) error {
+		id, err := find(tx, name)
 		if errors.Is(err, ErrNoMemory) {
-			id, err = create1(ctx, tx, name)
+			id, err = create1(tx, name)
 		}
 		if err != nil {
 			return err
@@ -59,18 +60,18 @@ func (s *Store) Append(ctx context.Context, name string, turns []chunk.Turn, cut
 }
 
 // create1 makes an empty memory.
-func create1(ctx context.Context, tx *sql.Tx, name string) (int64, error) {
-	result, err := tx.ExecContext(ctx, "INSERT INTO memory (name, created) VALUES (?, ?)", name, time.Now().Unix())
-	if err != nil {
+func create1(tx Tx, name string) (int64, error) {
+	// Another process may do the same at this moment.
+	if err := tx.Exec("INSERT INTO memory (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", name, time.Now().Unix()); err != nil {
 		return 0, err
 	}
-	return result.LastInsertId()
+	return find(tx, name)
 }
 
 // find returns the row id of the named memory, or ErrNoMemory.
-func find(ctx context.Context, q querier, name string) (int64, error) {
+func find(tx Tx, name string) (int64, error) {
 	var id int64
-	err := q.QueryRowContext(ctx, "SELECT id FROM memory WHERE name = ?", name).Scan(&id)
+	err := row(tx, []any{&id}, "SELECT id FROM memory WHERE name = ?", name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, ErrNoMemory
 	}
@@ -90,7 +91,7 @@ type stored struct {
 // writer changes one memory inside a transaction.
 type writer struct {
 	ctx        context.Context
-	tx         *sql.Tx
+	tx         Tx
 	memory     int64
 	generation int64 // of this change
 	next       int64 // position of the next turn
@@ -99,52 +100,24 @@ type writer struct {
 	rewritten  bool  // something else happened than turns being added at the end
 	changed    bool
 	parts      []string // parts of long turns that were removed
-	prepared   map[string]*sql.Stmt
 }
 
-func newWriter(ctx context.Context, tx *sql.Tx, memory int64) (*writer, error) {
-	w := &writer{ctx: ctx, tx: tx, memory: memory, prepared: map[string]*sql.Stmt{}}
-	err := tx.QueryRowContext(ctx, "SELECT generation + 1, next FROM memory WHERE id = ?", memory).Scan(&w.generation, &w.next)
-	return w, err
+// newWriter returns a writer of a memory, which no other transaction writes until this one has ended.
+func newWriter(ctx context.Context, tx Tx, memory int64) (*writer, error) {
+	w := &writer{ctx: ctx, tx: tx, memory: memory}
+	if err := tx.Lock(memory); err != nil {
+		return nil, err
+	}
+	return w, row(tx, []any{&w.generation, &w.next}, "SELECT generation + 1, next FROM memory WHERE id = ?", memory)
 }
 
-// statement prepares a statement once.
-func (w *writer) statement(query string) (*sql.Stmt, error) {
-	if s := w.prepared[query]; s != nil {
-		return s, nil
-	}
-	s, err := w.tx.PrepareContext(w.ctx, query)
-	if err == nil {
-		w.prepared[query] = s
-	}
-	return s, err
-}
-
-func (w *writer) exec(query string, args ...any) error {
-	s, err := w.statement(query)
-	if err != nil {
-		return err
-	}
-	_, err = s.ExecContext(w.ctx, args...)
-	return err
-}
+func (w *writer) exec(query string, args ...any) error { return w.tx.Exec(query, args...) }
 
 // row reads one row; sql.ErrNoRows if there is none.
-func (w *writer) row(to []any, query string, args ...any) error {
-	s, err := w.statement(query)
-	if err != nil {
-		return err
-	}
-	return s.QueryRowContext(w.ctx, args...).Scan(to...)
-}
+func (w *writer) row(to []any, query string, args ...any) error { return row(w.tx, to, query, args...) }
 
 // close writes what is kept of the memory as a whole.
 func (w *writer) close() error {
-	defer func() {
-		for _, s := range w.prepared {
-			s.Close()
-		}
-	}()
 	if !w.changed {
 		return nil
 	}
@@ -163,15 +136,18 @@ func (w *writer) append(turns []chunk.Turn, cut Cutter, o AddOptions) (added int
 	var last *stored
 	times := map[int64]int64{} // when each turn was added
 	numbered := map[string]int{}
+	known, err := w.known(turns)
+	if err != nil {
+		return 0, err
+	}
 	for i, t := range turns {
-		known, err := w.turnOf(t.ID)
-		switch {
-		case err == nil && known.Turn.Turn == t:
+		if old, ok := known[t.ID]; ok && old == t {
 			continue
-		case err == nil:
+		} else if ok {
 			return 0, fmt.Errorf("turn %d: id %q: %w; give it an id of its own, or edit that one", i+1, t.ID, ErrTurnExists)
-		case !errors.Is(err, ErrNoTurn):
-			return 0, err
+		}
+		if t.ID != "" {
+			known[t.ID] = t
 		}
 		if added == 0 {
 			if last, err = w.lastChunk(); err != nil {
@@ -204,6 +180,31 @@ func (w *writer) append(turns []chunk.Turn, cut Cutter, o AddOptions) (added int
 		return 0, nil
 	}
 	return added, w.putCut(splitter.Cut(), last, times)
+}
+
+// known returns those turns of the memory that have an id of one of these turns, by id.
+func (w *writer) known(turns []chunk.Turn) (map[string]chunk.Turn, error) {
+	found := map[string]chunk.Turn{}
+	for part := range slices.Chunk(turns, maxBound) {
+		var ids []any
+		for _, t := range part {
+			if t.ID != "" {
+				ids = append(ids, t.ID)
+			}
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		in, args := inList([]any{w.memory}, ids)
+		old, err := queryTurns(w.tx, "WHERE memory = ?1 AND id <> '' AND id"+in, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range old {
+			found[t.ID] = t.Turn.Turn
+		}
+	}
+	return found, nil
 }
 
 // putCut writes the chunks that were cut, of which the first grew out of last if that is not nil.
@@ -245,7 +246,7 @@ func (w *writer) insertTurn(t Turn) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return at, w.exec("INSERT INTO session (memory, name, turns, chunks) VALUES (?, ?, 1, 0) ON CONFLICT DO UPDATE SET turns = turns + 1", w.memory, t.Session)
+	return at, w.exec("INSERT INTO session (memory, name, turns, chunks) VALUES (?, ?, 1, 0) ON CONFLICT (memory, name) DO UPDATE SET turns = session.turns + 1", w.memory, t.Session)
 }
 
 // countChunk counts a new chunk of a session.
@@ -304,21 +305,20 @@ func (w *writer) turnOf(id string) (t placedTurn, err error) {
 	if id == "" {
 		return t, ErrNoTurn
 	}
-	s, err := w.statement("SELECT pos, " + turnColumns + " FROM turn WHERE memory = ? AND id = ? AND id <> ''")
+	turns, err := queryTurns(w.tx, "WHERE memory = ? AND id = ? AND id <> ''", w.memory, id)
 	if err != nil {
 		return t, err
 	}
-	t, err = scanTurn(s.QueryRowContext(w.ctx, w.memory, id))
-	if errors.Is(err, sql.ErrNoRows) {
-		err = fmt.Errorf("turn %q: %w", id, ErrNoTurn)
+	if len(turns) == 0 {
+		return t, fmt.Errorf("turn %q: %w", id, ErrNoTurn)
 	}
-	return t, err
+	return turns[0], nil
 }
 
 const turnColumns = "id, session, time, speaker, text, added, expires, sum"
 
 // scanTurn reads pos and the turnColumns of a row.
-func scanTurn(row interface{ Scan(...any) error }) (placedTurn, error) {
+func scanTurn(row Rows) (placedTurn, error) {
 	var t placedTurn
 	var added int64
 	var expires, sum sql.NullInt64
@@ -360,25 +360,21 @@ func expiry(t time.Time) any {
 
 // Memory returns the named memory whole, or ErrNoMemory.
 func (s *Store) Memory(ctx context.Context, name string) (Memory, error) {
-	m := Memory{Name: name}
-	err := s.view(ctx, func(tx *sql.Tx) error {
-		id, err := find(ctx, tx, name)
+	var m Memory
+	err := s.db.View(ctx, func(tx Tx) error {
+		m = Memory{Name: name}
+		id, err := find(tx, name)
 		if err != nil {
 			return err
 		}
-		turns, err := queryTurns(ctx, tx, "WHERE memory = ? ORDER BY pos", id)
+		turns, err := queryTurns(tx, "WHERE memory = ? ORDER BY pos", id)
 		if err != nil {
 			return err
 		}
 		for _, t := range turns {
 			m.Turns = append(m.Turns, t.Turn.Turn)
 		}
-		rows, err := tx.QueryContext(ctx, "SELECT source, body, sum FROM chunk WHERE memory = ? ORDER BY first, part", id)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
+		return each(tx, func(rows Rows) error {
 			var source []byte
 			var body sealedBody
 			if err := rows.Scan(&source, &body.text, &body.sum); err != nil {
@@ -392,8 +388,8 @@ func (s *Store) Memory(ctx context.Context, name string) (Memory, error) {
 				return err
 			}
 			m.Chunks = append(m.Chunks, c.Chunk)
-		}
-		return rows.Err()
+			return nil
+		}, "SELECT source, body, sum FROM chunk WHERE memory = ? ORDER BY first, part", id)
 	})
 	if err != nil {
 		return Memory{}, fmt.Errorf("read memory %q: %w", name, err)
@@ -402,68 +398,30 @@ func (s *Store) Memory(ctx context.Context, name string) (Memory, error) {
 }
 
 // queryTurns returns the turns that the rest of a query selects.
-func queryTurns(ctx context.Context, q rowsQuerier, where string, args ...any) ([]placedTurn, error) {
-	rows, err := q.QueryContext(ctx, "SELECT pos, "+turnColumns+" FROM turn "+where, args...)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer rows.Close()
-	var turns []placedTurn
-	for rows.Next() {
+func queryTurns(tx Tx, where string, args ...any) (turns []placedTurn, err error) {
+	err = each(tx, func(rows Rows) error {
 		t, err := scanTurn(rows)
-		if err != nil {
-			return nil, classify(err)
-		}
 		turns = append(turns, t)
-	}
-	return turns, classify(rows.Err())
+		return err
+	}, "SELECT pos, "+turnColumns+" FROM turn "+where, args...)
+	return turns, err
 }
 
 // Memories returns the names of all memories, sorted.
-func (s *Store) Memories(ctx context.Context) ([]string, error) {
-	names, err := column[string](ctx, s.db, "SELECT name FROM memory ORDER BY name")
+func (s *Store) Memories(ctx context.Context) (names []string, err error) {
+	err = s.db.View(ctx, func(tx Tx) (err error) {
+		names, err = column[string](tx, "SELECT name FROM memory ORDER BY name")
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list memories: %w", err)
 	}
 	return names, nil
 }
 
-// view runs fn in a read transaction: all it reads is of one moment.
-func (s *Store) view(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return classify(err)
-	}
-	defer tx.Rollback() // nothing was written; the error could only be that of a transaction already ended
-	return classify(fn(tx))
-}
-
-// rowsQuerier is a database or a transaction.
-type rowsQuerier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// column returns the one column that a query selects.
-func column[T any](ctx context.Context, q rowsQuerier, query string, args ...any) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer rows.Close()
-	var values []T
-	for rows.Next() {
-		var v T
-		if err := rows.Scan(&v); err != nil {
-			return nil, classify(err)
-		}
-		values = append(values, v)
-	}
-	return values, classify(rows.Err())
-}
-
 // decode returns the JSON values that a query selects.
-func decode[T any](ctx context.Context, q rowsQuerier, query string, args ...any) ([]T, error) {
-	bodies, err := column[string](ctx, q, query, args...)
+func decode[T any](tx Tx, query string, args ...any) ([]T, error) {
+	bodies, err := column[string](tx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 
@@ -11,68 +10,62 @@ import (
 
 // upgrade brings a store of an earlier schema to this one. Vectors stay where they are, under their texts' hashes, until their
 // chunks are read; facts, which the rules of the middle tiers find again at once, go.
-func upgrade(ctx context.Context, tx *sql.Tx) error {
+func upgrade(tx Tx) error {
 	var version int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
+	if err := row(tx, []any{&version}, "PRAGMA user_version"); err != nil || version == schemaVersion {
 		return err
 	}
 	if version == 3 {
-		_, err := tx.ExecContext(ctx, sealed+fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
-		return err
+		return tx.Exec(sealed + fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
 	}
 	type old struct {
 		id   int64
 		name string
 	}
 	var memories []old
-	rows, err := tx.QueryContext(ctx, "SELECT id, name FROM memory ORDER BY id")
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
+	err := each(tx, func(rows Rows) error {
 		var m old
 		if err := rows.Scan(&m.id, &m.name); err != nil {
-			rows.Close()
 			return err
 		}
 		memories = append(memories, m)
-	}
-	if err := rows.Close(); err != nil {
+		return nil
+	}, "SELECT id, name FROM memory ORDER BY id")
+	if err != nil {
 		return err
 	}
 	tables := "ALTER TABLE memory RENAME TO old_memory; ALTER TABLE turn RENAME TO old_turn; ALTER TABLE chunk RENAME TO old_chunk; " +
 		"ALTER TABLE vector RENAME TO old_vector; DROP TABLE pool;" + schema +
 		"INSERT INTO vector (embedder, hash, value) SELECT embedder, hash, value FROM old_vector; DROP TABLE old_vector;"
-	if _, err := tx.ExecContext(ctx, tables); err != nil {
+	if err := tx.Exec(tables); err != nil {
 		return err
 	}
 	for _, m := range memories {
-		if err := upgradeMemory(ctx, tx, m.id, m.name); err != nil {
+		if err := upgradeMemory(tx, m.id, m.name); err != nil {
 			return fmt.Errorf("memory %q: %w", m.name, err)
 		}
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("DROP TABLE IF EXISTS chunk_text_%d", m.id)); err != nil {
+		if err := tx.Exec(fmt.Sprintf("DROP TABLE IF EXISTS chunk_text_%d", m.id)); err != nil {
 			return err
 		}
 	}
 	// The pages of the old tables are given back, overwritten, by the scrubbing that follows.
-	_, err = tx.ExecContext(ctx, fmt.Sprintf("DROP TABLE old_memory; DROP TABLE old_turn; DROP TABLE old_chunk; "+
+	return tx.Exec(fmt.Sprintf("DROP TABLE old_memory; DROP TABLE old_turn; DROP TABLE old_chunk; "+
 		"INSERT INTO forgotten (sources, words, replies, pages) VALUES (x'', x'', 0, 1); PRAGMA user_version = %d", schemaVersion))
-	return err
 }
 
-func upgradeMemory(ctx context.Context, tx *sql.Tx, id int64, name string) error {
-	turns, err := decode[chunk.Turn](ctx, tx, "SELECT body FROM old_turn WHERE memory = ? ORDER BY pos", id)
+func upgradeMemory(tx Tx, id int64, name string) error {
+	turns, err := decode[chunk.Turn](tx, "SELECT body FROM old_turn WHERE memory = ? ORDER BY pos", id)
 	if err != nil {
 		return err
 	}
-	chunks, err := decode[chunk.Chunk](ctx, tx, "SELECT body FROM old_chunk WHERE memory = ? ORDER BY pos", id)
+	chunks, err := decode[chunk.Chunk](tx, "SELECT body FROM old_chunk WHERE memory = ? ORDER BY pos", id)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO memory (id, name) VALUES (?, ?)", id, name); err != nil {
+	if err := tx.Exec("INSERT INTO memory (id, name) VALUES (?, ?)", id, name); err != nil {
 		return err
 	}
-	w, err := newWriter(ctx, tx, id)
+	w, err := newWriter(context.Background(), tx, id)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 // openReadOnly opens a file that cannot be written. One with a log beside it, which SQLite would not read, or of an earlier schema, is
 // copied into a temporary folder and read there.
-func openReadOnly(path, abs string) (*Store, error) {
+func openReadOnly(path, abs string) (*file, error) {
 	version := 0
 	if log, err := os.Stat(abs + "-wal"); err != nil || log.Size() == 0 {
 		db, err := sql.Open("sqlite", dsn(abs, "ro")+"&immutable=1")
@@ -20,14 +20,18 @@ func openReadOnly(path, abs string) (*Store, error) {
 			return nil, err
 		}
 		db.SetMaxIdleConns(idleConnections)
-		if err := identify(context.Background(), db); err != nil {
+		f := &file{db: db, path: path, readOnly: true}
+		err = f.View(context.Background(), func(tx Tx) error {
+			if err := identify(tx); err != nil {
+				return err
+			}
+			return row(tx, []any{&version}, "SELECT user_version FROM pragma_user_version")
+		})
+		if err != nil {
 			return nil, errors.Join(err, db.Close())
 		}
-		if err := db.QueryRowContext(context.Background(), "SELECT user_version FROM pragma_user_version").Scan(&version); err != nil {
-			return nil, errors.Join(classify(err), db.Close())
-		}
 		if version == schemaVersion {
-			return &Store{db: db, path: path, readOnly: true}, nil
+			return f, nil
 		}
 		if err := db.Close(); err != nil {
 			return nil, err
@@ -37,18 +41,14 @@ func openReadOnly(path, abs string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w, and could not be copied to be read: %w", ErrReadOnly, err)
 	}
-	s, err := openWritable(path, to)
+	f, err := openWritable(path, to)
 	if err != nil {
 		return nil, errors.Join(err, done())
 	}
-	s.readOnly, s.done = true, done
-	return s, nil
-}
-
-// keep is change for what is only kept to be quicker next time; nothing is done if the file can only be read.
-func (s *Store) keep(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
-	if s.readOnly {
-		return nil
+	// What a killed process began to forget is gone from the copy too.
+	if _, err := New(context.Background(), f); err != nil {
+		return nil, errors.Join(err, f.Close(), done())
 	}
-	return s.change(ctx, fn)
+	f.readOnly, f.done = true, done
+	return f, nil
 }

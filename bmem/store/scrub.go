@@ -64,14 +64,16 @@ func wordsOf(text string) []byte {
 // scrub does what is left to do after something was forgotten: replies that were made from it, and pages of the file that
 // hold what was deleted. It goes on where a killed process stopped.
 func (s *Store) scrub(ctx context.Context) error {
-	if s.readOnly {
+	if s.db.ReadOnly() {
 		return nil // the next process that may write does it
 	}
 	var last sql.NullInt64
 	var pages, replies int
-	err := s.db.QueryRowContext(ctx, "SELECT max(id), coalesce(max(pages), 0), coalesce(max(replies), 0) FROM forgotten").Scan(&last, &pages, &replies)
+	err := s.db.View(ctx, func(tx Tx) error {
+		return row(tx, []any{&last, &pages, &replies}, "SELECT max(id), coalesce(max(pages), 0), coalesce(max(replies), 0) FROM forgotten")
+	})
 	if err != nil || !last.Valid {
-		return classify(err)
+		return err
 	}
 	if r := s.replies.Load(); r != nil && replies > 0 {
 		if err := s.scrubReplies(ctx, *r, last.Int64); err != nil {
@@ -88,20 +90,17 @@ func (s *Store) scrub(ctx context.Context) error {
 
 func (s *Store) scrubReplies(ctx context.Context, r Replies, last int64) error {
 	sources, words := map[string]bool{}, map[string]bool{}
-	rows, err := s.db.QueryContext(ctx, "SELECT sources, words FROM forgotten WHERE replies > 0 AND id <= ?", last)
+	err := s.db.View(ctx, func(tx Tx) error {
+		return each(tx, func(rows Rows) error {
+			var a, b []byte
+			err := rows.Scan(&a, &b)
+			addPieces(sources, a, SourceSize)
+			addPieces(words, b, wordSize)
+			return err
+		}, "SELECT sources, words FROM forgotten WHERE replies > 0 AND id <= ?", last)
+	})
 	if err != nil {
-		return classify(err)
-	}
-	for rows.Next() {
-		var a, b []byte
-		if err := rows.Scan(&a, &b); err != nil {
-			return errors.Join(classify(err), rows.Close())
-		}
-		addPieces(sources, a, SourceSize)
-		addPieces(words, b, wordSize)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return classify(err)
+		return err
 	}
 	quotes := func(reply string) bool {
 		return slices.ContainsFunc(tellingWords(reply), func(w string) bool { return words[hashWord(w)] })
@@ -109,12 +108,10 @@ func (s *Store) scrubReplies(ctx context.Context, r Replies, last int64) error {
 	if err := r.Forget(ctx, sources, quotes); err != nil {
 		return err
 	}
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE forgotten SET replies = 0, sources = x'', words = x'' WHERE id <= ?", last)
-		if err == nil {
-			_, err = tx.ExecContext(ctx, "DELETE FROM forgotten WHERE replies = 0 AND pages = 0")
-		}
-		return err
+	return s.db.Change(ctx, Shared, func(tx Tx) error {
+		return errors.Join(
+			tx.Exec("UPDATE forgotten SET replies = 0, sources = ?1, words = ?1 WHERE id <= ?2", []byte{}, last),
+			tx.Exec("DELETE FROM forgotten WHERE replies = 0 AND pages = 0"))
 	})
 }
 
@@ -124,36 +121,14 @@ func addPieces(to map[string]bool, b []byte, size int) {
 	}
 }
 
-// scrubPages writes the file anew without its free pages, since SQLite's secure_delete misses what it has moved between pages,
-// and empties the log.
+// scrubPages removes what the deleted rows have left in the files.
 func (s *Store) scrubPages(ctx context.Context, last int64) error {
-	s.write.Lock()
-	defer s.write.Unlock()
-	if _, err := s.db.ExecContext(ctx, "VACUUM"); err != nil {
-		return classify(err)
-	}
-	if err := s.truncateLog(ctx); err != nil {
+	if err := s.db.Scrub(ctx); err != nil {
 		return err
 	}
-	_, err := s.db.ExecContext(ctx, "UPDATE forgotten SET pages = 0 WHERE id <= ?", last)
-	if err == nil {
-		_, err = s.db.ExecContext(ctx, "DELETE FROM forgotten WHERE replies = 0 AND pages = 0")
-	}
-	return classify(err)
-}
-
-// truncateLog moves the log into the file and empties it. Readers hold that up for as long as they read.
-func (s *Store) truncateLog(ctx context.Context) error {
-	var busy, log, moved int
-	for {
-		if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved); err != nil {
-			return classify(err)
-		}
-		if busy == 0 {
-			return nil
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
+	return s.db.Change(ctx, Shared, func(tx Tx) error {
+		return errors.Join(
+			tx.Exec("UPDATE forgotten SET pages = 0 WHERE id <= ?", last),
+			tx.Exec("DELETE FROM forgotten WHERE replies = 0 AND pages = 0"))
+	})
 }

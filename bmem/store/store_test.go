@@ -108,12 +108,12 @@ func TestAddingTheSameWritesNothing(t *testing.T) {
 	mustAdd(t, s, "a", history(20))
 	changes := func() (n int) {
 		// One connection: total_changes is counted by connection.
-		if err := s.db.QueryRow("SELECT total_changes()").Scan(&n); err != nil {
+		if err := raw(s).QueryRow("SELECT total_changes()").Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n
 	}
-	s.db.SetMaxOpenConns(1)
+	raw(s).SetMaxOpenConns(1)
 	before := changes()
 	mustAdd(t, s, "a", history(20))
 	if after := changes(); after != before {
@@ -196,7 +196,7 @@ func TestDamageIsFound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "memory.db")
 	s := open1(t, path)
 	mustAdd(t, s, "a", history(400))
-	if _, err := s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	if _, err := raw(s).Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -233,7 +233,7 @@ func TestChangedWordsAreFound(t *testing.T) {
 		if err := s.Check(t.Context()); err != nil {
 			t.Errorf("before it is damaged: %v", err)
 		}
-		if _, err := s.db.Exec(change); err != nil {
+		if _, err := raw(s).Exec(change); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Check(t.Context()); !errors.Is(err, ErrCorrupt) {
@@ -269,7 +269,7 @@ func TestChangedTimesAndVectorsAreFound(t *testing.T) {
 		if err := s.Check(t.Context()); err != nil {
 			t.Errorf("before it is damaged: %v", err)
 		}
-		result, err := s.db.Exec(change)
+		result, err := raw(s).Exec(change)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -318,7 +318,7 @@ func TestChangedFactsAreComputedAgain(t *testing.T) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Errorf("before it is damaged: %v", err)
 	}
-	if _, err := s.db.Exec("UPDATE pool SET facts = replace(facts, 'piano', 'pianp')"); err != nil {
+	if _, err := raw(s).Exec("UPDATE pool SET facts = replace(facts, 'piano', 'pianp')"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Check(t.Context()); !errors.Is(err, ErrCorrupt) {
@@ -327,7 +327,7 @@ func TestChangedFactsAreComputedAgain(t *testing.T) {
 	if got := facts() + facts(); got != "Ann has a pianoAnn has a piano" || calls != 2 {
 		t.Errorf("%q after %d calls", got, calls)
 	}
-	if _, err := s.db.Exec(`UPDATE pool SET facts = '["from an earlier version"]'`); err != nil {
+	if _, err := raw(s).Exec(`UPDATE pool SET facts = '["from an earlier version"]'`); err != nil {
 		t.Fatal(err)
 	}
 	if got := facts(); got != "from an earlier version" {
@@ -401,3 +401,6 @@ func TestCancelledContext(t *testing.T) {
 		t.Errorf("a cancelled put left something: %v", err)
 	}
 }
+
+// raw is the SQLite database under a store.
+func raw(s *Store) *sql.DB { return s.db.(*file).db }

@@ -1,10 +1,11 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/budgetmem/budgetmem/internal/f32"
 )
 
 // Rows carry a CRC-32C of what they hold, which is compared whenever they are read: it takes no time that shows, and finds every
@@ -51,28 +52,25 @@ func (b sealedBody) open(to *stored) error {
 const sealed = `ALTER TABLE turn ADD COLUMN sum INTEGER; ALTER TABLE chunk ADD COLUMN sum INTEGER;
 	ALTER TABLE embedded ADD COLUMN sum INTEGER; ALTER TABLE vector ADD COLUMN sum INTEGER;`
 
+// pack puts vectors side by side, each of width dim.
+func pack(numbers []float32, dim int) Vectors {
+	b := f32.Bytes(numbers)
+	return Vectors{Numbers: numbers, Dim: dim, sum: sumOfBytes(b), size: len(b)}
+}
+
 // checkVectors compares all vectors with their checksums.
-func (s *Store) checkVectors(ctx context.Context) error {
+func checkVectors(tx Tx) error {
 	for what, query := range map[string]string{"the vectors of a chunk": "SELECT vectors, sum FROM embedded", "a vector": "SELECT value, sum FROM vector"} {
-		rows, err := s.db.QueryContext(ctx, query)
-		if err != nil {
-			return classify(err)
-		}
-		for rows.Next() && err == nil {
-			var blob sql.RawBytes
+		err := each(tx, func(rows Rows) error {
+			var v Vectors
 			var sum sql.NullInt64
-			if err = rows.Scan(&blob, &sum); err == nil {
-				err = fits(sum, sumOfBytes(blob), "%s", what)
+			if err := rows.Scan(&v, &sum); err != nil {
+				return err
 			}
-		}
-		if err == nil {
-			err = rows.Err()
-		}
-		if closed := rows.Close(); err == nil {
-			err = closed
-		}
+			return fits(sum, v.sum, "%s", what)
+		}, query)
 		if err != nil {
-			return classify(err)
+			return err
 		}
 	}
 	return nil

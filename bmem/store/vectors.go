@@ -6,15 +6,13 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
-	"github.com/budgetmem/budgetmem/internal/f32"
 )
 
 // embedBatch is how many texts are embedded between two writes: what a kill can lose.
@@ -133,15 +131,18 @@ func embedOne(ctx context.Context, e embed.Embedder, b texts, batch []string, pu
 }
 
 func (s *Store) putVectors(ctx context.Context, memory string, e embed.Embedder, keys []string, vectors [][]float32) error {
-	return s.keep(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO vector (embedder, hash, value, sum, memory) VALUES (?, ?, ?, ?, (SELECT id FROM memory WHERE name = ?))")
-		if err != nil {
-			return err
-		}
-		defer insert.Close()
-		for i, k := range keys {
-			value := f32.Bytes(vectors[i])
-			if _, err := insert.ExecContext(ctx, e.ID(), []byte(k), value, sumOfBytes(value), memory); err != nil {
+	// In one order, so that two transactions that insert the same do not wait for each other.
+	order := make([]int, len(keys))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return strings.Compare(keys[i], keys[j]) })
+	return s.keep(ctx, func(tx Tx) error {
+		for _, i := range order {
+			value := pack(vectors[i], len(vectors[i]))
+			err := tx.Exec("INSERT INTO vector (embedder, hash, value, sum, memory) VALUES (?, ?, ?, ?, (SELECT id FROM memory WHERE name = ?)) ON CONFLICT DO NOTHING",
+				e.ID(), []byte(keys[i]), value, value.sum, memory)
+			if err != nil {
 				return err
 			}
 		}
@@ -151,46 +152,45 @@ func (s *Store) putVectors(ctx context.Context, memory string, e embed.Embedder,
 
 // readVectors adds the stored vectors of keys not yet in found: those kept by themselves, and those of chunks.
 func (s *Store) readVectors(ctx context.Context, e embed.Embedder, byKey map[string]string, found map[string][]float32) error {
-	const most = 500 // bound values of one statement
 	missing := absent(byKey, found)
-	for len(missing) > 0 {
-		part := missing[:min(most, len(missing))]
-		missing = missing[len(part):]
-		args := []any{e.ID()}
-		in := " IN ("
-		for i, k := range part {
-			args = append(args, []byte(k))
-			in += "?" + strconv.Itoa(i+2) + ","
-		}
-		in = strings.TrimSuffix(in, ",") + ")"
-		rows, err := s.db.QueryContext(ctx, "SELECT hash, value, sum, 0 FROM vector WHERE embedder = ?1 AND hash"+in+
-			" UNION ALL SELECT hash, vectors, sum, slot FROM text CROSS JOIN embedded ON embedded.chunk = text.chunk"+
-			" AND embedder = (SELECT id FROM embedder WHERE name = ?1) WHERE hash"+in, args...)
-		if err != nil {
-			return classify(err)
-		}
-		for rows.Next() {
-			var hash []byte
-			var vectors sql.RawBytes
-			var sum sql.NullInt64
-			var slot int
-			if err := rows.Scan(&hash, &vectors, &sum, &slot); err != nil {
-				return errors.Join(classify(err), rows.Close())
-			}
-			width := 4 * e.Dim()
-			err := fits(sum, sumOfBytes(vectors), "a vector")
-			if err == nil && (slot < 0 || len(vectors) < (slot+1)*width) {
-				err = fmt.Errorf("%w: vectors of %d bytes, want %d", ErrCorrupt, len(vectors), (slot+1)*width)
-			}
-			if err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			found[string(hash)] = f32.FromBytes(vectors[slot*width : (slot+1)*width])
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return classify(err)
-		}
+	if len(missing) == 0 {
+		return nil
 	}
+	return s.db.View(ctx, func(tx Tx) error {
+		for part := range slices.Chunk(missing, maxBound) {
+			hashes := make([]any, len(part))
+			for i, k := range part {
+				hashes[i] = []byte(k)
+			}
+			in, args := inList([]any{e.ID()}, hashes)
+			err := each(tx, func(rows Rows) error { return scanVector(rows, e.Dim(), found) },
+				"SELECT hash, value, sum, 0 FROM vector WHERE embedder = ?1 AND hash"+in+
+					" UNION ALL SELECT hash, vectors, sum, slot FROM text CROSS JOIN embedded WHERE embedded.chunk = text.chunk"+
+					" AND embedder = (SELECT id FROM embedder WHERE name = ?1) AND hash"+in, args...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// scanVector adds the vector of a row to those found.
+func scanVector(rows Rows, dim int, found map[string][]float32) error {
+	var hash []byte
+	var vectors Vectors
+	var sum sql.NullInt64
+	var slot int
+	if err := rows.Scan(&hash, &vectors, &sum, &slot); err != nil {
+		return err
+	}
+	if err := fits(sum, vectors.sum, "a vector"); err != nil {
+		return err
+	}
+	if slot < 0 || vectors.size < 4*dim*(slot+1) {
+		return fmt.Errorf("%w: vectors of %d bytes, want %d", ErrCorrupt, vectors.size, 4*dim*(slot+1))
+	}
+	found[string(hash)] = slices.Clone(vectors.Numbers[slot*dim : (slot+1)*dim])
 	return nil
 }
 
@@ -239,7 +239,11 @@ func (s *Store) pool(ctx context.Context, method string, c chunk.Chunk, compute 
 // poolOnce reads or computes the pool of a claimed key and releases it.
 func (s *Store) poolOnce(ctx context.Context, method, k string, source []byte, compute func(context.Context) ([]string, error)) ([]string, error) {
 	defer s.pools.release([]string{k})
-	stored, err := column[string](ctx, s.db, "SELECT facts FROM pool WHERE method = ? AND hash = ?", method, []byte(k))
+	var stored []string
+	err := s.db.View(ctx, func(tx Tx) (err error) {
+		stored, err = column[string](tx, "SELECT facts FROM pool WHERE method = ? AND hash = ?", method, []byte(k))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -255,10 +259,13 @@ func (s *Store) poolOnce(ctx context.Context, method, k string, source []byte, c
 	if err != nil {
 		return nil, err
 	}
-	return facts, s.keep(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO pool (method, hash, facts, source)
-			SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM chunk WHERE source = ?4)`, method, []byte(k), string(body)+"\n"+factsSum(string(body)), source)
-		return err
+	return facts, s.keep(ctx, func(tx Tx) error {
+		var there bool
+		if err := row(tx, []any{&there}, "SELECT EXISTS (SELECT 1 FROM chunk WHERE source = ?)", source); err != nil || !there {
+			return err
+		}
+		return tx.Exec(`INSERT INTO pool (method, hash, facts, source) VALUES (?, ?, ?, ?)
+			ON CONFLICT (method, hash) DO UPDATE SET facts = excluded.facts, source = excluded.source`, method, []byte(k), string(body)+"\n"+factsSum(string(body)), source)
 	})
 }
 

@@ -210,7 +210,7 @@ func TestKillLosesLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stored int
-	if err := s.db.QueryRow("SELECT count(*) FROM vector").Scan(&stored); err != nil {
+	if err := raw(s).QueryRow("SELECT count(*) FROM vector").Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if stored < 5*embedBatch || stored%embedBatch != 0 {
