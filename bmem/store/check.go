@@ -67,13 +67,21 @@ func (st stored) verify(source []byte) error {
 	return fmt.Errorf("%w: the checksum of chunk %s is wrong", ErrCorrupt, st.ID)
 }
 
+// asJSON returns a string as it comes back from JSON: a byte that is no UTF-8 has become U+FFFD.
+func asJSON(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}
+
 // check compares the turns of a memory with what its chunks hold of them.
 func (m Memory) check() error {
 	type who struct{ id, session, speaker string } // turns may have no id
 	said := map[who][]string{}
 	for _, t := range m.Turns {
-		k := who{t.ID, t.Session, t.Speaker}
-		said[k] = append(said[k], t.Text)
+		k := who{asJSON(t.ID), asJSON(t.Session), asJSON(t.Speaker)}
+		said[k] = append(said[k], asJSON(t.Text))
 	}
 	for _, c := range m.Chunks {
 		for _, part := range c.Turns {

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -88,6 +89,8 @@ func (s *Store) Rename(ctx context.Context, from, to string) error {
 		}
 		if _, err := find(tx, to); err == nil {
 			return ErrMemoryExists
+		} else if !errors.Is(err, ErrNoMemory) {
+			return err
 		}
 		return tx.Exec("UPDATE memory SET name = ? WHERE id = ?", to, id)
 	})

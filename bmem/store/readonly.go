@@ -20,7 +20,8 @@ func openReadOnly(path, abs string) (*file, error) {
 			return nil, err
 		}
 		db.SetMaxIdleConns(idleConnections)
-		f := &file{db: db, path: path, readOnly: true}
+		f := newFile(db, path)
+		f.readOnly = true
 		err = f.View(context.Background(), func(tx Tx) error {
 			if err := identify(tx); err != nil {
 				return err

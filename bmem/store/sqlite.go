@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -64,15 +63,24 @@ CREATE INDEX pool_source ON pool (source);`
 // disk that can only be read, can be asked; changes fail with ErrReadOnly. A file that is something else is refused unchanged, with
 // ErrNotStore.
 func Open(path string) (*Store, error) {
-	f, err := open(path)
+	f, err := SQLite(path)
 	if err != nil {
-		return nil, fmt.Errorf("open memory store %s: %w", path, err)
+		return nil, err
 	}
 	s, err := New(context.Background(), f)
 	if err != nil {
 		return nil, fmt.Errorf("open memory store %s: %w", path, errors.Join(err, f.Close()))
 	}
 	return s, nil
+}
+
+// SQLite opens the file alone, as Open does, for a Store to be made of it by New.
+func SQLite(path string) (Database, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open memory store %s: %w", path, err)
+	}
+	return f, nil
 }
 
 func open(path string) (*file, error) {
@@ -114,7 +122,7 @@ func openWritable(path, abs string) (*file, error) {
 		return nil, err
 	}
 	db.SetMaxIdleConns(idleConnections)
-	f := &file{db: db, path: path}
+	f := newFile(db, path)
 	if err := f.Change(context.Background(), Exclusive, create); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -145,7 +153,7 @@ func inspect(abs string) error {
 		return err
 	}
 	defer db.Close()
-	return (&file{db: db}).View(context.Background(), identify)
+	return newFile(db, "").View(context.Background(), identify)
 }
 
 // checkHeader refuses a file that does not begin as every SQLite database does. SQLite itself takes a very short file for an empty one.
@@ -208,9 +216,26 @@ type file struct {
 	path string
 	// readOnly is set for a file that cannot be written.
 	readOnly bool
-	done     func() error // removes the copy that is read instead of the file; nil if there is none
-	write    sync.Mutex   // one writer a process: SQLite's own waiting is by polling, and not fair
+	done     func() error  // removes the copy that is read instead of the file; nil if there is none
+	write    chan struct{} // holds the turn to write, of one writer a process: SQLite's own waiting is by polling, and not fair
 }
+
+// newFile returns the open file db as a Database.
+func newFile(db *sql.DB, path string) *file {
+	return &file{db: db, path: path, write: make(chan struct{}, 1)}
+}
+
+// begin waits for the turn to write.
+func (f *file) begin(ctx context.Context) error {
+	select {
+	case f.write <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *file) end() { <-f.write }
 
 func (f *file) String() string { return f.path }
 
@@ -239,8 +264,10 @@ func (f *file) Change(ctx context.Context, _ Access, fn func(Tx) error) error {
 	if f.readOnly {
 		return ErrReadOnly
 	}
-	f.write.Lock()
-	defer f.write.Unlock()
+	if err := f.begin(ctx); err != nil {
+		return err
+	}
+	defer f.end()
 	tx, err := f.db.BeginTx(ctx, nil)
 	if err != nil {
 		return classify(err)
@@ -313,8 +340,10 @@ func (t *fileTx) Lock(int64) error { return nil }
 // Scrub writes the file again without its free pages, since SQLite's secure_delete misses what it has moved between pages, and
 // empties the log.
 func (f *file) Scrub(ctx context.Context) error {
-	f.write.Lock()
-	defer f.write.Unlock()
+	if err := f.begin(ctx); err != nil {
+		return err
+	}
+	defer f.end()
 	if _, err := f.db.ExecContext(ctx, "VACUUM"); err != nil {
 		return classify(err)
 	}

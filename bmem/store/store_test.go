@@ -125,27 +125,6 @@ func TestAddingTheSameWritesNothing(t *testing.T) {
 	}
 }
 
-func TestAppend(t *testing.T) {
-	s := newStore(t)
-	all := history(20)
-	for _, part := range [][]chunk.Turn{all[:8], all[:8], all[4:14], all[14:]} { // overlaps are skipped
-		if _, err := s.Append(t.Context(), "a", part, cutter, AddOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := s.Memory(t.Context(), "a")
-	if err != nil || !reflect.DeepEqual(got, Memory{"a", all, split(all)}) {
-		t.Fatalf("got %+v (%v)", got, err)
-	}
-	bad := []chunk.Turn{{ID: "new", Text: "x"}, {ID: "t3", Text: "other"}}
-	if _, err := s.Append(t.Context(), "a", bad, cutter, AddOptions{}); err == nil || !strings.Contains(err.Error(), `turn 2: id "t3"`) {
-		t.Errorf("an id with another content: %v", err)
-	}
-	if again, _ := s.Memory(t.Context(), "a"); !reflect.DeepEqual(again, got) {
-		t.Error("a refused append changed the memory")
-	}
-}
-
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {
@@ -222,29 +201,6 @@ func TestDamageIsFound(t *testing.T) {
 	}
 }
 
-// One wrong character of a chunk or a turn is noticed, when it is read and by a check.
-func TestChangedWordsAreFound(t *testing.T) {
-	for table, change := range map[string]string{
-		"chunk": "UPDATE chunk SET body = replace(body, 'camping', 'camqing')",
-		"turn":  "UPDATE turn SET text = replace(text, 'camping', 'camqing')",
-	} {
-		s := open1(t, filepath.Join(t.TempDir(), "memory.db"))
-		mustAdd(t, s, "a", history(40))
-		if err := s.Check(t.Context()); err != nil {
-			t.Errorf("before it is damaged: %v", err)
-		}
-		if _, err := raw(s).Exec(change); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Check(t.Context()); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("check of a changed %s: %v, want ErrCorrupt", table, err)
-		}
-		if _, err := s.ReadIndex(t.Context(), "a", &embedtest.Words{}, true, -1, nil); table == "chunk" && !errors.Is(err, ErrCorrupt) {
-			t.Errorf("a changed %s was read: %v, want ErrCorrupt", table, err)
-		}
-	}
-}
-
 // So is a changed time, which no word of the text shows, and a changed number of a vector. Rows of schema 3, which have no
 // checksum, are read.
 func TestChangedTimesAndVectorsAreFound(t *testing.T) {
@@ -295,43 +251,6 @@ func TestChangedTimesAndVectorsAreFound(t *testing.T) {
 		if _, err := s.Vectors(t.Context(), "a", e, []string{"a question"}); name == "single vector" && !errors.Is(err, ErrCorrupt) {
 			t.Errorf("a changed vector was read: %v", err)
 		}
-	}
-}
-
-// Facts that are not as they were stored are computed again.
-func TestChangedFactsAreComputedAgain(t *testing.T) {
-	s := open1(t, filepath.Join(t.TempDir(), "memory.db"))
-	mustAdd(t, s, "a", history(3))
-	m, err := s.Memory(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	calls := 0
-	facts := func() string {
-		got, err := s.Facts(t.Context(), "m", m.Chunks[0], func(context.Context) ([]string, error) { calls++; return []string{"Ann has a piano"}, nil })
-		if err != nil || len(got) != 1 {
-			t.Fatalf("%q, %v", got, err)
-		}
-		return got[0]
-	}
-	facts()
-	if err := s.Check(t.Context()); err != nil {
-		t.Errorf("before it is damaged: %v", err)
-	}
-	if _, err := raw(s).Exec("UPDATE pool SET facts = replace(facts, 'piano', 'pianp')"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Check(t.Context()); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("check: %v, want ErrCorrupt", err)
-	}
-	if got := facts() + facts(); got != "Ann has a pianoAnn has a piano" || calls != 2 {
-		t.Errorf("%q after %d calls", got, calls)
-	}
-	if _, err := raw(s).Exec(`UPDATE pool SET facts = '["from an earlier version"]'`); err != nil {
-		t.Fatal(err)
-	}
-	if got := facts(); got != "from an earlier version" {
-		t.Errorf("a list without a checksum became %q", got)
 	}
 }
 
@@ -387,18 +306,6 @@ func TestTwoProcesses(t *testing.T) {
 	m, err := s.Memory(t.Context(), "shared")
 	if err != nil || len(m.Turns) != 80 {
 		t.Errorf("%d turns (%v), want the 80 of both processes", len(m.Turns), err)
-	}
-}
-
-func TestCancelledContext(t *testing.T) {
-	s := newStore(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := s.Append(ctx, "a", history(3), cutter, AddOptions{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := s.Memory(t.Context(), "a"); !errors.Is(err, ErrNoMemory) {
-		t.Errorf("a cancelled put left something: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
 
 // countingEmbedder makes vectors of hashes and counts how often each text is embedded.
@@ -93,28 +91,6 @@ func check(t *testing.T, s *Store, e *countingEmbedder, texts []string) {
 	}
 }
 
-func TestNothingIsEmbeddedTwice(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "memory.db")
-	s := open1(t, path)
-	texts := append(numbered(700), "text 3", "text 3", "") // repeats within one call too
-	first := newEmbedder("e1")
-	check(t, s, first, texts)
-	if first.total() != 701 {
-		t.Errorf("embedded %d texts, want 701", first.total())
-	}
-	again := newEmbedder("e1")
-	check(t, open1(t, path), again, texts) // another opening of the file
-	check(t, s, again, nil)
-	if again.calls != 0 {
-		t.Errorf("the second run embedded %d texts", again.total())
-	}
-	other := newEmbedder("e2")
-	check(t, s, other, texts[:5])
-	if other.total() != 5 {
-		t.Errorf("vectors of another embedder were used: %d embedded", other.total())
-	}
-}
-
 func TestConcurrentVectorsEmbedOnce(t *testing.T) {
 	s := newStore(t)
 	e := newEmbedder("e")
@@ -136,36 +112,6 @@ func TestConcurrentVectorsEmbedOnce(t *testing.T) {
 	}
 	if len(e.texts) != 340 {
 		t.Errorf("%d texts embedded, want 340", len(e.texts))
-	}
-}
-
-func TestFailureKeepsFinishedBatches(t *testing.T) {
-	s := newStore(t)
-	e := newEmbedder("e")
-	broken := errors.New("endpoint down")
-	e.fail = func(call int) error {
-		if call == 3 {
-			return broken
-		}
-		return nil
-	}
-	if _, err := s.Vectors(t.Context(), "", e, numbered(500)); !errors.Is(err, broken) {
-		t.Fatalf("got %v", err)
-	}
-	check(t, s, e, numbered(500))
-	if e.total() != 500 {
-		t.Errorf("embedded %d texts over both runs, want 500", e.total())
-	}
-}
-
-func TestWrongWidthsAreRefused(t *testing.T) {
-	s := newStore(t)
-	e := newEmbedder("e")
-	check(t, s, e, numbered(3))
-	wider := newEmbedder("e")
-	wider.dim = 9
-	if _, err := s.Vectors(t.Context(), "", wider, numbered(3)); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("stored vectors of another width: %v", err)
 	}
 }
 
@@ -215,49 +161,6 @@ func TestKillLosesLittle(t *testing.T) {
 	}
 	if stored < 5*embedBatch || stored%embedBatch != 0 {
 		t.Errorf("%d vectors survived, want whole batches, at least five", stored)
-	}
-}
-
-func TestPool(t *testing.T) {
-	s := newStore(t)
-	calls := 0
-	compute := func(context.Context) ([]string, error) {
-		calls++
-		return []string{fmt.Sprint("fact ", calls)}, nil
-	}
-	c := chunk.Chunk{ID: "s#1", Session: "s", Turns: []chunk.Turn{{ID: "t1", Session: "s", Text: "hello"}}}
-	moved, changed, dated := c, c, c
-	moved.ID, moved.Tokens = "s#9", 3
-	changed.Turns = []chunk.Turn{{ID: "t1", Session: "s", Text: "hello!"}}
-	mustAdd(t, s, "a", c.Turns)
-	mustAdd(t, s, "b", changed.Turns)
-	dated.Time = "1 May"
-	for _, tt := range []struct {
-		method string
-		c      chunk.Chunk
-		want   string
-	}{
-		{"m1", c, "fact 1"}, {"m1", c, "fact 1"}, {"m1", moved, "fact 1"}, {"m2", c, "fact 2"}, {"m1", changed, "fact 3"}, {"m1", dated, "fact 4"},
-		{"m2", c, "fact 2"},
-	} {
-		got, err := s.Facts(t.Context(), tt.method, tt.c, compute)
-		if err != nil || !reflect.DeepEqual(got, []string{tt.want}) {
-			t.Errorf("%s %v: got %q (%v), want %q", tt.method, tt.c, got, err, tt.want)
-		}
-	}
-	broken := errors.New("no model")
-	if _, err := s.Facts(t.Context(), "m3", c, func(context.Context) ([]string, error) { return nil, broken }); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
-	}
-	empty := func(context.Context) ([]string, error) { calls++; return nil, nil }
-	before := calls
-	for range 2 {
-		if got, err := s.Facts(t.Context(), "m3", c, empty); err != nil || len(got) != 0 { // a failure was not stored
-			t.Errorf("got %q (%v)", got, err)
-		}
-	}
-	if calls != before+1 {
-		t.Errorf("an empty pool was computed %d times", calls-before)
 	}
 }
 

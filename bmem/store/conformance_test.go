@@ -1,0 +1,66 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/bmem/store/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) storetest.Place {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "memory.db")
+		return storetest.Place{
+			Database: func(t testing.TB) store.Database {
+				t.Helper()
+				db, err := store.SQLite(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return db
+			},
+			Exec: func(t testing.TB, statement string) {
+				t.Helper()
+				db, err := sql.Open("sqlite", path)
+				if err == nil {
+					_, err = db.ExecContext(context.Background(), statement)
+					err = errors.Join(err, db.Close())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			},
+			Holds: func(t testing.TB, text string) (files []string) {
+				t.Helper()
+				return holds(t, dir, text)
+			},
+		}
+	})
+}
+
+// holds reports the files of a folder that hold a text.
+func holds(t testing.TB, dir, text string) (files []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if bytes.Contains(data, []byte(text)) {
+			files = append(files, e.Name())
+		}
+	}
+	return files
+}
