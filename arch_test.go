@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/rerank", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
 	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/api", "serve/registry", "tiers/llm", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},
+	"bmem/store/postgres":  {"bmem/store", "internal"},
 	"bmem/store/storetest": nil, // tests
 	"cmd":                  nil, // anything
 	"datasets":             {"bmem/chunk", "bmem/conversation", "internal", "tiers/text"},

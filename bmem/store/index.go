@@ -104,8 +104,9 @@ func (s *Store) pending(ctx context.Context, name string, e embed.Embedder, turn
 			if err != nil || p.since == p.generation {
 				return err
 			}
-			return row(tx, []any{&p.total}, "SELECT coalesce(sum(1 + ?1 * json_array_length(body, '$.turns')), 0) FROM chunk WHERE memory = ?2 AND generation > ?3",
-				kindOf(turns), p.memory, p.since)
+			// Each turn of a body has one key "text", which no text itself holds, as its quotes are escaped.
+			return row(tx, []any{&p.total}, `SELECT coalesce(sum(1 + ?1 * ((length(body) - length(replace(body, '"text":', ''))) / 7)), 0)
+				FROM chunk WHERE memory = ?2 AND generation > ?3`, kindOf(turns), p.memory, p.since)
 		})
 	}
 	err := read()

@@ -7,11 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"sync"
 	"testing"
 	"time"
-
 )
 
 // countingEmbedder makes vectors of hashes and counts how often each text is embedded.
@@ -60,35 +58,12 @@ func (e *countingEmbedder) vector(text string) []float32 {
 	return v
 }
 
-func (e *countingEmbedder) total() (n int) {
-	for _, count := range e.texts {
-		n += count
-	}
-	return n
-}
-
 func numbered(n int) []string {
 	texts := make([]string, n)
 	for i := range texts {
 		texts[i] = fmt.Sprint("text ", i)
 	}
 	return texts
-}
-
-func check(t *testing.T, s *Store, e *countingEmbedder, texts []string) {
-	t.Helper()
-	got, err := s.Vectors(t.Context(), "", e, texts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got) != len(texts) {
-		t.Fatalf("%d vectors for %d texts", len(got), len(texts))
-	}
-	for i, text := range texts {
-		if !reflect.DeepEqual(got[i], e.vector(text)) {
-			t.Fatalf("text %d has the vector of another", i)
-		}
-	}
 }
 
 func TestConcurrentVectorsEmbedOnce(t *testing.T) {

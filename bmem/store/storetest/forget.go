@@ -115,9 +115,9 @@ func forgottenTextIsGone(t *testing.T, p Place) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			turns := history(400)
-			turns[200] = chunk.Turn{ID: "secret", Session: "hidden", Speaker: "Rita", Text: "My passport number is ZYXWORD, keep it. " + strings.Repeat("QQLONG filler words follow here. ", 40)}
-			for _, part := range [][]chunk.Turn{turns[:150], turns[150:250], turns[250:]} {
+			turns := history(200)
+			turns[100] = chunk.Turn{ID: "secret", Session: "hidden", Speaker: "Rita", Text: "My passport number is ZYXWORD, keep it. " + strings.Repeat("QQLONG filler words follow here. ", 40)}
+			for _, part := range [][]chunk.Turn{turns[:75], turns[75:125], turns[125:]} {
 				add(t, s, name, part)
 				if err := s.Embed(ctx, name, e, true, nil); err != nil {
 					t.Fatal(err)

@@ -23,12 +23,15 @@ type Place struct {
 	Holds func(t testing.TB, text string) []string
 }
 
+// test is a part of the contract.
+type test struct {
+	name string
+	run  func(*testing.T, Place)
+}
+
 // Run tests a kind of database, with a new place for each test.
 func Run(t *testing.T, place func(t testing.TB) Place) {
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, Place)
-	}{
+	runAll(t, place, []test{
 		{"RoundTrip", roundTrip},
 		{"AppendCutsAsSplitDoes", appendCutsAsSplitDoes},
 		{"AppendSkipsAndRefuses", appendSkipsAndRefuses},
@@ -37,22 +40,34 @@ func Run(t *testing.T, place func(t testing.TB) Place) {
 		{"WhatIsNotThere", whatIsNotThere},
 		{"Editions", editions},
 		{"GenerationsCountChanges", generationsCountChanges},
-		{"EditAndForgetKeepTheRest", editAndForgetKeepTheRest},
 		{"ForgottenTextIsGone", forgottenTextIsGone},
 		{"RepliesAreForgottenOnce", repliesAreForgottenOnce},
-		{"NothingIsEmbeddedTwice", nothingIsEmbeddedTwice},
-		{"FailureKeepsFinishedBatches", failureKeepsFinishedBatches},
-		{"WrongWidthsAreRefused", wrongWidthsAreRefused},
 		{"Facts", facts},
 		{"ChangedWordsAreFound", changedWordsAreFound},
-		{"ChangedTimesAndVectorsAreFound", changedTimesAndVectorsAreFound},
 		{"ChangedFactsAreComputedAgain", changedFactsAreComputedAgain},
-		{"OthersSeeAdds", othersSeeAdds},
 		{"ManyAtOnce", manyAtOnce},
 		{"NothingIsKeptOfWhatIsForgottenMeanwhile", nothingIsKeptOfWhatIsForgottenMeanwhile},
 		{"ContextEndsWaiting", contextEndsWaiting},
 		{"FailedStatementsLeaveNothing", failedStatementsLeaveNothing},
-	} {
+	})
+	Vectors(t, place)
+}
+
+// Vectors tests how a kind of database keeps vectors, as a part of Run.
+func Vectors(t *testing.T, place func(t testing.TB) Place) {
+	runAll(t, place, []test{
+		{"EditAndForgetKeepTheRest", editAndForgetKeepTheRest},
+		{"NothingIsEmbeddedTwice", nothingIsEmbeddedTwice},
+		{"FailureKeepsFinishedBatches", failureKeepsFinishedBatches},
+		{"WrongWidthsAreRefused", wrongWidthsAreRefused},
+		{"ChangedTimesAndVectorsAreFound", changedTimesAndVectorsAreFound},
+		{"OthersSeeAdds", othersSeeAdds},
+	})
+}
+
+func runAll(t *testing.T, place func(t testing.TB) Place, tests []test) {
+	t.Helper()
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, place(t)) })
 	}
 }
