@@ -30,6 +30,7 @@ type Metrics struct {
 	paid         *prometheus.CounterVec
 	hits, misses *prometheus.CounterVec
 	retries      *prometheus.CounterVec
+	hedged       *prometheus.CounterVec
 	inFlight     *prometheus.GaugeVec
 	requests     *prometheus.HistogramVec
 	serving      prometheus.Gauge
@@ -76,6 +77,7 @@ func NewMetrics() *Metrics {
 	m.hits = counter("reply_cache_hits_total", "Calls of models that were answered from the cache of replies.", "model")
 	m.misses = counter("reply_cache_misses_total", "Calls of models that were not in the cache of replies.", "model")
 	m.retries = counter("model_retries_total", "Attempts after the first.", "model")
+	m.hedged = counter("model_hedged_total", "Calls that a second endpoint was asked too.", "model")
 	m.inFlight = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "bmem_endpoint_requests_in_flight", Help: "Requests that an endpoint has not answered yet."}, []string{"endpoint"})
 	m.registry.MustRegister(m.inFlight)
 	m.requests = histogram("endpoint_request_seconds", "Time that requests to an endpoint took; the code is 0 where no reply came.", slow, "endpoint", "code")
@@ -121,6 +123,9 @@ func (m *Metrics) call(model, operation string, u llm.Usage, err error, took tim
 	if operation != "embeddings" {
 		m.hits.WithLabelValues(model).Add(float64(u.Cached))
 		m.misses.WithLabelValues(model).Add(float64(max(0, u.Calls-u.Cached)))
+	}
+	if u.Cached == 0 {
+		m.hedged.WithLabelValues(model).Add(float64(u.Hedged))
 	}
 	if u.Cached > 0 && u.Cached == u.Calls {
 		return

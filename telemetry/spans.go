@@ -52,6 +52,7 @@ const (
 	attrPaid    = attribute.Key("budgetmem.dollars.paid")
 	attrCached  = attribute.Key("budgetmem.cached")
 	attrRetries = attribute.Key("budgetmem.retries")
+	attrHedged  = attribute.Key("budgetmem.hedged") // a second endpoint was asked too
 )
 
 // providers say where a model is: on this machine, or at an endpoint of OpenAI's form, whosever it is.
@@ -104,7 +105,7 @@ func (o *Observer) endCall(span trace.Span, model string, reply llm.Reply, err e
 		return
 	}
 	u := reply.Usage
-	attrs := append(used(u), attrCached.Bool(u.Cached > 0), attrRetries.Int(u.Retries))
+	attrs := append(used(u), attrCached.Bool(u.Cached > 0), attrRetries.Int(u.Retries), attrHedged.Bool(u.Hedged > 0))
 	if u.Cached == 0 {
 		attrs = append(attrs, attrInputTokens.Int(u.In), attrOutputTokens.Int(u.Out))
 	}

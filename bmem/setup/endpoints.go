@@ -201,7 +201,7 @@ func (sys *System) stackOptions(w whereabouts) llm.StackOptions {
 	if sys.spec.AllowUnpriced {
 		prices = prices.AllowUnpriced(w.name)
 	}
-	o := llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache, Settings: sys.spec.Models.For(w.name, w.endpoint), Warn: sys.spec.Warn}
+	o := llm.StackOptions{Prices: prices, Ledger: sys.Ledger, Cache: sys.cache, Settings: sys.spec.Models.For(w.name, w.endpoint), Hedge: sys.spec.Hedge, Warn: sys.spec.Warn}
 	if sys.spec.Observer != nil {
 		o.Around = []llm.Middleware{sys.spec.Observer.Calls(w.name, w.path != "")}
 	}

@@ -56,6 +56,8 @@ type Spec struct {
 	Warn func(message string)
 	// Timeout bounds one attempt of a call to an endpoint (default openai.DefaultTimeout). A small server with a long queue needs more.
 	Timeout time.Duration
+	// Hedge asks a second one of several Endpoints where the first takes longer than for nearly all calls; see llm.StackOptions.
+	Hedge bool
 	// Embedder is NAME@URL, an embedding model at the endpoint of that base URL, with a price like other models; "" means the
 	// one on this machine, Embedder. Chunks are measured with that one's tokenizer in both cases.
 	Embedder string

@@ -43,6 +43,7 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
+	flags.BoolVar(&s.Hedge, "hedge", false, "with several --endpoint, ask a second one where the first takes longer than for 95 of 100 calls, and take the reply that comes first; both are paid for")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment `variable` that holds the endpoint's key: one for each --endpoint in order ("+setup.NoKey+" for none), or URL=NAME for the endpoint of a NAME@URL; a key is sent to its own endpoint only")
 	flags.StringVar(&f.settings, "model-settings", "", "YAML `file` with settings of models: output limits, parameters, headers, batch sizes")
 	flags.StringArrayVar(&f.set, "model-set", nil, "setting for all models as `FIELD=VALUE`, such as max_tokens=200, reasoning_tokens=4000, reasoning_effort=low, max_completion_tokens=true, no_temperature=true, embed_batch=10, context_tokens=8192, query.api-version=V, headers.NAME=V, parameters.top_p=0.9; may be repeated")
@@ -77,6 +78,8 @@ func (f *systemFlags) check() error {
 		return fmt.Errorf("--timeout %v: must be positive", f.spec.Timeout)
 	case !(f.spec.MaxDollars >= 0):
 		return fmt.Errorf("--max-dollars %v: must not be negative", f.spec.MaxDollars)
+	case f.spec.Hedge && len(f.spec.Endpoints) < 2:
+		return errors.New("--hedge needs two --endpoint at least")
 	case len(f.spec.Endpoints) > 0 && f.spec.Model == "":
 		return errors.New("--endpoint needs --model: the name that the endpoint knows the model by")
 	}

@@ -70,7 +70,7 @@ func (m meter) withinCap(next Handler) Handler {
 		if !ok {
 			return next(ctx, call)
 		}
-		call.charge = &charge{meter: m, ledger: limit.ledger}
+		call.charge = &charge{meter: m, ledger: limit.ledger, attempts: m.attempts(call)}
 		if err := call.charge.begin(ctx, func() Bound { return m.bound(call) }); err != nil {
 			return Reply{}, err
 		}
@@ -89,6 +89,8 @@ type charge struct {
 	held *reservation // nil once it is settled
 	// part says that what is held is a part of a batch's reservation, made for this call.
 	part bool
+	// attempts is how many attempts at one time it holds money for: 2 for calls that may be hedged, as long as there is room.
+	attempts int
 }
 
 // parts divides what is held among the calls of a batch, each of which is settled by itself. A nil charge has nil parts.
@@ -115,17 +117,24 @@ func (ch *charge) begin(ctx context.Context, bound func() Bound) error {
 		return nil
 	}
 	most := bound()
-	need := money.RoundUp(most.Dollars)
-	if ch.held != nil && ch.held.need >= need {
-		return nil
-	} else if ch.held != nil {
-		ch.settle(0, true)
+	one := money.RoundUp(most.Dollars)
+	for ; ; ch.attempts-- {
+		need := one
+		if ch.attempts > 1 {
+			need = one.Plus(one)
+		}
+		if ch.held != nil && ch.held.need >= need {
+			return nil
+		} else if ch.held != nil {
+			ch.settle(0, true)
+		}
+		var err error
+		if ch.held, err = ch.ledger.reserve(ctx, ch.meter.model, need); !errors.Is(err, ErrBudget) {
+			return err
+		} else if ch.attempts < 2 {
+			return ch.meter.refusal(ch.ledger, most)
+		}
 	}
-	var err error
-	if ch.held, err = ch.ledger.reserve(ctx, ch.meter.model, need); errors.Is(err, ErrBudget) {
-		return ch.meter.refusal(ch.ledger, most)
-	}
-	return err
 }
 
 // attempted settles for an attempt.

@@ -82,6 +82,7 @@ type Usage struct {
 	MS      float64 `json:"ms"`                // wall time in milliseconds; of the original call for a cached reply
 	Retries int     `json:"retries,omitempty"` // attempts after the first
 	Failed  int     `json:"failed,omitempty"`  // calls that gave no reply
+	Hedged  int     `json:"hedged,omitempty"`  // calls that a second endpoint was asked too
 
 	// Corrected is the number of attempts whose endpoint reported impossible token counts: below 0, beyond the call's
 	// Bound, or below what the texts must have. In and Out then hold the bound that was passed.
@@ -99,6 +100,7 @@ func (u Usage) Add(v Usage) Usage {
 	u.MS += v.MS
 	u.Retries += v.Retries
 	u.Failed += v.Failed
+	u.Hedged += v.Hedged
 	u.Corrected += v.Corrected
 	return u
 }

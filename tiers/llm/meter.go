@@ -11,7 +11,7 @@ import (
 type Bound struct {
 	In      int     // prompt tokens: counted if the client is a TokenCounter, else at most this many
 	Out     int     // reply tokens
-	Dollars float64 // at the model's price
+	Dollars float64 // at the model's price; for both attempts where a call may be hedged
 }
 
 // Bounder is a capability of the clients that Stack makes: the most that a call can cost, without making it.
@@ -48,6 +48,7 @@ type meter struct {
 	model   string
 	counter TokenCounter // nil where prompts cannot be counted exactly
 	rates   Price
+	hedged  bool        // a chat may be two attempts at one time
 	warn    func(Usage) // reports impossible token counts, once
 }
 
@@ -85,6 +86,14 @@ func (m meter) bound(call Call) Bound {
 		b.Dollars = max(m.rates.Dollars(b.In, 0), m.rates.Dollars(0, b.In))
 	}
 	return b
+}
+
+// attempts is how many attempts of a call there may be at one time.
+func (m meter) attempts(call Call) int {
+	if m.hedged && call.Chat != nil {
+		return 2
+	}
+	return 1
 }
 
 func (m meter) prompt(messages []Message) int {

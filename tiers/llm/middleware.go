@@ -55,7 +55,10 @@ func (s *stacked) Chat(ctx context.Context, req Request) (Response, error) {
 // Bound implements Bounder.
 func (s *stacked) Bound(req Request) Bound {
 	req = s.limits.apply(req)
-	return s.meter.bound(Call{Chat: &req})
+	call := Call{Chat: &req}
+	b := s.meter.bound(call)
+	b.Dollars *= float64(s.meter.attempts(call))
+	return b
 }
 
 // ScoreBound implements Bounder.

@@ -14,6 +14,9 @@ type StackOptions struct {
 	Cache *Cache
 	// Settings are the model's output limits; the zero value leaves requests as they are.
 	Settings Settings
+	// Hedge asks a second endpoint where the first one takes longer than for nearly all calls, if the client is a Hedger. Both are paid
+	// for.
+	Hedge bool
 	// Warn is called with a line for the user, at most once per model and kind of trouble: an endpoint reports
 	// impossible token counts, or a model needs more room than its calls allow. nil drops them.
 	Warn func(message string)
@@ -23,7 +26,7 @@ type StackOptions struct {
 }
 
 // Stack puts layers around base, in the order that makes them right together. From the inside: prices, which give every
-// attempt its dollars and refuse impossible token counts; the spend limits, which each attempt must pass; retries;
+// attempt its dollars and refuse impossible token counts; the spend limits, which each attempt must pass; a second attempt elsewhere where one takes long; retries;
 // reasoning, which is removed from replies and given more room if it used up the reply's limit; the cache, so that what
 // is stored costs nothing; the Cap of a call's context, if it has one; and Around. The result can score if base can, and
 // is a Bounder.
@@ -35,11 +38,17 @@ func Stack(base Client, o StackOptions) (Client, error) {
 		return nil, err
 	}
 	s := &stacked{inner: inner{base}, meter: newMeter(base.Model(), base, price, o.Warn), limits: o.Settings}
+	hedger, ok := base.(Hedger)
+	s.meter.hedged = ok && o.Hedge && hedger.CanHedge()
 	layers := append(o.Around[:len(o.Around):len(o.Around)], s.meter.withinCap)
 	if o.Cache != nil {
 		layers = append(layers, o.Cache.layer(base))
 	}
-	layers = append(layers, newReasoning(base.Model(), o.Settings, o.Warn).layer, o.Retry.layer(base.Model()), s.meter.spend(o.Ledger), s.meter.price)
+	layers = append(layers, newReasoning(base.Model(), o.Settings, o.Warn).layer, o.Retry.layer(base.Model()))
+	if s.meter.hedged {
+		layers = append(layers, s.meter.hedge(hedger))
+	}
+	layers = append(layers, s.meter.spend(o.Ledger), s.meter.price)
 	s.handle = chain(layers, direct(base))
 	if _, ok := AsScorer(base); ok {
 		return scoringStack{s}, nil

@@ -114,7 +114,7 @@ func TestFleetWithASlowAndAFailingEndpoint(t *testing.T) {
 func TestSessionsStay(t *testing.T) {
 	r := newRotation([]int{0, 1, 2}, 0)
 	place := func(session string) int {
-		i, err := r.take(session)
+		i, err := r.take(session, leg{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestOneCallTriesAnEndpointThatFailed(t *testing.T) {
 	}
 	take := func() int {
 		t.Helper()
-		i, err := r.take("")
+		i, err := r.take("", leg{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,9 +28,10 @@ type rotation struct {
 	now       func() time.Time
 	endpoints []int // of each route: several keys of one endpoint are a route each
 
-	mu     sync.Mutex
-	next   int // where a search among equals begins
-	routes []health
+	mu        sync.Mutex
+	next      int // where a search among equals begins
+	routes    []health
+	latencies map[int][]time.Duration // by endpoint, the latest last, of calls that may be hedged
 }
 
 // health is the recent record of a route.
@@ -59,7 +60,7 @@ func (r *rotation) do(ctx context.Context, call func(route int) error) error {
 		if err := ctx.Err(); err != nil {
 			return &llm.Error{Kind: llm.ErrUnavailable, Unsent: true, Final: true, Err: context.Cause(ctx)}
 		}
-		i, err := r.take(llm.Session(ctx))
+		i, err := r.take(llm.Session(ctx), legOf(ctx))
 		if err != nil {
 			return err
 		}
@@ -88,7 +89,9 @@ func (r *rotation) use(ctx context.Context, i int, call func(route int) error) e
 		defer r.mu.Unlock()
 		r.routes[i].inFlight--
 	}()
+	start := r.now()
 	err := call(i)
+	r.took(ctx, r.endpoints[i], r.now().Sub(start), err)
 	if ctx.Err() == nil {
 		r.record(i, err)
 	}
@@ -100,8 +103,8 @@ func keyRefused(err error) bool { return errors.Is(err, llm.ErrAuth) || errors.I
 // A session's endpoint is passed over when it has more calls in flight than this many times the mean, and one more.
 const boundedLoad = 1.25
 
-// take returns a route that may be used, and counts a call on it.
-func (r *rotation) take(session string) (int, error) {
+// take returns a route that may be used, and counts a call on it. The two attempts of a pair get different endpoints.
+func (r *rotation) take(session string, l leg) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -113,6 +116,8 @@ func (r *rotation) take(session string) (int, error) {
 		i := (r.next + k) % len(r.routes)
 		h := &r.routes[i]
 		switch {
+		case r.endpoints[i] == l.excluded():
+			limited = true
 		case now.Before(h.until) && h.dead != nil:
 			dead = h.dead
 		case now.Before(h.until), h.trial && h.inFlight > 0:
@@ -144,6 +149,7 @@ func (r *rotation) take(session string) (int, error) {
 	})
 	r.next = best + 1
 	r.routes[best].inFlight++
+	l.goes(r.endpoints[best], r.latencies[r.endpoints[best]])
 	return best, nil
 }
 
