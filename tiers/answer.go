@@ -71,6 +71,8 @@ type Answer struct {
 	Draws []Draw `json:"draws,omitempty"`
 	// Usage is what the call consumed, on error too.
 	Usage llm.Usage `json:"usage"`
+	// Model is the one that answered in place of the one that was asked; "" where the latter did.
+	Model string `json:"model,omitempty"`
 }
 
 // Draw is one of several sampled replies.
@@ -122,6 +124,7 @@ func (a Answerer) run(ctx context.Context, in Input, step *Step) (Output, error)
 	}
 	answer, err := a.Answer(ctx, in.Notes, in.Query, in.QueryDate)
 	step.Usage = answer.Usage
+	step.answeredBy(answer.Model, a.Client)
 	return Output{Text: answer.Text, Answer: answer}, err
 }
 
@@ -146,7 +149,7 @@ func (a Answerer) Answer(ctx context.Context, summary, question, date string) (A
 		texts[i] = cleanAnswer(c.Text)
 	}
 	best := minimumRisk(texts, choices)
-	answer := Answer{Text: texts[best], Raw: choices[best].Text, LogProbs: choices[best].LogProbs, Usage: reply.Usage}
+	answer := Answer{Text: texts[best], Raw: choices[best].Text, LogProbs: choices[best].LogProbs, Usage: reply.Usage, Model: reply.Model}
 	if a.Samples > 1 {
 		answer.Draws = draws(texts, choices)
 	}

@@ -27,6 +27,7 @@ func (tb *toolbox) generate(ctx context.Context, req llm.Request, failed error, 
 	}
 	reply, err := tb.Client.Chat(ctx, req)
 	step.Usage = step.Usage.Add(reply.Usage)
+	step.answeredBy(reply.Model, tb.Client)
 	if err != nil {
 		return "", fmt.Errorf("asking %s: %w", tb.Client.Model(), err)
 	}
@@ -37,6 +38,17 @@ func (tb *toolbox) generate(ctx context.Context, req llm.Request, failed error, 
 		return reply.Text + answerEnd, nil // the stop string itself is not part of a reply
 	}
 	return reply.Text, nil
+}
+
+// answeredBy notes a model that answered in place of the one that was asked; "" is none.
+func (s *Step) answeredBy(model string, asked llm.Client) {
+	if model == "" {
+		return
+	}
+	if s.Model != model {
+		s.note("%s answered in place of %s", model, asked.Model())
+	}
+	s.Model = model
 }
 
 // thinking is the room for what a reply shows of its thinking, in tokens.

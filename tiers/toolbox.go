@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,7 +166,7 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 	out, err := t.run(ctx, in, &step)
 	step.MS = float64(time.Since(start)) / float64(time.Millisecond)
 	if step.Usage.Calls > 0 {
-		step.Model = t.client.Model()
+		step.Model = cmp.Or(step.Model, t.client.Model())
 	}
 	out.Step = step
 	if err != nil && t.module != Answering { // whose tiers say so themselves

@@ -119,7 +119,11 @@ func (k *keyring) of(endpoint string) []string {
 // namedEndpoints lists the endpoints of NAME@URL in the Spec.
 func (s Spec) namedEndpoints() []string {
 	var urls []string
-	for _, name := range slices.Concat([]string{s.Model, s.Embedder}, mapValues(s.Roles), s.Later) {
+	named := slices.Concat([]string{s.Model, s.Embedder}, mapValues(s.Roles), s.Later)
+	for _, name := range slices.Clone(named) {
+		named = append(named, s.fallbacks(name)...)
+	}
+	for _, name := range named {
 		if _, u, ok := cutEndpoint(name); ok {
 			urls = append(urls, u)
 		}
@@ -191,6 +195,25 @@ func (sys *System) Endpoints() []openai.EndpointState {
 	var out []openai.EndpointState
 	for _, c := range sys.endpoints {
 		out = append(out, c.Endpoints()...)
+	}
+	return out
+}
+
+// fallbacks names the models that answer in place of one where all of its endpoints fail.
+func (s Spec) fallbacks(name string) []string {
+	model, endpoint, ok := cutEndpoint(name)
+	if !ok {
+		model, endpoint = name, ""
+	}
+	others := s.Models.For(model, endpoint).Fallback
+	if name == s.Model {
+		others = slices.Concat(s.Fallback, others)
+	}
+	var out []string
+	for _, other := range others {
+		if other != name && !slices.Contains(out, other) { // a setting for all models is one for itself too
+			out = append(out, other)
+		}
 	}
 	return out
 }

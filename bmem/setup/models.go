@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -18,6 +19,8 @@ type Model struct {
 	Price llm.Price
 	// Local says whether it runs on this machine.
 	Local bool
+	// Fallback are the models that answer where its endpoints fail.
+	Fallback []Model
 }
 
 // roles are the models of the roles that the shipped tier sets name: on this machine, and at endpoints, where they are
@@ -73,21 +76,47 @@ func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
 	if m, ok := sys.opened[w]; ok {
 		return m, nil
 	}
+	others := sys.spec.fallbacks(name)
+	m, err := sys.stack(ctx, w, len(others) == 0)
+	if err != nil {
+		return Model{}, err
+	}
+	chain := []llm.Client{m.Client}
+	for i, other := range others {
+		w, err := sys.find(ctx, other)
+		if err != nil {
+			return Model{}, fmt.Errorf("fallback of %s: %w", m.Client.Model(), err)
+		}
+		o, err := sys.stack(ctx, w, i == len(others)-1)
+		if err != nil {
+			return Model{}, fmt.Errorf("fallback of %s: %w", m.Client.Model(), err)
+		}
+		chain, m.Fallback = append(chain, o.Client), append(m.Fallback, o)
+	}
+	if len(chain) > 1 {
+		m.Client = llm.Fallback(sys.spec.Warn, chain...)
+	}
+	sys.opened[w] = m
+	return m, nil
+}
+
+// stack opens a model with prices, spend limit, retries and cache around it, and nothing that answers in its place. Only one that is the
+// last to be asked is asked for long.
+func (sys *System) stack(ctx context.Context, w whereabouts, last bool) (Model, error) {
 	base, err := sys.base(ctx, w)
 	if err != nil {
 		return Model{}, err
 	}
 	options := sys.stackOptions(w)
+	if !last {
+		options.Retry = llm.Retry{Attempts: 3, MaxRetryAfter: 5 * time.Second}
+	}
 	m := Model{Local: w.path != ""}
 	if m.Price, err = options.Prices.Price(base.Model()); err != nil {
 		return Model{}, err
 	}
 	m.Client, err = llm.Stack(base, options)
-	if err != nil {
-		return Model{}, err
-	}
-	sys.opened[w] = m
-	return m, nil
+	return m, err
 }
 
 // whereabouts says where a model is: in a file on this machine, or else at an endpoint, at all of Spec's if none is named.

@@ -56,6 +56,9 @@ type Spec struct {
 	Warn func(message string)
 	// Timeout bounds one attempt of a call to an endpoint (default openai.DefaultTimeout). A small server with a long queue needs more.
 	Timeout time.Duration
+	// Fallback are models that answer in place of Model where all of its endpoints fail, in order, each written as OpenModel takes it.
+	// Settings of Models may name such for any model.
+	Fallback []string
 	// Hedge asks a second one of several Endpoints where the first takes longer than for nearly all calls; see llm.StackOptions.
 	Hedge bool
 	// Embedder is NAME@URL, an embedding model at the endpoint of that base URL, with a price like other models; "" means the
@@ -114,6 +117,8 @@ type System struct {
 	// Client is the answering model with prices, limit, retries and cache around it.
 	Client llm.Client
 	Price  llm.Price
+	// Fallback are the models that answer in its place where its endpoints fail.
+	Fallback []Model
 	// Tiers is the tier set, and Roles are the models that it names.
 	Tiers tiers.Spec
 	Roles map[string]Model
@@ -208,7 +213,7 @@ func (sys *System) open(ctx context.Context) error {
 			return err
 		}
 	}
-	sys.Client, sys.Price, sys.Local = answering.Client, answering.Price, answering.Local
+	sys.Client, sys.Price, sys.Local, sys.Fallback = answering.Client, answering.Price, answering.Local, answering.Fallback
 	if m, err := sys.catalogue.Find(sys.Client.Model()); err == nil && sys.Local && m.Warning != "" {
 		sys.Warnings = append(sys.Warnings, m.Name+": "+m.Warning)
 	}

@@ -96,6 +96,71 @@ func TestOpenWithEndpoint(t *testing.T) {
 	}
 }
 
+// Where the model's endpoint fails, the one in its place answers: at its price, by its own key, and the trace says so.
+func TestOpenWithFallback(t *testing.T) {
+	ctx := context.Background()
+	modelstest.Path(t, setup.Embedder)
+	t.Setenv("SETUP_TEST_KEY", "secret-key")
+	broken := llmtest.New(llmtest.Config{Script: func(c llmtest.Call) llmtest.Fault {
+		if c.Key != "" {
+			t.Errorf("the first endpoint was sent the key %q", c.Key)
+		}
+		return llmtest.Fault{Kind: llmtest.Status, Status: 503}
+	}})
+	defer broken.Close()
+	good := llmtest.New(llmtest.Config{Keys: []string{"secret-key"}, Reply: func(llmtest.Call) string { return "Bern" }})
+	defer good.Close()
+	second := "llama-3.1-8b@" + good.URL()
+	var notes []string
+	spec := setup.Spec{Model: "test-model", Endpoints: []string{broken.URL()}, Fallback: []string{second}, KeyEnv: []string{good.URL() + "=SETUP_TEST_KEY"},
+		CacheDir: t.TempDir(), Prices: filepath.Join("testdata", "prices.yaml"), Warn: func(line string) { notes = append(notes, line) }}
+	sys, err := open(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close()
+	if _, err := sys.Memory.Add(ctx, bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Speaker: "Ann", Text: "I moved to Bern."}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, question := range []string{"Where did Ann move?", "Where does Ann live?"} {
+		a, err := sys.Memory.Ask(ctx, question, bmem.WithTiers("low"))
+		if err != nil || a.Text != "Bern" || a.Trace.Answer.Model != "llama-3.1-8b" {
+			t.Fatalf("answer %q of %s, %v", a.Text, a.Trace.Answer.Model, err)
+		}
+		if u := a.Trace.Usage(); u.Dollars != sys.Fallback[0].Price.Dollars(u.In, u.Out) || u.Dollars == 0 {
+			t.Errorf("usage %+v, want it at %+v", u, sys.Fallback[0].Price)
+		}
+	}
+	if len(notes) != 1 || !strings.HasPrefix(notes[0], "test-model fails") {
+		t.Errorf("the user was told %q", notes)
+	}
+	if n := broken.Count(); n != 3 {
+		t.Errorf("the broken endpoint was asked %d times, want 3 for the first question alone", n)
+	}
+
+	// By a setting, which is for all models; it is none for the model that it names.
+	bySetting := spec
+	bySetting.Fallback, bySetting.CacheDir = nil, t.TempDir()
+	if bySetting.Models, err = bySetting.Models.Set("fallback=" + second); err != nil {
+		t.Fatal(err)
+	}
+	again, err := open(ctx, bySetting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if len(again.Fallback) != 1 || again.Fallback[0].Model() != "llama-3.1-8b" {
+		t.Errorf("by a setting: %v", again.Fallback)
+	}
+	if m, err := again.OpenModel(ctx, second); err != nil || len(m.Fallback) != 0 {
+		t.Errorf("the fallback itself: %v, %v", m.Fallback, err)
+	}
+	spec.Fallback, spec.CacheDir = []string{"nobody-prices-this@" + good.URL()}, t.TempDir()
+	if _, err := open(ctx, spec); !errors.Is(err, llm.ErrUnpriced) || !strings.Contains(err.Error(), "fallback of test-model") {
+		t.Errorf("a fallback without a price: %v", err)
+	}
+}
+
 // The capacity axis at an endpoint: every role is asked by its own name, under its own price, and roles that nobody fills
 // or asks for are refused before anything is opened.
 func TestOpenWithRoles(t *testing.T) {

@@ -45,6 +45,8 @@ With --workers other machines answer the questions: start 'bmem nats' on one tha
 		Example: `  bmem eval --questions 12
   bmem eval --split validation --policy low --policy low,high,mid,low,high --questions 60
   bmem eval --endpoint https://host/v1 --api-key-env KEY --model llama-3.1-8b --max-dollars 2
+  bmem eval --endpoint http://gpu1:8000/v1 --endpoint http://gpu2:8000/v1 --model llama-3.3-70b --hedge --fallback llama-3.1-8b@https://host/v1
+  bmem eval --questions 60 --metrics-addr 127.0.0.1:9090
   bmem eval --workers nats://host:4222 --split validation --endpoint https://host/v1 --model llama-3.1-8b --max-dollars 20
   bmem eval --dataset longmemeval --split test --judge longmemeval,paper --judge-model qwen2.5-coder-1.5b-instruct`,
 		Args: cobra.NoArgs,

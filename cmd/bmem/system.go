@@ -32,6 +32,7 @@ type systemFlags struct {
 	retrieval string
 	settings  string   // file
 	set       []string // field=value
+	session   string   // name of a header; "" for none
 	watch     *watch   // shared by the copies of the flags
 }
 
@@ -43,10 +44,12 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Tiers, "axis", tiers.ImplementationAxis, "what tiers differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
 	flags.StringToStringVar(&s.Roles, "role", nil, "model of a role that the tier set names, such as small=`NAME` or large=NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&s.Endpoints, "endpoint", nil, "base URL of an OpenAI-compatible endpoint that serves the model; may be repeated")
+	flags.StringArrayVar(&s.Fallback, "fallback", nil, "`model` that answers where all endpoints of --model fail, such as NAME@URL; may be repeated, in order")
 	flags.BoolVar(&s.Hedge, "hedge", false, "with several --endpoint, ask a second one where the first takes longer than for 95 of 100 calls, and take the reply that comes first; both are paid for")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "environment `variable` that holds the endpoint's key: one for each --endpoint in order ("+setup.NoKey+" for none), or URL=NAME for the endpoint of a NAME@URL; a key is sent to its own endpoint only")
 	flags.StringVar(&f.settings, "model-settings", "", "YAML `file` with settings of models: output limits, parameters, headers, batch sizes")
 	flags.StringArrayVar(&f.set, "model-set", nil, "setting for all models as `FIELD=VALUE`, such as max_tokens=200, reasoning_tokens=4000, reasoning_effort=low, max_completion_tokens=true, no_temperature=true, embed_batch=10, context_tokens=8192, query.api-version=V, headers.NAME=V, parameters.top_p=0.9; may be repeated")
+	flags.StringVar(&f.session, "session-header", "", "`name` of a header that is the same for all calls of a question, for routers in front of several servers that choose by one, such as X-Session-Id")
 	flags.DurationVar(&s.Timeout, "timeout", openai.DefaultTimeout, "how long one call to an endpoint may take before it is tried again, such as 90s or 10m")
 	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
@@ -144,9 +147,13 @@ func (f *systemFlags) modelSettings() (err error) {
 			return fmt.Errorf("--model-settings: %w", err)
 		}
 	}
-	for _, s := range f.set {
+	set := f.set
+	if f.session != "" {
+		set = append([]string{"session_header=" + f.session}, set...)
+	}
+	for _, s := range set {
 		if f.spec.Models, err = f.spec.Models.Set(s); err != nil {
-			return fmt.Errorf("--model-set: %w", err)
+			return fmt.Errorf("--model-set or --session-header: %w", err)
 		}
 	}
 	return nil

@@ -34,6 +34,8 @@ type opens struct {
 	Embedder      string            `json:"embedder,omitempty"`
 	AnswerSamples int               `json:"answer_samples"`
 	AllowUnpriced bool              `json:"allow_unpriced,omitempty"`
+	Fallback      []string          `json:"fallback,omitempty"`
+	Hedge         bool              `json:"hedge,omitempty"`
 }
 
 // bindWorkers defines the flag that has other machines answer the questions.
@@ -90,7 +92,7 @@ func (f *benchFlags) disconnect() {
 func (f *benchFlags) opensFor(sys *setup.System) opens {
 	s := f.system.spec
 	o := opens{Dataset: f.dataset, Model: s.Model, Endpoints: s.Endpoints, Roles: s.Roles, Tiers: s.Tiers, Embedder: s.Embedder,
-		AnswerSamples: s.AnswerSamples, AllowUnpriced: s.AllowUnpriced}
+		AnswerSamples: s.AnswerSamples, AllowUnpriced: s.AllowUnpriced, Fallback: s.Fallback, Hedge: s.Hedge}
 	if o.Model == "" {
 		o.Model = sys.Client.Model() // the best here may not be the best there
 	}
@@ -208,10 +210,15 @@ func (f *workerFlags) spec(flags *pflag.FlagSet, o opens) (systemFlags, error) {
 		"embedder":       func() { s.Embedder = o.Embedder },
 		"answer-samples": func() { s.AnswerSamples = o.AnswerSamples },
 		"allow-unpriced": func() { s.AllowUnpriced = o.AllowUnpriced },
+		"fallback":       func() { s.Fallback = o.Fallback },
+		"hedge":          func() { s.Hedge = o.Hedge },
 	} {
 		if !flags.Changed(name) {
 			fill()
 		}
+	}
+	if !flags.Changed("hedge") && len(s.Endpoints) < 2 {
+		s.Hedge = false // the run has several, this machine one of its own
 	}
 	return own, own.check()
 }

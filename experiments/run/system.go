@@ -32,6 +32,16 @@ type LanguageModel struct {
 	ModelID string `json:"model_id"` // with its weights' hash, or the endpoint
 	// Price is in dollars per million tokens.
 	Price llm.Price `json:"price"`
+	// Fallback are the models that answer where its endpoints fail.
+	Fallback []LanguageModel `json:"fallback,omitempty"`
+}
+
+func languageModel(m setup.Model) LanguageModel {
+	l := LanguageModel{Model: m.Model(), ModelID: m.ID(), Price: m.Price}
+	for _, f := range m.Fallback {
+		l.Fallback = append(l.Fallback, languageModel(f))
+	}
+	return l
 }
 
 // Describe returns the description of sys that a run keeps.
@@ -40,13 +50,13 @@ func Describe(sys *setup.System, options tiers.Options) System {
 	if !sys.Local {
 		backend = "endpoint; embedder on " + backend
 	}
-	s := System{Axis: sys.Tiers.Name, Tiers: sys.Tiers.Hash(), LanguageModel: LanguageModel{sys.Client.Model(), sys.Client.ID(), sys.Price},
+	s := System{Axis: sys.Tiers.Name, Tiers: sys.Tiers.Hash(), LanguageModel: languageModel(setup.Model{Client: sys.Client, Price: sys.Price, Fallback: sys.Fallback}),
 		Embedder: sys.EmbedderID, Prompts: tiers.PromptHash(), Options: options, Backend: backend, Warnings: sys.Warnings}
 	for role, m := range sys.Roles {
 		if s.Roles == nil {
 			s.Roles = map[string]LanguageModel{}
 		}
-		s.Roles[role] = LanguageModel{m.Client.Model(), m.ID(), m.Price}
+		s.Roles[role] = languageModel(m)
 	}
 	return s
 }

@@ -53,10 +53,10 @@ func (c *Cap) Spent() float64 {
 
 type capKey struct{}
 
-// Capped says whether a client's calls are held to a Cap: whether Stack made it. Such a client is a Bounder.
+// Capped says whether a client's calls are held to a Cap: whether Stack or Fallback made it. Such a client is a Bounder.
 func Capped(c Client) bool {
 	switch c.(type) {
-	case *stacked, scoringStack:
+	case *stacked, scoringStack, *fallback, scoringFallback:
 		return true
 	}
 	return false

@@ -14,3 +14,10 @@ func (p Prices) Models() []string { return slices.Sorted(maps.Keys(p.byName)) }
 
 // Names lists the entries of the configuration, in lower case, sorted.
 func (m Models) Names() []string { return slices.Sorted(maps.Keys(m.byName)) }
+
+// SetClock replaces the clock of a Fallback.
+func SetClock(c Client, now func() time.Time) {
+	for _, l := range c.(*fallback).links {
+		l.now = now
+	}
+}

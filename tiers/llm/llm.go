@@ -119,6 +119,8 @@ type Response struct {
 	// Reused is how many prompt tokens were not computed because an earlier prompt began with the same ones; 0 where that
 	// is not known. It depends on what ran before, so it is not cached.
 	Reused int `json:"-"`
+	// Model is the model that answered in place of the one that was asked; "" where the latter did. See Fallback.
+	Model string `json:"-"`
 }
 
 // Choice is one of several replies to a prompt. Its fields are those of a Response.

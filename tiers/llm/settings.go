@@ -49,6 +49,9 @@ type Settings struct {
 	// KeyEnv names the environment variables with the keys of the model's own endpoint, for models given as NAME@URL.
 	KeyEnv []string `json:"api_key_env,omitempty" yaml:"api_key_env,omitempty"`
 
+	// Fallback names models that answer where all endpoints of this one fail, in order, each written as for --model or NAME@URL.
+	Fallback []string `json:"fallback,omitempty" yaml:"fallback,omitempty"`
+
 	// Family and Weights identify the model in the response cache beside its name: name them to keep the replies of
 	// models apart that have the same name at different endpoints. Replies are found whatever the endpoint's address.
 	Family  string `json:"family,omitempty" yaml:"family,omitempty"`
