@@ -36,6 +36,8 @@ func TestProfiles(t *testing.T) {
 		{nil, []string{"notebook"}},
 		{[]string{"capacity"}, append(slices.Clone(tiers), "notebook")},
 		{[]string{"cuda"}, []string{"notebook", "notebook-cuda"}},
+		{[]string{"workers"}, []string{"nats", "notebook", "worker"}},
+		{[]string{"postgres"}, []string{"notebook", "postgres"}},
 	} {
 		got := slices.Sorted(maps.Keys(load(t, nil, test.profiles...).Services))
 		slices.Sort(test.want)
