@@ -67,7 +67,7 @@ var goBlockRE = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 // Every Go snippet in the pages is an excerpt of an example that compiles.
 func TestSnippetsAreExcerptsOfExamples(t *testing.T) {
 	var sources []string
-	for _, pattern := range []string{"examples/*/main.go", "*/example*_test.go", "*/*/example*_test.go", "bmem/quick/quick_test.go"} {
+	for _, pattern := range []string{"examples/*/main.go", "*/example*_test.go", "*/*/example*_test.go", "*/*/*/example*_test.go", "bmem/quick/quick_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
-// Archive is the part of a Memory that needs no models: it lists, reads and forgets. A Memory is an Archive too. Several processes may use one file at the same time. It is safe for concurrent use.
+// Archive is the part of a Memory that needs no models: it lists, reads and forgets. A Memory is an Archive too. Several processes may use one store at the same time. It is safe for concurrent use.
 type Archive struct {
 	store *store.Store
 }
@@ -32,19 +32,23 @@ func OpenArchive(ctx context.Context, path string, replies Replies) (*Archive, e
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{store: s}
+	return NewArchive(ctx, s, replies)
+}
+
+// NewArchive is OpenArchive with the memories in a store. The Archive closes it, also if NewArchive fails.
+func NewArchive(ctx context.Context, s *store.Store, replies Replies) (*Archive, error) {
 	if replies != nil {
 		if err := s.ForgetIn(ctx, replies); err != nil {
-			return nil, errors.Join(fmt.Errorf("open memory %s: %w", path, err), s.Close())
+			return nil, errors.Join(fmt.Errorf("open memory %s: %w", s, err), s.Close())
 		}
 	}
-	return a, nil
+	return &Archive{store: s}, nil
 }
 
 // Replies are the kept replies of models; an llm.Cache is one.
 type Replies = store.Replies
 
-// Close closes the file. Calls still under way fail.
+// Close closes the store. Calls still under way fail.
 func (a *Archive) Close() error { return a.store.Close() }
 
 // MemoryInfo describes a memory.
@@ -110,7 +114,8 @@ type Forgotten = store.Forgotten
 // ForgetTurns forgets the turns of these ids. ErrNoTurn if one is not there, and then nothing is forgotten.
 //
 // What is forgotten, here and by the other functions, is gone from the file when they return: the text, what it is found by,
-// its vectors, what was extracted from it, and the pages that it stood on. A kill forgets all of it or nothing.
+// its vectors, what was extracted from it, and the pages that it stood on. A kill forgets all of it or nothing. Of a PostgreSQL server it
+// is gone from the tables; see package postgres.
 func (a *Archive) ForgetTurns(ctx context.Context, memory string, ids ...string) (Forgotten, error) {
 	return a.store.Forget(ctx, store.Selection{Memory: memory, Turns: ids})
 }
@@ -143,7 +148,7 @@ func (a *Archive) SetExpiry(ctx context.Context, memory string, at time.Time, id
 	return a.store.SetExpiry(ctx, memory, at, ids)
 }
 
-// Check reads the whole file; the error says what is damaged.
+// Check reads the whole store; the error says what is damaged.
 func (a *Archive) Check(ctx context.Context) error { return a.store.Check(ctx) }
 
 // ParseExpiry reads when something expires: a time in RFC 3339 ("2026-03-01T00:00:00Z"), a day ("2026-03-01"), or how long it

@@ -27,38 +27,52 @@ type Memory struct {
 	open *openHistories
 }
 
-// Open opens the memory in the file o.Path and creates it if there is none. The caller closes it.
+// Open opens the memory in the file o.Path, which it creates if there is none, or in o.Store. The caller closes it.
 func Open(ctx context.Context, o Options) (*Memory, error) {
+	given := o.Store
 	o, err := o.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("open a memory: %w", err)
+		return nil, errors.Join(fmt.Errorf("open a memory: %w", err), closeStore(given))
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, closeStore(given))
 	}
-	archive, err := OpenArchive(ctx, o.Path, o.Replies)
+	s := given
+	if s == nil {
+		if s, err = store.Open(o.Path); err != nil {
+			return nil, err
+		}
+	}
+	archive, err := NewArchive(ctx, s, o.Replies)
 	if err != nil {
 		return nil, err
 	}
-	s := archive.store
 	set, err := o.Tiers(tiers.Deps{
 		Client: o.Client, Models: o.Models, Embedder: stored{s, o.Embedder}, Facts: s, CountTokens: o.Tokenizer.Count, Options: o.TierOptions,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", o.Path, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("open memory %s: build the tiers: %w", s, err), s.Close())
 	}
 	m := &Memory{Archive: archive, options: o, set: set, routed: set.Routed(), space: Space(set), open: newOpenHistories(o.OpenChunks)}
 	if len(set[tiers.Answering]) == 0 {
 		m.set[tiers.Answering] = []tiers.Tier{m.answerer()}
 	} else if o.AnswerSamples > 1 {
-		return nil, errors.Join(fmt.Errorf("open memory %s: %d samples of an answer, but the tier set says how answers are written: sample by a tier of it", o.Path, o.AnswerSamples), s.Close())
+		return nil, errors.Join(fmt.Errorf("open memory %s: %d samples of an answer, but the tier set says how answers are written: sample by a tier of it", s, o.AnswerSamples), s.Close())
 	}
 	if m.options.Policy == nil {
 		if m.options.Policy, err = router.NewStatic(m.space, make([]int, len(m.space))); err != nil {
-			return nil, errors.Join(fmt.Errorf("open memory %s: %w", o.Path, err), s.Close())
+			return nil, errors.Join(fmt.Errorf("open memory %s: %w", s, err), s.Close())
 		}
 	}
 	return m, nil
+}
+
+// closeStore closes a store that was given, which may be nil.
+func closeStore(s *store.Store) error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
 }
 
 // ChunkTokens is the size of the chunks that Add makes, in tokens.

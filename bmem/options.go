@@ -7,6 +7,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/tiers"
@@ -14,11 +15,14 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// Options says what a Memory works with. Path, Embedder, Tokenizer and Client are required; every other zero value has a
+// Options says what a Memory works with. Path or Store, Embedder, Tokenizer and Client are required; every other zero value has a
 // default.
 type Options struct {
 	// Path is the file that turns, chunks, vectors and extracted facts are kept in; it is created if it does not exist.
 	Path string
+	// Store, if not nil, keeps them instead of a file: postgres.Open has one that several machines share. The Memory closes it, also if
+	// Open fails.
+	Store *store.Store
 	// Embedder turns questions, chunks and facts into vectors. Vectors of different embedders never mix.
 	Embedder embed.Embedder
 	// Tokenizer measures chunks; it should be the embedder's.
@@ -72,13 +76,16 @@ const (
 
 func (o Options) withDefaults() (Options, error) {
 	var missing []error
-	for name, absent := range map[string]bool{"Path": o.Path == "", "Embedder": o.Embedder == nil, "Tokenizer": o.Tokenizer == nil, "Client": o.Client == nil} {
+	for name, absent := range map[string]bool{"Path": o.Path == "" && o.Store == nil, "Embedder": o.Embedder == nil, "Tokenizer": o.Tokenizer == nil, "Client": o.Client == nil} {
 		if absent {
 			missing = append(missing, fmt.Errorf("Options.%s is required", name))
 		}
 	}
 	if len(missing) > 0 {
 		return o, errors.Join(missing...)
+	}
+	if o.Path != "" && o.Store != nil {
+		return o, errors.New("Options.Path and Options.Store: give one of them")
 	}
 	if _, err := text.ParseDateOrder(string(o.Dates)); err != nil {
 		return o, fmt.Errorf("Options.Dates: %w", err)

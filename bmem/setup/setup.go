@@ -69,6 +69,8 @@ type Spec struct {
 	AllowUnpriced bool
 	// CacheDir keeps memories and replies; "" means what EnvCache names.
 	CacheDir string
+	// Store is where memories lie; see OpenStore. Replies and what else is in CacheDir stay there.
+	Store string
 	// MaxDollars limits spending; 0 means no limit. The limit holds over all processes that name the same LedgerFile; ""
 	// limits this process alone.
 	MaxDollars float64
@@ -164,7 +166,7 @@ func Open(ctx context.Context, s Spec) (*System, error) {
 // Close closes everything, the last opened first.
 func (sys *System) Close() error { return sys.closers.Close() }
 
-func (sys *System) open(ctx context.Context) error {
+func (sys *System) open(ctx context.Context) (err error) {
 	s := sys.spec
 	dates, err := text.ParseDateOrder(s.Dates)
 	if err != nil {
@@ -190,6 +192,17 @@ func (sys *System) open(ctx context.Context) error {
 		return err
 	}
 	sys.cacheDir = dir
+	// A server that does not answer is found before anything slow is opened.
+	memories, err := OpenStore(ctx, s.Store, dir)
+	if err != nil {
+		return err
+	}
+	handedOver := false // to a Memory, which closes it
+	defer func() {
+		if !handedOver {
+			err = errors.Join(err, memories.Close())
+		}
+	}()
 	if sys.catalogue, err = models.Open(); err != nil {
 		return err
 	}
@@ -230,7 +243,8 @@ func (sys *System) open(ctx context.Context) error {
 		sys.Roles[role], clients[role] = m, m.Client
 	}
 	sys.Backend = cmp.Or(s.Engine.Name(), "none")
-	sys.Memory, err = bmem.Open(ctx, bmem.Options{Path: filepath.Join(dir, MemoryFile), Embedder: embedder, Tokenizer: tokenizer,
+	handedOver = true
+	sys.Memory, err = bmem.Open(ctx, bmem.Options{Store: memories, Embedder: embedder, Tokenizer: tokenizer,
 		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, Calibration: calibration, LogProbs: s.LogProbs, TierOptions: s.TierOptions, Progress: s.Progress, Observer: observerOf(s.Observer)})
 	if err != nil {
 		return err

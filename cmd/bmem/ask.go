@@ -38,7 +38,8 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
   bmem ask --memory "WhatsApp Chat with Ann.txt" --dates dmy "Where do we meet?"
   bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"
   bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"
-  bmem ask --memory talk.jsonl --axis readers --calibration calibration.json --policy cascade --min-confidence 0.4 "When did Ann move?"`,
+  bmem ask --memory talk.jsonl --axis readers --calibration calibration.json --policy cascade --min-confidence 0.4 "When did Ann move?"
+  bmem ask --memory talk --store postgres://bmem@db.example.com/memories "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			policies, err := flags.policies(func(int) []string { return []string{policy} })
@@ -46,7 +47,13 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 				return err
 			}
 			talk, err := conversation.ReadFile(file)
-			stored := errors.Is(err, fs.ErrNotExist) && isMemory(cmd.Context(), flags.spec.CacheDir, file)
+			stored := false
+			if errors.Is(err, fs.ErrNotExist) {
+				var failed error
+				if stored, failed = isMemory(cmd.Context(), whereFlags{flags.spec.CacheDir, flags.spec.Store}, file); failed != nil {
+					return failed
+				}
+			}
 			if errors.Is(err, fs.ErrNotExist) && !stored {
 				return fmt.Errorf("--memory %s: there is no file and no memory of that name: 'bmem memory list' shows the memories", file)
 			}
@@ -117,11 +124,15 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 }
 
 // isMemory says whether there is a memory of that name.
-func isMemory(ctx context.Context, cache, name string) bool {
-	return withArchive(ctx, cache, func(a *bmem.Archive) error {
+func isMemory(ctx context.Context, where whereFlags, name string) (bool, error) {
+	err := withArchive(ctx, where, func(a *bmem.Archive) error {
 		_, err := a.Describe(ctx, name)
 		return err
-	}) == nil
+	})
+	if errors.Is(err, bmem.ErrNoMemory) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // retrievedTurns reads the turns that an answer's trace names.

@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/bmem/setup"
-	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/cmd/bmem/doctor"
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -81,11 +80,8 @@ func checkStores(ctx context.Context, out io.Writer, dir string) error {
 			fmt.Fprintf(out, "%s: %d replies, all sound\n", path, n)
 		}
 	}
-	if path, ok := there(setup.MemoryFile); ok {
-		err := checkMemory(ctx, path)
-		if errs = append(errs, err); err == nil {
-			fmt.Fprintf(out, "%s: sound\n", path)
-		}
+	if _, ok := there(setup.MemoryFile); ok || os.Getenv(setup.EnvStore) != "" {
+		errs = append(errs, checkMemory(ctx, out, dir))
 	}
 	if len(errs) == 0 {
 		fmt.Fprintf(out, "%s: no stores\n", dir)
@@ -102,13 +98,17 @@ func checkReplies(ctx context.Context, path string) (n int, err error) {
 	return c.Check(ctx)
 }
 
-func checkMemory(ctx context.Context, path string) (err error) {
-	s, err := store.Open(path)
+func checkMemory(ctx context.Context, out io.Writer, dir string) (err error) {
+	s, err := setup.OpenStore(ctx, "", dir)
 	if err != nil {
 		return err
 	}
 	defer closing(s, &err)
-	return s.Check(ctx)
+	if err := s.Check(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: sound\n", s)
+	return err
 }
 
 func printReport(out io.Writer, r doctor.Report) error {

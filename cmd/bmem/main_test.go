@@ -18,6 +18,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 	"github.com/budgetmem/budgetmem/internal/faulttest"
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/internal/pgtest"
 	"github.com/budgetmem/budgetmem/serve/api"
 )
 
@@ -34,8 +35,13 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	testscript.Main(m, map[string]func(){"bmem": main})
+	testscript.Main(withServers{m}, map[string]func(){"bmem": main})
 }
+
+// withServers stops the PostgreSQL server of the tests at their end.
+type withServers struct{ m *testing.M }
+
+func (w withServers) Run() int { return pgtest.Run(w.m) }
 
 // TestScripts runs command lines in folders of their own, without models. Each has the traces of a made-up task in made/.
 func TestScripts(t *testing.T) {

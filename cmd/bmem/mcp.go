@@ -24,6 +24,7 @@ With --memory all tools work on that memory alone, so that the agent need not na
 tools over HTTP at /v1/mcp, for several agents at one time.`,
 		Example: `  bmem mcp --memory notes
   bmem mcp --memory notes --policy router:router.json --lambda 0.3
+  bmem mcp --memory notes --store postgres://bmem@db.example.com/memories
   bmem mcp --endpoint https://host/v1 --api-key-env KEY --model llama-3.1-8b --max-dollars 5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

@@ -31,27 +31,40 @@ func newMemoryCmd() *cobra.Command {
 		Long: `List, read, add to, correct, forget, export and check memories.
 
 Memories lie in memory.db of the cache folder, readable by their owner only. Several programs may use them at the same time. What
-is forgotten is gone from the files when the command ends: the text, its index, vectors, facts, and the replies made from it.`,
+is forgotten is gone from the files when the command ends: the text, its index, vectors, facts, and the replies made from it.
+
+With --store postgres://USER@HOST/DATABASE they lie in a PostgreSQL server, which several machines may use at the same time; docs/memory.md
+says more.`,
 		Example: `  bmem memory add talk.jsonl
   bmem memory list
   bmem memory show talk --speaker Ann
   bmem memory edit talk 1:2 "I moved to Basel."
   bmem memory forget talk --turn 1:3
-  bmem ask --memory talk "Where does Ann live?"`,
+  bmem ask --memory talk "Where does Ann live?"
+  bmem memory list --store postgres://bmem@db.example.com/memories`,
 	}
 	cmd.AddCommand(newMemoryListCmd(), newMemoryShowCmd(), newMemoryAddCmd(), newMemoryEditCmd(), newMemoryForgetCmd(), newMemoryExpireCmd(),
 		newMemoryExportCmd(), newMemoryCheckCmd())
 	return cmd
 }
 
-// cacheFlag defines the flag for the folder that memories are in.
-func cacheFlag(cmd *cobra.Command, to *string) {
-	cmd.Flags().StringVar(to, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+// whereFlags say where memories are.
+type whereFlags struct{ cache, store string }
+
+func (f *whereFlags) bind(cmd *cobra.Command) { bindWhere(cmd, &f.cache, &f.store) }
+
+// bindWhere defines the flags that say where memories are.
+func bindWhere(cmd *cobra.Command, cache, store *string) {
+	cmd.Flags().StringVar(cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+	cmd.Flags().StringVar(store, "store", "", storeUsage)
 }
 
+// storeUsage describes the flag --store.
+const storeUsage = "where memories lie: `postgres://USER@HOST/DATABASE` of a PostgreSQL server that several machines share, or a file (default $" + setup.EnvStore + ", else memory.db in the cache folder); its password goes into $PGPASSWORD"
+
 // withArchive opens the memories without any model for as long as do takes.
-func withArchive(ctx context.Context, cache string, do func(a *bmem.Archive) error) (err error) {
-	dir, err := setup.CacheDir(cache)
+func withArchive(ctx context.Context, where whereFlags, do func(a *bmem.Archive) error) (err error) {
+	dir, err := setup.CacheDir(where.cache)
 	if err != nil {
 		return err
 	}
@@ -60,7 +73,11 @@ func withArchive(ctx context.Context, cache string, do func(a *bmem.Archive) err
 		return err
 	}
 	defer closing(replies, &err)
-	a, err := bmem.OpenArchive(ctx, filepath.Join(dir, setup.MemoryFile), replies)
+	s, err := setup.OpenStore(ctx, where.store, dir)
+	if err != nil {
+		return err
+	}
+	a, err := bmem.NewArchive(ctx, s, replies)
 	if err != nil {
 		return err
 	}
@@ -69,7 +86,7 @@ func withArchive(ctx context.Context, cache string, do func(a *bmem.Archive) err
 }
 
 func newMemoryListCmd() *cobra.Command {
-	var cache string
+	var where whereFlags
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -77,7 +94,7 @@ func newMemoryListCmd() *cobra.Command {
 		Example: "  bmem memory list\n  bmem memory list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error {
+			return withArchive(cmd.Context(), where, func(a *bmem.Archive) error {
 				infos, err := a.Memories(cmd.Context())
 				if err != nil {
 					return err
@@ -98,7 +115,7 @@ func newMemoryListCmd() *cobra.Command {
 			})
 		},
 	}
-	cacheFlag(cmd, &cache)
+	where.bind(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
 }
@@ -112,7 +129,8 @@ func when(t time.Time) string {
 }
 
 func newMemoryShowCmd() *cobra.Command {
-	var cache, turn string
+	var where whereFlags
+	var turn string
 	var q bmem.TurnQuery
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -123,7 +141,7 @@ func newMemoryShowCmd() *cobra.Command {
   bmem memory show talk --turn 1:3 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) (err error) {
+			return withArchive(cmd.Context(), where, func(a *bmem.Archive) (err error) {
 				var page bmem.TurnPage
 				if turn == "" {
 					page, err = a.Turns(cmd.Context(), args[0], q)
@@ -151,7 +169,7 @@ func newMemoryShowCmd() *cobra.Command {
 			})
 		},
 	}
-	cacheFlag(cmd, &cache)
+	where.bind(cmd)
 	cmd.Flags().StringVar(&turn, "turn", "", "show the turn of this id alone")
 	cmd.Flags().StringVar(&q.Session, "session", "", "only turns of this session")
 	cmd.Flags().StringVar(&q.Speaker, "speaker", "", "only turns of this speaker")
@@ -162,7 +180,8 @@ func newMemoryShowCmd() *cobra.Command {
 }
 
 func newMemoryForgetCmd() *cobra.Command {
-	var cache, session, speaker string
+	var where whereFlags
+	var session, speaker string
 	var turns []string
 	var all, expired, everywhere, asJSON bool
 	cmd := &cobra.Command{
@@ -202,7 +221,7 @@ that were made from it. A kill forgets all of it or nothing. Files of runs and e
 			case name == "" && !expired && !everywhere:
 				return errors.New("name the memory, or with --speaker give --everywhere")
 			}
-			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) (err error) {
+			return withArchive(cmd.Context(), where, func(a *bmem.Archive) (err error) {
 				var gone bmem.Forgotten
 				ctx := cmd.Context()
 				switch {
@@ -228,7 +247,7 @@ that were made from it. A kill forgets all of it or nothing. Files of runs and e
 			})
 		},
 	}
-	cacheFlag(cmd, &cache)
+	where.bind(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&turns, "turn", nil, "forget the turn of this `id`; may be repeated")
 	f.StringVar(&session, "session", "", "forget this session")
@@ -241,7 +260,8 @@ that were made from it. A kill forgets all of it or nothing. Files of runs and e
 }
 
 func newMemoryExpireCmd() *cobra.Command {
-	var cache, at string
+	var where whereFlags
+	var at string
 	var turns []string
 	cmd := &cobra.Command{
 		Use:   "expire NAME --at WHEN",
@@ -255,10 +275,10 @@ func newMemoryExpireCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--at: %w", err)
 			}
-			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error { return a.SetExpiry(cmd.Context(), args[0], t, turns...) })
+			return withArchive(cmd.Context(), where, func(a *bmem.Archive) error { return a.SetExpiry(cmd.Context(), args[0], t, turns...) })
 		},
 	}
-	cacheFlag(cmd, &cache)
+	where.bind(cmd)
 	cmd.Flags().StringVar(&at, "at", "", "a time, a day, how long from now (36h, 30d, 2w), or never")
 	cmd.Flags().StringArrayVar(&turns, "turn", nil, "only the turn of this `id`; may be repeated")
 	if err := cmd.MarkFlagRequired("at"); err != nil {
@@ -268,7 +288,8 @@ func newMemoryExpireCmd() *cobra.Command {
 }
 
 func newMemoryExportCmd() *cobra.Command {
-	var cache, out string
+	var where whereFlags
+	var out string
 	cmd := &cobra.Command{
 		Use:   "export NAME",
 		Short: "Write the turns of a memory, one a line as JSON, as bmem memory add reads them",
@@ -276,7 +297,7 @@ func newMemoryExportCmd() *cobra.Command {
   bmem memory export talk --out talk.jsonl`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error {
+			return withArchive(cmd.Context(), where, func(a *bmem.Archive) error {
 				write := func(to io.Writer) error {
 					w := bufio.NewWriter(to)
 					lines := json.NewEncoder(w)
@@ -302,13 +323,13 @@ func newMemoryExportCmd() *cobra.Command {
 			})
 		},
 	}
-	cacheFlag(cmd, &cache)
+	where.bind(cmd)
 	cmd.Flags().StringVar(&out, "out", "", "file to write, readable by its owner only (default the standard output)")
 	return cmd
 }
 
 func newMemoryCheckCmd() *cobra.Command {
-	var cache string
+	var where whereFlags
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "check",
@@ -316,7 +337,7 @@ func newMemoryCheckCmd() *cobra.Command {
 		Example: "  bmem memory check",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withArchive(cmd.Context(), cache, func(a *bmem.Archive) error {
+			return withArchive(cmd.Context(), where, func(a *bmem.Archive) error {
 				if err := a.Check(cmd.Context()); err != nil {
 					return err
 				}
@@ -335,7 +356,7 @@ func newMemoryCheckCmd() *cobra.Command {
 			})
 		},
 	}
-	cacheFlag(cmd, &cache)
+	where.bind(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
 }

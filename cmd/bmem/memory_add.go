@@ -26,7 +26,7 @@ type ingestFlags struct {
 
 func (f *ingestFlags) bind(cmd *cobra.Command) {
 	flags, s := cmd.Flags(), &f.system.spec
-	cacheFlag(cmd, &s.CacheDir)
+	bindWhere(cmd, &s.CacheDir, &s.Store)
 	flags.StringVar(&f.system.backend, "backend", "", "what computes local models: "+inprocess.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
 	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "URL=NAME: environment `variable` with the key of the embedder's endpoint")

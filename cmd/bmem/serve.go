@@ -57,6 +57,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
   bmem serve --memories --tenants tenants.yaml
   bmem serve --memories --policy router:router.safetensors --lambda 0.3
   bmem serve --memories --metrics
+  bmem serve --memories --store postgres://bmem@db.example.com/memories
   bmem serve --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct
   bmem ask --memory talk.jsonl --endpoint http://` + api.DefaultAddr + `/v1 --model qwen2.5-coder-0.5b-instruct "Where does Ann live?"`,
 		Args: cobra.NoArgs,
@@ -77,6 +78,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.StringVar(&f.tenants, "tenants", "", "YAML `file` of callers with hashed tokens, namespaces and budgets; see docs/serve.md")
 	flags.StringVar(&f.audit, "audit", "", "`file` that gets a line of JSON for each addition, edit, question and deletion, without any text (default with --tenants: audit.jsonl in the cache folder)")
 	flags.StringVar(&f.cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+	flags.StringVar(&f.system.spec.Store, "store", "", storeUsage)
 	flags.StringVar(&f.prices, "prices", "", "file of model prices over the built-in ones, which the answers from memories are counted by")
 	flags.BoolVar(&f.allowUnpriced, "allow-unpriced", false, "let a model without a price answer from memories, and count it as free")
 	flags.BoolVar(&f.shared, "shared", false, "be the one server that this user's notebooks share, as long as there are any")

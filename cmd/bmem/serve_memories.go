@@ -42,7 +42,7 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 // name no budget.
 func (f *serveFlags) checkMemories(flags *pflag.FlagSet) ([]bmem.Option, error) {
 	if !f.withMemories {
-		for _, name := range []string{"axis", "role", "calibration", "policy", "lambda", "api-key-env"} {
+		for _, name := range []string{"axis", "role", "calibration", "store", "policy", "lambda", "api-key-env"} {
 			if flags.Changed(name) {
 				return nil, fmt.Errorf("--%s is about memories: add --memories", name)
 			}

@@ -55,6 +55,7 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
 	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")
 	flags.StringVar(&s.CacheDir, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
+	flags.StringVar(&s.Store, "store", "", storeUsage)
 	flags.Float64Var(&s.MaxDollars, "max-dollars", 0, "spend limit in dollars; 0 sets none")
 	flags.IntVar(&s.AnswerSamples, "answer-samples", 1, "replies to sample for an answer; of several the one that agrees most with the others is taken, and all are paid for")
 	flags.StringVar(&s.Calibration, "calibration", "", "`file` of 'bmem calibrate', by which answers get a confidence and --policy cascade asks a better model where it pays")

@@ -115,7 +115,7 @@ func content(dir, name string) (string, error) {
 
 // remembered lists the turns of a memory, after it was read in full.
 func remembered(dir, memory string) (out string, err error) {
-	err = withArchive(context.Background(), filepath.Join(dir, "cache"), func(a *bmem.Archive) error {
+	err = withArchive(context.Background(), whereFlags{cache: filepath.Join(dir, "cache")}, func(a *bmem.Archive) error {
 		if err := a.Check(context.Background()); err != nil {
 			return err
 		}

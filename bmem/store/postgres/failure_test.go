@@ -1,0 +1,424 @@
+package postgres_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
+	"github.com/budgetmem/budgetmem/bmem/store"
+	"github.com/budgetmem/budgetmem/bmem/store/postgres"
+	"github.com/budgetmem/budgetmem/internal/pgtest"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+var cutter = store.Cutter{Count: func(s string) int { return len(strings.Fields(s)) }, MaxTokens: 20}
+
+func openStore(t testing.TB, address string) *store.Store {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func turn(id, text string) chunk.Turn {
+	return chunk.Turn{ID: id, Session: "s", Speaker: "Ann", Text: text}
+}
+
+// TestOpenMemoriesSeeEachOther has a memory that has been asked already find at once what another process adds.
+func TestOpenMemoriesSeeEachOther(t *testing.T) {
+	const env = "BMEM_POSTGRES_TEST_CHILD"
+	openMemory := func(address string) *bmem.Memory {
+		words := &embedtest.Words{}
+		m, err := bmem.Open(t.Context(), bmem.Options{Store: openStore(t, address), Embedder: words, Tokenizer: words, Client: &llmtest.Client{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	find := func(m *bmem.Memory, query, want string) {
+		t.Helper()
+		hits, err := m.Search(t.Context(), query, bmem.WithMemory("m"))
+		if err != nil || !slices.ContainsFunc(hits, func(h bmem.SearchHit) bool { return h.ID == want }) {
+			t.Errorf("%q finds %v, not %s (%v)", query, hits, want, err)
+		}
+	}
+	if address := os.Getenv(env); address != "" { // adds what it reads line by line, and finds what the parent added
+		m := openMemory(address)
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			find(m, "sailing", "parent"+in.Text())
+			if _, err := m.Add(t.Context(), "m", []chunk.Turn{turn("child"+in.Text(), "Pottery is what I do on day "+in.Text())}); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Println("added")
+		}
+		return
+	}
+	address := pgtest.Shared(t).URL(pgtest.Schema())
+	m := openMemory(address)
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOpenMemoriesSeeEachOther$")
+	child.Env = append(os.Environ(), env+"="+address)
+	child.Stderr = os.Stderr
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	for i := range 5 {
+		if _, err := m.Add(t.Context(), "m", []chunk.Turn{turn(fmt.Sprint("parent", i), fmt.Sprint("Sailing is what I do on day ", i))}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(in, i)
+		if line, err := lines.ReadString('\n'); err != nil || line != "added\n" {
+			t.Fatalf("the child says %q (%v)", line, err)
+		}
+		find(m, "pottery", fmt.Sprint("child", i))
+	}
+	in.Close()
+	if err := child.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServerKilled kills the server again and again while turns are added. What was acknowledged is there, once, and the stores go on
+// as soon as the server is back.
+func TestServerKilled(t *testing.T) {
+	const goroutines, kills = 4, 3
+	server := pgtest.Own(t)
+	address := server.URL("killed")
+	stores := []*store.Store{openStore(t, address), openStore(t, address)}
+	e := &embedtest.Words{}
+	var acknowledged sync.Map
+	var added, failed atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("%d:%d", g, i)
+				for try := 0; ; try++ { // with its id, a turn can be added again where it is not known whether it was
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					s := stores[g%len(stores)]
+					_, err := s.Append(t.Context(), "m", []chunk.Turn{turn(id, "what was said in "+id)}, cutter, store.AddOptions{})
+					if err == nil {
+						acknowledged.Store(id, true)
+						added.Add(1)
+						break
+					}
+					failed.Add(1)
+					time.Sleep(20 * time.Millisecond)
+				}
+			}
+		})
+	}
+	progress := func() {
+		t.Helper()
+		before := added.Load()
+		for deadline := time.Now().Add(30 * time.Second); added.Load() < before+20; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("only %d turns were added after the server was back", added.Load()-before)
+			}
+		}
+	}
+	for range kills {
+		progress()
+		server.Kill()
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	progress()
+	close(stop)
+	wg.Wait()
+	s := openStore(t, address)
+	m, err := s.Memory(t.Context(), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]int{}
+	for _, turn := range m.Turns {
+		there[turn.ID]++
+	}
+	acknowledged.Range(func(id, _ any) bool {
+		if there[id.(string)] != 1 {
+			t.Errorf("turn %s, which was acknowledged, is there %d times", id, there[id.(string)])
+		}
+		return true
+	})
+	if want, err := chunk.Split(t.Context(), m.Turns, cutter.Count, cutter.MaxTokens); err != nil || !reflect.DeepEqual(m.Chunks, want) {
+		t.Errorf("the chunks are not those of the turns (%v)", err)
+	}
+	if _, err := s.ReadIndex(t.Context(), "m", e, true, -1, nil); err != nil {
+		t.Error(err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d turns acknowledged, %d there, %d calls failed", added.Load(), len(m.Turns), failed.Load())
+}
+
+// A change whose connection breaks before it was stored is made again, once.
+func TestBrokenConnectionIsReplaced(t *testing.T) {
+	server, schema := pgtest.Shared(t), pgtest.Schema()
+	s := openStore(t, server.URL(schema)+"&application_name="+schema)
+	breaks := 2
+	breaking := cutter
+	breaking.Count = func(text string) int {
+		if breaks > 0 && strings.Contains(text, "break") {
+			breaks--
+			if err := server.Exec(context.Background(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '"+schema+"'"); err != nil {
+				t.Error(err)
+			}
+		}
+		return cutter.Count(text)
+	}
+	for _, text := range []string{"first", "break", "last"} {
+		if _, err := s.Append(t.Context(), "m", []chunk.Turn{{Session: "s", Text: text}}, breaking, store.AddOptions{}); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	if m, err := s.Memory(t.Context(), "m"); err != nil || len(m.Turns) != 3 || breaks != 0 {
+		t.Errorf("%d turns, %d breaks left (%v)", len(m.Turns), breaks, err)
+	}
+	if err := server.Exec(t.Context(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '"+schema+"'"); err != nil {
+		t.Error(err)
+	}
+	if m, err := s.Memory(t.Context(), "m"); err != nil || len(m.Turns) != 3 {
+		t.Errorf("read with %v", err)
+	}
+}
+
+// Whichever table the server refuses to write, nothing of the change is stored.
+func TestRefusedRowsLeaveNothing(t *testing.T) {
+	server, schema := pgtest.Shared(t), pgtest.Schema()
+	s, e := openStore(t, server.URL(schema)), &embedtest.Words{}
+	exec := func(statement string) {
+		t.Helper()
+		if err := server.Exec(t.Context(), "SET search_path = "+schema, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$")
+	var turns []chunk.Turn
+	for i := range 12 {
+		turns = append(turns, turn(fmt.Sprint(i), fmt.Sprintf("There are many words in this turn, number %d of all.", i)))
+	}
+	add := func() error {
+		_, err := s.Append(t.Context(), "m", turns, cutter, store.AddOptions{})
+		return err
+	}
+	forget := func() error {
+		_, err := s.Forget(t.Context(), store.Selection{Memory: "m", All: true})
+		return err
+	}
+	index := func() error {
+		_, err := s.ReadIndex(t.Context(), "m", e, true, -1, nil)
+		return err
+	}
+	look := func() (state []store.Memory) {
+		names, err := s.Memories(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			m, err := s.Memory(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state = append(state, m)
+		}
+		return state
+	}
+	for _, change := range []struct {
+		name   string
+		do     func() error
+		tables []string
+	}{
+		{"add", add, []string{"memory", "turn", "session", "chunk"}},
+		{"embed", index, []string{"vector", "embedder", "embedded", "text", "progress"}},
+		{"forget", forget, []string{"memory", "turn", "session", "chunk", "embedded", "text", "progress", "forgotten"}},
+	} {
+		before := look()
+		for _, table := range change.tables {
+			exec("CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE ON " + table + " FOR EACH ROW EXECUTE FUNCTION refuse()")
+			if err := change.do(); err == nil || !strings.Contains(err.Error(), "refused") {
+				t.Errorf("%s without %s: %v", change.name, table, err)
+			}
+			exec("DROP TRIGGER refuse ON " + table)
+			if now := look(); !reflect.DeepEqual(now, before) {
+				t.Errorf("%s without %s left %+v, before it was %+v", change.name, table, now, before)
+			}
+			if err := s.Check(t.Context()); err != nil {
+				t.Errorf("%s without %s: %v", change.name, table, err)
+			}
+		}
+		if err := change.do(); err != nil {
+			t.Errorf("%s: %v", change.name, err)
+		}
+	}
+}
+
+// silent listens and never answers.
+func silent(t *testing.T) (port string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+func TestServerIsNotThere(t *testing.T) {
+	t.Setenv("PGPASSWORD", "")
+	port := silent(t)
+	for name, tt := range map[string]struct{ address, want string }{
+		"nobody listens":    {"postgres://u@127.0.0.1:1/d", "no PostgreSQL server answers there"},
+		"no socket":         {"postgres://u@/d?host=/nowhere", "no PostgreSQL server answers there"},
+		"no address":        {"memory.db", "want postgres://"},
+		"a silent server":   {"postgres://u@127.0.0.1:" + port + "/d", "deadline exceeded"},
+		"many schemas":      {"postgres://u@h/d?search_path=a,b", "search_path"},
+		"the schema public": {"postgres://u@h/d?search_path=public", "search_path"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		start := time.Now()
+		_, err := postgres.Open(ctx, tt.address)
+		if took := time.Since(start); err == nil || !strings.Contains(err.Error(), tt.want) || took > 1300*time.Millisecond {
+			t.Errorf("%s: after %v: %v", name, took, err)
+		}
+		cancel()
+	}
+	if _, err := postgres.Open(t.Context(), pgtest.Shared(t).URL("")+"&dbname=nowhere"); err == nil || !strings.Contains(err.Error(), "createdb") {
+		t.Errorf("no such database: %v", err)
+	}
+}
+
+// A password stands in no error and in no name, whatever is wrong with the address.
+func TestPasswordIsNotShown(t *testing.T) {
+	const secret = "hunter2"
+	for _, address := range []string{
+		"postgres://u:hunter2@127.0.0.1:1/d", "postgresql://u:hunter2@127.0.0.1:1/d?sslmode=disable", "postgres://u:hunter2@127.0.0.1:1/d?sslmode=never",
+		"postgres://u:hunter2@127.0.0.1:1/d?pool_max_conns=many", "postgres://u:hunter2@127.0.0.1:1/d?connect_timeout=soon",
+		"postgres://u:hunter2@h:port/d", "postgres://u:hunter2%zz@h/d", "postgres://u:hunter2/x@h/d", "postgres://u:hunter2#x@h/d", "postgres://u:hunter2?x@h/d",
+		"postgres://u:hunter2@[::1/d", "postgres://u:a b hunter2@h/d", "postgres://u:hunter2@/d?host=/nowhere", "postgres://u@127.0.0.1:1/d?password=hunter2",
+		"postgres://u:hunter2@127.0.0.1:1/d?search_path=A", "mysql://u:hunter2@h/d", "postgres://:hunter2@127.0.0.1:1/", "postgres://u:hunter2@127.0.0.1:1/d?sslrootcert=/nowhere",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := postgres.Open(ctx, address)
+		if err == nil || strings.Contains(err.Error(), secret) || strings.Contains(fmt.Sprintf("%+v %#v", err, err), secret) {
+			t.Errorf("%s: %v", address, err)
+		}
+		cancel()
+	}
+	t.Setenv("PGPASSWORD", secret)
+	if _, err := postgres.Open(t.Context(), "postgres://u@127.0.0.1:1/d"); err == nil || strings.Contains(err.Error(), secret) {
+		t.Errorf("of PGPASSWORD: %v", err)
+	}
+	server := pgtest.Shared(t)
+	s := openStore(t, strings.Replace(server.URL(pgtest.Schema()), "bm@", "bm:"+secret+"@", 1))
+	_, err := s.Memory(t.Context(), "none")
+	if shown := fmt.Sprint(s, err); strings.Contains(shown, secret) || !strings.Contains(shown, "postgres://bm@") {
+		t.Errorf("shown as %s", shown)
+	}
+}
+
+func TestWhatIsNoStore(t *testing.T) {
+	server := pgtest.Shared(t)
+	foreign, newer := pgtest.Schema(), pgtest.Schema()
+	if err := server.Exec(t.Context(), "CREATE SCHEMA "+foreign, "CREATE TABLE "+foreign+".memory (x int)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := postgres.Open(t.Context(), server.URL(foreign)); !errors.Is(err, store.ErrNotStore) {
+		t.Errorf("another program's schema: %v", err)
+	}
+	openStore(t, server.URL(newer))
+	if err := server.Exec(t.Context(), "UPDATE "+newer+".schema_version SET version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := postgres.Open(t.Context(), server.URL(newer)); !errors.Is(err, store.ErrNewer) {
+		t.Errorf("a newer version: %v", err)
+	}
+}
+
+// Several processes that open a new store at once make its tables once.
+func TestMadeOnce(t *testing.T) {
+	address := pgtest.Shared(t).URL(pgtest.Schema())
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { openStore(t, address) })
+	}
+	wg.Wait()
+}
+
+// A role that may only read is told so where it would change something, and can ask.
+func TestReadOnlyRole(t *testing.T) {
+	server, schema := pgtest.Shared(t), pgtest.Schema()
+	s, e := openStore(t, server.URL(schema)), &embedtest.Words{}
+	if _, err := s.Append(t.Context(), "m", []chunk.Turn{turn("1", "There is something to read.")}, cutter, store.AddOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Embed(t.Context(), "m", e, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Exec(t.Context(), "DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN", "GRANT USAGE ON SCHEMA "+schema+" TO reader",
+		"GRANT SELECT ON ALL TABLES IN SCHEMA "+schema+" TO reader"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Exec(context.Background(), "DROP OWNED BY reader", "DROP ROLE reader"); err != nil {
+			t.Error(err)
+		}
+	})
+	r := openStore(t, strings.Replace(server.URL(schema), "bm@", "reader@", 1))
+	if ix, err := r.ReadIndex(t.Context(), "m", e, true, -1, nil); err != nil || len(ix.Chunks) != 1 {
+		t.Errorf("%d chunks (%v)", len(ix.Chunks), err)
+	}
+	if _, err := r.Vectors(t.Context(), "m", e, []string{"a question"}); err != nil {
+		t.Error(err)
+	}
+	_, added := r.Append(t.Context(), "m", []chunk.Turn{turn("2", "More.")}, cutter, store.AddOptions{})
+	_, gone := r.Forget(t.Context(), store.Selection{Memory: "m", All: true})
+	for what, err := range map[string]error{"add": added, "forget": gone} {
+		if !errors.Is(err, store.ErrReadOnly) || strings.Contains(err.Error(), "file") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := postgres.Open(t.Context(), strings.Replace(server.URL(pgtest.Schema()), "bm@", "reader@", 1)); err == nil || !strings.Contains(err.Error(), "GRANT CREATE") {
+		t.Errorf("a new schema: %v", err)
+	}
+}
