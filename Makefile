@@ -20,7 +20,7 @@ BMEM      := bin/bmem
 RUN       := runs/demo
 FUZZTIME  ?= 60s
 # Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./bmem/store/postgres ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest
+RACE      := ./bmem ./bmem/store ./bmem/store/postgres ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest ./telemetry
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0

@@ -31,6 +31,8 @@ type biller struct {
 	// most bills every call at its bound.
 	most   bool
 	billed float64
+	// hedged asks it twice at one time.
+	hedged bool
 }
 
 func (b *biller) Model() string { return "biller" }
@@ -51,6 +53,26 @@ func (b *biller) Chat(_ context.Context, req llm.Request) (llm.Response, error) 
 	}
 	b.billed += b.price.Dollars(in, out)
 	return llm.Response{Text: strings.Repeat("fact, ", b.rng.IntN(400)), Usage: llm.Usage{Calls: 1, In: in, Out: out}}, nil
+}
+
+// twins are two endpoints of a biller, each of which may be asked while the other still writes. What was begun is billed.
+type twins struct{ *biller }
+
+func (w twins) CanHedge() bool { return true }
+func (w twins) Hedge(ctx context.Context) (context.Context, context.Context, <-chan time.Duration) {
+	after := make(chan time.Duration, 1)
+	after <- 0
+	return ctx, ctx, after
+}
+
+func (w twins) Chat(ctx context.Context, req llm.Request) (llm.Response, error) {
+	resp, err := w.biller.Chat(ctx, req)
+	select {
+	case <-time.After(50 * time.Microsecond):
+		return resp, err
+	case <-ctx.Done():
+		return llm.Response{}, &llm.Error{Kind: llm.ErrUnavailable, Err: context.Cause(ctx)}
+	}
 }
 
 // caller is a tier that makes some calls with prompts of some length, and gives up on errors as real tiers do on what they
@@ -89,7 +111,11 @@ func (c caller) WorstCase(_ context.Context, in tiers.Input) (float64, error) {
 // capped opens a memory whose tiers make random calls to a biller, through a stack.
 func cappedMemory(t *testing.T, rng *rand.Rand, b *biller, cache *llm.Cache, lowest int) *Memory {
 	t.Helper()
-	stack, err := llm.Stack(b, llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price}), Cache: cache,
+	var base llm.Client = b
+	if b.hedged {
+		base = twins{b}
+	}
+	stack, err := llm.Stack(base, llm.StackOptions{Hedge: b.hedged, Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price}), Cache: cache,
 		Retry: llm.Retry{Attempts: 3, Base: time.Microsecond, MaxInterval: time.Microsecond}})
 	if err != nil {
 		t.Fatal(err)
@@ -142,14 +168,22 @@ func (w wavering) Best(answered []router.Answered) int { return w.rng.IntN(len(a
 // Ten thousand random questions and caps: the cap is never passed, neither by what the trace says nor by what was billed; and
 // a question that is refused before anything was spent would have fitted into what the error says.
 func TestMaxCostIsNeverPassed(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
 	n, memories := 10_000, 50
 	if testing.Short() {
 		n, memories = 1_000, 10
 	}
+	neverPassed(t, n, memories, false)
+}
+
+// The same where every call may be two.
+func TestMaxCostIsNeverPassedByHedging(t *testing.T) { neverPassed(t, 600, 10, true) }
+
+func neverPassed(t *testing.T, n, memories int, hedged bool) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	twice := 0
 	answered, refused, lowered, cut, retried, routed, answersLowered, cascaded := 0, 0, 0, 0, 0, 0, 0, 0
 	for range memories {
-		b := &biller{rng: rng, fails: []float64{0, 0.1}[rng.IntN(2)], price: llm.Price{In: rng.Float64() * 3, Out: rng.Float64() * 9}}
+		b := &biller{hedged: hedged, rng: rng, fails: []float64{0, 0.1}[rng.IntN(2)], price: llm.Price{In: rng.Float64() * 3, Out: rng.Float64() * 9}}
 		m := cappedMemory(t, rng, b, nil, rng.IntN(2))
 		for q := range n / memories {
 			b.most = rng.IntN(4) == 0
@@ -165,6 +199,7 @@ func TestMaxCostIsNeverPassed(t *testing.T) {
 			}
 			a, err := m.Ask(context.Background(), fmt.Sprint("question ", q), opts...)
 			cascaded += len(a.Trace.Drafts)
+			twice += a.Trace.Usage().Hedged
 			if b.billed > limit || a.Trace.Usage().Dollars > limit*(1+1e-12) {
 				t.Fatalf("billed %v, traced %v of at most %v: %+v, %v", b.billed, a.Trace.Usage().Dollars, limit, a.Trace, err)
 			}
@@ -199,6 +234,12 @@ func TestMaxCostIsNeverPassed(t *testing.T) {
 	}
 	t.Logf("%d answered (%d by a tier of their own, %d of them a lower one; %d answers beside them), %d modules at a lower tier, %d summaries cut; %d refused, %d out of money after failed calls",
 		answered, routed, answersLowered, cascaded, lowered, cut, refused, retried)
+	if hedged {
+		if twice < n/2 || answered < n/10 || refused < n/20 {
+			t.Errorf("%d calls were hedged", twice)
+		}
+		return
+	}
 	if cascaded < n/100 || routed < n/20 || answersLowered < n/200 || answered < n/10 || refused < n/20 || lowered < n/20 || cut == 0 && !testing.Short() { // cut in one of some 700
 		t.Error("the questions do not cover all cases")
 	}

@@ -106,7 +106,7 @@ func (w *watch) listen(ctx context.Context, out io.Writer) error {
 	go func() { ended <- server.Serve(ctx, ln) }()
 	w.closers.Add(func() error {
 		stop()
-		<-ended // a scrape that was broken off is no failure of the command
+		_ = <-ended // a scrape that was broken off is no failure of the command
 		return nil
 	})
 	fmt.Fprintf(out, "metrics at http://%s/metrics\n", ln.Addr())
