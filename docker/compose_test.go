@@ -37,7 +37,7 @@ func TestProfiles(t *testing.T) {
 		{[]string{"capacity"}, append(slices.Clone(tiers), "notebook")},
 		{[]string{"cuda"}, []string{"notebook", "notebook-cuda"}},
 		{[]string{"workers"}, []string{"nats", "notebook", "worker"}},
-		{[]string{"postgres"}, []string{"notebook", "postgres"}},
+		{[]string{"postgres"}, []string{"notebook", "postgres", "serve"}},
 	} {
 		got := slices.Sorted(maps.Keys(load(t, nil, test.profiles...).Services))
 		slices.Sort(test.want)

@@ -25,6 +25,7 @@ import (
 type manifests struct {
 	services map[string]corev1.Service
 	sets     map[string]appsv1.StatefulSet
+	configs  map[string]corev1.ConfigMap
 }
 
 func readManifests(t *testing.T) manifests {
@@ -33,7 +34,7 @@ func readManifests(t *testing.T) manifests {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := manifests{map[string]corev1.Service{}, map[string]appsv1.StatefulSet{}}
+	m := manifests{map[string]corev1.Service{}, map[string]appsv1.StatefulSet{}, map[string]corev1.ConfigMap{}}
 	var listed []string
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -100,6 +101,10 @@ func (m manifests) add(t *testing.T, file string, doc []byte) {
 		var s appsv1.StatefulSet
 		err = sigsyaml.UnmarshalStrict(doc, &s)
 		m.sets[s.Name] = s
+	case "v1 ConfigMap":
+		var c corev1.ConfigMap
+		err = sigsyaml.UnmarshalStrict(doc, &c)
+		m.configs[c.Name] = c
 	default:
 		t.Errorf("%s: a %s of %s, which this test does not know", file, of.Kind, of.APIVersion)
 	}
@@ -110,7 +115,7 @@ func (m manifests) add(t *testing.T, file string, doc []byte) {
 
 func TestManifests(t *testing.T) {
 	m := readManifests(t)
-	if want := []string{"nats", "serve", "worker"}; !slices.Equal(slices.Sorted(maps.Keys(m.sets)), want) || !slices.Equal(slices.Sorted(maps.Keys(m.services)), want) {
+	if want := []string{"nats", "postgres", "serve", "worker"}; !slices.Equal(slices.Sorted(maps.Keys(m.sets)), want) || !slices.Equal(slices.Sorted(maps.Keys(m.services)), want) {
 		t.Fatalf("stateful sets %v, services %v, want %v of each", slices.Sorted(maps.Keys(m.sets)), slices.Sorted(maps.Keys(m.services)), want)
 	}
 	for name, set := range m.sets {
@@ -125,13 +130,14 @@ func TestManifests(t *testing.T) {
 			t.Fatalf("%s: %d containers", name, len(pod.Spec.Containers))
 		}
 		c := pod.Spec.Containers[0]
-		if c.Image != "budgetmem" || len(c.Command) < 2 || c.Command[0] != "bmem" || c.Command[1] != name {
+		ours := name != "postgres"
+		if !ours && !pgvectorRE.MatchString(c.Image) || ours && (c.Image != "budgetmem" || len(c.Command) < 2 || c.Command[0] != "bmem" || c.Command[1] != name) {
 			t.Errorf("%s runs %s %v", name, c.Image, c.Command)
 		}
 		ports := map[string]int32{}
 		for _, p := range c.Ports {
 			ports[p.Name] = p.ContainerPort
-			if !slices.ContainsFunc(c.Command, func(arg string) bool { return strings.HasSuffix(arg, portOf(p.ContainerPort)) }) {
+			if ours && !slices.ContainsFunc(c.Command, func(arg string) bool { return strings.HasSuffix(arg, portOf(p.ContainerPort)) }) {
 				t.Errorf("%s: port %s is %d, and no flag says so: %v", name, p.Name, p.ContainerPort, c.Command)
 			}
 		}
@@ -151,12 +157,21 @@ func TestManifests(t *testing.T) {
 		for _, v := range set.Spec.VolumeClaimTemplates {
 			claims[v.Name] = true
 		}
+		for _, v := range pod.Spec.Volumes {
+			if v.ConfigMap == nil || len(m.configs[v.ConfigMap.Name].Data) == 0 {
+				t.Errorf("%s: the volume %s is made of nothing that is here", name, v.Name)
+			}
+			claims[v.Name] = true
+		}
 		for _, v := range c.VolumeMounts {
-			if !claims[v.Name] || !slices.ContainsFunc(c.Command, func(arg string) bool { return strings.Contains(arg, "="+v.MountPath) }) {
+			if !claims[v.Name] || ours && !slices.ContainsFunc(c.Command, func(arg string) bool { return strings.Contains(arg, "="+v.MountPath) }) {
 				t.Errorf("%s mounts %s at %s, which is no claim of it, or no flag names it: %v", name, v.Name, v.MountPath, c.Command)
 			}
 		}
 		for _, e := range c.Env {
+			if secret := regexp.MustCompile(`TOKEN|PASSWORD`).MatchString(e.Name); !secret && e.Value != "" {
+				continue
+			}
 			if e.Value != "" || e.ValueFrom == nil || e.ValueFrom.SecretKeyRef == nil || e.ValueFrom.SecretKeyRef.Name != "budgetmem" {
 				t.Errorf("%s: $%s comes from elsewhere than the secret", name, e.Name)
 			}
@@ -170,11 +185,14 @@ func TestManifests(t *testing.T) {
 	}
 }
 
+// pgvectorRE is an image of PostgreSQL with pgvector, pinned by version.
+var pgvectorRE = regexp.MustCompile(`^pgvector/pgvector:\d+\.\d+\.\d+-pg\d+$`)
+
 func portOf(port int32) string { return fmt.Sprintf(":%d", port) }
 
 // Services that need a token say where it comes from, and nobody else gets the password of the database.
 func TestWorkerServices(t *testing.T) {
-	services := load(t, []string{"WORKERS=3", "BUDGETMEM_NATS_TOKEN=secret"}, "workers", "postgres").Services
+	services := load(t, []string{"WORKERS=3", "BUDGETMEM_NATS_TOKEN=secret", "POSTGRES_PASSWORD=word"}, "workers", "postgres").Services
 	worker, nats := services["worker"], services["nats"]
 	if n := worker.Deploy.Replicas; n == nil || *n != 3 {
 		t.Errorf("%v workers, want 3", n)
@@ -191,12 +209,17 @@ func TestWorkerServices(t *testing.T) {
 		}
 	}
 	postgres := services["postgres"]
-	if !regexp.MustCompile(`^pgvector/pgvector:\d+\.\d+\.\d+-pg\d+$`).MatchString(postgres.Image) || len(postgres.Ports)+len(nats.Ports)+len(worker.Ports) > 0 {
+	if !pgvectorRE.MatchString(postgres.Image) || len(postgres.Ports)+len(nats.Ports)+len(worker.Ports) > 0 {
 		t.Errorf("PostgreSQL is %s; or a service is published", postgres.Image)
 	}
 	for name, s := range services {
-		if _, given := s.Environment["POSTGRES_PASSWORD"]; given && name != "postgres" {
-			t.Errorf("%s gets the database's password", name)
+		_, asServer := s.Environment["POSTGRES_PASSWORD"]
+		if password := s.Environment["PGPASSWORD"]; asServer != (name == "postgres") || (password != nil) != (name == "serve") {
+			t.Errorf("%s gets the database's password, or does not", name)
 		}
+	}
+	serve := services["serve"]
+	if !slices.Contains(serve.Command, "--store=postgres://bmem@postgres/memories") || *serve.Environment["PGPASSWORD"] != "word" || len(serve.Ports) != 1 || serve.Ports[0].HostIP != "127.0.0.1" || *postgres.Environment["POSTGRES_DB"] != "memories" {
+		t.Errorf("the server runs %v at %v", serve.Command, serve.Ports)
 	}
 }
