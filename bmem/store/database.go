@@ -13,7 +13,7 @@ import (
 )
 
 // Database holds the tables of a store. SQLite is one ([Open]), PostgreSQL another (package postgres). What a store does is written
-// once, over these seven methods, so that both cut, find and forget alike. Ranking is no part of it: a [Store] hands out vectors, and
+// once, over these methods, so that both cut, find and forget alike. Ranking is no part of it: a [Store] hands out vectors, and
 // the process that asks compares them.
 //
 // A database has the tables of this package's schema, with these columns. It takes the statements of this package as they are, with ? or
@@ -33,6 +33,8 @@ type Database interface {
 	Verify(ctx context.Context) error
 	// ReadOnly reports whether nothing can be changed. What would only make the next call quicker is then not kept.
 	ReadOnly() bool
+	// Shared reports whether machines use it that keep replies of their own. It then has the table reader.
+	Shared() bool
 	// String names the database in errors, without a password.
 	String() string
 	// Close ends the connections. Calls still under way end with an error.

@@ -96,9 +96,14 @@ func (w *writer) selected(what Selection) ([]placedTurn, error) {
 func (s *Store) ForgetExpired(ctx context.Context, now time.Time) (Forgotten, error) {
 	var sum Forgotten
 	var due bool
+	var last int64
 	err := s.db.View(ctx, func(tx Tx) error {
-		return row(tx, []any{&due}, "SELECT EXISTS (SELECT 1 FROM turn WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM memory WHERE expires <= ?1)", now.Unix())
+		return row(tx, []any{&due, &last}, `SELECT EXISTS (SELECT 1 FROM turn WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM memory WHERE expires <= ?1),
+			coalesce((SELECT max(id) FROM forgotten), 0)`, now.Unix())
 	})
+	if err == nil {
+		err = s.forgetWithOthers(ctx, last, now)
+	}
 	if err != nil || !due {
 		return sum, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -18,9 +19,13 @@ type Replies interface {
 	Forget(ctx context.Context, sources map[string]bool, quotes func(reply string) bool) error
 }
 
-// ForgetIn makes the store remove what it forgets from these replies too, beginning with what was left to do.
+// ForgetIn makes the store remove what it forgets from these replies too, beginning with what was left to do. In a store that machines
+// share, each of them looks through its own replies, which are known by the machine and, if they have a method String, by what that says.
 func (s *Store) ForgetIn(ctx context.Context, r Replies) error {
 	s.replies.Store(&r)
+	if err := s.noteReader(ctx, time.Now()); err != nil {
+		return err
+	}
 	return s.scrub(ctx)
 }
 
@@ -79,6 +84,7 @@ func (s *Store) scrub(ctx context.Context) error {
 		if err := s.scrubReplies(ctx, *r, last.Int64); err != nil {
 			return fmt.Errorf("forget the replies: %w", err)
 		}
+		s.scrubbed.Store(last.Int64)
 	}
 	if pages > 0 {
 		if err := s.scrubPages(ctx, last.Int64); err != nil {
@@ -89,17 +95,25 @@ func (s *Store) scrub(ctx context.Context) error {
 }
 
 func (s *Store) scrubReplies(ctx context.Context, r Replies, last int64) error {
-	sources, words := map[string]bool{}, map[string]bool{}
+	var sources, words map[string]bool
+	var after int64
+	shared, reader := s.db.Shared(), readerOf(r)
 	err := s.db.View(ctx, func(tx Tx) error {
+		sources, words, after = map[string]bool{}, map[string]bool{}, 0
+		if shared {
+			if err := row(tx, []any{&after}, "SELECT last FROM reader WHERE cache = ?", reader); err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
 		return each(tx, func(rows Rows) error {
 			var a, b []byte
 			err := rows.Scan(&a, &b)
 			addPieces(sources, a, SourceSize)
 			addPieces(words, b, wordSize)
 			return err
-		}, "SELECT sources, words FROM forgotten WHERE replies > 0 AND id <= ?", last)
+		}, "SELECT sources, words FROM forgotten WHERE replies > 0 AND id > ? AND id <= ?", after, last)
 	})
-	if err != nil {
+	if err != nil || after >= last {
 		return err
 	}
 	quotes := func(reply string) bool {
@@ -109,8 +123,17 @@ func (s *Store) scrubReplies(ctx context.Context, r Replies, last int64) error {
 		return err
 	}
 	return s.db.Change(ctx, Shared, func(tx Tx) error {
+		done := last
+		if shared {
+			if err := putReader(tx, reader, last, time.Now()); err != nil {
+				return err
+			}
+			if err := row(tx, []any{&done}, "SELECT min(last) FROM reader"); err != nil {
+				return err
+			}
+		}
 		return errors.Join(
-			tx.Exec("UPDATE forgotten SET replies = 0, sources = ?1, words = ?1 WHERE id <= ?2", []byte{}, last),
+			tx.Exec("UPDATE forgotten SET replies = 0, sources = ?1, words = ?1 WHERE id <= ?2", []byte{}, done),
 			tx.Exec("DELETE FROM forgotten WHERE replies = 0 AND pages = 0"))
 	})
 }

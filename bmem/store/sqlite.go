@@ -241,6 +241,9 @@ func (f *file) String() string { return f.path }
 
 func (f *file) ReadOnly() bool { return f.readOnly }
 
+// Shared implements Database: the replies lie in the folder of the file.
+func (f *file) Shared() bool { return false }
+
 func (f *file) Close() error {
 	err := f.db.Close()
 	if f.done != nil {

@@ -49,6 +49,8 @@ type Store struct {
 	pools   flights // chunks being worked on now
 
 	replies atomic.Pointer[Replies]
+	// Of a shared database: the last of what was forgotten that the replies here were looked through for, and when that was noted.
+	scrubbed, noted atomic.Int64
 }
 
 // New returns the store in a database that has its tables. It ends what a process began to forget and did not end because it was

@@ -76,6 +76,9 @@ type entry struct {
 // one makes the call itself.
 const claimPatience = 10 * time.Minute
 
+// String names the cache: the path of its file.
+func (c *Cache) String() string { return c.path }
+
 // OpenCache opens or creates the cache at path, and its folder. Beside it lies a file for the claims of processes. A cache
 // that is there and can only be read is opened for reading. The error is an ErrCache if the file is damaged or is something
 // else. The caller closes the cache.

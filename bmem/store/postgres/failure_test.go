@@ -266,7 +266,7 @@ func TestRefusedRowsLeaveNothing(t *testing.T) {
 		tables []string
 	}{
 		{"add", add, []string{"memory", "turn", "session", "chunk"}},
-		{"embed", index, []string{"vector", "embedder", "embedded", "text", "progress"}},
+		{"embed", index, []string{"embedder", "vector", "embedded", "text", "progress"}},
 		{"forget", forget, []string{"memory", "turn", "session", "chunk", "embedded", "text", "progress", "forgotten"}},
 	} {
 		before := look()

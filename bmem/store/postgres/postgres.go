@@ -166,6 +166,8 @@ func (db *database) String() string { return db.name }
 
 func (db *database) ReadOnly() bool { return db.readOnly }
 
+func (db *database) Shared() bool { return true }
+
 // Close implements store.Database.
 func (db *database) Close() error {
 	db.pool.Close()

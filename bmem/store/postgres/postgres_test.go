@@ -3,8 +3,10 @@ package postgres_test
 import (
 	"context"
 	"os"
+	"slices"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/bmem/store/postgres"
 	"github.com/budgetmem/budgetmem/bmem/store/storetest"
@@ -73,5 +75,87 @@ func TestIsURL(t *testing.T) {
 		if postgres.IsURL(address) != want {
 			t.Errorf("%q: want %v", address, want)
 		}
+	}
+}
+
+// cache notes the sources that it is told to forget.
+type cache struct {
+	name    string
+	sources []string
+}
+
+func (c *cache) String() string { return c.name }
+
+func (c *cache) Forget(_ context.Context, sources map[string]bool, _ func(string) bool) error {
+	for source := range sources {
+		c.sources = append(c.sources, source)
+	}
+	return nil
+}
+
+// What one machine forgets, all forget in their replies: those that are running by their next question, others when they are back, and once.
+// Nothing that tells of it is kept longer.
+func TestAllMachinesForgetReplies(t *testing.T) {
+	server, schema := pgtest.Shared(t), pgtest.Schema()
+	running, away, alone := &cache{name: "running"}, &cache{name: "away"}, &cache{name: "alone"}
+	with := func(c *cache) *store.Store {
+		t.Helper()
+		s := openStore(t, server.URL(schema))
+		if err := s.ForgetIn(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	here := with(running)
+	if _, err := here.Append(t.Context(), "m", []chunk.Turn{turn("1", "My secret."), turn("2", "Another one."), turn("3", "No secret.")}, cutter, store.AddOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	with(away)
+	there := with(alone)
+	for _, id := range []string{"1", "2"} {
+		if _, err := there.Forget(t.Context(), store.Selection{Memory: "m", Turns: []string{id}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := here.Describe(t.Context(), "m"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := []string{string(store.SourceOf("My secret.")), string(store.SourceOf("Another one."))}
+	for _, c := range []*cache{running, alone} {
+		if !slices.Equal(c.sources, want) {
+			t.Errorf("%s has forgotten %q, want %q", c.name, c.sources, want)
+		}
+	}
+	rows := func(table string) string { return "(SELECT count(*) FROM " + schema + "." + table + ")" }
+	expect := func(condition string) {
+		t.Helper()
+		if err := server.Exec(t.Context(), "DO $$ BEGIN ASSERT "+condition+"; END $$"); err != nil {
+			t.Error(err)
+		}
+	}
+	expect(rows("forgotten") + " = 2 AND " + rows("reader") + " = 3")
+	with(away)
+	slices.Sort(away.sources) // both at once
+	slices.Sort(want)
+	if !slices.Equal(away.sources, want) {
+		t.Errorf("away has forgotten %q", away.sources)
+	}
+	expect(rows("forgotten") + " = 0")
+
+	// One that does not come back is given up.
+	if err := server.Exec(t.Context(), "UPDATE "+schema+".reader SET seen = seen - 31 * 86400 WHERE cache LIKE '%away'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := here.Forget(t.Context(), store.Selection{Memory: "m", Turns: []string{"3"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(rows("forgotten") + " = 0 AND " + rows("reader") + " = 2")
+	if len(running.sources) != 3 || len(alone.sources) != 3 {
+		t.Errorf("%d and %d sources", len(running.sources), len(alone.sources))
 	}
 }
