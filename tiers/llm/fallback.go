@@ -10,8 +10,8 @@ import (
 
 // Fallback returns a client that asks the first of models, which Stack made, and where that one's endpoints all fail the next, and so on.
 // Price, cache entry and Response.Model are those of the model that answered. A model that failed is left alone for half a minute, after
-// which one call tries it again. Its bounds are the highest of all models; it can score if the first one can, and no other does that
-// for it. warn, if not nil, gets a line for the user when a model is first replaced.
+// which one call tries it again; its replies in the cache count meanwhile. The bounds are the highest of all models; the chain can score
+// if the first one can, and no other does that for it. warn, if not nil, gets a line for the user when a model is first replaced.
 //
 // Give all but the last model a short Retry, since a call passes through it before the next model is asked.
 func Fallback(warn func(string), models ...Client) Client {
@@ -67,6 +67,21 @@ func (l *link) begin() bool {
 	return true
 }
 
+type restKey struct{}
+
+// errResting is the error of a call that is not made because its model is left alone, and has no reply in the cache.
+var errResting = errors.New("left alone because it failed")
+
+// rested is the layer inside the cache that makes no call for a model that is left alone.
+func rested(next Handler) Handler {
+	return func(ctx context.Context, call Call) (Reply, error) {
+		if ctx.Value(restKey{}) != nil {
+			return Reply{}, &Error{Kind: ErrUnavailable, Unsent: true, Err: errResting}
+		}
+		return next(ctx, call)
+	}
+}
+
 // ended notes whether the model works.
 func (l *link) ended(works bool) {
 	l.mu.Lock()
@@ -82,12 +97,16 @@ func (f *fallback) Chat(ctx context.Context, req Request) (Response, error) {
 	var last error
 	for i, l := range f.links {
 		final := i == len(f.links)-1
-		if !final && !l.begin() {
+		asked, rests := ctx, !final && !l.begin()
+		if rests {
+			asked = context.WithValue(ctx, restKey{}, true)
+		}
+		resp, err := l.Chat(asked, req)
+		if errors.Is(err, errResting) {
 			continue
 		}
-		resp, err := l.Chat(ctx, req)
 		failed := err != nil && ctx.Err() == nil && replaceable(err)
-		if !final {
+		if !final && !rests && ctx.Err() == nil {
 			l.ended(!failed)
 		}
 		resp.Usage = after(used, resp.Usage)

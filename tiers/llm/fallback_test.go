@@ -82,7 +82,10 @@ func TestFallback(t *testing.T) {
 	if u := ask("b", "by second", "second", 2, 1, 0).Usage; u.Cached != 1 || u.Paid != 0 {
 		t.Errorf("asked again: usage %+v, want a reply from the cache", u)
 	}
-	ask("a", "by second", "second", 2, 2, 0) // the first one is left alone, and its reply is no reply of the second
+	ask("a2", "by second", "second", 2, 2, 0) // the first one is left alone
+	if u := ask("a", "by first", "", 2, 2, 0).Usage; u.Cached != 1 || u.Paid != 0 {
+		t.Errorf("a reply that the first one gave before: usage %+v", u)
+	}
 	c.fails["second"] = &llm.Error{Kind: llm.ErrRateLimited, Status: 429}
 	ask("c", "by third", "third", 2, 3, 1)
 	ask("d", "by third", "third", 2, 3, 2)
@@ -90,6 +93,9 @@ func TestFallback(t *testing.T) {
 	clear(c.fails)
 	ask("e", "by first", "", 3, 3, 2)
 	ask("f", "by first", "", 4, 3, 2)
+	if b := c.ledger.Balance(); b.Reserved != 0 || b.Uncertain != 0 {
+		t.Errorf("balance %+v", b)
+	}
 	if len(c.notes) != 2 || !strings.HasPrefix(c.notes[0], "first fails (endpoint unavailable): second answers") || !strings.HasPrefix(c.notes[1], "second fails (rate limited): third") {
 		t.Errorf("the user was told %q", c.notes)
 	}

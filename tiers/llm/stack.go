@@ -44,7 +44,7 @@ func Stack(base Client, o StackOptions) (Client, error) {
 	if o.Cache != nil {
 		layers = append(layers, o.Cache.layer(base))
 	}
-	layers = append(layers, newReasoning(base.Model(), o.Settings, o.Warn).layer, o.Retry.layer(base.Model()))
+	layers = append(layers, rested, newReasoning(base.Model(), o.Settings, o.Warn).layer, o.Retry.layer(base.Model()))
 	if s.meter.hedged {
 		layers = append(layers, s.meter.hedge(hedger))
 	}
