@@ -50,6 +50,9 @@ question under two budgets, and to see what was spent by day.
 With --tenants FILE callers with tokens of their own get memories of their own, and a budget a question, an hour and a day that is never
 passed. 'bmem serve token' makes a token. $` + api.EnvToken + ` then is the token of the owner, who has no budget.
 
+--metrics serves numbers for Prometheus at /metrics, --pprof profiles at /debug/pprof/, both to the owner alone. Traces go to the collector
+that $` + telemetry.EnvEndpoint + ` names, if it does.
+
 SIGTERM or an interrupt lets it finish what is in flight and end.`,
 		Example: `  bmem serve
   bmem serve --on-demand

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -137,6 +138,50 @@ func TestTracesByEnvironment(t *testing.T) {
 		}
 		if want := c.on; (got.Load() == 1) != want {
 			t.Errorf("%v: the collector got %d batches", c.env, got.Load())
+		}
+	}
+}
+
+// A question of the command line: what the collector gets tells nothing of what was said, and the endpoint is told of the trace and, as
+// it asked for, of the question's session.
+func TestAskIsTraced(t *testing.T) {
+	unwatched(t)
+	a := newAsker(t)
+	t.Setenv("TRACED_KEY", "sk-not-to-be-seen")
+	var mu sync.Mutex
+	var traces bytes.Buffer
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = traces.ReadFrom(r.Body)
+	}))
+	defer collector.Close()
+	t.Setenv(telemetry.EnvEndpoint, collector.URL)
+	var header http.Header
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		header = r.Header.Clone()
+		_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"the old mill"},"finish_reason":"stop"}],"usage":{"prompt_tokens":100,"completion_tokens":3}}`)
+	}))
+	defer endpoint.Close()
+	answer, err := a.ask("traced", "--endpoint", endpoint.URL+"/v1", "--api-key-env", "TRACED_KEY", "--model", "m", "--session-header", "X-Session-Id")
+	if err != nil || answer.Text != "the old mill" {
+		t.Fatalf("answer %q, %v", answer.Text, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if header.Get("X-Session-Id") == "" || !strings.HasPrefix(header.Get("traceparent"), "00-") {
+		t.Errorf("the endpoint got %v", header)
+	}
+	for _, want := range []string{"ask", "retrieve", "filter", "chat m", "POST", "gen_ai.usage.input_tokens", "budgetmem.dollars"} {
+		if !bytes.Contains(traces.Bytes(), []byte(want)) {
+			t.Errorf("the collector got nothing of %s", want)
+		}
+	}
+	for _, secret := range []string{"sk-not-to-be-seen", "meet", "mill", "pottery", "Rita", a.dir} {
+		if bytes.Contains(traces.Bytes(), []byte(secret)) {
+			t.Errorf("the collector got %q", secret)
 		}
 	}
 }

@@ -124,6 +124,7 @@ What it spends counts in the limit of the run. A worker that is killed loses its
 paid for is kept, and asked for by nobody again.`,
 		Example: `  bmem worker --nats nats://host:4222
   bmem worker --nats nats://host:4222 --capacity 32 --endpoint http://gpu7:8000/v1
+  bmem worker --nats nats://host:4222 --metrics-addr 127.0.0.1:9090
   bmem worker --nats tls://host:4222 --api-key-env https://api.example.com/v1=KEY`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
