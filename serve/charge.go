@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -12,6 +13,7 @@ import (
 // charged makes a call of a model from the caller's account. most is what it can take. It returns the dollars that were booked, before
 // which no answer goes out. A model without a price is free.
 func (s *Server) charged(ctx context.Context, model string, most llm.Bound, call func() (llm.Usage, error)) (dollars float64, err error) {
+	call = s.observed(ctx, model, call)
 	price, err := s.config.Prices.Price(model)
 	account := memory.ScopeOf(ctx).Account
 	if err != nil || price == (llm.Price{}) || account == nil {
@@ -29,6 +31,19 @@ func (s *Server) charged(ctx context.Context, model string, most llm.Bound, call
 		return dollars, err
 	})
 	return dollars, err
+}
+
+// observed shows a call to the observer, if there is one.
+func (s *Server) observed(ctx context.Context, model string, call func() (llm.Usage, error)) func() (llm.Usage, error) {
+	if s.config.Observer == nil {
+		return call
+	}
+	return func() (llm.Usage, error) {
+		start := time.Now()
+		used, err := call()
+		s.config.Observer.Computed(ctx, model, used, time.Since(start), err)
+		return used, err
+	}
 }
 
 // neverRan reports whether a call failed before a model computed anything.

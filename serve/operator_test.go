@@ -2,12 +2,16 @@ package serve
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // Operator's handlers are for the owner: who has no token or a tenant's is kept out, and so is a web page where there is no token.
@@ -62,6 +66,12 @@ func (o *routes) Request(r *http.Request, route string) (context.Context, func(i
 	}
 }
 
+func (o *routes) Computed(_ context.Context, model string, used llm.Usage, _ time.Duration, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.got = append(o.got, fmt.Sprint(model, " ", used.In, " ", err))
+}
+
 func TestObserver(t *testing.T) {
 	o := &routes{}
 	s := start(t, Config{Chats: []ChatModel{newFake()}, Observer: o})
@@ -72,9 +82,17 @@ func TestObserver(t *testing.T) {
 		}
 		do(t, req)
 	}
+	for _, text := range []string{"hello", "fail"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.addr+"/v1/chat/completions", strings.NewReader(`{"model":"fake","messages":[{"role":"user","content":"`+text+`"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, req)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if want := []string{"GET /v1/models OK", "GET /v1/models/{name} OK", "/ Not Found"}; !slices.Equal(o.got, want) {
+	if want := []string{"GET /v1/models OK", "GET /v1/models/{name} OK", "/ Not Found",
+		"fake 7 <nil>", "POST /v1/chat/completions OK", "fake 0 cannot", "POST /v1/chat/completions Internal Server Error"}; !slices.Equal(o.got, want) {
 		t.Errorf("routes %q, want %q", o.got, want)
 	}
 }

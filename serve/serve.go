@@ -92,6 +92,9 @@ type Observer interface {
 	// Request is called when a request begins. route is the pattern of the handler that it is for. The request is handled under the
 	// context returned, and end is called with the answer's status.
 	Request(r *http.Request, route string) (_ context.Context, end func(status int))
+	// Computed is called when a served model has answered a chat, scores or embeddings, or failed to: ctx is that of the request.
+	// Questions to memories are not among these.
+	Computed(ctx context.Context, model string, used llm.Usage, took time.Duration, err error)
 }
 
 // Server serves a Config. Make one with New.

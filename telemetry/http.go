@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
@@ -82,6 +83,16 @@ func (o *Observer) Request(r *http.Request, route string) (context.Context, func
 			o.metrics.serving.Dec()
 			o.metrics.served.WithLabelValues(route, strconv.Itoa(status)).Observe(time.Since(start).Seconds())
 		}
+	}
+}
+
+// Computed implements serve.Observer: the request's span tells of the model, and metrics count the call as one of the operation "serve".
+func (o *Observer) Computed(ctx context.Context, model string, used llm.Usage, took time.Duration, err error) {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attrProvider.String(providerLocal), attrModel.String(model), attrInputTokens.Int(used.In), attrOutputTokens.Int(used.Out))
+	}
+	if o.metrics != nil {
+		o.metrics.computed(model, "serve", used, err, took)
 	}
 }
 

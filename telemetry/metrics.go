@@ -130,6 +130,11 @@ func (m *Metrics) call(model, operation string, u llm.Usage, err error, took tim
 	if u.Cached > 0 && u.Cached == u.Calls {
 		return
 	}
+	m.computed(model, operation, u, err, took)
+}
+
+// computed counts a call that a model worked for.
+func (m *Metrics) computed(model, operation string, u llm.Usage, err error, took time.Duration) {
 	m.calls.WithLabelValues(model, operation, outcome(err)).Observe(took.Seconds())
 	if u.Cached == 0 { // of a batch that is cached in part it is not known which tokens are whose
 		m.tokens.WithLabelValues(model, "input").Add(float64(max(0, u.In)))

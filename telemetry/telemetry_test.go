@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -297,6 +298,7 @@ func TestRequestsOfAServer(t *testing.T) {
 	server := httptest.NewServer(s.Handler())
 	defer server.Close()
 	metrics.Watch(telemetry.Sources{Queue: s.Queue})
+	var _ serve.Observer = (*telemetry.Observer)(nil)
 	const parent = "4bf92f3577b34da6a3ce929d0e0e4736"
 	for _, path := range []string{"/health", "/Zanzibar/1", "/Zanzibar/2"} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+path, nil)
@@ -335,6 +337,25 @@ func TestSendAndReceive(t *testing.T) {
 	header = http.Header{}
 	if o.Send(t.Context(), header); len(header) > 0 {
 		t.Errorf("without traces: %v", header)
+	}
+}
+
+// What a served model computes is in the span of its request, and counted.
+func TestServedModel(t *testing.T) {
+	exporter, provider := tracer()
+	metrics := telemetry.NewMetrics()
+	o := telemetry.New(metrics, provider)
+	ctx, end := o.Request(newRequest(t), "POST /v1/chat/completions")
+	o.Computed(ctx, model, llm.Usage{Calls: 1, In: 12, Out: 3}, time.Second, nil)
+	end(200)
+	spans := exporter.GetSpans()
+	if s := named(t, spans, "POST /v1/chat/completions"); s["gen_ai.request.model"].AsString() != model || s["gen_ai.usage.input_tokens"].AsInt64() != 12 {
+		t.Errorf("the span has %v", s)
+	}
+	page := scrape(t, metrics)
+	has(t, page, `bmem_model_tokens_total{model="`+model+`",type="input"} 12`, `bmem_model_call_seconds_sum{model="`+model+`",operation="serve",outcome="ok"} 1`)
+	if strings.Contains(page, "bmem_reply_cache_misses_total{") {
+		t.Error("served calls have no cache to miss")
 	}
 }
 
