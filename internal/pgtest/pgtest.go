@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -115,7 +116,9 @@ func start(bin string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir}
-	if out, err := s.command("initdb", "-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput(); err != nil {
+	if out, err := s.command("initdb", "-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput(); errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("PostgreSQL does not run as root, and the user nobody may not run %s: open the folders above it to others, or set %s", bin, EnvBin)
+	} else if err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	shared.mu.Lock()
