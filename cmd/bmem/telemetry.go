@@ -102,11 +102,14 @@ func (w *watch) listen(ctx context.Context, out io.Writer) error {
 		return errors.Join(err, ln.Close())
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the command, which an interrupt only begins
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx, ln) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(ctx, ln) // a scrape that was broken off is no failure of the command
+	}()
 	w.closers.Add(func() error {
 		stop()
-		_ = <-ended // a scrape that was broken off is no failure of the command
+		<-ended
 		return nil
 	})
 	fmt.Fprintf(out, "metrics at http://%s/metrics\n", ln.Addr())
