@@ -37,9 +37,17 @@ func TestPredictions(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteString("| reader | category | n | score | 95 % | against the first | 95 % | µ$/question |\n|---|---|---|---|---|---|---|---|\n")
 	first := predictions(t, files[0])
+	best := maps.Clone(first)
 	for _, file := range files {
-		writeReader(t, &b, reader(file), predictions(t, file), first)
+		got := predictions(t, file)
+		writeReader(t, &b, reader(file), got, first)
+		for id, p := range got {
+			if p.Score > best[id].Score {
+				best[id] = p
+			}
+		}
 	}
+	writeReader(t, &b, "best answer of these, known afterwards", best, first)
 	checkTable(t, predictionsPage, predictionsBegin, predictionsEnd, b.String())
 }
 
