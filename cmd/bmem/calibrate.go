@@ -20,7 +20,8 @@ import (
 
 func newCalibrateCmd() *cobra.Command {
 	var f replayFlags
-	var out, routerFile, note string
+	var out, routerFile, note, unanswerable string
+	var mostLost float64
 	var signals []string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -33,9 +34,13 @@ combined by a regression on the training questions, and made an expected score b
 questions. Where the tier set routes the answer, the gain of asking each dearer tier too is fitted the same way.
 
 The file gives answers a confidence (bmem ask --calibration FILE --min-confidence 0.4) and is a policy (--policy cascade:FILE@λ).
-With --router it is put into a router's file, as its last decision.`,
+With --router it is put into a router's file, as its last decision.
+
+With --unanswerable, traces of questions that the memory cannot answer, it says at what confidence to abstain: the highest one by
+which the validation questions lose at most --most-lost of their mean score, and how many unanswerable ones it abstains from.`,
 		Example: `  bmem calibrate --traces traces/locomo-readers --out calibration.json
   bmem calibrate --traces train.jsonl.gz --validation-traces validation.jsonl.gz --out calibration.json
+  bmem calibrate --traces traces/locomo-readers --unanswerable unanswerable.jsonl.gz --most-lost 0.02 --out calibration.json
   bmem calibrate --traces traces/locomo-readers --router router.safetensors --out cascading.safetensors`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -81,10 +86,16 @@ With --router it is put into a router's file, as its last decision.`,
 			if err := atomicfile.WriteFile(out, file, 0o644); err != nil {
 				return err
 			}
-			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), c)
+			said := calibrated{Calibration: c}
+			if unanswerable != "" {
+				if err := said.abstain(o.Validation, unanswerable, mostLost); err != nil {
+					return err
+				}
 			}
-			return writeCalibration(cmd.OutOrStdout(), c)
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), said)
+			}
+			return said.write(cmd.OutOrStdout())
 		},
 	}
 	f.files = map[string]*string{}
@@ -93,6 +104,8 @@ With --router it is put into a router's file, as its last decision.`,
 	f.files[splits[1]] = flags.String("validation-traces", "", "validation questions: trace `file`")
 	flags.StringVar(&out, "out", "", "`file` to write")
 	flags.StringVar(&routerFile, "router", "", "put the calibration into the router of this `file`, and write that to --out")
+	flags.StringVar(&unanswerable, "unanswerable", "", "trace `file` of questions without an answer (--dataset locomo-unanswerable), to find a confidence to abstain below")
+	flags.Float64Var(&mostLost, "most-lost", 0.02, "most of the mean score that abstaining may lose where there is an answer")
 	flags.StringSliceVar(&signals, "signals", nil, "`names` of the signals to use, joined by commas (default all that nine tenths of the answers have)")
 	flags.StringVar(&note, "note", "", "how it was fitted, for people")
 	flags.BoolVar(&asJSON, "json", false, "write the calibration to the output too, instead of the table")
@@ -140,7 +153,27 @@ func answering(h episodes.Header) (models []string, samples []int, err error) {
 	return models, samples, nil
 }
 
-func writeCalibration(out io.Writer, c *cascade.Calibration) error {
+// calibrated is a calibration with what abstaining by it does, for each tier of the answer.
+type calibrated struct {
+	*cascade.Calibration
+	Abstention map[string]calibrate.Abstention `json:"abstention,omitempty"`
+}
+
+func (c *calibrated) abstain(answerable *episodes.File, unanswerable string, most float64) error {
+	f, err := episodes.ReadFile(unanswerable)
+	if err != nil {
+		return err
+	}
+	c.Abstention = map[string]calibrate.Abstention{}
+	for i, r := range c.Readers {
+		if c.Abstention[r.Tier], err = calibrate.Abstain(c.Calibration, i, answerable, f, most); err != nil {
+			return fmt.Errorf("--unanswerable %s: %w", unanswerable, err)
+		}
+	}
+	return nil
+}
+
+func (c calibrated) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s, scored by %s\n", c.Dataset, c.Metric)
 	fmt.Fprintln(w, "answer\tmodel\t$/answer\tscore\tcalibration error\tAUROC\tfitted to\tcalibrated on\tsignals")
@@ -158,6 +191,12 @@ func writeCalibration(out io.Writer, c *cascade.Calibration) error {
 			label = "cascade"
 		}
 		fmt.Fprintf(w, "%s\tλ %g: %v, $%.3g a question, score %.4f on validation\n", label, p.Lambda, p.Tiers, p.Dollars, p.Score)
+	}
+	for _, r := range c.Readers {
+		if a, ok := c.Abstention[r.Tier]; ok {
+			fmt.Fprintf(w, "abstain %s\tbelow a confidence of %.3f: %.3f of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% of %d unanswerable ones are withheld (AUROC %.3f)\n", r.Tier,
+				a.MinConfidence, a.Lost, a.Answerable, 100*a.Withheld, 100*a.Abstained, a.Unanswerable, a.AUROC)
+		}
 	}
 	return w.Flush()
 }

@@ -129,3 +129,39 @@ func TestFitRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A least confidence is the highest one whose loss stays within the bound; answers to unanswerable questions that look as unsure are withheld.
+func TestAbstain(t *testing.T) {
+	line := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
+	c := &cascade.Calibration{Readers: []cascade.Reader{{Model: "m", Score: line}}}
+	file := func(dataset string, answers ...[2]float64) *episodes.File { // confidence and score
+		f := &episodes.File{Header: episodes.Header{Dataset: dataset, Metric: dataset, Space: router.Space{{Name: "filter", Tiers: []string{"low"}}}, Dim: 1}}
+		for i, a := range answers {
+			f.Episodes = append(f.Episodes, router.Episode{ID: fmt.Sprint(dataset, i), Choices: []int{0}, Score: a[1], AnswerSignals: map[string]float64{"x": a[0]}})
+		}
+		return f
+	}
+	answerable := file("answerable", [2]float64{0.1, 0}, [2]float64{0.2, 0.1}, [2]float64{0.5, 0.5}, [2]float64{0.9, 1})
+	unanswerable := file("unanswerable", [2]float64{0.05, 0}, [2]float64{0.2, 0}, [2]float64{0.6, 0})
+	for most, want := range map[float64]Abstention{
+		0:     {MinConfidence: 0.2, Lost: 0, Withheld: 0.25, Abstained: 1. / 3},
+		0.03:  {MinConfidence: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
+		0.149: {MinConfidence: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
+		0.15:  {MinConfidence: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
+		1:     {MinConfidence: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
+	} {
+		want.AUROC, want.Answerable, want.Unanswerable = 7.5/12, 4, 3
+		got, err := Abstain(c, 0, answerable, unanswerable, most)
+		if err != nil || math.Abs(got.Lost-want.Lost) > 1e-12 || math.Abs(got.AUROC-want.AUROC) > 1e-12 {
+			t.Errorf("at most %v: %+v, %v; want %+v", most, got, err, want)
+		}
+		got.Lost, got.AUROC = want.Lost, want.AUROC
+		if got != want {
+			t.Errorf("at most %v: %+v, want %+v", most, got, want)
+		}
+	}
+	unanswerable.Dim = 2
+	if _, err := Abstain(c, 0, answerable, unanswerable, 1); err == nil {
+		t.Error("traces of another system were taken")
+	}
+}

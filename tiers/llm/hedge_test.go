@@ -75,7 +75,7 @@ func request(text string, limit int) llm.Request {
 func TestHedgeTakesTheFirstReply(t *testing.T) {
 	for name, c := range map[string]struct {
 		on           bool
-		first        time.Duration
+		first, after time.Duration
 		firstErr     error
 		hedged       int
 		sent         int64
@@ -83,14 +83,14 @@ func TestHedgeTakesTheFirstReply(t *testing.T) {
 		uncertain    bool
 		secondFailed bool
 	}{
-		"off":                   {first: 50 * time.Millisecond, sent: 1, atMost: time.Second},
-		"fast":                  {on: true, sent: 1, atMost: time.Second},
+		"off":                   {first: 50 * time.Millisecond, sent: 1, atMost: 5 * time.Second},
+		"fast":                  {on: true, after: time.Hour, sent: 1, atMost: 5 * time.Second},
 		"slow":                  {on: true, first: time.Minute, sent: 2, hedged: 1, atMost: 5 * time.Second, uncertain: true},
-		"slow, the second dies": {on: true, first: 50 * time.Millisecond, sent: 2, hedged: 1, atMost: 5 * time.Second, secondFailed: true},
-		"fails at once":         {on: true, firstErr: &llm.Error{Kind: llm.ErrUnavailable, Status: 503}, sent: 2, atMost: 5 * time.Second},
+		"slow, the second dies": {on: true, first: 500 * time.Millisecond, sent: 2, hedged: 1, atMost: 5 * time.Second, secondFailed: true},
+		"fails at once":         {on: true, after: time.Hour, firstErr: &llm.Error{Kind: llm.ErrUnavailable, Status: 503}, sent: 2, atMost: 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &twins{after: 10 * time.Millisecond, chat: func(n int64) (time.Duration, error) {
+			w := &twins{after: max(c.after, 10*time.Millisecond), chat: func(n int64) (time.Duration, error) {
 				switch {
 				case n == 1:
 					return c.first, c.firstErr
