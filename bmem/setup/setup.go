@@ -83,7 +83,7 @@ type Spec struct {
 	ChunkTokens int
 	// AnswerSamples is how many replies an answer call samples; see bmem.Options.
 	AnswerSamples int
-	// Calibration is a file of 'bmem calibrate', which gives answers a confidence; "" means none. LogProbs asks for the
+	// Calibration is a file of 'bmem calibrate', which gives answers a confidence, or ShippedCalibration; "" means none. LogProbs asks for the
 	// log-probabilities of answers without one; see bmem.Options.
 	Calibration string
 	LogProbs    bool
@@ -172,15 +172,14 @@ func (sys *System) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if sys.Tiers, err = tiers.LoadSpec(cmp.Or(s.Tiers, tiers.ImplementationAxis)); err != nil {
+	if sys.Tiers, err = tiers.LoadSpec(s.tierSet()); err != nil {
 		return err
 	}
 	if err := s.checkRoles(sys.Tiers); err != nil {
 		return err
 	}
-	var calibration *cascade.Calibration
-	if s.Calibration != "" {
-		if calibration, err = cascade.ReadFile(s.Calibration); err != nil {
+	if s.Calibration != "" && s.Calibration != ShippedCalibration { // a damaged one is found before anything slow
+		if _, err := cascade.ReadFile(s.Calibration); err != nil {
 			return err
 		}
 	}
@@ -230,6 +229,10 @@ func (sys *System) open(ctx context.Context) (err error) {
 	if m, err := sys.catalogue.Find(sys.Client.Model()); err == nil && sys.Local && m.Warning != "" {
 		sys.Warnings = append(sys.Warnings, m.Name+": "+m.Warning)
 	}
+	calibration, err := s.calibration(answering)
+	if err != nil {
+		return err
+	}
 	clients := map[string]llm.Client{}
 	for _, role := range sys.Tiers.Models() {
 		if s.IngestOnly {
@@ -252,6 +255,8 @@ func (sys *System) open(ctx context.Context) (err error) {
 	sys.closers.Add(sys.Memory.Close)
 	return nil
 }
+
+func (s *Spec) tierSet() string { return cmp.Or(s.Tiers, tiers.ImplementationAxis) }
 
 // observerOf is nil for no observer.
 func observerOf(o Observer) bmem.Observer {

@@ -108,6 +108,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 		},
 	}
 	flags.bind(cmd.Flags())
+	flags.calibrated(cmd.Flags())
 	cmd.Flags().StringVar(&file, "memory", "", "`file` with the conversation, or the name of a memory")
 	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary (and answer, where the set has it), or random, or router:FILE, or cascade or cascade:FILE")
 	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")

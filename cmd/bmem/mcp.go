@@ -46,6 +46,7 @@ tools over HTTP at /v1/mcp, for several agents at one time.`,
 		},
 	}
 	flags.bind(cmd.Flags())
+	flags.calibrated(cmd.Flags())
 	routed.bind(cmd.Flags())
 	cmd.Flags().StringVar(&scope.Memory, "memory", "", "the only memory `name` that the tools reach (default all)")
 	return cmd

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 )
@@ -37,7 +38,7 @@ func (f *systemFlags) policies(split func(modules int) []string) ([]string, erro
 	specs := split(len(space))
 	for i, p := range specs {
 		if rest, ok := strings.CutPrefix(p, "cascade"); ok && (rest == "" || rest[0] == '@') {
-			if f.spec.Calibration == "" {
+			if f.spec.Calibration == "" || f.spec.Calibration == setup.ShippedCalibration {
 				return nil, fmt.Errorf("policy %q: %w: give --calibration FILE, which 'bmem calibrate' writes", p, bmem.ErrNoCalibration)
 			}
 			specs[i] = "cascade:" + f.spec.Calibration + rest

@@ -77,6 +77,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.StringToStringVar(&f.system.spec.Roles, "role", nil, "model of a role that the tier set names, such as large=`NAME` of another --model, or NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&f.system.spec.KeyEnv, "api-key-env", nil, "environment `variable` that holds the key of a role's endpoint, as URL=NAME; may be repeated")
 	flags.StringVar(&f.system.spec.Calibration, "calibration", "", "`file` of 'bmem calibrate', by which answers from memories get a confidence")
+	f.system.calibrated(flags)
 	f.routed.bind(flags)
 	flags.StringVar(&f.tenants, "tenants", "", "YAML `file` of callers with hashed tokens, namespaces and budgets; see docs/serve.md")
 	flags.StringVar(&f.audit, "audit", "", "`file` that gets a line of JSON for each addition, edit, question and deletion, without any text (default with --tenants: audit.jsonl in the cache folder)")

@@ -65,6 +65,13 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.retrieval, "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25 or hybrid")
 }
 
+// calibrated makes the calibration that comes with the program the default, for verbs that answer people and agents.
+func (f *systemFlags) calibrated(flags *pflag.FlagSet) {
+	flag := flags.Lookup("calibration")
+	f.spec.Calibration, flag.DefValue = setup.ShippedCalibration, setup.ShippedCalibration
+	flag.Usage += `; "auto" is the one that comes with the program for the tier set and the model, if there is one, "" is none`
+}
+
 // check finds flags that cannot work before anything slow is done.
 func (f *systemFlags) check() error {
 	if _, err := retrieve.ParseMode(f.retrieval); err != nil {
