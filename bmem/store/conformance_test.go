@@ -1,12 +1,9 @@
 package store_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -40,27 +37,8 @@ func TestConformance(t *testing.T) {
 			},
 			Holds: func(t testing.TB, text string) (files []string) {
 				t.Helper()
-				return holds(t, dir, text)
+				return store.Holds(t, dir, text)
 			},
 		}
 	})
-}
-
-// holds reports the files of a folder that hold a text.
-func holds(t testing.TB, dir, text string) (files []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		if bytes.Contains(data, []byte(text)) {
-			files = append(files, e.Name())
-		}
-	}
-	return files
 }

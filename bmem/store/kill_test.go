@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
 
@@ -50,7 +51,7 @@ func TestKilledWhileForgetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := history(turns)
+	all := chunktest.History(turns)
 	for i := range all {
 		all[i].Text += " " + secret(i)
 	}

@@ -11,26 +11,12 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
 
-// turnsOfChunks puts the turns of chunks together again.
-func turnsOfChunks(chunks []chunk.Chunk) []chunk.Turn {
-	var turns []chunk.Turn
-	for _, c := range chunks {
-		for _, t := range c.Turns {
-			if n := len(turns); n > 0 && turns[n-1].ID == t.ID {
-				turns[n-1].Text += " " + t.Text
-			} else {
-				turns = append(turns, t)
-			}
-		}
-	}
-	return turns
-}
-
 // holds reports the files of a folder that hold a text.
-func holds(t *testing.T, dir, text string) (files []string) {
+func holds(t testing.TB, dir, text string) (files []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -61,7 +47,7 @@ func TestOpensSchemaTwo(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(m.Chunks, chunks) {
 		t.Fatalf("other chunks (%v)", err)
 	}
-	if again := turnsOfChunks(m.Chunks); !reflect.DeepEqual(again, m.Turns) {
+	if again := chunktest.Join(m.Chunks); !reflect.DeepEqual(again, m.Turns) {
 		t.Errorf("the chunks hold %v", again)
 	}
 	for _, name := range []string{"talk", "other"} {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
 
@@ -35,7 +36,7 @@ func TestReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAdd(t, s, "m", history(10))
+	mustAdd(t, s, "m", chunktest.History(10))
 	// The other one is left as a kill leaves it, with a log.
 	logged, tmp := filepath.Join(top, "logged.db"), filepath.Join(top, "tmp")
 	if err := s.Embed(t.Context(), "m", e, true, nil); err != nil {
@@ -85,7 +86,7 @@ func askReadOnly(t *testing.T, path string, e *embedtest.Words) {
 	}
 	s := open1(t, path)
 	m, err := s.Memory(t.Context(), "m")
-	if err != nil || !reflect.DeepEqual(m.Turns, history(10)) {
+	if err != nil || !reflect.DeepEqual(m.Turns, chunktest.History(10)) {
 		t.Errorf("read %d turns, %v", len(m.Turns), err)
 	}
 	if ix, err := s.ReadIndex(t.Context(), "m", e, true, -1, nil); err != nil || len(ix.Chunks) != len(m.Chunks) {

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
 
@@ -35,26 +36,7 @@ func open1(t testing.TB, path string) *Store {
 
 func newStore(t testing.TB) *Store { return open1(t, filepath.Join(t.TempDir(), "memory.db")) }
 
-// history makes n turns, five a session, and cuts them two a chunk.
-func history(n int) []chunk.Turn {
-	words := []string{"piano", "camping", "pottery", "adoption", "violin", "marathon", "sunrise"}
-	turns := make([]chunk.Turn, n)
-	for i := range turns {
-		turns[i] = chunk.Turn{ID: fmt.Sprint("t", i), Session: fmt.Sprint("s", i/5), Speaker: "Ann", Time: "8 May 2023",
-			Text: fmt.Sprintf("I talked about %s and day %d.", words[i%len(words)], i)}
-	}
-	return turns
-}
-
-var cutter = Cutter{func(s string) int { return len(strings.Fields(s)) }, 20}
-
-func split(turns []chunk.Turn) []chunk.Chunk {
-	chunks, err := chunk.Split(context.Background(), turns, cutter.Count, cutter.MaxTokens)
-	if err != nil {
-		panic(err)
-	}
-	return chunks
-}
+var cutter = Cutter{chunktest.Count, chunktest.MaxTokens}
 
 func mustAdd(t testing.TB, s *Store, name string, turns []chunk.Turn) {
 	t.Helper()
@@ -67,14 +49,14 @@ func TestMemoryRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), `odd name ?#%20&"é.db`)
 	s := open1(t, path)
 	for _, n := range []int{12, 12, 30} { // new, the same again, grown
-		turns := history(n)
+		turns := chunktest.History(n)
 		mustAdd(t, s, "a", turns)
 		mustAdd(t, s, "b", turns[:3])
 		got, err := s.Memory(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := (Memory{Name: "a", Turns: turns, Chunks: split(turns)}); !reflect.DeepEqual(got, want) {
+		if want := (Memory{Name: "a", Turns: turns, Chunks: chunktest.Split(turns)}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%d turns: got %+v\nwant %+v", n, got, want)
 		}
 	}
@@ -105,7 +87,7 @@ func second1[T any](_ T, err error) error { return err }
 
 func TestAddingTheSameWritesNothing(t *testing.T) {
 	s := newStore(t)
-	mustAdd(t, s, "a", history(20))
+	mustAdd(t, s, "a", chunktest.History(20))
 	changes := func() (n int) {
 		// One connection: total_changes is counted by connection.
 		if err := raw(s).QueryRow("SELECT total_changes()").Scan(&n); err != nil {
@@ -115,11 +97,11 @@ func TestAddingTheSameWritesNothing(t *testing.T) {
 	}
 	raw(s).SetMaxOpenConns(1)
 	before := changes()
-	mustAdd(t, s, "a", history(20))
+	mustAdd(t, s, "a", chunktest.History(20))
 	if after := changes(); after != before {
 		t.Errorf("putting the same again changed %d rows", after-before)
 	}
-	mustAdd(t, s, "a", history(21))
+	mustAdd(t, s, "a", chunktest.History(21))
 	if changes() == before {
 		t.Error("the counter does not count")
 	}
@@ -174,7 +156,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestDamageIsFound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "memory.db")
 	s := open1(t, path)
-	mustAdd(t, s, "a", history(400))
+	mustAdd(t, s, "a", chunktest.History(400))
 	if _, err := raw(s).Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +196,7 @@ func TestChangedTimesAndVectorsAreFound(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "memory.db")
 		s := open1(t, path)
-		mustAdd(t, s, "a", history(40))
+		mustAdd(t, s, "a", chunktest.History(40))
 		_, err := s.ReadIndex(t.Context(), "a", e, true, -1, nil)
 		if err == nil {
 			_, err = s.Vectors(t.Context(), "a", e, []string{"a question"})
@@ -237,7 +219,7 @@ func TestChangedTimesAndVectorsAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = open1(t, path)
-			mustAdd(t, s, "a", history(44)[40:])
+			mustAdd(t, s, "a", chunktest.History(44)[40:])
 		}
 		err = s.Check(t.Context())
 		if name == "" && err != nil || name != "" && !errors.Is(err, ErrCorrupt) {

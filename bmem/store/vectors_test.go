@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,53 +9,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
-
-// countingEmbedder makes vectors of hashes and counts how often each text is embedded.
-type countingEmbedder struct {
-	id    string
-	dim   int
-	delay time.Duration
-	fail  func(call int) error
-
-	mu    sync.Mutex
-	calls int
-	texts map[string]int
-}
-
-func newEmbedder(id string) *countingEmbedder {
-	return &countingEmbedder{id: id, dim: 8, texts: map[string]int{}}
-}
-
-func (e *countingEmbedder) ID() string { return e.id }
-func (e *countingEmbedder) Dim() int   { return e.dim }
-
-func (e *countingEmbedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
-	time.Sleep(e.delay)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.calls++
-	if e.fail != nil {
-		if err := e.fail(e.calls); err != nil {
-			return nil, err
-		}
-	}
-	vectors := make([][]float32, len(texts))
-	for i, text := range texts {
-		e.texts[text]++
-		vectors[i] = e.vector(text)
-	}
-	return vectors, nil
-}
-
-func (e *countingEmbedder) vector(text string) []float32 {
-	h := sha256.Sum256([]byte(e.id + text))
-	v := make([]float32, e.dim)
-	for i := range v {
-		v[i] = float32(h[i]) - 127.5
-	}
-	return v
-}
 
 func numbered(n int) []string {
 	texts := make([]string, n)
@@ -68,8 +24,8 @@ func numbered(n int) []string {
 
 func TestConcurrentVectorsEmbedOnce(t *testing.T) {
 	s := newStore(t)
-	e := newEmbedder("e")
-	e.delay = 2 * time.Millisecond
+	e := embedtest.NewCounting("e")
+	e.Delay = 2 * time.Millisecond
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
@@ -80,13 +36,13 @@ func TestConcurrentVectorsEmbedOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for text, n := range e.texts {
+	for text, n := range e.Texts {
 		if n != 1 {
 			t.Errorf("%q embedded %d times", text, n)
 		}
 	}
-	if len(e.texts) != 340 {
-		t.Errorf("%d texts embedded, want 340", len(e.texts))
+	if len(e.Texts) != 340 {
+		t.Errorf("%d texts embedded, want 340", len(e.Texts))
 	}
 }
 
@@ -94,9 +50,9 @@ func TestConcurrentVectorsEmbedOnce(t *testing.T) {
 func TestKillLosesLittle(t *testing.T) {
 	const env = "BMEM_STORE_TEST_KILL"
 	if path := os.Getenv(env); path != "" {
-		e := newEmbedder("e")
-		e.delay = 20 * time.Millisecond
-		e.fail = func(call int) error {
+		e := embedtest.NewCounting("e")
+		e.Delay = 20 * time.Millisecond
+		e.Fail = func(call int) error {
 			if call == 6 {
 				fmt.Println("five batches")
 			}
@@ -141,13 +97,13 @@ func TestKillLosesLittle(t *testing.T) {
 
 func TestConcurrentPoolsComputeOnce(t *testing.T) {
 	s := newStore(t)
-	mustAdd(t, s, "a", history(1))
+	mustAdd(t, s, "a", chunktest.History(1))
 	var mu sync.Mutex
 	calls := 0
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			facts, err := s.Facts(t.Context(), "m", split(history(1))[0], func(context.Context) ([]string, error) {
+			facts, err := s.Facts(t.Context(), "m", chunktest.Split(chunktest.History(1))[0], func(context.Context) ([]string, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				calls++

@@ -18,6 +18,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/bmem/store/postgres"
@@ -25,7 +26,7 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
-var cutter = store.Cutter{Count: func(s string) int { return len(strings.Fields(s)) }, MaxTokens: 20}
+var cutter = store.Cutter{Count: chunktest.Count, MaxTokens: chunktest.MaxTokens}
 
 func openStore(t testing.TB, address string) *store.Store {
 	t.Helper()

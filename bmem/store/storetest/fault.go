@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
@@ -53,7 +54,7 @@ func failedStatementsLeaveNothing(t *testing.T, p Place) {
 	ctx, e := t.Context(), &embedtest.Words{}
 	f := &faulty{Database: p.Database(t)}
 	s, reader := openOn(t, f), p.open(t)
-	turns := history(12)
+	turns := chunktest.History(12)
 	turns[11].Text = "A long turn. " + turns[11].Text + turns[10].Text + turns[9].Text + turns[8].Text
 	add(t, s, "m", turns[:6])
 	if err := s.Embed(ctx, "m", e, true, nil); err != nil {

@@ -11,24 +11,10 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
-
-// turnsOfChunks puts the turns of chunks together again.
-func turnsOfChunks(chunks []chunk.Chunk) []chunk.Turn {
-	var turns []chunk.Turn
-	for _, c := range chunks {
-		for _, t := range c.Turns {
-			if n := len(turns); n > 0 && turns[n-1].ID == t.ID {
-				turns[n-1].Text += " " + t.Text
-			} else {
-				turns = append(turns, t)
-			}
-		}
-	}
-	return turns
-}
 
 // After any sequence of changes the chunks hold exactly the turns that are there, in their order, and every chunk name is unique.
 func editAndForgetKeepTheRest(t *testing.T, p Place) {
@@ -63,7 +49,7 @@ func editAndForgetKeepTheRest(t *testing.T, p Place) {
 			if !reflect.DeepEqual(got.Turns, want) {
 				t.Fatalf("seed %d, step %d: the turns differ", seed, step)
 			}
-			if again := turnsOfChunks(got.Chunks); !reflect.DeepEqual(again, want) {
+			if again := chunktest.Join(got.Chunks); !reflect.DeepEqual(again, want) {
 				t.Fatalf("seed %d, step %d: the chunks hold other turns\n%v\n%v", seed, step, again, want)
 			}
 			names := map[string]bool{}
@@ -115,7 +101,7 @@ func forgottenTextIsGone(t *testing.T, p Place) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			turns := history(200)
+			turns := chunktest.History(200)
 			turns[100] = chunk.Turn{ID: "secret", Session: "hidden", Speaker: "Rita", Text: "My passport number is ZYXWORD, keep it. " + strings.Repeat("QQLONG filler words follow here. ", 40)}
 			for _, part := range [][]chunk.Turn{turns[:75], turns[75:125], turns[125:]} {
 				add(t, s, name, part)
@@ -161,7 +147,7 @@ func (r *replies) Forget(_ context.Context, sources map[string]bool, _ func(stri
 // Replies that were made from what is forgotten are forgotten, also where that is known only when the store is opened next.
 func repliesAreForgottenOnce(t *testing.T, p Place) {
 	s := p.open(t)
-	add(t, s, "m", history(3))
+	add(t, s, "m", chunktest.History(3))
 	if _, err := s.Forget(t.Context(), store.Selection{Memory: "m", Turns: []string{"t1"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +156,7 @@ func repliesAreForgottenOnce(t *testing.T, p Place) {
 	if err := s.ForgetIn(t.Context(), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.calls != 1 || !r.sources[string(store.SourceOf(history(3)[1].Text))] || r.sources[string(store.SourceOf(history(3)[0].Text))] {
+	if r.calls != 1 || !r.sources[string(store.SourceOf(chunktest.History(3)[1].Text))] || r.sources[string(store.SourceOf(chunktest.History(3)[0].Text))] {
 		t.Errorf("%d calls, %d sources", r.calls, len(r.sources))
 	}
 	if err := p.open(t).ForgetIn(t.Context(), &r); err != nil || r.calls != 1 {

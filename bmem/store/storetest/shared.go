@@ -11,20 +11,21 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
 // What one process adds, the next look of another one sees, and reads no more than that.
 func othersSeeAdds(t *testing.T, p Place) {
-	a, b, e := p.open(t), p.open(t), newEmbedder("e")
-	add(t, a, "m", history(10))
+	a, b, e := p.open(t), p.open(t), embedtest.NewCounting("e")
+	add(t, a, "m", chunktest.History(10))
 	ix, err := b.ReadIndex(t.Context(), "m", e, true, -1, nil)
-	if err != nil || !ix.Whole || len(ix.Chunks) != len(split(history(10))) {
+	if err != nil || !ix.Whole || len(ix.Chunks) != len(chunktest.Split(chunktest.History(10))) {
 		t.Fatalf("%d chunks, whole %v (%v)", len(ix.Chunks), ix.Whole, err)
 	}
 	for n := 11; n < 20; n++ {
-		add(t, a, "m", history(n))
+		add(t, a, "m", chunktest.History(n))
 		if now, err := b.Generation(t.Context(), "m"); err != nil || now <= ix.Generation {
 			t.Fatalf("generation %d after %d (%v)", now, ix.Generation, err)
 		}
@@ -32,7 +33,7 @@ func othersSeeAdds(t *testing.T, p Place) {
 		if err != nil || ix.Whole || len(ix.Chunks) != 1 {
 			t.Fatalf("%d turns: %d chunks, whole %v (%v)", n, len(ix.Chunks), ix.Whole, err)
 		}
-		if got := ix.Chunks[0].Turns; got[len(got)-1] != history(n)[n-1] {
+		if got := ix.Chunks[0].Turns; got[len(got)-1] != chunktest.History(n)[n-1] {
 			t.Errorf("%d turns: the last is %v", n, got[len(got)-1])
 		}
 	}
@@ -75,7 +76,7 @@ func manyAtOnce(t *testing.T, p Place) {
 	for _, name := range []string{"m0", "m1"} {
 		m := memoryOf(t, s, name)
 		total += len(m.Turns)
-		if !reflect.DeepEqual(m.Chunks, split(m.Turns)) {
+		if !reflect.DeepEqual(m.Chunks, chunktest.Split(m.Turns)) {
 			t.Errorf("%s is not cut as its turns at once would be", name)
 		}
 		last := map[string]string{}
@@ -98,10 +99,10 @@ func manyAtOnce(t *testing.T, p Place) {
 func nothingIsKeptOfWhatIsForgottenMeanwhile(t *testing.T, p Place) {
 	const rounds = 12
 	a, b, e := p.open(t), p.open(t), &embedtest.Words{}
-	add(t, a, "stays", history(1))
+	add(t, a, "stays", chunktest.History(1))
 	for round := range rounds {
 		name, secret := fmt.Sprint("m", round), fmt.Sprintf("SECRET%03dX", round)
-		turns := history(12)
+		turns := chunktest.History(12)
 		for i := range turns {
 			turns[i].Text += " " + secret
 		}
@@ -141,13 +142,13 @@ func contextEndsWaiting(t *testing.T, p Place) {
 	s := p.open(t)
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Append(done, "a", history(3), cutter, store.AddOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := s.Append(done, "a", chunktest.History(3), cutter, store.AddOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("with an ended context: %v", err)
 	}
 	if _, err := s.Memory(t.Context(), "a"); !errors.Is(err, store.ErrNoMemory) {
 		t.Errorf("a cancelled append left something: %v", err)
 	}
-	add(t, s, "a", history(3))
+	add(t, s, "a", chunktest.History(3))
 
 	other := p.open(t)
 

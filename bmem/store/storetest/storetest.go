@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
@@ -92,26 +93,7 @@ func openOn(t testing.TB, db store.Database) *store.Store {
 	return s
 }
 
-var cutter = store.Cutter{Count: func(s string) int { return len(strings.Fields(s)) }, MaxTokens: 20}
-
-func split(turns []chunk.Turn) []chunk.Chunk {
-	chunks, err := chunk.Split(context.Background(), turns, cutter.Count, cutter.MaxTokens)
-	if err != nil {
-		panic(err)
-	}
-	return chunks
-}
-
-// history makes n turns, five a session, which are cut two a chunk.
-func history(n int) []chunk.Turn {
-	words := []string{"piano", "camping", "pottery", "adoption", "violin", "marathon", "sunrise"}
-	turns := make([]chunk.Turn, n)
-	for i := range turns {
-		turns[i] = chunk.Turn{ID: fmt.Sprint("t", i), Session: fmt.Sprint("s", i/5), Speaker: "Ann", Time: "8 May 2023",
-			Text: fmt.Sprintf("I talked about %s and day %d.", words[i%len(words)], i)}
-	}
-	return turns
-}
+var cutter = store.Cutter{Count: chunktest.Count, MaxTokens: chunktest.MaxTokens}
 
 // randomTurns makes turns of mixed lengths, some longer than a chunk, in sessions that may come back.
 func randomTurns(rng *rand.Rand, n int) []chunk.Turn {

@@ -11,23 +11,25 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
+	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
 func roundTrip(t *testing.T, p Place) {
 	s := p.open(t)
 	for _, n := range []int{12, 12, 30} { // new, the same again, grown
-		turns := history(n)
+		turns := chunktest.History(n)
 		add(t, s, "a", turns)
 		add(t, s, "b", turns[:3])
-		if got, want := memoryOf(t, s, "a"), (store.Memory{Name: "a", Turns: turns, Chunks: split(turns)}); !reflect.DeepEqual(got, want) {
+		if got, want := memoryOf(t, s, "a"), (store.Memory{Name: "a", Turns: turns, Chunks: chunktest.Split(turns)}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%d turns: got %+v\nwant %+v", n, got, want)
 		}
 	}
 	again := p.open(t)
 	names := []string{"a", "b"}
 	for _, name := range []string{"Zoe", "é", "a b", "_"} { // as bytes are ordered, not as a language does
-		add(t, again, name, history(1))
+		add(t, again, name, chunktest.History(1))
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -65,7 +67,7 @@ func appendCutsAsSplitDoes(t *testing.T, p Place) {
 			add(t, s, name, rest[:n])
 			rest = rest[n:]
 		}
-		if got := memoryOf(t, s, name); !reflect.DeepEqual(got, store.Memory{Name: name, Turns: all, Chunks: split(all)}) {
+		if got := memoryOf(t, s, name); !reflect.DeepEqual(got, store.Memory{Name: name, Turns: all, Chunks: chunktest.Split(all)}) {
 			t.Fatalf("seed %d: the chunks differ", seed)
 		}
 	}
@@ -73,12 +75,12 @@ func appendCutsAsSplitDoes(t *testing.T, p Place) {
 
 func appendSkipsAndRefuses(t *testing.T, p Place) {
 	s := p.open(t)
-	all := history(20)
+	all := chunktest.History(20)
 	for _, part := range [][]chunk.Turn{all[:8], all[:8], all[4:14], all[14:]} { // overlaps are skipped
 		add(t, s, "a", part)
 	}
 	got := memoryOf(t, s, "a")
-	if !reflect.DeepEqual(got, store.Memory{Name: "a", Turns: all, Chunks: split(all)}) {
+	if !reflect.DeepEqual(got, store.Memory{Name: "a", Turns: all, Chunks: chunktest.Split(all)}) {
 		t.Fatalf("got %+v", got)
 	}
 	for name, bad := range map[string][]chunk.Turn{
@@ -122,7 +124,7 @@ func anyBytes(t *testing.T, p Place) {
 			}
 		}
 	}
-	e := newEmbedder("e\x00\xff?")
+	e := embedtest.NewCounting("e\x00\xff?")
 	if ix, err := s.ReadIndex(t.Context(), "m", e, true, -1, nil); err != nil || len(ix.Chunks) == 0 {
 		t.Errorf("%d chunks (%v)", len(ix.Chunks), err)
 	}
@@ -137,7 +139,7 @@ func anyBytes(t *testing.T, p Place) {
 
 func pagesOfTurns(t *testing.T, p Place) {
 	s := p.open(t)
-	all := history(23)
+	all := chunktest.History(23)
 	add(t, s, "m", all)
 	var got []chunk.Turn
 	q := store.TurnQuery{Limit: 5}
@@ -182,7 +184,7 @@ func pagesOfTurns(t *testing.T, p Place) {
 func whatIsNotThere(t *testing.T, p Place) {
 	s := p.open(t)
 	ctx, nobody := t.Context(), "Nobody"
-	add(t, s, "m", history(3))
+	add(t, s, "m", chunktest.History(3))
 	for name, tt := range map[string]struct{ got, want error }{
 		"describe":              {second(s.Describe(ctx, "x")), store.ErrNoMemory},
 		"turn of no memory":     {second(s.Turn(ctx, "x", "t1")), store.ErrNoMemory},
@@ -194,7 +196,7 @@ func whatIsNotThere(t *testing.T, p Place) {
 		"edit":                  {s.Edit(ctx, "m", chunk.Turn{ID: "t9", Text: "x"}, cutter), store.ErrNoTurn},
 		"edit to other session": {s.Edit(ctx, "m", chunk.Turn{ID: "t1", Session: "s7", Text: "x"}, cutter), store.ErrSession},
 		"expire":                {s.SetExpiry(ctx, "m", time.Now(), []string{"t9"}), store.ErrNoTurn},
-		"embed":                 {s.Embed(ctx, "x", newEmbedder("e"), true, nil), store.ErrNoMemory},
+		"embed":                 {s.Embed(ctx, "x", embedtest.NewCounting("e"), true, nil), store.ErrNoMemory},
 		"rename":                {s.Rename(ctx, "x", "y"), store.ErrNoMemory},
 		"rename to one there":   {s.Rename(ctx, "m", "m"), store.ErrMemoryExists},
 	} {
@@ -209,7 +211,7 @@ func whatIsNotThere(t *testing.T, p Place) {
 
 func editions(t *testing.T, p Place) {
 	s := p.open(t)
-	all := history(40)
+	all := chunktest.History(40)
 	add(t, s, "talk:whole", all)
 	add(t, s, "talk:part", all[20:])
 	add(t, s, "other", all)
@@ -233,8 +235,8 @@ func editions(t *testing.T, p Place) {
 // The generation of a memory rises with each change and with nothing else.
 func generationsCountChanges(t *testing.T, p Place) {
 	s := p.open(t)
-	add(t, s, "other", history(1))
-	add(t, s, "m", history(5))
+	add(t, s, "other", chunktest.History(1))
+	add(t, s, "m", chunktest.History(5))
 	last, err := s.Generation(t.Context(), "m")
 	if err != nil {
 		t.Fatal(err)
@@ -244,10 +246,10 @@ func generationsCountChanges(t *testing.T, p Place) {
 		do      func() error
 		changes bool
 	}{
-		{"the same again", func() error { add(t, s, "m", history(5)); return nil }, false},
-		{"more", func() error { add(t, s, "m", history(9)); return nil }, true},
-		{"another memory", func() error { add(t, s, "other", history(3)); return nil }, false},
-		{"vectors", func() error { return s.Embed(t.Context(), "m", newEmbedder("e"), true, nil) }, false},
+		{"the same again", func() error { add(t, s, "m", chunktest.History(5)); return nil }, false},
+		{"more", func() error { add(t, s, "m", chunktest.History(9)); return nil }, true},
+		{"another memory", func() error { add(t, s, "other", chunktest.History(3)); return nil }, false},
+		{"vectors", func() error { return s.Embed(t.Context(), "m", embedtest.NewCounting("e"), true, nil) }, false},
 		{"edit", func() error {
 			return s.Edit(t.Context(), "m", chunk.Turn{ID: "t1", Speaker: "Ann", Text: "New."}, cutter)
 		}, true},

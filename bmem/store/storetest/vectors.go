@@ -2,58 +2,16 @@ package storetest
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"reflect"
-	"sync"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
-
-// embedder counts what it embeds.
-type embedder struct {
-	id   string
-	dim  int
-	fail func(call int) error
-
-	mu    sync.Mutex
-	calls int
-	texts int
-}
-
-func newEmbedder(id string) *embedder { return &embedder{id: id, dim: 8} }
-
-func (e *embedder) ID() string { return e.id }
-func (e *embedder) Dim() int   { return e.dim }
-func (e *embedder) Embed(_ context.Context, texts []string) ([][]float32, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.calls++
-	if e.fail != nil {
-		if err := e.fail(e.calls); err != nil {
-			return nil, err
-		}
-	}
-	e.texts += len(texts)
-	vectors := make([][]float32, len(texts))
-	for i, text := range texts {
-		vectors[i] = e.vector(text)
-	}
-	return vectors, nil
-}
-
-func (e *embedder) vector(text string) []float32 {
-	sum := sha256.Sum256([]byte(e.id + text))
-	v := make([]float32, e.dim)
-	for i := range v {
-		v[i] = float32(sum[i]) / 3
-	}
-	return v
-}
 
 func numbered(n int) []string {
 	texts := make([]string, n)
@@ -63,7 +21,7 @@ func numbered(n int) []string {
 	return texts
 }
 
-func checkVectors(t *testing.T, s *store.Store, e *embedder, texts []string) {
+func checkVectors(t *testing.T, s *store.Store, e *embedtest.Counting, texts []string) {
 	t.Helper()
 	got, err := s.Vectors(t.Context(), "", e, texts)
 	if err != nil {
@@ -73,7 +31,7 @@ func checkVectors(t *testing.T, s *store.Store, e *embedder, texts []string) {
 		t.Fatalf("%d vectors for %d texts", len(got), len(texts))
 	}
 	for i, text := range texts {
-		if !reflect.DeepEqual(got[i], e.vector(text)) {
+		if !reflect.DeepEqual(got[i], e.Vector(text)) {
 			t.Fatalf("text %d has the vector of another", i)
 		}
 	}
@@ -82,41 +40,41 @@ func checkVectors(t *testing.T, s *store.Store, e *embedder, texts []string) {
 func nothingIsEmbeddedTwice(t *testing.T, p Place) {
 	s := p.open(t)
 	texts := append(numbered(700), "text 3", "text 3", "") // repeats within one call too
-	first := newEmbedder("e1")
+	first := embedtest.NewCounting("e1")
 	checkVectors(t, s, first, texts)
-	if first.texts != 701 {
-		t.Errorf("embedded %d texts, want 701", first.texts)
+	if first.Total != 701 {
+		t.Errorf("embedded %d texts, want 701", first.Total)
 	}
-	again := newEmbedder("e1")
+	again := embedtest.NewCounting("e1")
 	checkVectors(t, p.open(t), again, texts) // another process
 	checkVectors(t, s, again, nil)
-	if again.calls != 0 {
-		t.Errorf("the second run embedded %d texts", again.texts)
+	if again.Calls != 0 {
+		t.Errorf("the second run embedded %d texts", again.Total)
 	}
-	other := newEmbedder("e2")
+	other := embedtest.NewCounting("e2")
 	checkVectors(t, s, other, texts[:5])
-	if other.texts != 5 {
-		t.Errorf("vectors of another embedder were used: %d embedded", other.texts)
+	if other.Total != 5 {
+		t.Errorf("vectors of another embedder were used: %d embedded", other.Total)
 	}
 	// A text of two memories is embedded once, and a grown memory only where it has grown.
-	e := newEmbedder("e3")
+	e := embedtest.NewCounting("e3")
 	for _, step := range []struct {
 		memory string
 		turns  int
 		texts  int
 	}{{"a", 10, 14}, {"b", 10, 14}, {"a", 10, 14}, {"a", 12, 17}} {
-		add(t, s, step.memory, history(step.turns))
-		if err := s.Embed(t.Context(), step.memory, e, true, nil); err != nil || e.texts != step.texts {
-			t.Errorf("%+v: %d texts embedded (%v)", step, e.texts, err)
+		add(t, s, step.memory, chunktest.History(step.turns))
+		if err := s.Embed(t.Context(), step.memory, e, true, nil); err != nil || e.Total != step.texts {
+			t.Errorf("%+v: %d texts embedded (%v)", step, e.Total, err)
 		}
 	}
 }
 
 func failureKeepsFinishedBatches(t *testing.T, p Place) {
 	s := p.open(t)
-	e := newEmbedder("e")
+	e := embedtest.NewCounting("e")
 	broken := errors.New("endpoint down")
-	e.fail = func(call int) error {
+	e.Fail = func(call int) error {
 		if call == 3 {
 			return broken
 		}
@@ -126,17 +84,17 @@ func failureKeepsFinishedBatches(t *testing.T, p Place) {
 		t.Fatalf("got %v", err)
 	}
 	checkVectors(t, s, e, numbered(500))
-	if e.texts != 500 {
-		t.Errorf("embedded %d texts over both runs, want 500", e.texts)
+	if e.Total != 500 {
+		t.Errorf("embedded %d texts over both runs, want 500", e.Total)
 	}
 }
 
 func wrongWidthsAreRefused(t *testing.T, p Place) {
 	s := p.open(t)
-	e := newEmbedder("e")
+	e := embedtest.NewCounting("e")
 	checkVectors(t, s, e, numbered(3))
-	wider := newEmbedder("e")
-	wider.dim = 9
+	wider := embedtest.NewCounting("e")
+	wider.Width = 9
 	if _, err := s.Vectors(t.Context(), "", wider, numbered(3)); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("stored vectors of another width: %v", err)
 	}
@@ -189,7 +147,7 @@ func facts(t *testing.T, p Place) {
 // One wrong character of a chunk or a turn is noticed, when it is read and by a check.
 func changedWordsAreFound(t *testing.T, p Place) {
 	s := p.open(t)
-	add(t, s, "a", history(40))
+	add(t, s, "a", chunktest.History(40))
 	for _, damage := range []struct{ table, there, back string }{
 		{"chunk", "UPDATE chunk SET body = replace(body, 'camping', 'camqing')", "UPDATE chunk SET body = replace(body, 'camqing', 'camping')"},
 		{"turn", "UPDATE turn SET text = replace(text, 'camping', 'camqing')", ""},
@@ -212,8 +170,8 @@ func changedWordsAreFound(t *testing.T, p Place) {
 
 // So is a changed time, which no word of the text shows, and a changed number of a vector.
 func changedTimesAndVectorsAreFound(t *testing.T, p Place) {
-	s, e := p.open(t), newEmbedder("e")
-	add(t, s, "a", history(40))
+	s, e := p.open(t), embedtest.NewCounting("e")
+	add(t, s, "a", chunktest.History(40))
 	_, err := s.ReadIndex(t.Context(), "a", e, true, -1, nil)
 	if err == nil {
 		_, err = s.Vectors(t.Context(), "a", e, []string{"a question"})
@@ -251,7 +209,7 @@ func changedTimesAndVectorsAreFound(t *testing.T, p Place) {
 // Facts that are not as they were stored are computed again.
 func changedFactsAreComputedAgain(t *testing.T, p Place) {
 	s := p.open(t)
-	add(t, s, "a", history(3))
+	add(t, s, "a", chunktest.History(3))
 	m := memoryOf(t, s, "a")
 	calls := 0
 	read := func() string {
