@@ -21,14 +21,9 @@ const ShippedCalibration = "auto"
 //go:embed calibrations
 var calibrations embed.FS
 
-// calibration reads what gives answers of a model a confidence; nil for nothing.
-func (s *Spec) calibration(answering Model) (*cascade.Calibration, error) {
-	switch {
-	case s.Calibration == "":
-		return nil, nil
-	case s.Calibration != ShippedCalibration:
-		return cascade.ReadFile(s.Calibration)
-	case !answering.Local || s.AnswerSamples > 1 || !slices.Contains(tiers.Axes(), s.tierSet()):
+// shippedCalibration is the one that ShippedCalibration stands for; nil for none.
+func (s *Spec) shippedCalibration(answering Model) (*cascade.Calibration, error) {
+	if !answering.Local || s.AnswerSamples > 1 || !slices.Contains(tiers.Axes(), s.tierSet()) {
 		return nil, nil
 	}
 	name := path.Join("calibrations", s.tierSet(), answering.Client.Model()+".json")

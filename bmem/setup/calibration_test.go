@@ -36,7 +36,7 @@ func TestShippedCalibrations(t *testing.T) {
 			t.Errorf("%s: there is no tier set %q", file, set)
 		}
 		s := Spec{Tiers: set, Calibration: ShippedCalibration}
-		c, err := s.calibration(Model{Client: named{name: model}, Local: true})
+		c, err := s.shippedCalibration(Model{Client: named{name: model}, Local: true})
 		if err != nil || c == nil || len(c.Readers) != 1 || c.Readers[0].Model != model || c.Readers[0].Tier != "" {
 			t.Fatalf("%s: %+v, %v", file, c, err)
 		}
@@ -44,23 +44,26 @@ func TestShippedCalibrations(t *testing.T) {
 			t.Errorf("%s: %+v", file, m)
 		}
 		for name, other := range map[string]func() (any, error){
-			"an endpoint's model": func() (any, error) { c, err := s.calibration(Model{Client: named{name: model}}); return c == nil, err },
+			"an endpoint's model": func() (any, error) {
+				c, err := s.shippedCalibration(Model{Client: named{name: model}})
+				return c == nil, err
+			},
 			"another model": func() (any, error) {
-				c, err := s.calibration(Model{Client: named{name: "x"}, Local: true})
+				c, err := s.shippedCalibration(Model{Client: named{name: "x"}, Local: true})
 				return c == nil, err
 			},
 			"a model of a path": func() (any, error) {
-				c, err := s.calibration(Model{Client: named{name: "../x"}, Local: true})
+				c, err := s.shippedCalibration(Model{Client: named{name: "../x"}, Local: true})
 				return c == nil, err
 			},
 			"a set of one's own": func() (any, error) {
 				s := Spec{Tiers: "./mine.yaml", Calibration: ShippedCalibration}
-				c, err := s.calibration(Model{Client: named{name: model}, Local: true})
+				c, err := s.shippedCalibration(Model{Client: named{name: model}, Local: true})
 				return c == nil, err
 			},
 			"sampled answers": func() (any, error) {
 				s := Spec{Tiers: set, Calibration: ShippedCalibration, AnswerSamples: 5}
-				c, err := s.calibration(Model{Client: named{name: model}, Local: true})
+				c, err := s.shippedCalibration(Model{Client: named{name: model}, Local: true})
 				return c == nil, err
 			},
 		} {

@@ -178,8 +178,9 @@ func (sys *System) open(ctx context.Context) (err error) {
 	if err := s.checkRoles(sys.Tiers); err != nil {
 		return err
 	}
-	if s.Calibration != "" && s.Calibration != ShippedCalibration { // a damaged one is found before anything slow
-		if _, err := cascade.ReadFile(s.Calibration); err != nil {
+	var calibration *cascade.Calibration
+	if s.Calibration != "" && s.Calibration != ShippedCalibration {
+		if calibration, err = cascade.ReadFile(s.Calibration); err != nil {
 			return err
 		}
 	}
@@ -229,9 +230,10 @@ func (sys *System) open(ctx context.Context) (err error) {
 	if m, err := sys.catalogue.Find(sys.Client.Model()); err == nil && sys.Local && m.Warning != "" {
 		sys.Warnings = append(sys.Warnings, m.Name+": "+m.Warning)
 	}
-	calibration, err := s.calibration(answering)
-	if err != nil {
-		return err
+	if s.Calibration == ShippedCalibration {
+		if calibration, err = s.shippedCalibration(answering); err != nil {
+			return err
+		}
 	}
 	clients := map[string]llm.Client{}
 	for _, role := range sys.Tiers.Models() {

@@ -42,7 +42,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
   bmem ask --memory talk --store postgres://bmem@db.example.com/memories "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			policies, err := flags.policies(func(int) []string { return []string{policy} })
+			chosen, err := flags.policy(policy)
 			if err := errors.Join(flags.check(), err); err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 					return err
 				}
 			}
-			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithTiers(policies[0]), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
+			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithPolicy(chosen), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
 				bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date)}
 			if cmd.Flags().Changed("max-cost") {
 				opts = append(opts, bmem.WithMaxCost(maxCost))

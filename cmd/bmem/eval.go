@@ -65,7 +65,7 @@ With --workers other machines answer the questions: start 'bmem nats' on one tha
 
 func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	ctx, out, notes := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	policies, err := f.system.policies(func(modules int) []string { return splitPolicies(f.policies, modules) })
+	policies, _, err := f.system.policies(func(modules int) []string { return splitPolicies(f.policies, modules) })
 	if err := errors.Join(f.check(), f.checkJudges(), err); err != nil {
 		return err
 	}

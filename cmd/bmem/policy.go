@@ -29,23 +29,34 @@ func (f *systemFlags) space() (router.Space, error) {
 }
 
 // policies reads what was given as policies, which split cuts into single ones, and refuses those that the tier set does not know.
-// The cascade of --calibration gets the name of its file.
-func (f *systemFlags) policies(split func(modules int) []string) ([]string, error) {
+// Of the specs, the cascade of --calibration gets the name of its file.
+func (f *systemFlags) policies(split func(modules int) []string) (specs []string, parsed []router.Policy, err error) {
 	space, err := f.space()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	specs := split(len(space))
+	specs = split(len(space))
 	for i, p := range specs {
 		if rest, ok := strings.CutPrefix(p, "cascade"); ok && (rest == "" || rest[0] == '@') {
 			if f.spec.Calibration == "" || f.spec.Calibration == setup.ShippedCalibration {
-				return nil, fmt.Errorf("policy %q: %w: give --calibration FILE, which 'bmem calibrate' writes", p, bmem.ErrNoCalibration)
+				return nil, nil, fmt.Errorf("policy %q: %w: give --calibration FILE, which 'bmem calibrate' writes", p, bmem.ErrNoCalibration)
 			}
 			specs[i] = "cascade:" + f.spec.Calibration + rest
 		}
-		if _, err := router.Parse(specs[i], space, 0); err != nil {
-			return nil, err
+		policy, err := router.Parse(specs[i], space, 0)
+		if err != nil {
+			return nil, nil, err
 		}
+		parsed = append(parsed, policy)
 	}
-	return specs, nil
+	return specs, parsed, nil
+}
+
+// policy is policies for a single one.
+func (f *systemFlags) policy(spec string) (router.Policy, error) {
+	_, parsed, err := f.policies(func(int) []string { return []string{spec} })
+	if err != nil {
+		return nil, err
+	}
+	return parsed[0], nil
 }

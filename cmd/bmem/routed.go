@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/budgetmem/budgetmem/bmem"
-	"github.com/budgetmem/budgetmem/router"
 )
 
 // routedFlags say how a server of memories chooses tiers for questions that name no budget.
@@ -28,15 +27,7 @@ func (f *routedFlags) options(flags *pflag.FlagSet, s *systemFlags) ([]bmem.Opti
 		}
 		return nil, nil
 	}
-	specs, err := s.policies(func(int) []string { return []string{f.policy} })
-	if err != nil {
-		return nil, err
-	}
-	space, err := s.space()
-	if err != nil {
-		return nil, err
-	}
-	p, err := router.Parse(specs[0], space, 0) // once, and not for each question
+	p, err := s.policy(f.policy) // once, and not for each question
 	if err != nil {
 		return nil, err
 	}

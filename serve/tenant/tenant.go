@@ -72,7 +72,10 @@ func None(ledger *Ledger) *Tenants {
 // Load reads a file of tenants. Errors name the file and the tenant with the field, or the line.
 func Load(path string, ledger *Ledger) (*Tenants, error) {
 	ts := &Tenants{path: path, ledger: ledger}
-	return ts, ts.Reload()
+	if err := ts.Reload(); err != nil {
+		return nil, err
+	}
+	return ts, nil
 }
 
 // Reload reads the file again. Requests from then on follow it; what was spent stays. After an error, which is as that of Load, the
