@@ -17,6 +17,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/private"
 	"github.com/budgetmem/budgetmem/internal/sqlerr"
+	"github.com/budgetmem/budgetmem/internal/sqlfile"
 )
 
 const (
@@ -89,28 +90,41 @@ func open(path string) (*file, error) {
 		return nil, err
 	}
 	info, err := os.Stat(abs)
+	if err == nil && info.IsDir() {
+		return nil, fmt.Errorf("%w: it is a folder", ErrNotStore)
+	}
+	missing, err := sqlfile.Missing(abs)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, sqlfile.ErrCut):
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case err != nil:
+		return nil, err
+	case missing:
 		if _, err := os.Stat(filepath.Dir(abs)); err != nil {
 			return nil, fmt.Errorf("its folder is missing: %w", err)
 		}
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		return nil, fmt.Errorf("%w: it is a folder", ErrNotStore)
-	case info.Size() > 0:
-		// Looked at read-only first, since opening for use would turn a foreign database to WAL.
-		if err := inspect(abs); sqlerr.IsReadOnly(err) {
-			return openReadOnly(path, abs)
-		} else if err != nil {
+		if err := sqlfile.Create(abs, func(tmp string) error {
+			f, err := openWritable(path, tmp)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		}); err != nil {
 			return nil, err
 		}
+		return openWritable(path, abs)
+	}
+	// Looked at read-only first, since opening for use would turn a foreign database to WAL.
+	if err := inspect(abs); sqlerr.IsReadOnly(err) {
+		return openReadOnly(path, abs)
+	} else if err != nil {
+		return nil, err
 	}
 	if err := private.File(abs); err != nil {
 		return nil, err
 	}
 	f, err := openWritable(path, abs)
-	if sqlerr.IsReadOnly(err) && info != nil && info.Size() > 0 {
+	if sqlerr.IsReadOnly(err) {
 		return openReadOnly(path, abs)
 	}
 	return f, err

@@ -150,7 +150,49 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s was changed", tt.path)
 		}
 	}
-	open1(t, write("empty", nil)) // what a crash right after creation leaves
+}
+
+// A store whose file was cut to nothing, or is gone while its log is not, is no new one.
+func TestCutStoreIsRefused(t *testing.T) {
+	from := filepath.Join(t.TempDir(), "memory.db")
+	mustAdd(t, open1(t, from), "a", chunktest.History(20)) // it stays open, so that there is a log
+	log, err := os.ReadFile(from + "-wal")
+	if err != nil || len(log) == 0 {
+		t.Fatalf("a log of %d bytes, %v", len(log), err)
+	}
+	for _, tt := range []struct {
+		name        string
+		files, says string
+	}{
+		{"empty", "memory.db", "it is empty"},
+		{"empty, with its log", "memory.db memory.db-wal", "it is empty"},
+		{"gone, with its log", "memory.db-wal", "memory.db-wal is left"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "memory.db")
+			for _, name := range strings.Fields(tt.files) {
+				data := log
+				if name == "memory.db" {
+					data = nil
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := Open(path)
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want ErrCorrupt saying %q", err, tt.says)
+			}
+			left, err := os.ReadDir(dir)
+			if err != nil || len(left) != len(strings.Fields(tt.files)) {
+				t.Errorf("it left %v, %v", left, err)
+			}
+			if kept, err := os.ReadFile(path + "-wal"); err == nil && !bytes.Equal(kept, log) {
+				t.Error("the log was changed")
+			}
+		})
+	}
 }
 
 func TestDamageIsFound(t *testing.T) {

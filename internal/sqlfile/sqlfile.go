@@ -47,9 +47,24 @@ func Open(path string, kind Kind) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
 	}
-	err = errors.Join(private.Dir(filepath.Dir(abs)), checkLength(abs))
-	if _, serr := os.Stat(abs); err == nil && errors.Is(serr, fs.ErrNotExist) {
-		err = Explain(create(abs, kind))
+	missing := false
+	if err = private.Dir(filepath.Dir(abs)); err == nil {
+		missing, err = Missing(abs)
+	}
+	switch {
+	case errors.Is(err, ErrCut):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
+	case missing:
+		err = Explain(Create(abs, func(tmp string) error {
+			db, err := openDatabase(tmp, kind)
+			if err != nil {
+				return err
+			}
+			return db.Close()
+		}))
+	default:
+		err = checkLength(abs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind.What, path, err)
@@ -65,9 +80,33 @@ func Open(path string, kind Kind) (*sql.DB, error) {
 	return db, nil
 }
 
-// create makes a new file under another name and then gives it its own, so that an empty file is always one that was cut.
-func create(abs string, kind Kind) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(abs), "."+filepath.Base(abs)+".tmp-*") // its owner's alone
+// Missing reports whether there is no file at path, so that Create may make one. It returns ErrCut if there was one.
+func Missing(path string) (bool, error) {
+	// The log is looked at first: another process makes the file before its log.
+	log := path + "-wal"
+	logged, err := os.Stat(log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.Size() == 0:
+		return false, fmt.Errorf("%w: it is empty, which a new one never is", ErrCut)
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	case logged != nil && logged.Size() > 0: // SQLite would play it into the new file
+		return false, fmt.Errorf("%w: only its log %s is left; move that away too", ErrCut, log)
+	}
+	return true, nil
+}
+
+// ErrCut is the error for a file whose content is gone.
+var ErrCut = errors.New("its content is gone")
+
+// Create makes the file at path, which is missing. fill makes it under another name in the same folder and closes it; then it
+// gets its own, so that an empty file is always one that was cut. If another process was quicker, its file stays.
+func Create(path string, fill func(tmp string) error) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*") // its owner's alone
 	if err != nil {
 		return err
 	}
@@ -80,22 +119,18 @@ func create(abs string, kind Kind) (err error) {
 	if err := tmp.Close(); err != nil {
 		return err
 	}
-	db, err := openDatabase(name, kind)
-	if err != nil {
+	if err := fill(name); err != nil {
 		return err
 	}
-	if err := db.Close(); err != nil {
-		return err
-	}
-	// A process that was quicker keeps its file. Some file systems have no links.
-	if err := os.Link(name, abs); errors.Is(err, fs.ErrExist) {
+	// Some file systems have no links.
+	if err := os.Link(name, path); errors.Is(err, fs.ErrExist) {
 		return nil
 	} else if err != nil {
-		if err := os.Rename(name, abs); err != nil {
+		if err := os.Rename(name, path); err != nil {
 			return err
 		}
 	}
-	return atomicfile.SyncDir(filepath.Dir(abs))
+	return atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // openDatabase opens a file that is there.
@@ -161,22 +196,17 @@ func newerError(version, newest int32) error {
 	return fmt.Errorf("the file has version %d, this program knows up to %d: use a newer program, or another path", version, newest)
 }
 
-// checkLength refuses a file that is empty, or shorter than its header says: SQLite would take some of these for files with
-// empty tables. While there is a log beside the file, that may hold the rest.
+// checkLength refuses a file that is shorter than its header says: SQLite would take some of these for files with empty tables.
+// While there is a log beside the file, that may hold the rest.
 func checkLength(path string) error {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return err
-	}
-	if info.Size() == 0 {
-		return fmt.Errorf("%w: it is empty, which a new one never is", ErrDamaged)
 	}
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
 		return nil

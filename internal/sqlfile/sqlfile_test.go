@@ -1,6 +1,7 @@
 package sqlfile
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -29,6 +30,35 @@ func TestEmptyFileIsRefused(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
 		t.Errorf("it was changed: %v, %v", info.Size(), err)
+	}
+}
+
+// A log without its file, which SQLite would play into a new one, stays where it is.
+func TestLogAloneIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(filepath.Join(dir, "old.db"), things)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("CREATE TABLE old (x)"); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "old.db-wal")) // while it is open
+	if err != nil || len(log) == 0 {
+		t.Fatalf("a log of %d bytes, %v", len(log), err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "things.db")
+	if err := os.WriteFile(path+"-wal", log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, things); !errors.Is(err, ErrDamaged) || !errors.Is(err, ErrCut) {
+		t.Errorf("a log alone: %v", err)
+	}
+	if kept, err := os.ReadFile(path + "-wal"); err != nil || !bytes.Equal(kept, log) {
+		t.Errorf("the log was changed, %v", err)
 	}
 }
 
