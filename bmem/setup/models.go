@@ -65,7 +65,8 @@ func (s Spec) checkRoles(set tiers.Spec) error {
 //	NAME@URL    a model at the endpoint of that base URL
 //	(nothing)   the best of the catalogue that is there
 //
-// Behind the first two may stand "+" and the folder of an adapter that bmem tune made, or its name in a folder adapters.
+// Behind the first two may stand "+" and the folder of an adapter that bmem tune made, or its name in the folder adapters of the
+// working directory or beside the models.
 //
 // A model that is open already is not opened again. The System closes them all. Errors: llm.ErrUnpriced, models.ErrMissing.
 func (sys *System) OpenModel(ctx context.Context, name string) (Model, error) {
@@ -135,43 +136,15 @@ func (sys *System) find(ctx context.Context, name string) (whereabouts, error) {
 	if len(sys.spec.Endpoints) > 0 {
 		return whereabouts{name: name}, nil
 	}
-	name, adapter, err := sys.cutAdapter(name)
-	if err != nil {
-		return whereabouts{}, err
-	}
 	m, err := sys.catalogue.Locate(ctx, name)
 	if m.Why != "" {
 		sys.Chosen = m.Why
 	}
-	w := whereabouts{name: m.Name, path: m.Path, adapter: adapter}
-	if adapter != "" {
-		w.name += "+" + filepath.Base(adapter)
-	}
-	return w, err
-}
-
-// cutAdapter splits NAME+ADAPTER and finds the adapter's folder: by its path, or by its name in the folder adapters of the working
-// directory or beside the models. A model's file may have a plus in its own name.
-func (sys *System) cutAdapter(s string) (name, dir string, err error) {
-	i := strings.LastIndexByte(s, '+')
-	if _, err := os.Stat(s); i <= 0 || err == nil {
-		return s, "", nil
-	}
-	name, adapter := s[:i], s[i+1:]
-	places := []string{adapter, filepath.Join("adapters", adapter), filepath.Join(sys.catalogue.Dir, "adapters", adapter)}
-	for _, dir := range places {
-		if _, err := os.Stat(filepath.Join(dir, adapterConfig)); err == nil {
-			return name, filepath.Clean(dir), nil
-		}
-	}
-	return "", "", fmt.Errorf("model %s: no adapter %q: there is no %s in %s", s, adapter, adapterConfig, strings.Join(places, ", "))
+	return whereabouts{name: m.Name, path: m.Path, adapter: m.Adapter}, err
 }
 
 // modelConfig is the file that a folder with a model in Hugging Face's form has.
 const modelConfig = "config.json"
-
-// adapterConfig is the file that every adapter in PEFT's format has.
-const adapterConfig = "adapter_config.json"
 
 // cutEndpoint splits NAME@URL.
 func cutEndpoint(s string) (name, url string, ok bool) {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/internal/models"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
 
 func newModelsCmd() *cobra.Command {
@@ -26,7 +31,7 @@ func newModelsCmd() *cobra.Command {
 
 	cmd.AddCommand(&cobra.Command{
 		Use:   "list",
-		Short: "Show every known model and whether it is here",
+		Short: "Show every known model and whether it is here, and the adapters in the folder adapters",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return listModels(cmd, asJSON) },
 	})
@@ -74,6 +79,13 @@ func listModels(cmd *cobra.Command, asJSON bool) error {
 		}
 		rows = append(rows, row)
 	}
+	adapters, err := c.Adapters()
+	if err != nil {
+		return err
+	}
+	for _, a := range adapters {
+		rows = append(rows, adapterRow(a))
+	}
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), rows)
 	}
@@ -87,6 +99,25 @@ func listModels(cmd *cobra.Command, asJSON bool) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, r.State, humanize.Bytes(uint64(r.Size)), r.Licence, from, r.About)
 	}
 	return w.Flush()
+}
+
+// adapterRow describes an adapter by what stands in its file.
+func adapterRow(a models.Adapter) modelRow {
+	row := modelRow{Model: models.Model{Name: a.Base + "+" + a.Name}, State: "here", Path: a.Dir}
+	if info, err := os.Stat(filepath.Join(a.Dir, adapter.WeightsFile)); err == nil {
+		row.Size = info.Size()
+	}
+	read, err := adapter.Read(a.Dir)
+	if err != nil {
+		row.State, row.About = "damaged", err.Error()
+		return row
+	}
+	var data []string
+	for _, d := range read.Info.Data {
+		data = append(data, fmt.Sprintf("%d examples of %s", d.Examples, d.Name))
+	}
+	row.Licence, row.About = read.Info.License, "adapter of "+cmp.Or(strings.Join(data, ", "), "unknown examples")
+	return row
 }
 
 // pulledRow is the outcome of pulling one model.

@@ -25,7 +25,6 @@ import (
 	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/telemetry"
 	"github.com/budgetmem/budgetmem/tiers"
-	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
 func newServeCmd() *cobra.Command {
@@ -281,7 +280,7 @@ func (f *serveFlags) open(ctx context.Context) (_ *closers.Stack, err error) {
 	}
 	l.Add(func() error { be.Finalize(); return nil })
 	f.config.Backend = string(be.Kind)
-	here := &catalogueSource{catalogue, be, f.config.Log}
+	here := &catalogueSource{catalogue: catalogue, backend: be, log: f.config.Log}
 	if f.onDemand {
 		f.config.Source = here
 	}
@@ -308,64 +307,6 @@ func (f *serveFlags) open(ctx context.Context) (_ *closers.Stack, err error) {
 	f.encoder = m
 	f.config.Embedder = &serve.Embedder{Name: setup.Embedder, Embedder: m, Tokenizer: m}
 	return l, nil
-}
-
-// catalogueSource opens the language models of the catalogue that are on this machine.
-type catalogueSource struct {
-	catalogue *models.Catalogue
-	backend   *backend.Backend
-	log       *slog.Logger
-}
-
-// Names implements serve.Source.
-func (c *catalogueSource) Names(ctx context.Context) []string {
-	var names []string
-	for _, m := range c.catalogue.Models {
-		if m.Name != setup.Embedder && c.catalogue.Present(ctx, m.Name) {
-			names = append(names, m.Name)
-		}
-	}
-	return names
-}
-
-// Size implements serve.Source.
-func (c *catalogueSource) Size(ctx context.Context, name string) (int64, error) {
-	path, err := c.path(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	return local.MemoryNeeded(path)
-}
-
-// Open implements serve.Source.
-func (c *catalogueSource) Open(ctx context.Context, name string) (serve.ClosableModel, error) {
-	path, err := c.path(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	m, err := c.open(models.Located{Name: name, Path: path})
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// path is where a model of the catalogue lies. Other files are opened only for who starts the server.
-func (c *catalogueSource) path(ctx context.Context, name string) (string, error) {
-	if m, err := c.catalogue.Find(name); err != nil {
-		return "", err
-	} else if m.Name == setup.Embedder {
-		return "", fmt.Errorf("%s is no language model", name)
-	}
-	return c.catalogue.Path(ctx, name)
-}
-
-func (c *catalogueSource) open(file models.Located) (*local.Model, error) {
-	m, err := local.Open(file.Path, c.backend, local.Options{Name: file.Name})
-	if err == nil {
-		c.log.Info("opened", "model", file.Name, "context", m.Context(), "backend", c.backend.Kind)
-	}
-	return m, err
 }
 
 // printServer shows what the server on this machine has computed.

@@ -14,6 +14,7 @@ import (
 	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/telemetry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
 
 // memories puts the memories behind the server, answered by the first of its models. The caller closes the system.
@@ -64,11 +65,21 @@ func (o opened) Embedder(context.Context, string, string) (setup.Encoder, error)
 }
 
 // Model implements setup.Engine.
-func (o opened) Model(_ context.Context, name, _, adapter string) (llm.Client, error) {
+func (o opened) Model(_ context.Context, name, _, folder string) (llm.Client, error) {
 	for _, m := range o.config.Chats {
-		if m.Model() == name && adapter == "" {
-			return m, nil
+		if m.Model() != name {
+			continue
 		}
+		if folder != "" {
+			a, err := adapter.Read(folder)
+			if err != nil {
+				return nil, err
+			}
+			if !a.In(m.ID()) {
+				return nil, fmt.Errorf("the server has %s open with another adapter of this name than the one in %s", name, folder)
+			}
+		}
+		return m, nil
 	}
 	var names []string
 	for _, m := range o.config.Chats {

@@ -6,15 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	goopenai "github.com/sashabaranov/go-openai"
 
+	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
 
 func TestServeRefuses(t *testing.T) {
@@ -100,5 +106,56 @@ func TestPrintServer(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+// The server opens models with the adapters that have names, and with no others.
+func TestServeAdapters(t *testing.T) {
+	testenv.Slow(t, "loads real models")
+	const model = "smollm2-135m-instruct"
+	modelstest.Path(t, model)
+	catalogue, err := models.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	be, err := backend.Open("", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Finalize()
+	t.Chdir(t.TempDir())
+	const dim = 576 // of the model
+	a := &adapter.Adapter{Rank: 1, Alpha: 1, Info: adapter.Info{Base: model, Template: "notes", License: "CC0", Data: []adapter.Data{{Name: "made-up", Examples: 3}}},
+		Pairs: map[adapter.Key]adapter.Pair{{Layer: 29, Target: "o_proj"}: {A: make([]float32, dim), B: make([]float32, dim), In: dim, Out: dim}}}
+	for _, dir := range []string{filepath.Join("adapters", "mine"), "elsewhere"} {
+		if err := a.Write(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := &catalogueSource{catalogue: catalogue, backend: be, log: slog.New(slog.DiscardHandler)}
+	if names := source.Names(t.Context()); !slices.Contains(names, model+"+mine") {
+		t.Errorf("names %q", names)
+	}
+	for _, name := range []string{model + "+elsewhere", model + "+../elsewhere", model + "+", "nobody+mine"} {
+		if m, err := source.Open(t.Context(), name); err == nil {
+			m.Close()
+			t.Errorf("%s was opened", name)
+		}
+	}
+	read, err := adapter.Read(filepath.Join("adapters", "mine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := source.Open(t.Context(), model+"+mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if !read.In(m.ID()) || m.Model() != model+"+mine" {
+		t.Errorf("%s %s, want the adapter %s", m.Model(), m.ID(), read.SHA256)
+	}
+	out, err := runVerb(t, "", "models", "list")
+	if err != nil || !regexp.MustCompile(`smollm2-135m-instruct\+mine +here .*CC0 .*3 examples of made-up`).MatchString(out) {
+		t.Errorf("list: %v\n%s", err, out)
 	}
 }

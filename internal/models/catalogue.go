@@ -181,14 +181,30 @@ func (c *Catalogue) place(m Model) string {
 
 // Located is a language model on this machine.
 type Located struct {
+	// Name is its name, with + and the last part of the adapter's path behind it where it has one.
 	Name, Path string
+	// Adapter is the folder of the adapter to open it with; "" for none.
+	Adapter string
 	// Why is one line on how the model was chosen, when none was named.
 	Why string
 }
 
 // Locate finds the language model of a name: one of the catalogue, a GGUF file, or, for "", the best that is here or can be
-// had.
+// had. Behind the first two may stand + and an adapter: the path of its folder, or its name in the folder adapters of the working
+// directory or beside the models.
 func (c *Catalogue) Locate(ctx context.Context, name string) (Located, error) {
+	name, adapter, err := c.cutAdapter(name)
+	if err != nil {
+		return Located{}, err
+	}
+	l, err := c.locate(ctx, name)
+	if adapter != "" {
+		l.Name, l.Adapter = l.Name+"+"+filepath.Base(adapter), adapter
+	}
+	return l, err
+}
+
+func (c *Catalogue) locate(ctx context.Context, name string) (Located, error) {
 	if strings.EqualFold(filepath.Ext(name), ".gguf") {
 		return Located{Name: strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)), Path: name}, nil
 	}

@@ -26,6 +26,7 @@ type Engine struct {
 	spec    string
 	log     *slog.Logger
 	backend *backend.Backend // nil until the first model is opened
+	shared  local.Shared     // weights of models with and without adapters
 	closers closers.Stack
 }
 
@@ -67,7 +68,7 @@ func (e *Engine) Model(_ context.Context, name, path, adapter string) (llm.Clien
 		e.closers.Add(m.Close)
 		return m, nil
 	}
-	m, err := local.Open(path, e.backend, local.Options{Name: name, Adapter: adapter})
+	m, err := local.Open(path, e.backend, local.Options{Name: name, Adapter: adapter, Shared: &e.shared})
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 	"github.com/budgetmem/budgetmem/tiers/llm/openai"
 )
 
@@ -56,19 +57,29 @@ func (e *Engine) Embedder(ctx context.Context, name, dir string) (setup.Encoder,
 	return &encoder{tokens, client, is.ID, is.Dim}, nil
 }
 
-// Model implements setup.Engine. The server opens the model by its name. It opens no adapters.
-func (e *Engine) Model(ctx context.Context, name, path, adapter string) (llm.Client, error) {
+// Model implements setup.Engine. The server opens the model by its name, with the adapter of the name's last part. An adapter that
+// is another one there than in the folder here is an error.
+func (e *Engine) Model(ctx context.Context, name, path, folder string) (llm.Client, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil, fmt.Errorf("open reranker %s: a server opens none; answer in this process instead", name)
-	}
-	if adapter != "" {
-		return nil, fmt.Errorf("open model %s: a server opens no adapters; answer in this process instead", name)
 	}
 	client, is, err := e.open(ctx, name, api.Chat)
 	if err != nil {
 		return nil, err
 	}
-	return &model{client, is.ID}, nil
+	m := &model{Client: client, id: is.ID}
+	if folder == "" {
+		return m, nil
+	}
+	a, err := adapter.Read(folder)
+	if err != nil {
+		return nil, fmt.Errorf("open model %s: %w", name, err)
+	}
+	if !a.In(is.ID) {
+		return nil, fmt.Errorf("open model %s: the server has another adapter of this name than the one in %s", name, folder)
+	}
+	m.template, m.templateHash = a.Info.Template, a.Info.TemplateHash
+	return m, nil
 }
 
 // open has the server open a model of a kind.
@@ -110,11 +121,15 @@ func (e *Engine) find(ctx context.Context) (string, error) {
 	return strings.TrimRight(e.url, "/"), nil
 }
 
-// model is a language model of the server: llm.Client, llm.Scorer and llm.TokenCounter.
+// model is a language model of the server: llm.Client, llm.Scorer, llm.TokenCounter and llm.Tuned.
 type model struct {
 	*openai.Client
-	id string
+	id                     string
+	template, templateHash string // of a tuned model; "" for another
 }
+
+// PromptTemplate implements llm.Tuned.
+func (m *model) PromptTemplate() (name, sha256 string) { return m.template, m.templateHash }
 
 // ID identifies the weights, as in process.
 func (m *model) ID() string { return m.id }

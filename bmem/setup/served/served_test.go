@@ -24,6 +24,7 @@ import (
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/serve/api"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
 
 const small = "smollm2-135m-instruct"
@@ -269,5 +270,46 @@ func testMissing(t *testing.T, o *opened) {
 	t.Setenv(api.EnvServer, "")
 	if _, err := New("").Model(t.Context(), small, "", ""); err == nil || !strings.Contains(err.Error(), "bmem serve --on-demand") {
 		t.Errorf("no server: %v", err)
+	}
+}
+
+// A model with an adapter is opened at the server by name; the adapter there must be the one here. Its prompt is known here.
+func TestAdapter(t *testing.T) {
+	a := &adapter.Adapter{Rank: 1, Alpha: 2, Info: adapter.Info{Base: "base", Template: "notes", TemplateHash: "abc"},
+		Pairs: map[adapter.Key]adapter.Pair{{Layer: 0, Target: "q_proj"}: {A: []float32{1, 2}, B: []float32{3}, In: 2, Out: 1}}}
+	dir := filepath.Join(t.TempDir(), "mine")
+	if err := a.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	read, err := adapter.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, refused := range map[string]string{
+		"local:sha256:00+sha256:" + read.SHA256: "",
+		"local:sha256:00+sha256:00":             "another adapter",
+		"local:sha256:00":                       "another adapter",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var body api.OpenRequest
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.URL.Path != "/v1/"+api.PathOpen {
+				t.Errorf("%s: %v", r.URL.Path, err)
+			}
+			json.NewEncoder(w).Encode(api.OpenReply{Model: api.Model{Name: body.Model, Kind: api.Chat, ID: id}})
+		}))
+		m, err := New(s.URL+"/v1").Model(t.Context(), "base+mine", "base.gguf", dir)
+		s.Close()
+		if refused != "" {
+			if err == nil || !strings.Contains(err.Error(), refused) {
+				t.Errorf("%s: %v, want %q", id, err, refused)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, hash := llm.PromptTemplate(m); m.Model() != "base+mine" || m.ID() != id || name != "notes" || hash != "abc" {
+			t.Errorf("%s %s with prompt %q %q", m.Model(), m.ID(), name, hash)
+		}
 	}
 }

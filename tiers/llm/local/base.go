@@ -51,7 +51,7 @@ func openBase(path string, be compute.Backend) (*Base, error) {
 	if b.SHA256, err = fileSHA256(path); err != nil {
 		return nil, err
 	}
-	if b.w, err = loadWeights(be, f, &b.Config); err != nil {
+	if b.w, err = loadWeights(be, f, &b.Config, sharing{}); err != nil {
 		return nil, err
 	}
 	b.RopeFrequencies = b.Config.frequencies()

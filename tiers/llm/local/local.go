@@ -34,6 +34,9 @@ type Options struct {
 	// Adapter is the folder of an adapter in PEFT's format, which is merged into the weights; "" for none. The error of one that
 	// was made for another model wraps ErrAdapter, that of a broken one adapter.ErrFormat.
 	Adapter string
+	// Shared, if not nil, has the weights once in memory for all models of the same file that are opened with it, adapted matrices
+	// aside.
+	Shared *Shared
 	// Context is the longest prompt and reply together, in tokens; 0 means 4096, or what the model was trained for if less.
 	Context int
 	// MaxBatch is how many replies are generated at a time; 0 means 16, or 4 in pure Go. A step takes as long for one as for
@@ -140,7 +143,13 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	if opts.PrefixCacheBytes <= 0 {
 		opts.PrefixCacheBytes = defaultPrefixCache
 	}
-	w, err := loadWeights(be, f, &m.cfg)
+	sh := sharing{with: opts.Shared, adapter: m.adapter}
+	if sh.with != nil {
+		if sh.file, err = identify(path); err != nil {
+			return nil, err
+		}
+	}
+	w, err := loadWeights(be, f, &m.cfg, sh)
 	if err != nil {
 		return nil, err
 	}

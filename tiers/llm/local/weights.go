@@ -21,6 +21,8 @@ type weights struct {
 	head  *tensors.Tensor // [vocab, dim]
 	norm  *tensors.Tensor // [dim], before the head
 	layer [][]*tensors.Tensor
+
+	shared *Shared // what some of them belong to; nil if none do
 }
 
 // part is a tensor of the file, or several with the same input stacked along the output axis so that one product
@@ -30,11 +32,12 @@ type part struct {
 	heads []int // for each name, how many heads of Llama's interleaved rotation are in it; 0 for none
 	dims  []int
 	dst   **tensors.Tensor
+	own   bool // not shared with other models
 }
 
-// loadWeights dequantises the tensors of f on all cores.
-func loadWeights(be compute.Backend, f *gguf.File, c *Config) (*weights, error) {
-	w := &weights{layer: make([][]*tensors.Tensor, c.Layers)}
+// loadWeights dequantises the tensors of f on all cores, those aside that other models share.
+func loadWeights(be compute.Backend, f *gguf.File, c *Config, sh sharing) (*weights, error) {
+	w := &weights{layer: make([][]*tensors.Tensor, c.Layers), shared: sh.with}
 	head := "output.weight"
 	if c.Tied {
 		head = embeddingName
@@ -66,18 +69,18 @@ func loadWeights(be compute.Backend, f *gguf.File, c *Config) (*weights, error) 
 		}
 		w.layer[l] = make([]*tensors.Tensor, len(layer))
 		for i := range layer {
-			layer[i].dst = &w.layer[l][i]
+			layer[i].dst, layer[i].own = &w.layer[l][i], !sh.shares(c, l, i)
 		}
 		parts = append(parts, layer...)
 	}
-	if err := loadParts(be, f, c, parts); err != nil {
+	if err := loadParts(be, f, c, parts, sh); err != nil {
 		w.finalize()
 		return nil, err
 	}
 	return w, nil
 }
 
-func loadParts(be compute.Backend, f *gguf.File, c *Config, parts []part) error {
+func loadParts(be compute.Backend, f *gguf.File, c *Config, parts []part, sh sharing) error {
 	r, err := gguf.NewReader(f)
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func loadParts(be compute.Backend, f *gguf.File, c *Config, parts []part) error 
 		wg.Go(func() {
 			for p := range work {
 				if errs[i] == nil {
-					errs[i] = p.load(be, r, f, c)
+					errs[i] = p.obtain(sh, func() error { return p.load(be, r, f, c) })
 				}
 			}
 		})
@@ -116,6 +119,21 @@ func loadParts(be compute.Backend, f *gguf.File, c *Config, parts []part) error 
 		}
 	}
 	return nil
+}
+
+// obtain loads the part, or takes it from the models that share it.
+func (p part) obtain(sh sharing, load func() error) error {
+	if p.own || sh.with == nil {
+		return load()
+	}
+	t, err := sh.with.take(weightKey{sh.file, p.names[0]}, func() (*tensors.Tensor, error) {
+		err := load()
+		return *p.dst, err
+	})
+	if err == nil {
+		*p.dst = t
+	}
+	return err
 }
 
 // load reads the part into a new tensor of the backend.
@@ -199,14 +217,14 @@ func deinterleave(dst, src []float32, heads, headDim int) {
 	}
 }
 
-// finalize frees the tensors that were loaded.
+// finalize frees the tensors that were loaded; those that are shared, if nobody else uses them.
 func (w *weights) finalize() {
 	all := []*tensors.Tensor{w.head, w.norm}
 	for _, layer := range w.layer {
 		all = append(all, layer...)
 	}
 	for _, t := range all {
-		if t != nil {
+		if t != nil && !w.shared.release(t) {
 			t.FinalizeAll()
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/safetensors"
@@ -76,6 +77,9 @@ type Data struct {
 	SHA256   string `json:"sha256"`
 	Examples int    `json:"examples"`
 }
+
+// In reports whether the ID of a model, as local.Model has it, is that of one with this adapter.
+func (a *Adapter) In(id string) bool { return strings.HasSuffix(id, "+sha256:"+a.SHA256) }
 
 // Scale is the factor of B·A.
 func (a *Adapter) Scale() float64 { return a.Alpha / float64(a.Rank) }
