@@ -10,27 +10,35 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
-// charged makes a call of a model from the caller's account. most is what it can take. It returns the dollars that were booked, before
-// which no answer goes out. A model without a price is free.
-func (s *Server) charged(ctx context.Context, model string, most llm.Bound, call func() (llm.Usage, error)) (dollars float64, err error) {
-	call = s.observed(ctx, model, call)
+// charged makes a call of a model from the caller's account and notes it. action is what the counters and the audit log call it, most
+// is what it can take. It returns the dollars that were booked, before which no answer goes out. A model without a price is free.
+func (s *Server) charged(ctx context.Context, action, model string, most llm.Bound, call func() (llm.Usage, error)) (dollars float64, err error) {
+	scope := memory.ScopeOf(ctx)
+	end := s.config.Activity.Begin(scope, action, model)
+	used, err := s.paid(ctx, scope.Account, model, most, s.observed(ctx, model, call))
+	end(used, statusOf(err))
+	return used.Dollars, err
+}
+
+// paid makes a call from an account, which may be nil, and returns what it took with the dollars that were booked.
+func (s *Server) paid(ctx context.Context, account memory.Account, model string, most llm.Bound, call func() (llm.Usage, error)) (used llm.Usage, err error) {
 	price, err := s.config.Prices.Price(model)
-	account := memory.ScopeOf(ctx).Account
 	if err != nil || price == (llm.Price{}) || account == nil {
-		_, err := call()
-		return 0, err
+		used, err = call()
+		used.Dollars = 0
+		return used, err
 	}
 	worst := price.Dollars(most.In, most.Out)
 	_, err = memory.Spend(ctx, account, worst, worst, s.config.Log, func(float64) (float64, error) {
-		used, err := call()
-		switch dollars = price.Dollars(used.In, used.Out); {
-		case err == nil || dollars > 0 || neverRan(err):
+		used, err = call()
+		switch used.Dollars = price.Dollars(used.In, used.Out); {
+		case err == nil || used.Dollars > 0 || neverRan(err):
 		default: // it is not known how far it came
-			dollars = worst
+			used.Dollars = worst
 		}
-		return dollars, err
+		return used.Dollars, err
 	})
-	return dollars, err
+	return used, err
 }
 
 // observed shows a call to the observer, if there is one.

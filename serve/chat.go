@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -50,7 +51,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, body *chatRequest)
 		return s.stream(w, r, model, req, c, body.StreamOptions.IncludeUsage)
 	}
 	var resp llm.Response
-	dollars, err := s.charged(r.Context(), model.Model(), chatBound(model, req), func() (_ llm.Usage, err error) {
+	dollars, err := s.charged(r.Context(), memory.Chat, model.Model(), chatBound(model, req), func() (_ llm.Usage, err error) {
 		resp, err = model.Chat(r.Context(), req)
 		return resp.Usage, err
 	})
@@ -80,7 +81,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, model ChatModel,
 		return delta(message{Role: "assistant", Content: &empty}, nil)
 	}
 	var resp llm.Response
-	dollars, err := s.charged(r.Context(), model.Model(), chatBound(model, req), func() (_ llm.Usage, err error) {
+	dollars, err := s.charged(r.Context(), memory.Chat, model.Model(), chatBound(model, req), func() (_ llm.Usage, err error) {
 		resp, err = model.Stream(r.Context(), req, func(piece string) error {
 			if err := begin(); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/f32"
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -57,7 +58,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request, req *embeddi
 		used.In += e.Count(text)
 	}
 	var vectors [][]float32
-	dollars, err := s.charged(r.Context(), e.Name, llm.Bound{In: used.In}, func() (_ llm.Usage, err error) {
+	dollars, err := s.charged(r.Context(), memory.Embed, e.Name, llm.Bound{In: used.In}, func() (_ llm.Usage, err error) {
 		vectors, err = s.batcher.embed(r.Context(), texts)
 		return used, err
 	})

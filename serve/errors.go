@@ -51,6 +51,14 @@ func asAPIError(err error) *apiError {
 	return &apiError{Status: http.StatusInternalServerError, Message: err.Error()}
 }
 
+// statusOf is the status of the answer to a request that ended with err.
+func statusOf(err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
+	return asAPIError(err).Status
+}
+
 // statusGone is what the log shows for a request whose client went away before the answer.
 const statusGone = 499
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
@@ -49,7 +50,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request, body *api.ScoreRe
 	}
 	var scores []llm.Score
 	var u llm.Usage
-	dollars, err := s.charged(r.Context(), model.Model(), scoreBound(model, body.Requests), func() (_ llm.Usage, err error) {
+	dollars, err := s.charged(r.Context(), memory.Score, model.Model(), scoreBound(model, body.Requests), func() (_ llm.Usage, err error) {
 		scores, u, err = scorer.Score(r.Context(), body.Requests)
 		return u, err
 	})

@@ -65,6 +65,8 @@ type Config struct {
 	// Tenants are callers with tokens of their own; nil for none. What a call of a model with a price costs is booked on its caller.
 	Tenants *tenant.Tenants
 	Prices  llm.Prices
+	// Activity counts what callers do, as that of Memories does; nil if that does not matter.
+	Activity *memory.Activity
 	// Backend is what computes; /health shows it.
 	Backend string
 	// Token is the bearer token of the server's owner. Requests must carry it or that of a tenant. With "" and no tenants none is
@@ -129,6 +131,9 @@ func New(config Config) (*Server, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.Activity == nil {
+		c.Activity = memory.NewActivity(nil, c.Log)
 	}
 	if c.MaxQueue < 0 || c.MaxPerClient < 0 || c.MaxBody < 0 || c.Grace < 0 {
 		return nil, fmt.Errorf("serve: queue limit %d, limit per client %d, body limit %d, grace %v: must not be negative", c.MaxQueue, c.MaxPerClient, c.MaxBody, c.Grace)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,11 +30,11 @@ const ownerToken = "owner-token"
 // tenantServer serves memories to tenants.
 type tenantServer struct {
 	*running
-	t       *testing.T
-	ledger  string // the file
-	service *memory.Service
-	audit   *os.File
-	log     *strings.Builder
+	t        *testing.T
+	ledger   string // the file
+	activity *memory.Activity
+	audit    *os.File
+	log      *strings.Builder
 }
 
 // openMemory opens a memory with a served model, for the time of a test.
@@ -70,9 +71,9 @@ func serveTenants(t *testing.T, m *bmem.Memory, dir, tenants string) *tenantServ
 	if s.audit, err = os.CreateTemp(dir, "audit"); err != nil {
 		t.Fatal(err)
 	}
-	s.service = memory.New(m, memory.Options{Audit: s.audit, Log: quiet})
+	s.activity = memory.NewActivity(s.audit, quiet)
 	s.running = start(t, Config{Token: ownerToken, Tenants: ts, Prices: llm.Prices{}.Set(map[string]llm.Price{"fake": {In: 1, Out: 1000}}),
-		Memories: mcp.Routes(s.service, "test", 0, slog.New(slog.NewTextHandler(s.log, nil)))})
+		Activity: s.activity, Memories: mcp.Routes(memory.New(m, memory.Options{Activity: s.activity, Log: quiet}), "test", 0, slog.New(slog.NewTextHandler(s.log, nil)))})
 	return s
 }
 
@@ -268,7 +269,8 @@ func TestTenantsBudgets(t *testing.T) {
 	}
 }
 
-// The audit log says who did what when and for how much, and nothing of what was said. The counters agree.
+// The audit log says who did what when and for how much, calls of served models included, and nothing of what was said. The
+// counters agree.
 func TestAudit(t *testing.T) {
 	s := serveTenants(t, openMemory(t), t.TempDir(), `- {name: ann, TOKENS, dollars: {question: 0.1, hour: 1, day: 1}}`)
 	s.ask("ann-token", "POST", "/v1/memories/diary/turns", addTurn, nil)
@@ -278,6 +280,10 @@ func TestAudit(t *testing.T) {
 	s.ask("ann-token", "PUT", "/v1/memories/diary/turns/a", `{"text":"A secret badger."}`, nil)
 	s.ask(ownerToken, "DELETE", "/v1/memories/diary", "", nil)
 	s.ask("ann-token", "DELETE", "/v1/memories/diary", "", nil)
+	for _, chat := range []string{`"secret badger"}],"max_tokens":9`, `"secret badger"}],"max_tokens":9,"stream":true`, `"secret badger"}],"max_tokens":1000000`, `"fail"}],"max_tokens":1`} {
+		s.ask("ann-token", "POST", "/v1/chat/completions", `{"model":"fake","messages":[{"role":"user","content":`+chat+`}`, nil)
+	}
+	s.ask(ownerToken, "POST", "/v1/embeddings", `{"model":"fake-embedder","input":"secret badger"}`, nil)
 	data, err := os.ReadFile(s.audit.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -292,6 +298,7 @@ func TestAudit(t *testing.T) {
 		var e struct {
 			Time                   time.Time
 			Tenant, Action, Memory string
+			Model                  string
 			Status, Turns          int
 			Dollars                float64
 			Tiers                  map[string]string
@@ -299,19 +306,35 @@ func TestAudit(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil || time.Since(e.Time) > time.Minute {
 			t.Fatalf("%v in %s", err, line)
 		}
-		got = append(got, fmt.Sprint(e.Tenant, " ", e.Action, " ", e.Memory, " ", e.Status, " ", e.Turns, " ", e.Dollars > 0, " ", e.Tiers["entity"]))
+		got = append(got, fmt.Sprint(e.Tenant, " ", e.Action, " ", e.Memory, e.Model, " ", e.Status, " ", e.Turns, " ", e.Dollars > 0, " ", e.Tiers["entity"]))
 	}
-	want := "ann add ann/diary 200 1 false \nann ask ann/diary 200 0 true low\nann ask ann/diary 402 0 false \nann edit ann/diary 200 0 false \n forget diary 404 0 false \nann forget ann/diary 200 1 false "
+	want := `ann add ann/diary 200 1 false 
+ann ask ann/diary 200 0 true low
+ann ask ann/diary 402 0 false 
+ann edit ann/diary 200 0 false 
+ forget diary 404 0 false 
+ann forget ann/diary 200 1 false 
+ann chat fake 200 0 true 
+ann chat fake 200 0 true 
+ann chat fake 402 0 false 
+ann chat fake 500 0 true 
+ embed fake-embedder 200 0 false `
 	if text := strings.Join(got, "\n"); text != want {
 		t.Errorf("the log says\n%s\nwant\n%s", text, want)
 	}
-	counters := s.service.Counters()
+	counters := s.activity.Counters()
 	ann := counters["ann"]
+	var spending memory.SpendingResult
+	s.ask("ann-token", "GET", "/v1/spending", "", &spending)
+	if booked := spending.Accounts[0].Days[0].Dollars; math.Abs(booked-ann.Dollars) > 1e-9 {
+		t.Errorf("the counters have $%v, the account $%v", ann.Dollars, booked)
+	}
 	if ann.Dollars <= 0 || ann.TokensIn == 0 || ann.TokensOut == 0 {
 		t.Errorf("%+v", ann)
 	}
 	ann.Dollars, ann.TokensIn, ann.TokensOut = 0, 0, 0
-	if ann != (memory.Counters{Adds: 1, Edits: 1, Searches: 1, Asks: 1, Forgets: 1, Refused: 1, TurnsAdded: 1, TurnsForgotten: 1}) || counters[""] != (memory.Counters{Failed: 1}) || len(counters) != 2 {
+	if ann != (memory.Counters{Adds: 1, Edits: 1, Searches: 1, Asks: 1, Forgets: 1, Chats: 2, Refused: 2, Failed: 1, TurnsAdded: 1, TurnsForgotten: 1}) ||
+		counters[""] != (memory.Counters{Failed: 1, Embeddings: 1, TokensIn: 2}) || len(counters) != 2 {
 		t.Errorf("%+v", counters)
 	}
 }

@@ -49,10 +49,10 @@ var (
 	descDepth     = desc("queue_depth", "Requests to this server that run a model, or wait to.")
 	descSize      = desc("queue_limit", "The most that may run or wait; more are refused.")
 	descRefused   = desc("queue_refused_total", "Requests that were refused because the queue was full.")
-	descRequests  = desc("tenant_requests_total", "Requests about memories, by tenant (empty: no tenant) and what they did.", "tenant", "action")
+	descRequests  = desc("tenant_requests_total", "Requests about memories and calls of served models, by tenant (empty: no tenant) and what they did.", "tenant", "action")
 	descTurns     = desc("tenant_turns_total", "Turns added and forgotten by tenant.", "tenant", "action")
-	descTokens    = desc("tenant_tokens_total", "Tokens of questions by tenant.", "tenant", "type")
-	descDollars   = desc("tenant_dollars_total", "What questions cost by tenant.", "tenant")
+	descTokens    = desc("tenant_tokens_total", "Tokens of questions and calls by tenant.", "tenant", "type")
+	descDollars   = desc("tenant_dollars_total", "What questions and calls cost by tenant.", "tenant")
 )
 
 // readings collects what is read from sources.
@@ -108,7 +108,8 @@ func (r readings) Collect(to chan<- prometheus.Metric) {
 		}
 		if s.Tenants != nil {
 			for tenant, c := range s.Tenants() {
-				for action, n := range map[string]int64{"add": c.Adds, "edit": c.Edits, "search": c.Searches, "ask": c.Asks, "forget": c.Forgets, "refused": c.Refused, "failed": c.Failed} {
+				for action, n := range map[string]int64{"add": c.Adds, "edit": c.Edits, "search": c.Searches, "ask": c.Asks, "forget": c.Forgets,
+					"chat": c.Chats, "score": c.Scores, "embed": c.Embeddings, "refused": c.Refused, "failed": c.Failed} {
 					count(descRequests, float64(n), tenant, action)
 				}
 				count(descTurns, float64(c.TurnsAdded), tenant, "add")

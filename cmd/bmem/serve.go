@@ -22,6 +22,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/serve"
 	"github.com/budgetmem/budgetmem/serve/api"
+	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/serve/registry"
 	"github.com/budgetmem/budgetmem/telemetry"
 	"github.com/budgetmem/budgetmem/tiers"
@@ -79,7 +80,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	f.system.calibrated(flags)
 	f.routed.bind(flags)
 	flags.StringVar(&f.tenants, "tenants", "", "YAML `file` of callers with hashed tokens, namespaces and budgets; see docs/serve.md")
-	flags.StringVar(&f.audit, "audit", "", "`file` that gets a line of JSON for each addition, edit, question and deletion, without any text (default with --tenants: audit.jsonl in the cache folder)")
+	flags.StringVar(&f.audit, "audit", "", "`file` that gets a line of JSON for each addition, edit, question, deletion, chat, score and embedding, without any text (default with --tenants: audit.jsonl in the cache folder)")
 	flags.StringVar(&f.cache, "cache", "", "folder for memories and replies (default $"+setup.EnvCache+", else the user's cache folder)")
 	flags.StringVar(&f.system.spec.Store, "store", "", storeUsage)
 	flags.StringVar(&f.prices, "prices", "", "file of model prices over the built-in ones, which the answers from memories are counted by")
@@ -153,6 +154,7 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer closing(accounts, &err)
+	f.config.Activity = memory.NewActivity(f.auditLog, f.config.Log)
 	ln, err := serve.Listen(f.addr, f.config.Token != "" || f.tenants != "")
 	if err != nil {
 		return err
@@ -176,7 +178,7 @@ func (f *serveFlags) run(cmd *cobra.Command) (err error) {
 	}
 	defer closing(server, &err)
 	if m := f.watch.metrics; m != nil {
-		m.Watch(telemetry.Sources{Queue: server.Queue})
+		m.Watch(telemetry.Sources{Queue: server.Queue, Tenants: f.config.Activity.Counters})
 	}
 	url := "http://" + ln.Addr().String() + "/v1"
 	if f.asJSON {

@@ -31,9 +31,9 @@ func (f *serveFlags) memories(ctx context.Context) (*setup.System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--memories: %w", err)
 	}
-	service := memory.New(sys.Memory, memory.Options{Audit: f.auditLog, Log: f.config.Log, Routing: f.routing})
+	service := memory.New(sys.Memory, memory.Options{Activity: f.config.Activity, Log: f.config.Log, Routing: f.routing})
 	if m := f.watch.metrics; m != nil {
-		m.Watch(telemetry.Sources{Tenants: service.Counters, Endpoints: sys.Endpoints, Ledger: sys.Ledger})
+		m.Watch(telemetry.Sources{Endpoints: sys.Endpoints, Ledger: sys.Ledger})
 	}
 	f.config.Memories = mcp.Routes(service, version(), f.config.MaxBody, f.config.Log)
 	return sys, nil

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"slices"
@@ -29,14 +28,12 @@ const (
 type Service struct {
 	mem     *bmem.Memory
 	options Options
-	counts  counts
 }
 
 // Options are settings of a Service.
 type Options struct {
-	// Audit, if not nil, gets a line of JSON for each addition, edit, question and deletion, in one Write, without any text of turns,
-	// questions or answers.
-	Audit io.Writer
+	// Activity counts what is done; nil if that does not matter.
+	Activity *Activity
 	// Routing are options of questions that name no budget, such as bmem.WithPolicy; nil for the memory's usual policy.
 	Routing []bmem.Option
 	// Log gets what callers cannot mend; nil means slog.Default.
@@ -48,6 +45,9 @@ func New(mem *bmem.Memory, o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.Activity == nil {
+		o.Activity = NewActivity(nil, o.Log)
+	}
 	return &Service{mem: mem, options: o}
 }
 
@@ -57,8 +57,8 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 	if err != nil {
 		return AddResult{}, err
 	}
-	e := begin(scope, adding, name)
-	defer func() { s.note(e, err) }()
+	e := about(scope, adding, name)
+	defer func() { s.options.Activity.ended(e, err) }()
 	if len(r.Turns) == 0 || len(r.Turns) > MaxTurns {
 		return AddResult{}, bad("turns: want 1 to %d", MaxTurns)
 	}
@@ -108,8 +108,8 @@ func (s *Service) Search(ctx context.Context, scope Scope, r SearchRequest) (_ S
 	if err != nil {
 		return SearchResult{}, err
 	}
-	e := begin(scope, searching, name)
-	defer func() { s.note(e, err) }()
+	e := about(scope, searching, name)
+	defer func() { s.options.Activity.ended(e, err) }()
 	switch {
 	case r.Limit < 0 || r.Limit > MaxFound:
 		return SearchResult{}, bad("limit: want 1 to %d", MaxFound)
@@ -194,8 +194,8 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 			return AskResult{}, bad("max_dollars: want more than 0")
 		}
 	}
-	e := begin(scope, asking, name)
-	defer func() { s.note(e, err) }()
+	e := about(scope, asking, name)
+	defer func() { s.options.Activity.ended(e, err) }()
 	leave, err := enter(ctx)
 	if err != nil {
 		return AskResult{}, err
@@ -322,8 +322,8 @@ func (s *Service) Delete(ctx context.Context, scope Scope, r DeleteRequest) (_ D
 	if err != nil {
 		return DeleteResult{}, err
 	}
-	e := begin(scope, forgetting, name)
-	defer func() { s.note(e, err) }()
+	e := about(scope, forgetting, name)
+	defer func() { s.options.Activity.ended(e, err) }()
 	var gone bmem.Forgotten
 	switch {
 	case r.Turn != "" && r.Session == "" && r.Speaker == "":

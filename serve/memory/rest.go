@@ -181,8 +181,8 @@ func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r Ed
 	if err != nil {
 		return Turn{}, err
 	}
-	e := begin(scope, editing, name)
-	defer func() { s.note(e, err) }()
+	e := about(scope, editing, name)
+	defer func() { s.options.Activity.ended(e, err) }()
 	old, err := s.mem.Turn(ctx, name, id)
 	if err != nil {
 		return Turn{}, err
