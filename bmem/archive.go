@@ -24,6 +24,8 @@ type Archive struct {
 
 // OpenArchive opens the memories in a file without any model, to list, read and forget. The caller closes it.
 // replies, which may be nil, are what models answered: those that were made from what is forgotten go with it.
+//
+// Errors: store.ErrNotStore, store.ErrNewer, store.ErrCorrupt.
 func OpenArchive(ctx context.Context, path string, replies Replies) (*Archive, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func NewArchive(ctx context.Context, s *store.Store, replies Replies) (*Archive,
 // Replies are the kept replies of models; an llm.Cache is one.
 type Replies = store.Replies
 
-// Close closes the store. Calls still under way fail.
+// Close closes the store. Calls still under way fail. An error says that the file could not be closed.
 func (a *Archive) Close() error { return a.store.Close() }
 
 // MemoryInfo describes a memory.
@@ -57,7 +59,7 @@ type MemoryInfo = store.Info
 // StoredTurn is a turn with when it was added and when it expires.
 type StoredTurn = store.Turn
 
-// Memories describes all memories, sorted by name.
+// Memories describes all memories, sorted by name. It fails only if the store cannot be read.
 func (a *Archive) Memories(ctx context.Context) ([]MemoryInfo, error) { return a.store.List(ctx) }
 
 // Describe describes one memory; ErrNoMemory if there is none of that name.
@@ -131,13 +133,14 @@ func (a *Archive) ForgetSpeaker(ctx context.Context, memory, speaker string) (Fo
 	return a.store.Forget(ctx, store.Selection{Memory: memory, Speaker: &speaker})
 }
 
-// ForgetMemory forgets a memory with all its turns.
+// ForgetMemory forgets a memory with all its turns. ErrNoMemory if there is none of that name.
 func (a *Archive) ForgetMemory(ctx context.Context, memory string) (Forgotten, error) {
 	return a.store.Forget(ctx, store.Selection{Memory: memory, All: true})
 }
 
 // ForgetExpired forgets the turns, of all memories, whose time to expire has come. Questions and additions do that for their
-// own memory; a server calls this now and then for those that nobody asks.
+// own memory; a server calls this now and then for those that nobody asks. store.ErrReadOnly
+// if the file cannot be written.
 func (a *Archive) ForgetExpired(ctx context.Context) (Forgotten, error) {
 	return a.store.ForgetExpired(ctx, time.Now())
 }
@@ -148,11 +151,12 @@ func (a *Archive) SetExpiry(ctx context.Context, memory string, at time.Time, id
 	return a.store.SetExpiry(ctx, memory, at, ids)
 }
 
-// Check reads the whole store; the error says what is damaged.
+// Check reads the whole store; store.ErrCorrupt, with what is damaged.
 func (a *Archive) Check(ctx context.Context) error { return a.store.Check(ctx) }
 
 // ParseExpiry reads when something expires: a time in RFC 3339 ("2026-03-01T00:00:00Z"), a day ("2026-03-01"), or how long it
 // is kept from now on: a duration of Go ("36h"), days ("30d") or weeks ("2w"). "never" is the zero time.
+// Anything else is an error.
 func ParseExpiry(s string, now time.Time) (time.Time, error) {
 	s = strings.TrimSpace(s)
 	if s == "never" {
@@ -189,7 +193,7 @@ func (m *Memory) Edit(ctx context.Context, memory string, turn chunk.Turn) error
 	return m.embedNew(ctx, memory)
 }
 
-// Added says what an Add did.
+// Added says what an Add did, in numbers of turns.
 type Added struct {
 	New     int `json:"new"`
 	Skipped int `json:"skipped"` // were there already
@@ -216,6 +220,8 @@ const DefaultSearchTurns = 10
 // Search returns the turns of a memory that fit a query best, best first, without calling a model but the embedder. It takes
 // the options of Ask that concern retrieval: WithMemory, WithTopK (which counts turns here), WithRetrieval, WithBefore and
 // WithAfter.
+//
+// Errors: ErrNoQuestion for an empty query, ErrNoMemory.
 func (m *Memory) Search(ctx context.Context, query string, opts ...Option) ([]SearchHit, error) {
 	a, err := m.ask(query, append([]Option{WithTopK(DefaultSearchTurns)}, opts...))
 	if err != nil {

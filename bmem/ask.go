@@ -19,6 +19,9 @@ import (
 
 // Ask answers a question from a memory. On error the Answer still carries the trace of what ran and what that cost;
 // errors.As with *StepError tells where it ended. Cancelling ctx ends every call under way.
+//
+// Errors: ErrNoQuestion, ErrNoMemory, ErrMaxCost with a *MaxCostError under WithMaxCost, ErrNoCalibration where an option needs one, and
+// those of the models, such as llm.ErrBudget, llm.ErrAuth and llm.ErrUnavailable.
 func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answer Answer, err error) {
 	start := time.Now()
 	a, err := m.ask(question, opts)
@@ -53,7 +56,7 @@ type Asked struct {
 // AskEach asks a question under several policies that choose the same notes and differ in the answer's tier alone: the first one
 // decides for the notes, which are made and paid once, and each decides for its answer. Each trace tells of the whole way; in those
 // after the first, the notes' calls count as answered from the cache. The options are those of Ask, WithMaxCost left out. The error
-// is one of the notes; each answer has its own. Answers are returned, in the order of the policies, also with an error.
+// is one of the notes, those of Ask; each answer has its own. Answers are returned, in the order of the policies, also with an error.
 func (m *Memory) AskEach(ctx context.Context, question string, policies []router.Policy, opts ...Option) ([]Asked, error) {
 	start := time.Now()
 	out := make([]Asked, len(policies))
@@ -114,7 +117,7 @@ func newTrace(a ask) *Trace {
 }
 
 // Notes returns what Ask would give the answering model to read: the summary module's text. It takes the options of Ask and
-// calls no model but those of the tiers.
+// calls no model but those of the tiers. The errors are those of Ask.
 func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (string, error) {
 	a, err := m.ask(question, opts)
 	if err != nil {
@@ -162,7 +165,8 @@ func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, conte
 
 // AskFrom answers a question straight from the given turns, quoted as a summary quotes them: no retrieval, no modules. With
 // the turns that are known to hold the answer this is the ceiling of what extraction can reach. It takes the options of
-// Ask that concern the answer: WithQuestionDate, WithAnswerStyle, WithMaxCost.
+// Ask that concern the answer: WithQuestionDate, WithAnswerStyle, WithMaxCost. Without turns it fails with ErrNoTurns; the other errors
+// are those of Ask.
 func (m *Memory) AskFrom(ctx context.Context, question string, turns []chunk.Turn, opts ...Option) (answer Answer, err error) {
 	start := time.Now()
 	a, err := m.ask(question, opts)

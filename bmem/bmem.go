@@ -28,6 +28,9 @@ type Memory struct {
 }
 
 // Open opens the memory in the file o.Path, which it creates if there is none, or in o.Store. The caller closes it.
+//
+// Errors: store.ErrNotStore, store.ErrNewer or store.ErrCorrupt for a file that cannot be used; what is missing or out of range in o is
+// named.
 func Open(ctx context.Context, o Options) (*Memory, error) {
 	given := o.Store
 	o, err := o.withDefaults()
@@ -167,6 +170,8 @@ func (m *Memory) progress(memory string) func(done, total int) {
 
 // Retrieve returns the chunks of a memory that are nearest to the question, best first. It takes the options of Ask that
 // concern retrieval: WithMemory, WithTopK, WithRetrieval. Their times are in an unambiguous form; see Options.Dates.
+//
+// Errors: ErrNoQuestion, and ErrNoMemory in a *StepError.
 func (m *Memory) Retrieve(ctx context.Context, question string, opts ...Option) ([]retrieve.Hit, error) {
 	a, err := m.ask(question, opts)
 	if err != nil {

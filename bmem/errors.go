@@ -42,5 +42,5 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("%s at tier %s: %v", e.Step, e.Tier, e.Err)
 }
 
-// Unwrap returns the cause.
+// Unwrap returns the cause, which errors.Is and errors.As look at.
 func (e *StepError) Unwrap() error { return e.Err }

@@ -45,7 +45,7 @@ type Options struct {
 	// OpenChunks is how many chunks the histories that are kept ready may have together (default 8192, of some 10 KB each). The
 	// one asked last is always kept; others are read from the file again when they are asked.
 	OpenChunks int
-	// Defaults of every Ask; see the options of these names.
+	// Defaults of every Ask; see the options of these names. TopK chunks are retrieved, of which KeepK pass the filter.
 	TopK, KeepK int
 	Retrieval   retrieve.Mode
 	Policy      router.Policy

@@ -37,7 +37,7 @@ type Trace struct {
 	// Language is that of the memory, as it was recognised; "" is English. Its Limits say what is lacking for it.
 	Language  text.Language `json:"language,omitempty"`
 	Retrieval string        `json:"retrieval,omitempty"`
-	TopK      int           `json:"top_k,omitempty"`
+	TopK      int           `json:"top_k,omitempty"` // the most chunks to retrieve
 	// Retrieved are the chunks found, best first; Kept those that passed the filter.
 	Retrieved []Found `json:"retrieved,omitempty"`
 	Kept      []Found `json:"kept,omitempty"`
@@ -99,7 +99,7 @@ type Call struct {
 	Notes   []string           `json:"notes,omitempty"`
 }
 
-// Embedding counts texts embedded and the milliseconds that took.
+// Embedding is the number of texts embedded and the milliseconds that took.
 type Embedding struct {
 	Texts int     `json:"texts"`
 	MS    float64 `json:"ms"`

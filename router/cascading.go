@@ -13,7 +13,7 @@ import (
 
 // Answered is an answer that a question has: the tier of the last module that wrote it, and the signals it came with.
 type Answered struct {
-	Tier    int
+	Tier    int // an index of the module's tiers
 	Signals confidence.Signals
 }
 

@@ -17,8 +17,8 @@ import (
 // gains given here, random unit vectors for modules, and biases at zero.
 type Init struct {
 	Seed       int64
-	ActorGain  float64
-	CriticGain float64
+	ActorGain  float64 // factor on the policy's last layer
+	CriticGain float64 // and on the value's
 }
 
 // Network is the router's network on GoMLX, for training. One network serves all modules:

@@ -9,7 +9,7 @@ import (
 
 // AskAll is Ask that also asks what a cascading policy asks after the first answer, from the same notes: the last module's other
 // tiers. The outcome's price is that of the notes and of all answers, its score that of the answer that counts; choices are those of
-// the last answer. A policy that does not cascade is asked once.
+// the last answer. A policy that does not cascade is asked once. The errors are those of Ask.
 func (r *Replay) AskAll(ctx context.Context, i int, p router.Policy) (router.Outcome, []int, error) {
 	e, choices, err := r.Ask(ctx, i, once{p})
 	cascading, ok := p.(router.Cascading)

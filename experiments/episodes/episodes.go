@@ -65,12 +65,13 @@ func (h Header) Shape() router.Shape {
 // Vector is an embedding; as text it is the base64 of its numbers as little-endian float32.
 type Vector []float32
 
-// MarshalText implements encoding.TextMarshaler.
+// MarshalText implements encoding.TextMarshaler. It never fails.
 func (v Vector) MarshalText() ([]byte, error) {
 	return base64.StdEncoding.AppendEncode(nil, f32.Bytes(v)), nil
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler. Numbers must be finite.
+// UnmarshalText implements encoding.TextUnmarshaler. Text that is not base64, bytes that are not whole float32s, and numbers that are
+// not finite are errors.
 func (v *Vector) UnmarshalText(text []byte) error {
 	raw, err := base64.StdEncoding.AppendDecode(nil, text)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // answers were sampled several times for every one of some questions: half of the draws choose for the oracle, the other half say what
 // its choice is worth, so that what it won by chance is lost again; then the other way round. Returns are means over the λs.
 type Luck struct {
-	Questions    int `json:"questions"`
-	Combinations int `json:"combinations"`
+	Questions    int `json:"questions"`    // number of questions measured
+	Combinations int `json:"combinations"` // number of combinations of tiers
 	// Lead is the mean return of the oracle, choosing and rated by the same draws, minus that of the best of the combinations for all
 	// questions, rated by the same; Real is the same with the oracle rated by the other draws. Lead − Real is luck.
 	Lead stats.Interval `json:"lead"`

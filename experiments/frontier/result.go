@@ -49,11 +49,11 @@ type Result struct {
 	Dataset   string `json:"dataset"`
 	Split     string `json:"split"`
 	Metric    string `json:"metric"`
-	Questions int    `json:"questions"`
+	Questions int    `json:"questions"` // number of questions compared
 	// Of is the number of all questions; those on which some policy failed are left out.
 	Of      int            `json:"of"`
 	Seed    int64          `json:"seed"`
-	Lambdas []float64      `json:"lambdas"`
+	Lambdas []float64      `json:"lambdas"` // λs of the comparison
 	System  map[string]any `json:"system,omitempty"`
 	// Scale is the reward's α.
 	Scale float64 `json:"reward_scale"`

@@ -9,7 +9,7 @@ import (
 // each scores and costs on average over λ.
 type Verdict struct {
 	Policy    string `json:"policy"`
-	Questions int    `json:"questions"`
+	Questions int    `json:"questions"` // number of questions compared
 	// Found is Better or Worse if the 95 % interval of Return over questions and seeds lies on one side of 0, else NoDifference.
 	Found string `json:"found"`
 	// Return is the policy's mean return minus that of the static assignments.

@@ -17,7 +17,7 @@ import (
 // seed is the default of `bmem traces collect`: the random policy's combinations are then among the traces.
 const seed = 42
 
-// Replay replays the test traces.
+// Replay replays the test traces. The errors are those of episodes.NewReplay.
 func (t *Benchmark) Replay() (*episodes.Replay, error) { return episodes.NewReplay(t.Test, nil) }
 
 // Compare compares routers with uniform, random and static tiers, the cue-word rule and the oracle on the test questions. All
@@ -97,7 +97,8 @@ type Row struct {
 	Policy router.Policy
 }
 
-// Rows returns the uniform policies of the traces' tiers, and a family's router of the first seed at each λ.
+// Rows returns the uniform policies of the traces' tiers, and a family's router of the first seed at each λ. A λ that the router was
+// not trained for is an error.
 func (t *Benchmark) Rows(family frontier.Family, lambdas ...float64) ([]Row, error) {
 	var rows []Row
 	for _, tier := range t.Test.Space.Uniform() {
@@ -117,7 +118,7 @@ func (t *Benchmark) Rows(family frontier.Family, lambdas ...float64) ([]Row, err
 	return rows, nil
 }
 
-// ByCategory draws the mean test score of policies in each category of questions.
+// ByCategory draws the mean test score of policies in each category of questions. The errors are those of frontier.Evaluate.
 func (t *Benchmark) ByCategory(ctx context.Context, rows []Row) (chart.Chart, error) {
 	replay, err := t.Replay()
 	if err != nil {
@@ -161,7 +162,8 @@ func (t *Benchmark) ByCategory(ctx context.Context, rows []Row) (chart.Chart, er
 }
 
 // Curve returns the mean score and dollars of the first seed's router on the test questions, at the comparison's λs that it was
-// trained for, in rising order. change, if not nil, returns the policy to play instead of the router's.
+// trained for, in rising order. change, if not nil, returns the policy to play instead of the router's. The errors
+// are those of frontier.Evaluate.
 func (t *Benchmark) Curve(ctx context.Context, name string, family frontier.Family, change func(router.Policy) router.Policy) (chart.Family, error) {
 	out := chart.Family{Name: name}
 	r := family.Seeds[0]
@@ -188,7 +190,7 @@ func (t *Benchmark) Curve(ctx context.Context, name string, family frontier.Fami
 }
 
 // Uniform returns the mean score and dollars of each uniform policy on the test questions, for the tiers that all modules have.
-// Policies that are not traced for every question are left out.
+// Policies that are not traced for every question are left out. The errors are those of frontier.Evaluate.
 func (t *Benchmark) Uniform(ctx context.Context) ([]chart.Family, error) {
 	replay, err := t.Replay()
 	if err != nil {

@@ -85,13 +85,13 @@ type Result struct {
 	Spending
 	Latency
 	Retrieval
-	Failed    int `json:"failed"`
-	Fallbacks int `json:"fallbacks"`
+	Failed    int `json:"failed"`    // questions without an answer
+	Fallbacks int `json:"fallbacks"` // module runs that another tier served than was asked for
 	// Modules holds served tiers and costs by module; empty for the ceiling.
 	Modules []ModuleResult `json:"modules,omitempty"`
 }
 
-// ModuleResult is one module's part in a Result.
+// ModuleResult is one module's part in a Result; MS is the median time of a run in milliseconds.
 type ModuleResult struct {
 	Module  string         `json:"module"`
 	Served  map[string]int `json:"served"` // questions by tier

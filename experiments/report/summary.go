@@ -43,7 +43,7 @@ type Summary struct {
 	Report string `json:"report"`
 }
 
-// Write summarises a run and writes summary.json and report.html into its folder.
+// Write summarises a run and writes summary.json and report.html into its folder. An error names the file that could not be written.
 func Write(o *run.Outcome) (Summary, error) {
 	s, err := summarise(o)
 	if err != nil {

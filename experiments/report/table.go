@@ -36,7 +36,7 @@ func (s Summary) Heading() []string {
 	return lines
 }
 
-// WriteTable prints the run as aligned text.
+// WriteTable prints the run as aligned text. An error is that of w.
 func (s Summary) WriteTable(w io.Writer) error {
 	paid := "paid since this start: $" + Dollars(s.Paid)
 	if len(s.Judges) > 0 {
@@ -63,7 +63,7 @@ func (b leaderboard) tables(costs string, topK int) []chart.Table {
 	return append(out, chart.Table{Title: costs, Rows: b.costTable(topK)}, chart.Table{Title: "other metrics", Rows: b.metricTable(topK)})
 }
 
-// WriteTables prints tables as aligned text, each after an empty line.
+// WriteTables prints tables as aligned text, each after an empty line. An error is that of w.
 func WriteTables(w io.Writer, tables []chart.Table) error {
 	_, err := io.WriteString(w, textOf(tables))
 	return err
@@ -196,7 +196,7 @@ func (c Calls) tables() []chart.Table {
 	return []chart.Table{{Title: "calls by model", Rows: rows("model", c.Models)}, {Title: "calls by module", Rows: rows("module", c.Modules)}}
 }
 
-// WriteTable prints the counts as aligned text.
+// WriteTable prints the counts as aligned text. An error is that of w.
 func (c Calls) WriteTable(w io.Writer) error {
 	_, err := io.WriteString(w, strings.TrimPrefix(textOf(c.tables()), "\n"))
 	return err

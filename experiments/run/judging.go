@@ -15,8 +15,8 @@ type Verdict struct {
 	Score *float64 `json:"score"`
 	// Explanation is the judge's reason, or the reply that could not be parsed.
 	Explanation string `json:"explanation,omitempty"`
-	In          int    `json:"tokens_in"`
-	Out         int    `json:"tokens_out"`
+	In          int    `json:"tokens_in"`  // tokens of the prompt
+	Out         int    `json:"tokens_out"` // and of the reply
 	// Dollars is the verdict's cost at list price. It is not part of the question's cost.
 	Dollars float64 `json:"dollars"`
 	// Error is why there was no reply. The judge is asked again when the run is resumed.

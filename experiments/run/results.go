@@ -36,7 +36,7 @@ type Outcome struct {
 	Questions []datasets.Question
 	// System has the warnings of this start.
 	System   System
-	InFlight int
+	InFlight int // questions asked at a time
 	// Progress is the state at the end, without Last.
 	Progress
 }

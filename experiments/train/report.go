@@ -19,7 +19,7 @@ type Summary struct {
 	Dir     string       `json:"-"`
 	Method  string       `json:"method"`
 	Metric  string       `json:"metric"`
-	Lambdas []float64    `json:"lambdas"`
+	Lambdas []float64    `json:"lambdas"` // λs that routers are judged at
 	Space   router.Space `json:"modules"`
 	Seeds   []Seed       `json:"seeds"`
 	// NoTest is why there is no evaluation on test; "" if there is one.

@@ -35,7 +35,8 @@ type Conn struct {
 
 // Connect connects to the servers of a URL such as nats://host:4222, or of several joined by commas. The token comes from EnvToken
 // and credentials from EnvCreds. name is what the server's operator sees. All
-// that meet at a server have the same lease; see DefaultLease.
+// that meet at a server have the same lease; see DefaultLease. A URL with a token in it, and a server that is not reached or refuses the
+// token, are errors.
 func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn, error) {
 	if strings.Contains(url, "@") {
 		return nil, fmt.Errorf("connect to NATS: the URL holds a user or token, which others on this machine can read: put a token into $%s, or the path of a credentials file into $%s", EnvToken, EnvCreds)

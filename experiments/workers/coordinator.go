@@ -50,7 +50,7 @@ type coordination struct {
 	handed  map[pair]bool // of these, given to done
 }
 
-// Execute implements run.Executor.
+// Execute implements run.Executor. The errors are those of done, of the run's folder and of ctx.
 func (c *Coordinator) Execute(ctx context.Context, a *run.Asker, tasks []run.Task, done func(context.Context, run.Record) error) error {
 	if len(tasks) == 0 {
 		return nil

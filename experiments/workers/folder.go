@@ -35,7 +35,8 @@ type Folder struct {
 	path string
 }
 
-// OpenFolder reads what a run's folder, which is there, knows of workers. It writes nothing; see Save.
+// OpenFolder reads what a run's folder, which is there, knows of workers. It writes nothing; see Save. A file that cannot be
+// read or parsed is an error.
 func OpenFolder(dir string) (*Folder, error) {
 	f := &Folder{path: filepath.Join(dir, folderFile)}
 	data, err := os.ReadFile(f.path)
@@ -51,7 +52,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	return f, nil
 }
 
-// Save writes the file.
+// Save writes the file, whole or not at all.
 func (f *Folder) Save() error {
 	if err := atomicfile.WriteJSON(f.path, f); err != nil {
 		return fmt.Errorf("keep what the run knows of workers: %w", err)
@@ -92,6 +93,7 @@ const mostSlots = 1000
 
 // TakeSlots takes the first free place of a run in a folder of this machine, and those that dead workers left behind. What these have
 // spent is to be reported; their slots are closed then.
+// It fails when every place is taken, or the folder cannot be written.
 func TakeSlots(dir, run string) (mine *Slot, left []*Slot, err error) {
 	if err := private.Dir(dir); err != nil {
 		return nil, nil, fmt.Errorf("make the folder of the workers' ledgers: %w", err)
@@ -163,6 +165,7 @@ func machineID(path string) (string, error) {
 }
 
 // Settle reports what a dead worker has spent for a run according to its ledger, and gives back the rest of what it held.
+// Errors: llm.ErrLedger for a ledger that cannot be read.
 func (s *Slot) Settle(ctx context.Context, c *Conn, run string) error {
 	l, err := llm.OpenLedger(s.Path, 0)
 	if err != nil {

@@ -26,7 +26,7 @@ type Job struct {
 	// Policies are written as router.Parse takes them. Routers holds the SHA-256 of those that are files.
 	Policies     []string          `json:"policies"`
 	Routers      map[string]string `json:"routers,omitempty"`
-	Questions    int               `json:"questions"`
+	Questions    int               `json:"questions"` // number of questions to ask
 	Sample       run.Sample        `json:"sample,omitempty"`
 	RecordStates bool              `json:"record_states,omitempty"`
 	// Limit is the run's spend limit in dollars, which workers take part in; 0 if it has none.

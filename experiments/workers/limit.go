@@ -120,7 +120,7 @@ func conflict(err error) bool {
 }
 
 // OpenLimit sets a run's spend limit in dollars. earlier are the books of its earlier starts, as far as the server may have lost
-// them.
+// them. It fails only when ctx ends or the server refuses.
 func (c *Conn) OpenLimit(ctx context.Context, run string, dollars float64, earlier Books) error {
 	_, err := c.change(ctx, run, func(b Books, _ bool) (Books, error) { return b.resume(money.RoundDown(dollars), earlier), nil })
 	if err != nil {

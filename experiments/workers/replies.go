@@ -27,7 +27,7 @@ func (c *Conn) Replies() *Replies {
 	return &Replies{c, fmt.Sprintf("%s, process %d", host, os.Getpid())}
 }
 
-// Load implements llm.SharedReplies.
+// Load implements llm.SharedReplies. It fails only when ctx ends or the server refuses; so do Store and Claim.
 func (r *Replies) Load(ctx context.Context, key string) ([]byte, error) {
 	kv := r.conn.buckets[repliesBucket]
 	e, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) })

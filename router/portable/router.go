@@ -75,7 +75,7 @@ func CheckSignals(signals []Signal) error {
 	return nil
 }
 
-// Range is a closed interval.
+// Range is a closed interval of λ.
 type Range struct {
 	Min float64 `json:"min"`
 	Max float64 `json:"max"`
@@ -250,8 +250,8 @@ func (r *Router) WithInfo(calibration []Point, note string) (*Router, error) {
 	return &Router{info, r.w}, nil
 }
 
-// WithAnswers returns a router with the same weights that also decides between answers. Its readers must be tiers of the last
-// module.
+// WithAnswers returns a router with the same weights that also decides between answers. A calibration that is not valid, or
+// whose readers are not tiers of the last module, is an error.
 func (r *Router) WithAnswers(c *cascade.Calibration) (*Router, error) {
 	info := r.info
 	info.Answers = c

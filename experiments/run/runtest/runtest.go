@@ -27,12 +27,13 @@ import (
 
 // Tiny is a data set of short conversations. Question i of a history asks for the city that its person moved to.
 type Tiny struct {
-	Histories, Each int
+	Histories, Each int  // conversations, and questions of each
 	NoEvidence      bool // of any question, so that there are no ceilings
 }
 
 var cities = []string{"Bern", "Basel", "Oslo", "Lima", "Quito", "Turin", "Kyoto", "Accra"}
 
+// What datasets.Dataset asks for. Questions fails, as there is the test split only, and History for an id that is none of Tiny's.
 func (Tiny) Name() string     { return "tiny" }
 func (Tiny) Hash() string     { return "0123456789abcdef" }
 func (Tiny) ChunkTokens() int { return 40 }
@@ -103,7 +104,7 @@ type Rig struct {
 	LedgerFile string
 }
 
-// Open opens a memory over a served model, with the layers that a real run has.
+// Open opens a memory over a served model, with the layers that a real run has. The errors are those of the layers, such as llm.ErrCache.
 func Open(s Rig) (m *bmem.Memory, ledger *llm.Ledger, closeAll func(), err error) {
 	client, err := openai.New(openai.Config{Model: "test-model", Endpoints: []openai.Endpoint{{BaseURL: s.URL}}, Settings: llm.Settings{Family: "test"}, Timeout: s.Timeout})
 	if err != nil {

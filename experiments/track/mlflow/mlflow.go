@@ -109,7 +109,7 @@ type run struct {
 	} `json:"data"`
 }
 
-// Open implements track.Sink.
+// Open implements track.Sink. What the server refuses for good is a track.Permanent error.
 func (s *Sink) Open(ctx context.Context, r track.Run) (track.Session, int, error) {
 	experiment, err := s.experimentID(ctx)
 	if err != nil {

@@ -75,6 +75,7 @@ func said(out []byte) error {
 func (s *Sink) String() string { return fmt.Sprintf("W&B %s, project %s", s.Mode, s.Project) }
 
 // Open implements track.Sink. A run's files are in Dir/wandb; the client first removes the offline run of an earlier start.
+// It fails if the client does not start or reports an error.
 func (s *Sink) Open(ctx context.Context, run track.Run) (track.Session, int, error) {
 	dir, err := filepath.Abs(filepath.Join(run.Dir, "wandb"))
 	if err == nil {

@@ -42,7 +42,8 @@ type Config struct {
 // Server is a running server.
 type Server struct{ *server.Server }
 
-// Start starts a server and returns when clients can connect.
+// Start starts a server and returns when clients can connect. ErrNoToken for an address that other machines reach, without a token; an
+// address that is taken, a certificate that cannot be read and a folder that cannot be written are errors too.
 func Start(c Config) (*Server, error) {
 	if (c.Certificate == "") != (c.Key == "") {
 		return nil, errors.New("start NATS: a certificate and its key go together")
