@@ -26,7 +26,7 @@ import (
 // examples are only parsed; other tests run them with smaller settings.
 var notRun = map[string]bool{"bmem ask": true, "bmem calibrate": true, "bmem demo": true, "bmem data verify": true, "bmem doctor": true, "bmem eval": true, "bmem kernel install": true, "bmem mcp": true, "bmem models pull": true, "bmem nats": true,
 	"bmem notebook": true, "bmem notebook run": true, "bmem quickstart": true, "bmem report": true, "bmem script": true, "bmem serve": true, "bmem train": true,
-	"bmem traces collect": true, "bmem traces learnable": true, "bmem tune data": true, "bmem tune eval": true, "bmem tune reranker": true,
+	"bmem traces collect": true, "bmem traces learnable": true, "bmem tune data": true, "bmem tune eval": true, "bmem tune export": true, "bmem tune reranker": true,
 	"bmem tune run": true, "bmem worker": true}
 
 // embeds are commands that need the embedding model.

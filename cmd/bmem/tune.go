@@ -25,7 +25,7 @@ func newTuneCmd() *cobra.Command {
 What is trained is an adapter (LoRA): a few megabytes that change the model's weights when both are opened together, as
 --model NAME+ADAPTER. A tuned model reads its notes without worked examples, which are half of an untuned one's prompt.`,
 	}
-	cmd.AddCommand(newTuneDataCmd(), newTuneRunCmd(), newTuneEvalCmd(), newTuneRerankerCmd())
+	cmd.AddCommand(newTuneDataCmd(), newTuneRunCmd(), newTuneEvalCmd(), newTuneExportCmd(), newTuneRerankerCmd())
 	return cmd
 }
 

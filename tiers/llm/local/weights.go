@@ -46,11 +46,7 @@ func loadWeights(be compute.Backend, f *gguf.File, c *Config, sh sharing) (*weig
 		{names: []string{head}, dims: []int{c.Vocab, c.Dim}, dst: &w.head},
 		{names: []string{"output_norm.weight"}, dims: []int{c.Dim}, dst: &w.norm},
 	}
-	// Converted Llama files interleave the two halves of every query and key head; Qwen2 files do not.
-	qHeads, kHeads := 0, 0
-	if c.Arch == "llama" {
-		qHeads, kHeads = c.Heads, c.KVHeads
-	}
+	qHeads, kHeads := interleavedHeads(c, "q_proj"), interleavedHeads(c, "k_proj")
 	qkv := (c.Heads + 2*c.KVHeads) * c.HeadDim
 	for l := range c.Layers {
 		name := func(s string) string { return fmt.Sprintf("blk.%d.%s", l, s) }
@@ -205,6 +201,18 @@ func widen[T interface{ Float32() float32 }](src []T) []float32 {
 	return dst
 }
 
+// interleavedHeads is how many heads a linear map, by its name in Hugging Face's models, has whose two halves the file interleaves.
+// Converted Llama files do so for queries and keys; Qwen2 files do not.
+func interleavedHeads(c *Config, target string) int {
+	switch {
+	case c.Arch == "llama" && target == "q_proj":
+		return c.Heads
+	case c.Arch == "llama" && target == "k_proj":
+		return c.KVHeads
+	}
+	return 0
+}
+
 // deinterleave undoes the order in which converted Llama files keep the rows of every query and key head: rows 2i and
 // 2i+1 of a head become rows i and i+headDim/2, the halves that this package's rotation pairs up.
 func deinterleave(dst, src []float32, heads, headDim int) {
@@ -213,6 +221,17 @@ func deinterleave(dst, src []float32, heads, headDim int) {
 		for i := range headDim {
 			to := h*headDim + i/2 + i%2*(headDim/2)
 			copy(dst[to*width:][:width], src[(h*headDim+i)*width:])
+		}
+	}
+}
+
+// interleave undoes deinterleave.
+func interleave(dst, src []float32, heads, headDim int) {
+	width := len(src) / (heads * headDim)
+	for h := range heads {
+		for i := range headDim {
+			from := h*headDim + i/2 + i%2*(headDim/2)
+			copy(dst[(h*headDim+i)*width:][:width], src[from*width:])
 		}
 	}
 }

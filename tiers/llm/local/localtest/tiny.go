@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"math"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/gomlx/go-huggingface/models/gguf"
+
+	"github.com/budgetmem/budgetmem/internal/ggufile"
 )
 
 // The shape of the small models.
@@ -75,7 +79,11 @@ func TinyFor(t testing.TB, family string, seed uint64, context uint32) string {
 		w.tensor(name("ffn_down.weight"), 0.3, dim, ff)
 	}
 	path := filepath.Join(t.TempDir(), "tiny-"+family+".gguf")
-	if err := os.WriteFile(path, w.bytes(), 0o644); err != nil {
+	var b bytes.Buffer
+	if err := ggufile.Write(&b, w.pairs, w.tensors); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -83,86 +91,31 @@ func TinyFor(t testing.TB, family string, seed uint64, context uint32) string {
 
 // file is a GGUF file under construction.
 type file struct {
-	family            string
-	rng               *rand.Rand
-	pairs, infos, raw bytes.Buffer
-	metas, tensors    uint64
+	family  string
+	rng     *rand.Rand
+	pairs   []ggufile.Pair
+	tensors []ggufile.Tensor
 }
-
-func put(b *bytes.Buffer, v any) { _ = binary.Write(b, binary.LittleEndian, v) } // a bytes.Buffer takes everything
-
-func text(b *bytes.Buffer, s string) {
-	put(b, uint64(len(s)))
-	b.WriteString(s)
-}
-
-// The types of metadata values.
-const (
-	typeUint32 uint32 = 4
-	typeInt32  uint32 = 5
-	typeString uint32 = 8
-	typeArray  uint32 = 9
-)
 
 func (w *file) meta(key string, value any) {
-	w.metas++
-	b := &w.pairs
-	text(b, key)
-	switch v := value.(type) {
-	case string:
-		put(b, typeString)
-		text(b, v)
-	case uint32:
-		put(b, []uint32{typeUint32, v})
-	case []string:
-		put(b, []uint32{typeArray, typeString})
-		put(b, uint64(len(v)))
-		for _, s := range v {
-			text(b, s)
-		}
-	case []int32:
-		put(b, []uint32{typeArray, typeInt32})
-		put(b, uint64(len(v)))
-		put(b, v)
-	default:
-		panic(fmt.Sprintf("metadata %s is a %T", key, value))
-	}
+	w.pairs = append(w.pairs, ggufile.Pair{Key: key, Value: value})
 }
-
-const alignment = 32
 
 // tensor adds float32 values of a standard deviation, or near 1 for a deviation of 0, as the weights of norms are.
 func (w *file) tensor(name string, deviation float64, dims ...int) {
-	w.tensors++
-	n := 1
-	text(&w.infos, name)
-	put(&w.infos, uint32(len(dims)))
-	for i := range dims { // the fastest-moving dimension first
-		put(&w.infos, uint64(dims[len(dims)-1-i]))
-		n *= dims[i]
+	shape, n := make([]uint64, len(dims)), 1
+	for i, d := range dims { // the fastest-moving dimension first
+		shape[len(dims)-1-i] = uint64(d)
+		n *= d
 	}
-	put(&w.infos, uint32(0)) // float32
-	put(&w.infos, uint64(w.raw.Len()))
-	for range n {
+	values := make([]float32, n)
+	for i := range values {
 		v := deviation * w.rng.NormFloat64()
 		if deviation == 0 {
 			v = 1 + 0.1*w.rng.NormFloat64()
 		}
-		put(&w.raw, math.Float32bits(float32(v)))
+		values[i] = float32(v)
 	}
-	pad(&w.raw)
-}
-
-func pad(b *bytes.Buffer) { b.Write(make([]byte, (alignment-b.Len()%alignment)%alignment)) }
-
-func (w *file) bytes() []byte {
-	var b bytes.Buffer
-	b.WriteString("GGUF")
-	put(&b, uint32(3))
-	put(&b, []uint64{w.tensors, w.metas})
-	b.Write(w.pairs.Bytes())
-	b.Write(w.infos.Bytes())
-	pad(&b)
-	b.Write(w.raw.Bytes())
-	return b.Bytes()
+	w.tensors = append(w.tensors, ggufile.Tensor{Name: name, Shape: shape, Type: gguf.TensorTypeF32, Size: int64(4 * n),
+		Write: func(to io.Writer) error { return binary.Write(to, binary.LittleEndian, values) }})
 }
