@@ -26,7 +26,7 @@ RACE      := ./bmem ./bmem/store ./bmem/store/postgres ./experiments/run ./exper
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve check-llama check-gguf check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -220,6 +220,16 @@ check-llama: setup $(BENCH)/.stamp ## the capacity axis on three processes of ll
 	@$(LLAMA_CPP)
 	$(BMEM) models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
 	$(BENCH)/bin/python scripts/check_llama.py
+
+$(VENV)/llama/.stamp: requirements-llama.txt
+	$(PYTHON) -m venv $(VENV)/llama
+	$(VENV)/llama/bin/python $(PIP) --require-hashes --no-deps -r requirements-llama.txt
+	@touch $@
+
+ADAPTER ?= adapters/locomo-0.5b
+
+check-gguf: setup $(VENV)/llama/.stamp ## an exported model in llama.cpp: log-probabilities beside ours; ADAPTER=FOLDER is what is exported
+	$(VENV)/llama/bin/python scripts/check_gguf.py qwen2.5-coder-0.5b-instruct+$(ADAPTER)
 
 $(VENV)/rest/.stamp: requirements-rest.txt
 	@scripts/check_tools.sh $(GO) $(PYTHON) 11

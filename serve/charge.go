@@ -62,7 +62,7 @@ func neverRan(err error) bool {
 
 // chatBound is the most that a chat can take.
 func chatBound(model llm.Client, req llm.Request) llm.Bound {
-	return llm.Bound{In: promptTokens(model, req.Messages), Out: req.ReplyLimit()}
+	return llm.Bound{In: promptTokens(model, req.Messages), Out: req.ReplyLimit() * req.Replies()}
 }
 
 // scoreBound is the most that scores can take. A continuation has at most as many tokens as bytes.

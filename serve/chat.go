@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/budgetmem/budgetmem/serve/api"
@@ -23,11 +24,51 @@ type completion struct {
 }
 
 type choice struct {
-	Index    int      `json:"index"`
-	Message  *message `json:"message,omitempty"` // in a whole answer
-	Delta    *message `json:"delta,omitempty"`   // in a chunk
-	LogProbs *string  `json:"logprobs"`          // null
-	Finish   *string  `json:"finish_reason"`
+	Index    int       `json:"index"`
+	Message  *message  `json:"message,omitempty"` // in a whole answer
+	Delta    *message  `json:"delta,omitempty"`   // in a chunk
+	LogProbs *logProbs `json:"logprobs"`          // null if they were not asked for
+	Finish   *string   `json:"finish_reason"`
+}
+
+// logProbs are the log-probabilities of a choice's tokens, that of the token that ended it included.
+type logProbs struct {
+	Content []tokenLogProb `json:"content"`
+}
+
+type tokenLogProb struct {
+	likelyToken
+	Top []likelyToken `json:"top_logprobs"`
+}
+
+type likelyToken struct {
+	Token   string  `json:"token"`
+	LogProb float64 `json:"logprob"`
+	// Bytes are the token's: part of a character may be a token.
+	Bytes []int `json:"bytes"`
+}
+
+func likely(token string, logProb float64) likelyToken {
+	t := likelyToken{Token: strings.ToValidUTF8(token, "\uFFFD"), LogProb: logProb, Bytes: []int{}}
+	for _, b := range []byte(token) {
+		t.Bytes = append(t.Bytes, int(b))
+	}
+	return t
+}
+
+// rated are the log-probabilities of a reply, with so many of the likeliest tokens for each; nil for a reply without any.
+func rated(tokens []llm.TokenLogProb, top int) *logProbs {
+	if tokens == nil {
+		return nil
+	}
+	out := &logProbs{Content: make([]tokenLogProb, len(tokens))}
+	for i, t := range tokens {
+		out.Content[i] = tokenLogProb{likely(t.Token, t.LogProb), []likelyToken{}}
+		for _, other := range t.Top[:top] {
+			out.Content[i].Top = append(out.Content[i].Top, likely(other.Token, other.LogProb))
+		}
+	}
+	return out
 }
 
 type message struct {
@@ -58,7 +99,9 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, body *chatRequest)
 	if err != nil {
 		return err
 	}
-	c.Choices = []choice{{Message: &message{Role: "assistant", Content: &resp.Text}, Finish: &resp.Finish}}
+	for i, reply := range resp.Choices() {
+		c.Choices = append(c.Choices, choice{Index: i, Message: &message{Role: "assistant", Content: &reply.Text}, LogProbs: rated(reply.LogProbs, body.TopLogProbs), Finish: &reply.Finish})
+	}
 	c.Usage = usageOf(resp, dollars)
 	s.answer(w, http.StatusOK, c)
 	return nil

@@ -62,6 +62,7 @@ func TestRealModels(t *testing.T) {
 		{Messages: []llm.Message{{Role: llm.User, Content: "What is the capital of France?"}}, MaxTokens: 16},
 		{Messages: []llm.Message{{Role: llm.User, Content: "Count to five."}}, MaxTokens: 24, Stop: []string{"3"}},
 		{Messages: []llm.Message{{Role: llm.User, Content: `Reply with a JSON object with the keys "name" and "age" for Ann, who is 31.`}}, MaxTokens: 60, JSON: true},
+		{Messages: []llm.Message{{Role: llm.User, Content: "Name a colour."}}, MaxTokens: 6, Temperature: 1, Seed: 7, N: 3, LogProbs: true},
 	} {
 		want, err := m.Chat(t.Context(), req)
 		if err != nil {
@@ -70,6 +71,14 @@ func TestRealModels(t *testing.T) {
 		got, err := client.Chat(t.Context(), req)
 		if err != nil || got.Text != want.Text || got.Finish != want.Finish || got.Usage.In != want.Usage.In || got.Usage.Out != want.Usage.Out {
 			t.Errorf("%+v through the server: %+v, %v; want %+v", req, got, err, want)
+		}
+		for i, choice := range want.Choices() {
+			same := slices.EqualFunc(got.Choices()[i].LogProbs, choice.LogProbs, func(a, b llm.TokenLogProb) bool {
+				return a.LogProb == b.LogProb && a.Second == b.Second
+			})
+			if got.Choices()[i].Text != choice.Text || !same || req.LogProbs != (choice.LogProbs != nil) {
+				t.Errorf("choice %d through the server: %+v, want %+v", i, got.Choices()[i], choice)
+			}
 		}
 		if req.JSON && !json.Valid([]byte(got.Text)) {
 			t.Errorf("JSON mode gave %q", got.Text)

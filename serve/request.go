@@ -12,6 +12,9 @@ import (
 // maxStops is how many stop strings a request may have.
 const maxStops = 16
 
+// maxChoices is how many replies a request may ask for.
+const maxChoices = 16
+
 // chatRequest is what the endpoint understands of a request for a chat completion. Fields that only describe the caller,
 // such as user and metadata, are ignored; those that would change the reply and cannot be honoured are refused.
 type chatRequest struct {
@@ -35,6 +38,7 @@ type chatRequest struct {
 	FrequencyPenalty float64         `json:"frequency_penalty"`
 	PresencePenalty  float64         `json:"presence_penalty"`
 	LogProbs         bool            `json:"logprobs"`
+	TopLogProbs      int             `json:"top_logprobs"`
 	LogitBias        map[string]any  `json:"logit_bias"`
 	Tools            []any           `json:"tools"`
 	Functions        []any           `json:"functions"`
@@ -96,7 +100,10 @@ var roles = map[string]llm.Role{"system": llm.System, "developer": llm.System, "
 
 // request converts a request that was checked.
 func (r *chatRequest) request() llm.Request {
-	out := llm.Request{Messages: make([]llm.Message, len(r.Messages)), Temperature: r.Temperature, JSON: r.ResponseFormat.Type == "json_object", Stop: r.Stop}
+	out := llm.Request{Messages: make([]llm.Message, len(r.Messages)), Temperature: r.Temperature, JSON: r.ResponseFormat.Type == "json_object", Stop: r.Stop, LogProbs: r.LogProbs}
+	if r.N != nil {
+		out.N = *r.N
+	}
 	for i, m := range r.Messages {
 		out.Messages[i] = llm.Message{Role: roles[m.Role], Content: string(m.Content)}
 	}
@@ -150,16 +157,22 @@ func (r *chatRequest) check() error {
 		return badRequest("temperature", "temperature %v: must be 0 to 2", r.Temperature)
 	case len(r.Stop) > maxStops:
 		return badRequest("stop", "stop has %d strings; at most %d are looked for", len(r.Stop), maxStops)
-	case r.N != nil && *r.N != 1:
-		return badRequest("n", "n %d: one choice is made a request", *r.N)
+	case r.N != nil && (*r.N < 1 || *r.N > maxChoices):
+		return badRequest("n", "n %d: must be 1 to %d", *r.N, maxChoices)
+	case r.Stream && r.N != nil && *r.N > 1:
+		return badRequest("n", "n %d: a stream has one choice", *r.N)
 	case r.TopP != nil && *r.TopP != 1:
 		return badRequest("top_p", "top_p %v: sampling takes the whole distribution; set temperature", *r.TopP)
 	case r.FrequencyPenalty != 0:
 		return badRequest("frequency_penalty", "frequency_penalty is not supported")
 	case r.PresencePenalty != 0:
 		return badRequest("presence_penalty", "presence_penalty is not supported")
-	case r.LogProbs:
-		return badRequest("logprobs", "logprobs are not supported")
+	case r.Stream && r.LogProbs:
+		return badRequest("logprobs", "logprobs are not sent in a stream")
+	case r.TopLogProbs < 0 || r.TopLogProbs > len(llm.TokenLogProb{}.Top):
+		return badRequest("top_logprobs", "top_logprobs %d: must be 0 to %d", r.TopLogProbs, len(llm.TokenLogProb{}.Top))
+	case r.TopLogProbs > 0 && !r.LogProbs:
+		return badRequest("top_logprobs", "top_logprobs needs logprobs")
 	case len(r.LogitBias) > 0:
 		return badRequest("logit_bias", "logit_bias is not supported")
 	case len(r.Tools) > 0:

@@ -137,6 +137,16 @@ type TokenLogProb struct {
 	// Second is that of the likeliest other token; LogProb − Second is the margin. It is 0, which no other token can have, where
 	// that is not known.
 	Second float64 `json:"second,omitempty"`
+	// Token is the token's text, and Top the two likeliest tokens in its place, the likeliest first. Models that run in this process
+	// tell them. They are not stored.
+	Token string         `json:"-"`
+	Top   [2]LikelyToken `json:"-"`
+}
+
+// LikelyToken is a token that a model might have written, with the natural logarithm of its probability at temperature 1.
+type LikelyToken struct {
+	Token   string
+	LogProb float64
 }
 
 // Choices returns all replies, the first first.

@@ -77,7 +77,7 @@ func (m *Model) generate(ctx context.Context, req llm.Request, emit func(string)
 	choices := make([]llm.Choice, len(seqs))
 	for i, seq := range seqs {
 		text, _ := cutAtStop(m.tok.Decode(seq.reply()), req.Stop)
-		choices[i] = llm.Choice{Text: text, Finish: seq.finish, LogProbs: seq.logProbs}
+		choices[i] = llm.Choice{Text: text, Finish: seq.finish, LogProbs: m.logProbs(seq.ratings)}
 	}
 	first := choices[0]
 	if broken == nil && failed == nil && emit != nil {
@@ -92,6 +92,19 @@ func (m *Model) generate(ctx context.Context, req llm.Request, emit func(string)
 		resp.Others = choices[1:]
 	}
 	return resp, nil
+}
+
+// logProbs are ratings with the texts of their tokens; nil without ratings.
+func (m *Model) logProbs(ratings []rating) []llm.TokenLogProb {
+	var out []llm.TokenLogProb
+	for _, r := range ratings {
+		r.Token = m.tok.Decode([]int32{r.id})
+		for i, id := range r.top {
+			r.Top[i].Token = m.tok.Decode([]int32{id})
+		}
+		out = append(out, r.TokenLogProb)
+	}
+	return out
 }
 
 // reply is the sequence of the i-th reply that a request asks for.

@@ -151,7 +151,7 @@ func (p *pool) step() ([]*sequence, error) {
 		seq.n++
 		token := sample(logits, seq.temperature, seq.rng, seq.allowed)
 		if seq.rate {
-			seq.logProbs = append(seq.logProbs, logProb(logits, token))
+			seq.ratings = append(seq.ratings, rate(logits, token))
 		}
 		if seq.extend(token) {
 			finished = append(finished, seq)
@@ -212,18 +212,37 @@ func sample(logits column, temperature float64, rng *rand.Rand, allowed func(int
 	return int32(best)
 }
 
-// logProb rates a token by the softmax of the logits.
-func logProb(logits column, token int32) llm.TokenLogProb {
-	chosen, second := logits.at(int(token)), float32(math.Inf(-1))
+// rating is a token that was written, with what the softmax of the logits says of it.
+type rating struct {
+	llm.TokenLogProb
+	id  int32
+	top [2]int32 // the likeliest tokens, the likeliest first; their log-probabilities are in Top
+}
+
+// rate rates a token.
+func rate(logits column, token int32) rating {
+	r := rating{id: token}
+	best := [2]float32{float32(math.Inf(-1)), float32(math.Inf(-1))}
 	for i := range logits.len() {
-		if int32(i) != token {
-			second = max(second, logits.at(i))
+		switch x := logits.at(i); {
+		case x > best[0]:
+			best[0], best[1] = x, best[0]
+			r.top[0], r.top[1] = int32(i), r.top[0]
+		case x > best[1]:
+			best[1], r.top[1] = x, int32(i)
 		}
 	}
-	top, sum := max(chosen, second), 0.0
+	sum := 0.0
 	for i := range logits.len() {
-		sum += math.Exp(float64(logits.at(i) - top))
+		sum += math.Exp(float64(logits.at(i) - best[0]))
 	}
-	norm := float64(top) + math.Log(sum)
-	return llm.TokenLogProb{LogProb: float64(chosen) - norm, Second: float64(second) - norm}
+	norm := float64(best[0]) + math.Log(sum)
+	r.LogProb = float64(logits.at(int(token))) - norm
+	for i, x := range best {
+		r.Top[i].LogProb = float64(x) - norm
+	}
+	if r.Second = r.Top[0].LogProb; r.top[0] == token {
+		r.Second = r.Top[1].LogProb
+	}
+	return r
 }

@@ -3,8 +3,6 @@ package local
 import (
 	"context"
 	"math/rand/v2"
-
-	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
 // sequence is one request in the scheduler: a prompt whose reply is to be generated, or a text to be scored.
@@ -25,9 +23,9 @@ type sequence struct {
 	stop        func(reply []int32) bool // whether the reply so far is complete, looked at after every token
 	allowed     func(int32) bool         // which tokens the reply may go on with; nil for all
 	eog         func(int32) bool
-	rate        bool               // whether logProbs is kept
-	logProbs    []llm.TokenLogProb // of every generated token, the one that ended the reply included
-	tokens      chan<- int32       // gets every token of the reply and is closed at the end; has room for all; may be nil
+	rate        bool         // whether ratings are kept
+	ratings     []rating     // of every generated token, the one that ended the reply included
+	tokens      chan<- int32 // gets every token of the reply and is closed at the end; has room for all; may be nil
 	finish      string
 
 	// A text to score: the log-probabilities of ids[scoreFrom:], added up as they come.
