@@ -67,11 +67,11 @@ func TestWriteRefuses(t *testing.T) {
 		pairs   []Pair
 		tensors []Tensor
 	}{
-		"no value":   {[]Pair{{"a", nil}}, nil},
-		"a map":      {[]Pair{{"a", map[string]int{}}}, nil},
-		"an int":     {[]Pair{{"a", 1}}, nil},
-		"too short":  {nil, []Tensor{{Name: "x", Size: 4, Write: bytesOf("abc")}}},
-		"too long":   {nil, []Tensor{{Name: "x", Size: 2, Write: bytesOf("abc")}}},
+		"no value":    {[]Pair{{"a", nil}}, nil},
+		"a map":       {[]Pair{{"a", map[string]int{}}}, nil},
+		"an int":      {[]Pair{{"a", 1}}, nil},
+		"too short":   {nil, []Tensor{{Name: "x", Size: 4, Write: bytesOf("abc")}}},
+		"too long":    {nil, []Tensor{{Name: "x", Size: 2, Write: bytesOf("abc")}}},
 		"write fails": {nil, []Tensor{{Name: "x", Size: 2, Write: func(io.Writer) error { return broken }}}},
 	} {
 		err := Write(io.Discard, c.pairs, c.tensors)
