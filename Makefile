@@ -19,8 +19,11 @@ TOOLS     := bin/tools
 BMEM      := bin/bmem
 RUN       := runs/demo
 FUZZTIME  ?= 60s
-# Packages whose goroutines meet; the race detector makes model code too slow to run all under it.
-RACE      := ./bmem ./bmem/store ./bmem/store/postgres ./experiments/run ./experiments/report ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest ./telemetry
+# Packages whose goroutines meet; the race detector makes model code too slow to run all under it. All tests of these run under it,
+# and `make test` runs them that way alone.
+RACE      := ./bmem/store/postgres ./experiments/track/... ./internal/... ./tiers ./tiers/llm ./tiers/llm/openai ./tiers/llm/llmtest ./telemetry
+# Of these, tests that take minutes under it are left out (-short); `make test` runs them without it.
+RACESHORT := ./bmem ./bmem/store ./experiments/run ./experiments/report ./serve
 # GoMLX's matrix products with SIMD step a pointer past the end of their slices before they are done with it, which -race
 # would make fatal.
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
@@ -69,13 +72,16 @@ REQUIRE   := BUDGETMEM_TEST_REQUIRE=all
 # Shows one line a package, and at the end what failed or was skipped.
 GOTEST    := $(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg --raw-command -- $(GO) test -json
 
-# The packages whose tests take longest come first, or they would run alone at the end.
+# `make check` has vetted all before. The packages whose tests take longest come first, or they would run alone at the end.
+LONGEST   := ./tiers/llm/local ./cmd/bmem ./tune
+
 test: setup trackers client postgres check ## everything that must pass
-	$(REQUIRE) $(GOTEST) -timeout 20m ./tiers/llm/local ./cmd/bmem ./tune ./...
+	all=$$($(GO) list ./...) && race=$$($(GO) list $(RACE)) && \
+	  $(REQUIRE) $(GOTEST) -vet=off -timeout 20m $(LONGEST) $$(echo "$$all" | grep -vxF "$$race")
 	$(REQUIRE) $(MAKE) race
 
 test-here: $(TOOLS)/.stamp ## the tests that this machine has models, plugin and Python packages for; the others are listed as skipped
-	$(GOTEST) -timeout 20m ./tiers/llm/local ./cmd/bmem ./tune ./...
+	$(GOTEST) -timeout 20m $(LONGEST) ./...
 
 $(TOOLS)/.stamp: scripts/tools/go.mod scripts/tools/go.sum
 	cd scripts/tools && $(GO) build -o $(CURDIR)/$(TOOLS)/ tool
@@ -107,13 +113,15 @@ lint-docker: $(LINT)/.stamp ## the Dockerfile and the compose file, without a co
 test-docker: ## what a build of the image runs, anew in a folder of its own, then JupyterLab and a cell; ENGINE=cuda for the other image
 	cd docker && $(GO) test -tags steps -run Steps -count 1 -timeout 90m -v -engine $(or $(ENGINE),cpu) .
 
+GORACE    := $(GO) test -race -vet=off
+
 race: ## tests of concurrent code under the race detector
-	$(GO) test -race $(NOCHECKPTR) $(RACE)
-	$(GO) test -race $(NOCHECKPTR) -run Concurrent ./bmem/embed ./datasets
-	$(GO) test -race $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken|PyTorch' ./router
-	$(GO) test -race $(NOCHECKPTR) -short ./serve
-	$(GO) test -race $(NOCHECKPTR) -run 'Progress|Lost' ./kernel/display
-	$(GO) test -race -run 'Run$$|Timeout|Terminal' ./kernel/headless
+	$(GORACE) $(NOCHECKPTR) $(RACE)
+	$(GORACE) $(NOCHECKPTR) -short $(RACESHORT)
+	$(GORACE) $(NOCHECKPTR) -run Concurrent ./bmem/embed ./datasets
+	$(GORACE) $(NOCHECKPTR) -run 'Concurrent|Deterministic|Broken|PyTorch' ./router
+	$(GORACE) $(NOCHECKPTR) -run 'Progress|Lost' ./kernel/display
+	$(GORACE) -run 'Run$$|Timeout|Terminal' ./kernel/headless
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(GO) $(FUZZTIME)

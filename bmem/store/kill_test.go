@@ -16,6 +16,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/chunk/chunktest"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // TestKilledWhileForgetting kills a process at random moments while it forgets one turn after the other, beside one that adds. Each
@@ -45,6 +46,7 @@ func TestKilledWhileForgetting(t *testing.T) {
 		}
 		return
 	}
+	testenv.Slow(t, "kills twenty processes")
 	dir := t.TempDir()
 	path := filepath.Join(dir, "memory.db")
 	s, err := Open(path)

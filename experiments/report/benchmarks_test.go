@@ -11,6 +11,7 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
@@ -29,6 +30,7 @@ var opened sync.Map
 
 func openBenchmark(t *testing.T, name string, n int) *benchmark {
 	t.Helper()
+	testenv.Slow(t, "unpacks a whole data set")
 	open, _ := opened.LoadOrStore(name, sync.OnceValues(func() (datasets.Dataset, error) { return datasets.Open(name, datasets.Options{}) }))
 	d, err := open.(func() (datasets.Dataset, error))()
 	if err != nil {

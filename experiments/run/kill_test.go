@@ -17,6 +17,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
@@ -85,6 +86,7 @@ func (c child) predictions(t *testing.T) []byte {
 // Before each kill the server stops answering, and waits until the run can do nothing but wait: then every reply it gave
 // has been received, and the unanswered calls, which cost nothing, are the only ones that may come again.
 func TestKilledRunEndsTheSameAndPaysOnce(t *testing.T) {
+	testenv.Slow(t, "starts a run seven times")
 	whole := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	defer whole.Close()
 	calm := child{URL: whole.URL(), Dir: t.TempDir()}
