@@ -70,13 +70,13 @@ func TestRunLearns(t *testing.T) {
 		{"llama", func(c *Config) { c.Targets = []string{"q_proj", "v_proj"} }},
 	} {
 		r := small(t, be, localtest.Tiny(t, c.family, 1))
-		r.Config.Epochs = 20
+		r.Config.Epochs, r.Config.CheckpointEvery, r.Config.ValidateEvery = 10, 15, 10
 		c.change(&r.Config)
 		res, err := r.Start(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Steps != 60 || res.Examples != 140 || res.BestStep == 0 {
+		if res.Steps != 30 || res.Examples != 70 || res.BestStep == 0 {
 			t.Errorf("%s: %+v", c.family, res)
 		}
 		if !(res.BestLoss < 0.8*res.FirstLoss) {
