@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/budgetmem/budgetmem/internal/money"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -30,7 +31,7 @@ type MaxCostError struct {
 
 // Error names the limit and what would fit.
 func (e *MaxCostError) Error() string {
-	return fmt.Sprintf("%v: at most $%.6f, of it $%.6f spent, but with every module at its lowest tier it can cost $%s: allow at least that", ErrMaxCost, e.Max, e.Spent, roundedUp(e.Need))
+	return fmt.Sprintf("%v: at most $%s, of it $%s spent, but with every module at its lowest tier it can cost $%s: allow at least that", ErrMaxCost, money.Text(e.Max), money.Text(e.Spent), roundedUp(e.Need))
 }
 
 // roundedUp writes dollars with four significant digits, never less than they are: who allows what it says gets an answer.
@@ -132,7 +133,7 @@ func (b *budget) highest(ctx context.Context, m tiers.Module, asked int, in tier
 }
 
 func (b *budget) mayNotFit(aside float64) string {
-	return fmt.Sprintf("within $%.6f, of which $%.6f are spent and $%.6f set aside, it may not fit", b.max, b.cap.Spent(), aside)
+	return fmt.Sprintf("within $%s, of which $%s are spent and $%s set aside, it may not fit", money.Text(b.max), money.Text(b.cap.Spent()), money.Text(aside))
 }
 
 func (b *budget) tooLow(need float64) error {
@@ -228,7 +229,7 @@ func (b *budget) fit(ctx context.Context, asked int, in tiers.Input) (fitting, e
 		}
 	}
 	f.notes = prefix(in.Notes, low)
-	f.cut = fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%.6f", len(in.Notes), len(f.notes), b.max)
+	f.cut = fmt.Sprintf("the summary of %d bytes was cut to %d to stay within $%s", len(in.Notes), len(f.notes), money.Text(b.max))
 	return f, nil
 }
 

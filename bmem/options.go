@@ -164,6 +164,17 @@ func WithBefore(t time.Time) Option { return func(a *ask) { a.before = t } }
 // WithAfter leaves out the turns from before a time. See WithBefore.
 func WithAfter(t time.Time) Option { return func(a *ask) { a.after = t } }
 
+// ParseTime reads a time for WithBefore and WithAfter: a day ("2025-03-03"), which begins in UTC, or a time in RFC 3339
+// ("2025-03-03T10:04:00Z").
+func ParseTime(s string) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%.40q: want a day such as 2025-03-03 or a time such as 2025-03-03T10:04:00Z", s)
+}
+
 // WithQuestionDate says when the question is asked, in the words of the memory's dates.
 func WithQuestionDate(date string) Option { return func(a *ask) { a.date = date } }
 

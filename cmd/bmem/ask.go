@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,7 @@ import (
 
 func newAskCmd() *cobra.Command {
 	var flags systemFlags
-	var file, policy, date string
+	var file, policy, date, before, after string
 	var explain, asJSON bool
 	var maxCost, lambda, minConfidence float64
 	cmd := &cobra.Command{
@@ -39,11 +40,13 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
   bmem ask --memory talk.jsonl --policy low,high,mid,low,high --explain "When did Ann move?"
   bmem ask --memory talk.jsonl --policy router:router.safetensors --max-cost 0.002 "When did Ann move?"
   bmem ask --memory talk.jsonl --axis readers --calibration calibration.json --policy cascade --min-confidence 0.4 "When did Ann move?"
+  bmem ask --memory talk.jsonl --before 2024-06-01 "Where does Ann live?"
   bmem ask --memory talk --store postgres://bmem@db.example.com/memories "When did Ann move?"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			chosen, err := flags.policy(policy)
-			if err := errors.Join(flags.check(), err); err != nil {
+			seen, terr := seenTurns(before, after)
+			if err := errors.Join(flags.check(), err, terr); err != nil {
 				return err
 			}
 			talk, err := conversation.ReadFile(file)
@@ -86,6 +89,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			if cmd.Flags().Changed("lambda") {
 				opts = append(opts, bmem.WithLambda(lambda))
 			}
+			opts = append(opts, seen...)
 			end := waiting(cmd.ErrOrStderr(), "answering")
 			answer, err := sys.Memory.Ask(cmd.Context(), args[0], opts...)
 			end()
@@ -115,6 +119,8 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router or a cascade decides by (default the router's smallest, or what its calibration gives for --max-cost)")
 	cmd.Flags().Float64Var(&minConfidence, "min-confidence", 0, "least confidence, from 0 to 1, that an answer needs to be given; needs --calibration or a policy with one")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
+	cmd.Flags().StringVar(&before, "before", "", "ask the memory as it was before this `day` or time, such as 2025-03-03 or 2025-03-03T10:04:00Z")
+	cmd.Flags().StringVar(&after, "after", "", "leave out turns from before this `day` or time")
 	cmd.Flags().StringVar(&flags.spec.Dates, "dates", "", "order of numeric dates in the file: dmy, mdy or ymd (default what the file shows)")
 	cmd.Flags().BoolVar(&explain, "explain", false, "print what each module did, at which tier, for how much")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON, trace included")
@@ -122,6 +128,24 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 		panic(err) // the flag is defined above
 	}
 	return cmd
+}
+
+// seenTurns are the options of --before and --after.
+func seenTurns(before, after string) (opts []bmem.Option, err error) {
+	for _, f := range []struct {
+		flag, value string
+		with        func(time.Time) bmem.Option
+	}{{"before", before, bmem.WithBefore}, {"after", after, bmem.WithAfter}} {
+		if f.value == "" {
+			continue
+		}
+		at, err := bmem.ParseTime(f.value)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %w", f.flag, err)
+		}
+		opts = append(opts, f.with(at))
+	}
+	return opts, nil
 }
 
 // isMemory says whether there is a memory of that name.

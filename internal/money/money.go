@@ -1,7 +1,11 @@
 // Package money counts dollars exactly, so that limits can hold.
 package money
 
-import "math"
+import (
+	"math"
+	"strconv"
+	"strings"
+)
 
 // Picodollars counts money in 1e-12 dollars. Whole numbers add up without drift, so that a limit can hold exactly; any
 // price with up to six decimals per million tokens is exact in them. Sums stop at Most instead of wrapping.
@@ -36,3 +40,13 @@ func (p Picodollars) Plus(q Picodollars) Picodollars { return min(p+q, Most) }
 
 // Dollars is the amount in dollars.
 func (p Picodollars) Dollars() float64 { return float64(p) / perDollar }
+
+// Text writes dollars with six decimals, and small amounts, such as a question to a local model costs, with four significant digits.
+func Text(dollars float64) string {
+	abs := math.Abs(dollars)
+	if abs == 0 || !(abs < 1e-3) {
+		return strconv.FormatFloat(dollars, 'f', 6, 64)
+	}
+	decimals := 3 - int(math.Floor(math.Log10(abs)))
+	return strings.TrimRight(strconv.FormatFloat(dollars, 'f', decimals, 64), "0")
+}

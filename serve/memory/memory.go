@@ -5,7 +5,6 @@ package memory
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"math"
 	"slices"
@@ -146,23 +145,13 @@ func (s *Service) optionsOf(scope Scope, memory, text, before, after string) (na
 		if value == "" {
 			continue
 		}
-		at, err := parseTime(value)
+		at, err := bmem.ParseTime(value)
 		if err != nil {
 			return "", nil, bad("%s: %v", field, err)
 		}
 		opts = append(opts, with(at))
 	}
 	return name, opts, nil
-}
-
-// parseTime reads a day or a time.
-func parseTime(s string) (time.Time, error) {
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%.40q: want a day such as 2025-03-03 or a time such as 2025-03-03T10:04:00Z", s)
 }
 
 // budgets are the tiers that AskRequest.Budget names.

@@ -217,7 +217,7 @@ func (t *Tenant) tooDear(ctx context.Context, least float64) error {
 	if err != nil {
 		return err
 	}
-	return refusal(http.StatusPaymentRequired, 0, b.budget(t.limits), "this can cost $%.6f, but one question of %q may cost $%.6f", least, t.name, t.limits.question.Dollars())
+	return refusal(http.StatusPaymentRequired, 0, b.budget(t.limits), "this can cost $%s, but one question of %q may cost $%s", money.Text(least), t.name, money.Text(t.limits.question.Dollars()))
 }
 
 // Spending implements memory.Account. The owner sees all tenants.
@@ -280,7 +280,7 @@ func (t *Tenant) usedUp(left *memory.Budget, why string) error {
 	if w == nil || left.Day != nil && left.Day.Left <= w.Left {
 		what, w = "day", left.Day
 	}
-	return refusal(http.StatusTooManyRequests, t.tenants.ledger.until(w.Renews), left, "the budget of %q for this %s is used up: $%.6f of $%.6f left, renewed at %s (%s)", t.name, what, w.Left, w.Limit, w.Renews, why)
+	return refusal(http.StatusTooManyRequests, t.tenants.ledger.until(w.Renews), left, "the budget of %q for this %s is used up: $%s of $%s left, renewed at %s (%s)", t.name, what, money.Text(w.Left), money.Text(w.Limit), w.Renews, why)
 }
 
 func refusal(status, retryAfter int, left *memory.Budget, format string, args ...any) error {

@@ -86,8 +86,8 @@ func (e *BudgetError) Error() string {
 	if e.FitsReply < 0 {
 		fits = "the prompt alone is too much"
 	}
-	return fmt.Sprintf("%v: a call to %s can cost $%.6f (prompt up to %d tokens, reply up to %d), but $%.6f of $%.6f is left: %s",
-		ErrBudget, e.Model, e.Need.Dollars, e.Need.In, e.Need.Out, left, e.Balance.Limit, fits)
+	return fmt.Sprintf("%v: a call to %s can cost $%s (prompt up to %d tokens, reply up to %d), but $%s of $%s is left: %s",
+		ErrBudget, e.Model, money.Text(e.Need.Dollars), e.Need.In, e.Need.Out, money.Text(left), money.Text(e.Balance.Limit), fits)
 }
 
 // Unwrap returns ErrBudget.
