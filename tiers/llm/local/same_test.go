@@ -64,9 +64,10 @@ func TestRowsDoNotDependOnBatching(t *testing.T) {
 		}
 		ids := m.tok.Encode(story(16), false)[:300]
 		want := rowsOf(t, m.eng, ids, 1, longS, 512, 0)
-		for _, v := range []struct{ B, S, T, b int }{{1, shortS, 512, 0}, {1, longS, 2048, 0}, {manyB, manyS, 512, 3}} {
+		// Rows depend on those before them alone, so the beginning is enough: some chunks, the last of them not full.
+		for _, v := range []struct{ B, S, T, b, n int }{{1, shortS, 512, 0, 150}, {1, longS, 2048, 0, 300}, {manyB, manyS, 512, 3, 80}} {
 			t.Run(fmt.Sprintf("%s %+v", name, v), func(t *testing.T) {
-				sameRows(t, rowsOf(t, m.eng, ids, v.B, v.S, v.T, v.b), want, m.cfg.Dim)
+				sameRows(t, rowsOf(t, m.eng, ids[:v.n], v.B, v.S, v.T, v.b), want[:v.n*m.cfg.Dim], m.cfg.Dim)
 			})
 		}
 	}
@@ -75,6 +76,9 @@ func TestRowsDoNotDependOnBatching(t *testing.T) {
 // sameRows fails if rows of dim values differ in a single bit.
 func sameRows(t *testing.T, got, want []float32, dim int) {
 	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d values, want %d", len(got), len(want))
+	}
 	for i := range want {
 		if got[i] != want[i] {
 			t.Fatalf("row %d, value %d is %v, want %v", i/dim, i%dim, got[i], want[i])
@@ -90,7 +94,7 @@ func TestDecodeDoesNotDependOnBatching(t *testing.T) {
 		if shared.be.Kind != backend.CPU {
 			testenv.Missing(t, "holds on XLA-CPU, this is "+shared.be.Why)
 		}
-		ids := m.tok.Encode(story(1), false)
+		ids := m.tok.Encode(story(1), false)[:12]
 		want := rowsOf(t, m.eng, ids, 16, 1, 512, 0)
 		for _, v := range []struct{ B, T, b int }{{16, 2048, 11}, {4, 512, 3}, {8, 512, 5}, {12, 1024, 0}} {
 			t.Run(fmt.Sprintf("%s %+v", name, v), func(t *testing.T) {
@@ -108,7 +112,7 @@ func TestResultsDoNotDependOnCompany(t *testing.T) {
 	}
 	const n = 9
 	chat := func(i int) llm.Request {
-		return llm.Request{Messages: ask(story(3+2*i) + "\n\nWhat happened on day 2?"), MaxTokens: 20}
+		return llm.Request{Messages: ask(story(3+2*i) + "\n\nWhat happened on day 2?"), MaxTokens: 10}
 	}
 	score := llm.ScoreRequest{Messages: ask(story(5) + "\n\nWho painted?"), Continuation: "Melanie painted a sunrise."}
 	run := func(i int) (string, float64) {
