@@ -101,7 +101,8 @@ func TestBM25InManyLanguages(t *testing.T) {
 // Hybrid retrieval, whose weights and embedder are of English, keeps up by its words.
 func TestHybridInManyLanguages(t *testing.T) {
 	all := readTranslated(t)
-	e := newBench(t).embedder
+	b := newBench(t)
+	e := kept{b.embedder, b.store}
 	_, english := all.recallIn(t, "en", Hybrid, e)
 	for _, l := range slices.Sorted(maps.Keys(all.Languages)) {
 		at1, at5 := all.recallIn(t, l, Hybrid, e)
