@@ -25,7 +25,8 @@ func main() {
 	defer stop()
 	talk, err := conversation.ReadFile("examples/conversation.jsonl")
 	if err == nil {
-		err = run(ctx, talk.Turns, "Why did Omar move his trip?", os.Stdout)
+		spec := setup.Spec{Engine: inprocess.New("", nil)}
+		err = run(ctx, spec, talk.Turns, "Why did Omar move his trip?", os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "budget:", err)
@@ -33,8 +34,8 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, turns []chunk.Turn, question string, out io.Writer) error {
-	sys, err := setup.Open(ctx, setup.Spec{Engine: inprocess.New("", nil)})
+func run(ctx context.Context, spec setup.Spec, turns []chunk.Turn, question string, out io.Writer) error {
+	sys, err := setup.Open(ctx, spec)
 	if err != nil {
 		return err
 	}

@@ -6,20 +6,24 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/conversation"
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
 )
 
 // The highest limit affords every High tier, the lowest is refused.
 func TestRun(t *testing.T) {
 	modelstest.Path(t, "all-minilm-l6-v2")
-	modelstest.Path(t, "qwen2.5-coder-0.5b-instruct")
+	const model = "smollm2-135m-instruct" // the smallest: what it says makes no difference here
+	modelstest.Path(t, model)
 	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
 	talk, err := conversation.ReadFile("../conversation.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), talk.Turns, "Why did Omar move his trip?", &out); err != nil {
+	spec := setup.Spec{Engine: inprocess.New("", nil), Model: model}
+	if err := run(t.Context(), spec, talk.Turns, "Why did Omar move his trip?", &out); err != nil {
 		t.Fatal(err)
 	}
 	answers := strings.Count(out.String(), "(spent $")

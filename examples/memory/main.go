@@ -23,7 +23,7 @@ func main() {
 	if len(os.Args) == 3 {
 		file, question = os.Args[1], os.Args[2]
 	}
-	answer, err := ask(ctx, file, question)
+	answer, err := ask(ctx, setup.Spec{Engine: inprocess.New("", nil)}, file, question)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "memory:", err)
 		os.Exit(1)
@@ -34,12 +34,12 @@ func main() {
 	fmt.Printf("cost: %d tokens in, %d out, $%.7f\n", usage.In, usage.Out, usage.Dollars)
 }
 
-func ask(ctx context.Context, file, question string) (bmem.Answer, error) {
+func ask(ctx context.Context, spec setup.Spec, file, question string) (bmem.Answer, error) {
 	talk, err := conversation.ReadFile(file)
 	if err != nil {
 		return bmem.Answer{}, err
 	}
-	sys, err := setup.Open(ctx, setup.Spec{Engine: inprocess.New("", nil)})
+	sys, err := setup.Open(ctx, spec)
 	if err != nil {
 		return bmem.Answer{}, err
 	}

@@ -3,14 +3,19 @@ package main
 import (
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem/setup"
+	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
 	"github.com/budgetmem/budgetmem/internal/models/modelstest"
+	"github.com/budgetmem/budgetmem/tiers"
 )
 
 func TestAsk(t *testing.T) {
 	modelstest.Path(t, "all-minilm-l6-v2")
-	modelstest.Path(t, "qwen2.5-coder-0.5b-instruct")
+	const model = "smollm2-135m-instruct" // the smallest, with short replies: what it says makes no difference here
+	modelstest.Path(t, model)
 	t.Setenv("BUDGETMEM_CACHE", t.TempDir())
-	answer, err := ask(t.Context(), "../conversation.jsonl", "When did Rita sign up for the pottery class?")
+	spec := setup.Spec{Engine: inprocess.New("", nil), Model: model, TierOptions: tiers.Options{ReplyTokens: 16, ThinkTokens: 16}}
+	answer, err := ask(t.Context(), spec, "../conversation.jsonl", "When did Rita sign up for the pottery class?")
 	if err != nil {
 		t.Fatal(err)
 	}
