@@ -74,7 +74,7 @@ func (l liveTraining) start(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "train", "--live", "--method", "ppo", "--seeds", "1", "--dataset", "locomo", "--questions", "8", "--validation-questions", "4",
 		"--test-questions", "4", "--endpoint", l.server.URL(), "--model", "llama-3.3-70b", "--embedder", "made-up@"+l.server.URL(), "--allow-unpriced", "--in-flight", "4",
-		"--backend", "go", "--runs", l.dir, "--cache", filepath.Join(l.dir, "cache"), "--name", "x", "--set", "epochs=5", "--set", "batch=4", "--set", "minibatch=4")
+		"--backend", "go", "--runs", l.dir, "--cache", filepath.Join(l.dir, "cache"), "--name", "x", "--set", "epochs=3", "--set", "batch=4", "--set", "minibatch=4")
 	cmd.Env = append(os.Environ(), processEnv+"=1")
 	output := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = output, output
@@ -165,7 +165,7 @@ func (l liveTraining) results(t *testing.T) map[string]string {
 // asked for again. That can befall only calls that were in flight, which the test counts, too.
 func TestKilledLiveTrainingEndsTheSameAndPaysOnce(t *testing.T) {
 	modelstest.Path(t, "all-minilm-l6-v2")
-	kills := 6
+	kills := 5
 	if s := os.Getenv(killsEnv); s != "" {
 		var err error
 		if kills, err = strconv.Atoi(s); err != nil {
