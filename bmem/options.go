@@ -165,7 +165,7 @@ func WithBefore(t time.Time) Option { return func(a *ask) { a.before = t } }
 func WithAfter(t time.Time) Option { return func(a *ask) { a.after = t } }
 
 // ParseTime reads a time for WithBefore and WithAfter: a day ("2025-03-03"), which begins in UTC, or a time in RFC 3339
-// ("2025-03-03T10:04:00Z").
+// ("2025-03-03T10:04:00Z"). Anything else is an error.
 func ParseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if t, err := time.Parse(layout, s); err == nil {

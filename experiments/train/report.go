@@ -139,7 +139,7 @@ func (s *Summary) rows(points func(Seed) []Point) [][]string {
 	return rows
 }
 
-// Charts draws the learning curves and the tiers by λ.
+// Charts draws the learning curves and the tiers by λ. It fails if the metrics of a seed cannot be read.
 func (s *Summary) Charts() ([]chart.Chart, error) {
 	var value []chart.Line
 	steps := map[string][]chart.Line{}
