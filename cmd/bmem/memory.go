@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/bmem"
@@ -82,7 +83,10 @@ func withArchive(ctx context.Context, where whereFlags, do func(a *bmem.Archive)
 		return err
 	}
 	defer closing(a, &err)
-	return do(a)
+	if err = do(a); errors.Is(err, bmem.ErrNoMemory) {
+		err = fmt.Errorf("%w: 'bmem memory list' shows the memories", err)
+	}
+	return err
 }
 
 func newMemoryListCmd() *cobra.Command {
@@ -242,7 +246,7 @@ that were made from it. A kill forgets all of it or nothing. Files of runs and e
 				if asJSON {
 					return writeJSON(cmd.OutOrStdout(), gone)
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "forgot %d turns and %d memories\n", gone.Turns, gone.Memories)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "forgot %s and %s\n", english.Plural(gone.Turns, "turn", ""), english.Plural(gone.Memories, "memory", "memories"))
 				return err
 			})
 		},
@@ -351,7 +355,7 @@ func newMemoryCheckCmd() *cobra.Command {
 						Memories int  `json:"memories"`
 					}{true, len(infos)})
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d memories, all sound\n", len(infos))
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, all sound\n", english.Plural(len(infos), "memory", "memories"))
 				return err
 			})
 		},

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
@@ -108,8 +109,8 @@ on where it stopped. No language model is called.`,
 					Kinds   map[string]int `json:"left_out_kinds"`
 				}{name, talk.Form, added, talk.Skipped, talk.LeftOut})
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, read as %s: %d turns added to %q, %d were there already; left out: %s\n",
-				source, talk.Form, added.New, name, added.Skipped, talk.LeftOutText())
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, read as %s: %s added to %q, %d were there already; left out: %s\n",
+				source, talk.Form, english.Plural(added.New, "turn", ""), name, added.Skipped, talk.LeftOutText())
 			return err
 		},
 	}

@@ -52,7 +52,7 @@ func TestStoreFlag(t *testing.T) {
 			if out, err := runVerb(t, "", "memory", "export", "talk", "--cache", cache); err != nil || strings.Contains(out, "ZYXWORD") || !strings.Contains(out, "Bern") {
 				t.Errorf("export: %v, %s", err, out)
 			}
-			run("1 memories, all sound", "check", "--cache", cache)
+			run("1 memory, all sound", "check", "--cache", cache)
 			if out, err := runVerb(t, "", "doctor", "--check", "--cache", cache); err != nil || !strings.Contains(out, "elsewhere.db: sound") && !strings.Contains(out, "postgres://bm@") {
 				t.Errorf("doctor: %v, %s", err, out)
 			}
