@@ -120,7 +120,7 @@ func tensorName(k Key, matrix string) string {
 
 var tensorRE = regexp.MustCompile(`^base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.([a-z]+_proj)\.lora_([AB])\.weight$`)
 
-// Write writes the adapter's two files into a folder, which is made if need be. Values are stored as float16.
+// Write writes the adapter's two files and its card into a folder, which is made if need be. Values are stored as float16.
 func (a *Adapter) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write adapter: %w", err)
@@ -153,6 +153,9 @@ func (a *Adapter) Write(dir string) error {
 		return fmt.Errorf("write adapter %s: %w", dir, err)
 	}
 	if err := atomicfile.WriteFile(filepath.Join(dir, WeightsFile), weights, 0o644); err != nil {
+		return fmt.Errorf("write adapter: %w", err)
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, CardFile), []byte(a.card()), 0o644); err != nil {
 		return fmt.Errorf("write adapter: %w", err)
 	}
 	if err := atomicfile.WriteFile(filepath.Join(dir, ConfigFile), append(conf, '\n'), 0o644); err != nil {
