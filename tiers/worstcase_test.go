@@ -19,7 +19,7 @@ type dear struct {
 }
 
 func (d *dear) Chat(ctx context.Context, req llm.Request) (llm.Response, error) {
-	in, out := 0, req.ReplyLimit()
+	in, out := 0, req.ReplyLimit()*req.Replies()
 	resp, err := d.Client.Chat(ctx, req)
 	if err == nil {
 		in, err = d.CountTokens(req.Messages)
