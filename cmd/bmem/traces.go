@@ -19,12 +19,10 @@ import (
 
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
-	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/internal/private"
-	"github.com/budgetmem/budgetmem/kernel/display"
 	"github.com/budgetmem/budgetmem/router"
 )
 
@@ -33,7 +31,7 @@ func newTracesCmd() *cobra.Command {
 		Use:   "traces",
 		Short: "Collect the outcomes of combinations of tiers on questions, to train and compare routers from a file",
 	}
-	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd(), newTracesSelectCmd(), newTracesLearnableCmd())
+	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd(), newTracesSelectCmd(), newTracesFrontierCmd(), newTracesLearnableCmd())
 	return cmd
 }
 
@@ -331,44 +329,5 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 	if err := cmd.MarkFlagRequired("out"); err != nil {
 		panic(err) // a flag of another name
 	}
-	return cmd
-}
-
-func newTracesLearnableCmd() *cobra.Command {
-	var asJSON bool
-	var seed int64
-	cmd := &cobra.Command{
-		Use:   "learnable FILE…",
-		Short: "See whether there is anything for a router to learn, before one is trained",
-		Long: `See whether there is anything for a router to learn, before one is trained.
-
-An outcome model is fitted to four fifths of the questions, and for each question of the last fifth one of its traced
-combinations is chosen by it; so five times, until each question was held out. What choosing by embeddings earns beyond
-one order of combinations for all questions is what a router can learn from so many traces. Choosing by the
-benchmark's category, which no router is told, is shown beside it, by the question's words, by each signal that the traces
-hold, and the best in hindsight. Signals of answers are known once the answers are paid for.
-
-Give the traces of training and validation; those of test are for what is reported at the end.`,
-		Example: `  bmem traces learnable traces/hotpotqa-implementation/train.jsonl.gz traces/hotpotqa-implementation/validation.jsonl.gz`,
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			files, err := readTraces(args)
-			if err != nil {
-				return err
-			}
-			bar := display.ProgressTo(cmd.ErrOrStderr(), "fits")
-			r, err := frontier.MeasureLearnable(cmd.Context(), files, seed, func(done, of int) { bar.Set(done, of, "") })
-			bar.End(err)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), r)
-			}
-			return r.WriteTable(cmd.OutOrStdout())
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the tables")
-	cmd.Flags().Int64Var(&seed, "seed", 42, "draws which questions are held out together, and the bootstrap")
 	return cmd
 }
