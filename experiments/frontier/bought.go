@@ -2,22 +2,28 @@ package frontier
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
 
+	"github.com/budgetmem/budgetmem/experiments/calibrate"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/kernel/chart"
+	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/cascade"
+	"github.com/budgetmem/budgetmem/router/confidence"
+	"github.com/budgetmem/budgetmem/tiers"
 )
 
-// Bought says what money buys without any choice by the question: the combinations of tiers that every question was asked with.
+// Bought says what money buys: by the combinations of tiers that every question was asked with, and by cascades over their answers.
 type Bought struct {
-	// Combinations are ordered by price, the cheapest first.
-	Combinations []Combination `json:"combinations"`
+	// Policies are ordered by price, the cheapest first.
+	Policies []Priced `json:"policies"`
 	// Times is the multiple of the cheapest one's price that may be spent, and Best the index of the one that earns most for it.
 	Times float64 `json:"times"`
 	Best  int     `json:"best"`
@@ -26,13 +32,14 @@ type Bought struct {
 	Gain stats.Interval `json:"gain"`
 }
 
-// Combination is a combination of tiers with what it earned and cost on all questions.
-type Combination struct {
-	Tiers []string       `json:"tiers"`
+// Priced is a policy with what it earned and cost on all questions.
+type Priced struct {
+	// Name has a combination's tiers joined by commas, or a cascade's λ.
+	Name  string         `json:"name"`
 	Score stats.Interval `json:"score"`
 	// Dollars is the mean price of a question.
 	Dollars float64 `json:"dollars"`
-	// Versus is the score minus that of the cheapest combination, question by question.
+	// Versus is the score minus that of the cheapest policy, question by question.
 	Versus stats.Interval `json:"versus_cheapest"`
 	// Pareto says that no cheaper one earns as much.
 	Pareto bool `json:"pareto"`
@@ -40,8 +47,12 @@ type Combination struct {
 	scores []float64 // in the order of the questions
 }
 
-// WhatMoneyBuys compares the combinations of a file that have an episode for every question, at up to times the cheapest one's price. The
-// seed draws the halves and the intervals. Fewer than two such combinations are an error.
+// boughtFolds is how many parts the questions are divided into for cascades, each answered by a calibration that was fitted to the others.
+const boughtFolds = 5
+
+// WhatMoneyBuys compares the combinations of a file that have an episode for every question, and cascades over answers that come with
+// signals, cross-validated, at up to times the cheapest one's price. The seed draws the halves, the folds and the intervals. Fewer than
+// two such combinations are an error.
 func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error) {
 	r, err := episodes.NewReplay(f, nil)
 	if err != nil {
@@ -61,24 +72,30 @@ func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error)
 	}
 	b := &Bought{Times: times}
 	for _, choices := range everywhere {
-		c := Combination{scores: make([]float64, len(ids))}
+		var tiers []string
 		for m, t := range choices {
-			c.Tiers = append(c.Tiers, f.Space[m].Tiers[t])
+			tiers = append(tiers, f.Space[m].Tiers[t])
 		}
+		c := Priced{Name: strings.Join(tiers, ","), scores: make([]float64, len(ids))}
 		for _, e := range f.Episodes {
 			if slices.Equal(e.Choices, choices) {
 				c.scores[at[e.ID]] = e.Score
 				c.Dollars += e.Outcome().Dollars / float64(len(ids))
 			}
 		}
-		c.Score = stats.Bootstrap(c.scores, seed)
-		b.Combinations = append(b.Combinations, c)
+		b.Policies = append(b.Policies, c)
 	}
-	slices.SortStableFunc(b.Combinations, func(x, y Combination) int { return cmp.Compare(x.Dollars, y.Dollars) })
+	cascades, err := crossCascades(f, ids, at, seed)
+	if err != nil {
+		return nil, err
+	}
+	b.Policies = append(b.Policies, cascades...)
+	slices.SortStableFunc(b.Policies, func(x, y Priced) int { return cmp.Compare(x.Dollars, y.Dollars) })
 	top := -1.0
-	for i := range b.Combinations {
-		c := &b.Combinations[i]
-		c.Versus = stats.Bootstrap(differences(c.scores, b.Combinations[0].scores), seed)
+	for i := range b.Policies {
+		c := &b.Policies[i]
+		c.Score = stats.Bootstrap(c.scores, seed)
+		c.Versus = stats.Bootstrap(differences(c.scores, b.Policies[0].scores), seed)
 		if c.Score.Mean > top {
 			top, c.Pareto = c.Score.Mean, true
 		}
@@ -92,6 +109,55 @@ func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error)
 	return b, nil
 }
 
+// crossCascades plays a cascade for each λ on every question, by a calibration that was fitted to other questions. There are none where
+// answers come without signals, or are too few.
+func crossCascades(f *episodes.File, ids []string, at map[string]int, seed int64) ([]Priced, error) {
+	if last := f.Space[len(f.Space)-1]; last.Name != tiers.Answering.String() || len(last.Tiers) < 2 {
+		return nil, nil
+	}
+	measured, notes := calibrate.Measured(f)
+	groups, of := calibrate.Complete(measured, notes)
+	lambdas := []float64{0, 0.1, 0.2, 0.4}
+	out := make([]Priced, len(lambdas))
+	for l, lambda := range lambdas {
+		out[l] = Priced{Name: fmt.Sprintf("cascade at λ %g", lambda), scores: make([]float64, len(ids))}
+	}
+	order := rand.New(rand.NewPCG(uint64(seed), 4)).Perm(len(ids))
+	for k := range boughtFolds {
+		held := map[string]bool{}
+		for i := k; i < len(order); i += boughtFolds {
+			held[ids[order[i]]] = true
+		}
+		others := f.Where(func(e router.Episode) bool { return !held[e.ID] })
+		c, err := calibrate.Fit(calibrate.Options{Validation: others, Models: f.Space[len(f.Space)-1].Tiers, Lambdas: lambdas})
+		if errors.Is(err, cascade.ErrNoSignals) || errors.Is(err, confidence.ErrTooFew) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for l, lambda := range lambdas {
+			begin, err := f.Space.Choices(c.At(lambda).Tiers)
+			if err != nil {
+				return nil, err
+			}
+			last := len(begin) - 1
+			g := slices.IndexFunc(of, func(n []int) bool { return slices.Equal(n, begin[:last]) })
+			if g < 0 || len(groups[g]) != len(ids) {
+				return nil, nil // not every question has these answers
+			}
+			for _, m := range groups[g] {
+				if held[m.Question] {
+					score, dollars, _ := c.Play(m, begin[last], lambda) // all are measured
+					out[l].scores[at[m.Question]] = score
+					out[l].Dollars += dollars / float64(len(ids))
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
 func differences(x, y []float64) []float64 {
 	out := make([]float64, len(x))
 	for i := range x {
@@ -100,11 +166,11 @@ func differences(x, y []float64) []float64 {
 	return out
 }
 
-// best is the index of the combination within the price that earns most on some questions.
+// best is the index of the policy within the price that earns most on some questions.
 func (b *Bought) best(questions []int) int {
 	best, top := 0, -1.0
-	for i, c := range b.Combinations {
-		if c.Dollars > b.Times*b.Combinations[0].Dollars {
+	for i, c := range b.Policies {
+		if c.Dollars > b.Times*b.Policies[0].Dollars {
 			break
 		}
 		sum := 0.0
@@ -119,12 +185,12 @@ func (b *Bought) best(questions []int) int {
 }
 
 func (b *Bought) gain(seed int64) stats.Interval {
-	cheapest := b.Combinations[0].scores
+	cheapest := b.Policies[0].scores
 	order := rand.New(rand.NewPCG(uint64(seed), 3)).Perm(len(cheapest))
 	halves := [][]int{order[:len(order)/2], order[len(order)/2:]}
 	gains := make([]float64, len(cheapest))
 	for i, half := range halves {
-		chosen := b.Combinations[b.best(halves[1-i])].scores
+		chosen := b.Policies[b.best(halves[1-i])].scores
 		for _, q := range half {
 			gains[q] = chosen[q] - cheapest[q]
 		}
@@ -134,24 +200,24 @@ func (b *Bought) gain(seed int64) stats.Interval {
 
 // String is the result in one sentence.
 func (b *Bought) String() string {
-	cheapest, best := b.Combinations[0], b.Combinations[b.Best]
+	cheapest, best := b.Policies[0], b.Policies[b.Best]
 	return fmt.Sprintf("Up to %g times the price of %s (%.2f µ$ a question) buys %+.4f %s of score on %d questions (chosen on one half, measured on the other); best on all is %s for %.2f µ$.",
-		b.Times, strings.Join(cheapest.Tiers, ","), 1e6*cheapest.Dollars, b.Gain.Mean, bracket([2]float64{b.Gain.Low, b.Gain.High}, "%+.4f"), b.Gain.N,
-		strings.Join(best.Tiers, ","), 1e6*best.Dollars)
+		b.Times, cheapest.Name, 1e6*cheapest.Dollars, b.Gain.Mean, bracket([2]float64{b.Gain.Low, b.Gain.High}, "%+.4f"), b.Gain.N,
+		best.Name, 1e6*best.Dollars)
 }
 
-// WriteTable prints the combinations as aligned text, and the sentence. The error is that of w.
+// WriteTable prints the policies as aligned text, and the sentence. The error is that of w.
 func (b *Bought) WriteTable(w io.Writer) error {
-	rows := [][]string{{"tiers", "score", "95 %", "against the cheapest", "95 %", "µ$/question", "frontier"}}
-	for _, c := range b.Combinations {
+	rows := [][]string{{"policy", "score", "95 %", "against the cheapest", "95 %", "µ$/question", "frontier"}}
+	for _, c := range b.Policies {
 		mark := ""
 		if c.Pareto {
 			mark = "*"
 		}
-		rows = append(rows, []string{strings.Join(c.Tiers, ","), fmt.Sprintf("%.4f", c.Score.Mean), bracket([2]float64{c.Score.Low, c.Score.High}, "%.3f"),
+		rows = append(rows, []string{c.Name, fmt.Sprintf("%.4f", c.Score.Mean), bracket([2]float64{c.Score.Low, c.Score.High}, "%.3f"),
 			fmt.Sprintf("%+.4f", c.Versus.Mean), bracket([2]float64{c.Versus.Low, c.Versus.High}, "%+.4f"), fmt.Sprintf("%.2f", 1e6*c.Dollars), mark})
 	}
-	if err := report.WriteTables(w, []chart.Table{{Title: "combinations of tiers that every question was asked with, the cheapest first", Rows: rows}}); err != nil {
+	if err := report.WriteTables(w, []chart.Table{{Title: "tiers that every question was asked with, and cascades, cross-validated; the cheapest first", Rows: rows}}); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(w, b)

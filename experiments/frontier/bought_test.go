@@ -16,11 +16,11 @@ func TestWhatMoneyBuys(t *testing.T) {
 		t.Fatal(err)
 	}
 	var dollars []float64
-	for _, c := range b.Combinations {
+	for _, c := range b.Policies {
 		dollars = append(dollars, c.Dollars)
 	}
-	best, cheapest := b.Combinations[b.Best], b.Combinations[0]
-	if len(b.Combinations) != 6 || !slices.IsSorted(dollars) || !cheapest.Pareto || cheapest.Versus.Mean != 0 || best.Tiers[1] != "high" {
+	best, cheapest := b.Policies[b.Best], b.Policies[0]
+	if len(b.Policies) != 10 || !slices.IsSorted(dollars) || !cheapest.Pareto || cheapest.Versus.Mean != 0 || best.Name != "high,high" && best.Name != "low,high" && !strings.HasPrefix(best.Name, "cascade") {
 		t.Errorf("%+v", b)
 	}
 	if math.Abs(cheapest.Dollars-1.1e-5) > 1e-12 || b.Gain.N != 300 || math.Abs(b.Gain.Mean-(best.Score.Mean-cheapest.Score.Mean)) > 0.05 || b.Gain.Low <= 0 {
@@ -37,8 +37,8 @@ func TestWhatMoneyBuys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b.Combinations[b.Best].Tiers[1] == "high" {
-			t.Errorf("%v costs more than twice the cheapest", b.Combinations[b.Best].Tiers)
+		if best := b.Policies[b.Best]; best.Dollars > 2.1*b.Policies[0].Dollars {
+			t.Errorf("%s costs %v, more than twice the cheapest", best.Name, best.Dollars)
 		}
 		gains += b.Gain.Mean / 6
 	}
@@ -55,5 +55,25 @@ func TestWhatMoneyBuysRefuses(t *testing.T) {
 	f.Episodes = f.Episodes[:1]
 	if _, err := WhatMoneyBuys(f, 3, 1); err == nil || !strings.Contains(err.Error(), "two are needed") {
 		t.Errorf("one combination: %v", err)
+	}
+}
+
+// A cascade whose signals tell right answers from wrong ones is on the frontier: it earns more than its cheap answer and costs less than
+// the dear one. Without signals there is none.
+func TestWhatMoneyBuysByCascades(t *testing.T) {
+	f := answersFile("validation", 400, 5)
+	b, err := WhatMoneyBuys(f, 25, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(b.Policies, func(p Priced) bool { return strings.HasPrefix(p.Name, "cascade") && p.Pareto })
+	if i < 0 || b.Policies[i].Versus.Low <= 0 {
+		t.Errorf("no cascade is on the frontier: %+v", b.Policies)
+	}
+	for i := range f.Episodes {
+		f.Episodes[i].AnswerSignals = nil
+	}
+	if b, err = WhatMoneyBuys(f, 25, 1); err != nil || len(b.Policies) != 6 {
+		t.Errorf("without signals: %v, %+v", err, b)
 	}
 }
