@@ -17,7 +17,6 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/router/confidence"
-	"github.com/budgetmem/budgetmem/tiers"
 )
 
 // Bought says what money buys: by the combinations of tiers that every question was asked with, and by cascades over their answers.
@@ -112,11 +111,11 @@ func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error)
 // crossCascades plays a cascade for each λ on every question, by a calibration that was fitted to other questions. There are none where
 // answers come without signals, or are too few.
 func crossCascades(f *episodes.File, ids []string, at map[string]int, seed int64) ([]Priced, error) {
-	if last := f.Space[len(f.Space)-1]; last.Name != tiers.Answering.String() || len(last.Tiers) < 2 {
-		return nil, nil
-	}
 	measured, notes := calibrate.Measured(f)
 	groups, of := calibrate.Complete(measured, notes)
+	if len(groups) == 0 || len(groups[0][0].Answers) < 2 {
+		return nil, nil
+	}
 	lambdas := []float64{0, 0.1, 0.2, 0.4}
 	out := make([]Priced, len(lambdas))
 	for l, lambda := range lambdas {
