@@ -44,7 +44,7 @@ func execute(ctx context.Context, c Config) (*run, *Outcome, error) {
 		return r, o, errors.Join(fmt.Errorf("write the results of run %s: %w", c.Dir, err), stopped)
 	}
 	if stopped != nil {
-		return r, o, fmt.Errorf("run %s stopped after %d of %d questions, start it again to continue: %w", c.Dir, o.Done, o.Total, stopped)
+		return r, o, fmt.Errorf("run %s stopped after %d of %d answers, start it again to continue: %w", c.Dir, o.Done, o.Total, stopped)
 	}
 	return r, o, nil
 }
