@@ -48,6 +48,12 @@ func TestPredictions(t *testing.T) {
 		}
 	}
 	writeReader(t, &b, "best answer of these, known afterwards", best, first)
+	b.WriteString("\n| reader | against | n | difference | 95 % | price over the other's |\n|---|---|---|---|---|---|\n")
+	for i, file := range files {
+		for _, other := range files[:i] {
+			writePair(&b, reader(file), reader(other), predictions(t, file), predictions(t, other))
+		}
+	}
 	checkTable(t, predictionsPage, predictionsBegin, predictionsEnd, b.String())
 }
 
@@ -83,6 +89,20 @@ func predictions(t *testing.T, file string) map[string]tune.Prediction {
 		out[p.ID] = p
 	}
 	return out
+}
+
+// writePair writes the difference of two readers' scores on the questions that both were asked.
+func writePair(w io.Writer, name, other string, a, b map[string]tune.Prediction) {
+	var differences []float64
+	var dollars [2]float64
+	for _, id := range slices.Sorted(maps.Keys(a)) {
+		if p, ok := b[id]; ok {
+			differences = append(differences, a[id].Score-p.Score)
+			dollars[0], dollars[1] = dollars[0]+a[id].Dollars, dollars[1]+p.Dollars
+		}
+	}
+	d := stats.Bootstrap(differences, 42)
+	fmt.Fprintf(w, "| %s | %s | %d | %+.3f | [%+.3f, %+.3f] | %.2f |\n", name, other, d.N, d.Mean, d.Low, d.High, dollars[0]/dollars[1])
 }
 
 // writeReader writes a row for all questions, and one for each category. Differences are to the reader first, on the same
