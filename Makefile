@@ -234,8 +234,6 @@ $(VENV)/llama/.stamp: requirements-llama.txt
 	$(VENV)/llama/bin/python $(PIP) --require-hashes --no-deps -r requirements-llama.txt
 	@touch $@
 
-ADAPTER ?= adapters/locomo-0.5b
-
 # 0.5B: 20 minutes on two cores after the first pass; 1.5B: two hours in all.
 TUNED := runs/tune
 
@@ -246,8 +244,10 @@ tune: setup ## train the shipped adapters again, from the examples beside them; 
 	$(BMEM) tune run $(TUNED)/locomo-0.5b.jsonl --model qwen2.5-coder-0.5b-instruct --dir $(TUNED)/0.5b --epochs 1 --validate-every 0 --license CC-BY-NC-4.0
 	$(BMEM) tune run $(TUNED)/locomo-1.5b.jsonl --model qwen2.5-coder-1.5b-instruct --dir $(TUNED)/1.5b --epochs 1 --validate-every 0 --learning-rate 5e-4 --license CC-BY-NC-4.0
 
-check-gguf: setup $(VENV)/llama/.stamp ## an exported model in llama.cpp: log-probabilities beside ours; ADAPTER=FOLDER is what is exported
-	$(VENV)/llama/bin/python scripts/check_gguf.py qwen2.5-coder-0.5b-instruct+$(ADAPTER)
+EXPORTED ?= qwen2.5-coder-0.5b-instruct+locomo-0.5b
+
+check-gguf: setup $(VENV)/llama/.stamp ## an exported model in llama.cpp: log-probabilities beside ours; EXPORTED=NAME+ADAPTER is what is exported
+	$(VENV)/llama/bin/python scripts/check_gguf.py $(EXPORTED)
 
 $(VENV)/rest/.stamp: requirements-rest.txt
 	@scripts/check_tools.sh $(GO) $(PYTHON) 11

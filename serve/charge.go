@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/budgetmem/budgetmem/serve/memory"
@@ -15,8 +16,17 @@ import (
 func (s *Server) charged(ctx context.Context, action, model string, most llm.Bound, call func() (llm.Usage, error)) (dollars float64, err error) {
 	scope := memory.ScopeOf(ctx)
 	end := s.config.Activity.Begin(scope, action, model)
-	used, err := s.paid(ctx, scope.Account, model, most, s.observed(ctx, model, call))
-	end(used, statusOf(err))
+	var used llm.Usage
+	ended := false
+	defer func() { // also when the model panics, which books the worst case
+		status := statusOf(err)
+		if !ended {
+			status = http.StatusInternalServerError
+		}
+		end(used, status)
+	}()
+	used, err = s.paid(ctx, scope.Account, model, most, s.observed(ctx, model, call))
+	ended = true
 	return used.Dollars, err
 }
 

@@ -12,6 +12,9 @@ import (
 // maxStops is how many stop strings a request may have.
 const maxStops = 16
 
+// mostTokens is the longest reply that a request may ask for, far beyond any model's context: its price must be a number.
+const mostTokens = 1 << 20
+
 // maxChoices is how many replies a request may ask for.
 const maxChoices = 16
 
@@ -149,10 +152,10 @@ func (r *chatRequest) checkRoles() error {
 
 func (r *chatRequest) check() error {
 	switch {
-	case r.MaxTokens != nil && *r.MaxTokens < 1:
-		return badRequest("max_tokens", "max_tokens %d: must be at least 1", *r.MaxTokens)
-	case r.MaxCompletionTokens != nil && *r.MaxCompletionTokens < 1:
-		return badRequest("max_completion_tokens", "max_completion_tokens %d: must be at least 1", *r.MaxCompletionTokens)
+	case r.MaxTokens != nil && (*r.MaxTokens < 1 || *r.MaxTokens > mostTokens):
+		return badRequest("max_tokens", "max_tokens %d: must be 1 to %d", *r.MaxTokens, mostTokens)
+	case r.MaxCompletionTokens != nil && (*r.MaxCompletionTokens < 1 || *r.MaxCompletionTokens > mostTokens):
+		return badRequest("max_completion_tokens", "max_completion_tokens %d: must be 1 to %d", *r.MaxCompletionTokens, mostTokens)
 	case r.Temperature < 0 || r.Temperature > 2:
 		return badRequest("temperature", "temperature %v: must be 0 to 2", r.Temperature)
 	case len(r.Stop) > maxStops:

@@ -210,6 +210,8 @@ func TestErrors(t *testing.T) {
 		{"/v1/chat/completions", chat(hi + `, "stop": 5`), 400, "stop", "", "stop"},
 		{"/v1/chat/completions", chat(hi + `, "stop": [""]`), 400, "stop", "", "empty"},
 		{"/v1/chat/completions", chat(hi + `, "n": 17`), 400, "n", "", "1 to 16"},
+		{"/v1/chat/completions", chat(hi + `, "n": 16, "max_tokens": 1152921504606846976`), 400, "max_tokens", "", "1 to 1048576"},
+		{"/v1/chat/completions", chat(hi + `, "n": 16, "max_completion_tokens": 576460752303423488`), 400, "max_completion_tokens", "", "1 to 1048576"},
 		{"/v1/chat/completions", chat(hi + `, "n": 2, "stream": true`), 400, "n", "", "one choice"},
 		{"/v1/chat/completions", chat(hi + `, "top_p": 0.5`), 400, "top_p", "", "temperature"},
 		{"/v1/chat/completions", chat(hi + `, "frequency_penalty": 1`), 400, "frequency_penalty", "", "not supported"},

@@ -82,12 +82,12 @@ func (c *catalogueSource) find(ctx context.Context, name string) (models.Located
 	}
 	adapters, err := c.catalogue.Adapters()
 	for _, a := range adapters {
-		if a.Name == adapter {
+		if a.Name == adapter && a.Base == base {
 			file.Adapter = a.Dir
 			return file, nil
 		}
 	}
-	return file, cmp.Or(err, fmt.Errorf("model %s: no adapter is called %q: `bmem models list` shows all", name, adapter))
+	return file, cmp.Or(err, fmt.Errorf("model %s: no adapter of %s is called %q: `bmem models list` shows all", name, base, adapter))
 }
 
 func (c *catalogueSource) open(file models.Located) (*local.Model, error) {

@@ -17,9 +17,10 @@ func newTracesFrontierCmd() *cobra.Command {
 		Short: "See what money buys: score and price of the tiers that every question was asked with",
 		Long: `See what money buys: score and price of the combinations of tiers that every question was asked with.
 
-Each is compared with the cheapest, question by question. The last line says what the best one within --times the
-cheapest one's price earns more, chosen on one half of the questions and measured on the other. If that is nothing, no
-router can win: there is nothing to spend on.`,
+Each is compared with the cheapest, question by question. Where the answer is routed and comes with signals, cascades stand
+beside them, each question answered by a calibration that was fitted to other questions. The last line says what the best
+one within --times the cheapest one's price earns more, chosen on one half of the questions and measured on the other. If
+that is nothing, no fixed choice is worth more money; 'bmem traces learnable' says whether choosing by the question would be.`,
 		Example: `  bmem traces frontier traces/locomo-implementation/validation.jsonl.gz`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +44,7 @@ router can win: there is nothing to spend on.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the table")
 	cmd.Flags().Float64Var(&times, "times", 3, "multiple of the cheapest combination's price that may be spent")
-	cmd.Flags().Int64Var(&seed, "seed", 42, "draws the halves and the bootstrap")
+	cmd.Flags().Int64Var(&seed, "seed", 42, "draws the halves, the folds of cascades, and the bootstrap")
 	return cmd
 }
 

@@ -24,10 +24,9 @@ func newTuneExportCmd() *cobra.Command {
 The adapter is merged into the matrices that it changes, which become float16; all others stay as they are in the base
 model's file. The adapter's licence holds for the file too. Whoever asks the model elsewhere sends the prompt that it was
 trained with: the template that the adapter's README names, without worked examples.`,
-		Example: `  bmem tune export qwen2.5-coder-0.5b-instruct+runs/mine/best --out mine.gguf
-  bmem ask --memory talk.jsonl --model mine.gguf "Where do they meet?"`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return exportTuned(cmd, args[0], out, asJSON) },
+		Example: `  bmem tune export qwen2.5-coder-0.5b-instruct+runs/mine/best --out mine.gguf`,
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return exportTuned(cmd, args[0], out, asJSON) },
 	}
 	cmd.Flags().StringVar(&out, "out", "", "GGUF `file` to write")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write what was made as JSON")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // adapterConfig is the file that every adapter in PEFT's format has.
@@ -27,13 +28,14 @@ func (c *Catalogue) adapterFolders() []string {
 	return []string{"adapters", filepath.Join(c.Dir, "adapters")}
 }
 
-// Adapters lists the adapters of models of the catalogue that have names. Of several of one name it has the one that Locate finds. A
-// folder without a readable adapter_config.json is left out.
+// Adapters lists the adapters of models of the catalogue that have names. Of several of one name it has the one that Locate finds, if any:
+// one whose adapter_config.json cannot be read, or names another model, is left out.
 func (c *Catalogue) Adapters() ([]Adapter, error) {
 	var out []Adapter
+	taken := map[string]bool{}
 	for _, folder := range c.adapterFolders() {
 		entries, err := os.ReadDir(folder)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return nil, fmt.Errorf("list adapters: %w", err)
 		}
 		for _, e := range entries {
@@ -42,7 +44,11 @@ func (c *Catalogue) Adapters() ([]Adapter, error) {
 				Base string `json:"base_model_name_or_path"`
 			}
 			data, err := os.ReadFile(filepath.Join(a.Dir, adapterConfig))
-			if err != nil || json.Unmarshal(data, &config) != nil || slices.ContainsFunc(out, func(b Adapter) bool { return b.Name == a.Name }) {
+			if err != nil || taken[a.Name] {
+				continue
+			}
+			taken[a.Name] = true
+			if json.Unmarshal(data, &config) != nil {
 				continue
 			}
 			if a.Base = config.Base; slices.ContainsFunc(c.Models, func(m Model) bool { return m.Name == a.Base }) {

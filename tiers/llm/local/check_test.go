@@ -14,8 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gomlx/go-huggingface/models/gguf"
+	"github.com/gomlx/gomlx/core/tensors"
+
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local/localtest"
 )
 
 // tensor is one of a GGUF file, of float32.
@@ -260,4 +264,43 @@ func FuzzHeader(f *testing.F) {
 			m.Close()
 		}
 	})
+}
+
+// A file that is cut after its header was read gives an error for matrices that are stacked of several tensors too, not zeros.
+func TestLoadOfCutTensors(t *testing.T) {
+	path := localtest.Tiny(t, "qwen2", 1)
+	f, err := openGGUF(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := readConfig(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"blk.2.ffn_gate.weight", "blk.2.ffn_up.weight"}
+	info, ok := f.GetTensorInfo(names[1])
+	if !ok {
+		t.Fatal("no such tensor")
+	}
+	if err := os.Truncate(path, f.DataOffset()+int64(info.Offset)+4); err != nil {
+		t.Fatal(err)
+	}
+	r, err := gguf.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	be, err := backend.Open("go", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Finalize()
+	var w *tensors.Tensor
+	p := part{names: names, dims: []int{2 * cfg.FF, cfg.Dim}, dst: &w}
+	if err := p.load(be, r, f, &cfg); err == nil || !strings.Contains(err.Error(), names[1]) {
+		t.Errorf("error %v, want one that names %s", err, names[1])
+	}
+	if w != nil {
+		w.FinalizeAll()
+	}
 }

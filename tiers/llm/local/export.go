@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes/float16"
 	"github.com/gomlx/go-huggingface/models/gguf"
@@ -58,12 +59,14 @@ func export(ctx context.Context, path, dir, out string, progress func(done, all 
 		return err
 	}
 	defer r.Close()
-	pairs := make([]ggufile.Pair, len(f.KeyValues), len(f.KeyValues)+4)
-	for i, kv := range f.KeyValues {
-		pairs[i] = ggufile.Pair{Key: kv.Key, Value: kv.Raw()}
+	own := []ggufile.Pair{{Key: keyBase, Value: sha256}, {Key: keyAdapter, Value: a.SHA256}, {Key: keyTemplate, Value: a.Info.Template}, {Key: keyLicense, Value: a.Info.License}}
+	var pairs []ggufile.Pair
+	for _, kv := range f.KeyValues {
+		if !slices.ContainsFunc(own, func(p ggufile.Pair) bool { return p.Key == kv.Key }) { // a base that was exported has them
+			pairs = append(pairs, ggufile.Pair{Key: kv.Key, Value: kv.Raw()})
+		}
 	}
-	pairs = append(pairs, ggufile.Pair{Key: keyBase, Value: sha256}, ggufile.Pair{Key: keyAdapter, Value: a.SHA256},
-		ggufile.Pair{Key: keyTemplate, Value: a.Info.Template}, ggufile.Pair{Key: keyLicense, Value: a.Info.License})
+	pairs = append(pairs, own...)
 	changed := map[string]adapter.Key{}
 	for k := range a.Pairs {
 		changed[fmt.Sprintf("blk.%d.%s.weight", k.Layer, ggufNames[k.Target])] = k

@@ -2,9 +2,11 @@ package local
 
 import (
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -125,7 +127,8 @@ func TestSharedWeightsOfBrokenFile(t *testing.T) {
 	}
 	defer be.Finalize()
 	var shared Shared
-	good, err := Open(localtest.Tiny(t, "qwen2", 1), be, Options{Shared: &shared})
+	path := localtest.Tiny(t, "qwen2", 1)
+	good, err := Open(path, be, Options{Shared: &shared})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +139,30 @@ func TestSharedWeightsOfBrokenFile(t *testing.T) {
 	}
 	if len(shared.held) != held {
 		t.Errorf("%d shared tensors after an error, want %d", len(shared.held), held)
+	}
+	other, err := os.ReadFile(localtest.Tiny(t, "qwen2", 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".new", other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(path, later, later); err != nil {
+		t.Fatal(err)
+	}
+	replaced, err := Open(path, be, Options{Shared: &shared})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(shared.held) != 2*held {
+		t.Errorf("%d shared tensors with a file and the one that took its place, want %d", len(shared.held), 2*held)
+	}
+	if err := replaced.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if err := good.Close(); err != nil {
 		t.Fatal(err)

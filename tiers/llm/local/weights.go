@@ -158,7 +158,7 @@ func (p part) load(be compute.Backend, r *gguf.Reader, f *gguf.File, c *Config) 
 		return err
 	}
 	*p.dst = t
-	return tensors.MutableFlatData(t, func(flat []float32) {
+	ferr := tensors.MutableFlatData(t, func(flat []float32) {
 		for i, name := range p.names {
 			var src *tensors.Tensor
 			var values []float32
@@ -177,6 +177,7 @@ func (p part) load(be compute.Backend, r *gguf.Reader, f *gguf.File, c *Config) 
 			flat = flat[len(values):]
 		}
 	})
+	return errors.Join(err, ferr)
 }
 
 // floats returns the values of a float32, float16 or bfloat16 tensor and frees it.
