@@ -122,6 +122,10 @@ func Create(path string, fill func(tmp string) error) (err error) {
 	if err := fill(name); err != nil {
 		return err
 	}
+	// SQLite writes the log into the file when it closes it, and says nothing where it cannot: the file alone would be damaged.
+	if log, err := os.Stat(name + "-wal"); err == nil && log.Size() > 0 {
+		return fmt.Errorf("make %s: its log could not be written into it: is the disk full?", path)
+	}
 	// Some file systems have no links.
 	if err := os.Link(name, path); errors.Is(err, fs.ErrExist) {
 		return nil

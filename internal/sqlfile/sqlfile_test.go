@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -96,5 +97,19 @@ func TestCreateTogether(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// A file whose log was not written into it when it was closed does not become the file: without the log it is damaged.
+func TestCreateRefusesALog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	err := Create(path, func(tmp string) error {
+		return errors.Join(os.WriteFile(tmp, []byte("half"), 0o600), os.WriteFile(tmp+"-wal", []byte("the rest"), 0o600))
+	})
+	if err == nil || !strings.Contains(err.Error(), "log") {
+		t.Errorf("error %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
