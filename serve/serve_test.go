@@ -204,7 +204,7 @@ func TestErrors(t *testing.T) {
 		{"/v1/chat/completions", chat(`"messages": [{"role": "tool", "content": "hi"}]`), 400, "messages", "", `"tool"`},
 		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": [{"type": "image_url"}]}]`), 400, "messages", "", "image_url"},
 		{"/v1/chat/completions", chat(`"messages": [{"role": "user", "content": 3}]`), 400, "messages", "", "content"},
-		{"/v1/chat/completions", chat(hi + `, "max_tokens": 0`), 400, "max_tokens", "", "at least 1"},
+		{"/v1/chat/completions", chat(hi + `, "max_tokens": 0`), 400, "max_tokens", "", "1 to 1048576"},
 		{"/v1/chat/completions", chat(hi + `, "max_tokens": "many"`), 400, "max_tokens", "", "string"},
 		{"/v1/chat/completions", chat(hi + `, "temperature": 3`), 400, "temperature", "", "0 to 2"},
 		{"/v1/chat/completions", chat(hi + `, "stop": 5`), 400, "stop", "", "stop"},
