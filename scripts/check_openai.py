@@ -52,6 +52,11 @@ r = client.chat.completions.create(model=chat_model, max_completion_tokens=200, 
                                    messages=[{"role": "user", "content": [{"type": "text", "text": "Reply with a JSON object with the keys \"name\" and \"age\" for Ann, who is 31."}]}])
 check("JSON mode", r.choices[0].finish_reason == "stop" and isinstance(json.loads(r.choices[0].message.content), dict), r)
 
+r = client.chat.completions.create(model=chat_model, messages=question, max_tokens=4, n=2, temperature=1, seed=1, logprobs=True, top_logprobs=2)
+rated = [c.logprobs.content for c in r.choices]
+check("several replies", [c.index for c in r.choices] == [0, 1] and r.usage.completion_tokens <= 8, r)
+check("log-probabilities", all(t.logprob <= 0 and len(t.top_logprobs) == 2 and t.top_logprobs[0].logprob >= t.logprob for content in rated for t in content), r)
+
 texts = ["A cat sat on the mat.", "A dog lay on the rug.", "Interest rates rose."]
 vectors = [d.embedding for d in client.embeddings.create(model=embedding_model, input=texts).data]  # the client asks for base64
 plain = [d.embedding for d in client.embeddings.create(model=embedding_model, input=texts, encoding_format="float").data]
@@ -60,7 +65,7 @@ check("embeddings have unit length", all(abs(math.hypot(*v) - 1) < 1e-4 for v in
 check("a single text", client.embeddings.create(model=embedding_model, input=texts[1]).data[0].index == 0)
 
 refused(openai.NotFoundError, "error: unknown model", model="gpt-4o")
-check("error: parameter", refused(openai.BadRequestError, "error: not supported", n=2).param == "n")
+check("error: parameter", refused(openai.BadRequestError, "error: not supported", top_p=0.5).param == "top_p")
 refused(openai.BadRequestError, "error: bad role", messages=[{"role": "tool", "tool_call_id": "1", "content": "x"}])
 refused(openai.APIStatusError, "error: too large", messages=[{"role": "user", "content": "x " * (4 << 20)}])
 check("after the errors", client.chat.completions.create(model=chat_model, messages=question, max_tokens=4).choices[0].message.content)

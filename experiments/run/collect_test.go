@@ -257,11 +257,11 @@ func TestCollectSharesNotes(t *testing.T) {
 	}
 	asked := map[string]int{}
 	for _, c := range server.Calls() {
-		asked[fmt.Sprint(c.Messages)]++
+		asked[c.Body]++
 	}
-	for messages, n := range asked {
+	for body, n := range asked {
 		if n > 1 {
-			t.Errorf("asked %d times: %s", n, messages)
+			t.Errorf("asked %d times: %s", n, body)
 		}
 	}
 	for _, e := range f.Episodes {
