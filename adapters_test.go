@@ -2,7 +2,6 @@ package budgetmem
 
 import (
 	"bufio"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -70,17 +69,8 @@ func TestShippedAdapters(t *testing.T) {
 // examples counts the lines of a gzipped file, and hashes what is in it.
 func examples(t *testing.T, path string) (lines int, sum string) {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	h := sha256.New()
-	s := bufio.NewScanner(io.TeeReader(z, h))
+	s := bufio.NewScanner(io.TeeReader(unzipped(t, path), h))
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		lines++

@@ -57,18 +57,25 @@ func TestPredictions(t *testing.T) {
 	checkTable(t, predictionsPage, predictionsBegin, predictionsEnd, b.String())
 }
 
-// predictions reads a file. Each prediction is scored again, which must give the score that the file has.
-func predictions(t *testing.T, file string) map[string]tune.Prediction {
+// unzipped opens a gzipped file.
+func unzipped(t *testing.T, file string) io.Reader {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { f.Close() })
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return z
+}
+
+// predictions reads a file. Each prediction is scored again, which must give the score that the file has.
+func predictions(t *testing.T, file string) map[string]tune.Prediction {
+	t.Helper()
+	z := unzipped(t, file)
 	dataset, _, _ := strings.Cut(filepath.Base(file), "-")
 	metric, err := score.Lookup(dataset)
 	if err != nil {

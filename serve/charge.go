@@ -17,16 +17,10 @@ func (s *Server) charged(ctx context.Context, action, model string, most llm.Bou
 	scope := memory.ScopeOf(ctx)
 	end := s.config.Activity.Begin(scope, action, model)
 	var used llm.Usage
-	ended := false
-	defer func() { // also when the model panics, which books the worst case
-		status := statusOf(err)
-		if !ended {
-			status = http.StatusInternalServerError
-		}
-		end(used, status)
-	}()
+	status := http.StatusInternalServerError // where the model panics
+	defer func() { end(used, status) }()
 	used, err = s.paid(ctx, scope.Account, model, most, s.observed(ctx, model, call))
-	ended = true
+	status = statusOf(err)
 	return used.Dollars, err
 }
 

@@ -71,12 +71,8 @@ func (o opened) Model(_ context.Context, name, _, folder string) (llm.Client, er
 			continue
 		}
 		if folder != "" {
-			a, err := adapter.Read(folder)
-			if err != nil {
-				return nil, err
-			}
-			if !a.In(m.ID()) {
-				return nil, fmt.Errorf("the server has %s open with another adapter of this name than the one in %s", name, folder)
+			if _, err := adapter.ReadOf(folder, m.ID()); err != nil {
+				return nil, fmt.Errorf("open model %s: %w", name, err)
 			}
 		}
 		return m, nil

@@ -110,7 +110,7 @@ func (f *tuneRunFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if base.Adapter != "" {
-		return fmt.Errorf("--model %s: an adapter is trained on a model without one: name %s", f.model, strings.TrimSuffix(base.Name, "+"+filepath.Base(base.Adapter)))
+		return fmt.Errorf("--model %s: an adapter is trained on a model without one: leave out what follows the +", f.model)
 	}
 	r.Model, r.Path = base.Name, base.Path
 	be, err := backend.Open(f.spec, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))

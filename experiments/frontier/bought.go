@@ -201,7 +201,7 @@ func (b *Bought) gain(seed int64) stats.Interval {
 func (b *Bought) String() string {
 	cheapest, best := b.Policies[0], b.Policies[b.Best]
 	return fmt.Sprintf("Up to %g times the price of %s (%.2f µ$ a question) buys %+.4f %s of score on %d questions (chosen on one half, measured on the other); best on all is %s for %.2f µ$.",
-		b.Times, cheapest.Name, 1e6*cheapest.Dollars, b.Gain.Mean, bracket([2]float64{b.Gain.Low, b.Gain.High}, "%+.4f"), b.Gain.N,
+		b.Times, cheapest.Name, 1e6*cheapest.Dollars, b.Gain.Mean, spread(b.Gain, "%+.4f"), b.Gain.N,
 		best.Name, 1e6*best.Dollars)
 }
 
@@ -213,8 +213,8 @@ func (b *Bought) WriteTable(w io.Writer) error {
 		if c.Pareto {
 			mark = "*"
 		}
-		rows = append(rows, []string{c.Name, fmt.Sprintf("%.4f", c.Score.Mean), bracket([2]float64{c.Score.Low, c.Score.High}, "%.3f"),
-			fmt.Sprintf("%+.4f", c.Versus.Mean), bracket([2]float64{c.Versus.Low, c.Versus.High}, "%+.4f"), fmt.Sprintf("%.2f", 1e6*c.Dollars), mark})
+		rows = append(rows, []string{c.Name, fmt.Sprintf("%.4f", c.Score.Mean), spread(c.Score, "%.3f"),
+			fmt.Sprintf("%+.4f", c.Versus.Mean), spread(c.Versus, "%+.4f"), fmt.Sprintf("%.2f", 1e6*c.Dollars), mark})
 	}
 	if err := report.WriteTables(w, []chart.Table{{Title: "tiers that every question was asked with, and cascades, cross-validated; the cheapest first", Rows: rows}}); err != nil {
 		return err

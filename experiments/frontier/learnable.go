@@ -192,7 +192,7 @@ func (r *Learnable) WriteTable(w io.Writer) error {
 		}
 		row = []string{described(v.View)}
 		for _, g := range slices.Concat(v.Gains[len(v.Gains)-1:], v.Gains[:len(v.Gains)-1]) {
-			row = append(row, fmt.Sprintf("%+.4f", g.Mean), bracket([2]float64{g.Low, g.High}, "%+.3f"))
+			row = append(row, fmt.Sprintf("%+.4f", g.Mean), spread(g, "%+.3f"))
 		}
 		gains = append(gains, row)
 	}

@@ -97,5 +97,5 @@ func indicesOf[T any](s []T) []int {
 // String says it in one line.
 func (l *Luck) String() string {
 	return fmt.Sprintf("luck: on %d questions with several draws of each of %d combinations, the oracle leads the best of these for all by %.4f %s where the same draws choose and rate, and by %.4f %s where others rate: the rest is luck of the draws",
-		l.Questions, l.Combinations, l.Lead.Mean, bracket([2]float64{l.Lead.Low, l.Lead.High}, "%.4f"), l.Real.Mean, bracket([2]float64{l.Real.Low, l.Real.High}, "%.4f"))
+		l.Questions, l.Combinations, l.Lead.Mean, spread(l.Lead, "%.4f"), l.Real.Mean, spread(l.Real, "%.4f"))
 }

@@ -52,12 +52,12 @@ func (r *Result) Tables() []chart.Table {
 	returns := [][]string{{"family", "mean return over λ", "vs best static", "questions", "and seeds", "traced", "live", "predicted"}}
 	for _, e := range r.Entries {
 		for _, p := range e.Points {
-			row := []string{p.Name, "", fmt.Sprintf("%.4f", p.Score.Mean), bracket([2]float64{p.Score.Low, p.Score.High}, "%.3f"), report.Dollars(p.Dollars), "", "", ""}
+			row := []string{p.Name, "", fmt.Sprintf("%.4f", p.Score.Mean), spread(p.Score, "%.3f"), report.Dollars(p.Dollars), "", "", ""}
 			if p.Lambda != nil {
 				row[1], row[5] = fmt.Sprintf("%g", *p.Lambda), fmt.Sprintf("%.4f", p.Return)
 			}
 			if p.Versus != nil {
-				row[6], row[7] = fmt.Sprintf("%+.4f", p.Versus.Mean), bracket([2]float64{p.Versus.Low, p.Versus.High}, "%+.4f")
+				row[6], row[7] = fmt.Sprintf("%+.4f", p.Versus.Mean), spread(*p.Versus, "%+.4f")
 			}
 			points = append(points, row)
 		}
@@ -183,6 +183,11 @@ func (r *Result) WriteHTML(path string) error {
 // WriteJSON writes the result into a file. It replaces the file in whole or fails.
 func (r *Result) WriteJSON(path string) error {
 	return atomicfile.WriteJSON(path, r)
+}
+
+// spread is the bracket of an estimate.
+func spread(i stats.Interval, format string) string {
+	return bracket([2]float64{i.Low, i.High}, format)
 }
 
 func bracket(iv [2]float64, format string) string {

@@ -71,12 +71,9 @@ func (e *Engine) Model(ctx context.Context, name, path, folder string) (llm.Clie
 	if folder == "" {
 		return m, nil
 	}
-	a, err := adapter.Read(folder)
+	a, err := adapter.ReadOf(folder, is.ID)
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", name, err)
-	}
-	if !a.In(is.ID) {
-		return nil, fmt.Errorf("open model %s: the server has another adapter of this name than the one in %s", name, folder)
 	}
 	m.template, m.templateHash = a.Info.Template, a.Info.TemplateHash
 	return m, nil

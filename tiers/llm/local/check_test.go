@@ -266,9 +266,9 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// A file that is cut after its header was read gives an error for matrices that are stacked of several tensors too, not zeros.
-func TestLoadOfCutTensors(t *testing.T) {
-	path := localtest.Tiny(t, "qwen2", 1)
+// header reads the header of a model file that is sound.
+func header(t *testing.T, path string) (*gguf.File, Config) {
+	t.Helper()
 	f, err := openGGUF(path)
 	if err != nil {
 		t.Fatal(err)
@@ -277,6 +277,13 @@ func TestLoadOfCutTensors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return f, cfg
+}
+
+// A file that is cut after its header was read gives an error for matrices that are stacked of several tensors too, not zeros.
+func TestLoadOfCutTensors(t *testing.T) {
+	path := localtest.Tiny(t, "qwen2", 1)
+	f, cfg := header(t, path)
 	names := []string{"blk.2.ffn_gate.weight", "blk.2.ffn_up.weight"}
 	info, ok := f.GetTensorInfo(names[1])
 	if !ok {

@@ -39,14 +39,8 @@ func TestExport(t *testing.T) {
 	}
 	for _, family := range []string{"llama", "qwen2"} {
 		path := localtest.Tiny(t, family, 1)
-		base, err := OpenBase(path, be)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir := strong(t, base.Config, base.SHA256)
-		if err := base.Close(); err != nil {
-			t.Fatal(err)
-		}
+		_, cfg := header(t, path)
+		dir := strong(t, cfg, must(fileSHA256(path)))
 		out := filepath.Join(t.TempDir(), "merged.gguf")
 		done, all := 0, 0
 		if err := Export(t.Context(), path, dir, out, func(d, a int) { done, all = d, a }); err != nil {
@@ -95,14 +89,7 @@ func must[T any](v T, err error) T {
 // What cannot be exported leaves the file at the place as it was.
 func TestExportRefuses(t *testing.T) {
 	path := localtest.Tiny(t, "qwen2", 1)
-	f, err := openGGUF(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := readConfig(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, cfg := header(t, path)
 	ended, end := context.WithCancel(t.Context())
 	end()
 	for name, c := range map[string]struct {

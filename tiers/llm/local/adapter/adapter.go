@@ -81,6 +81,16 @@ type Data struct {
 // In reports whether the ID of a model, as local.Model has it, is that of one with this adapter.
 func (a *Adapter) In(id string) bool { return strings.HasSuffix(id, "+sha256:"+a.SHA256) }
 
+// ReadOf reads the adapter in a folder, which the model with an ID must have. The error for another one, which may have the same name,
+// says so; the others are those of Read.
+func ReadOf(dir, id string) (*Adapter, error) {
+	a, err := Read(dir)
+	if err == nil && !a.In(id) {
+		err = fmt.Errorf("the server has another adapter of this name than the one in %s", dir)
+	}
+	return a, err
+}
+
 // Scale is the factor of B·A.
 func (a *Adapter) Scale() float64 { return a.Alpha / float64(a.Rank) }
 
