@@ -193,6 +193,19 @@ func (p *process) running() bool {
 	}
 }
 
+// await waits until a server lets clients in.
+func (p *process) await() {
+	p.t.Helper()
+	for p.running() {
+		if c, err := net.DialTimeout("tcp", p.Addr, time.Second); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.t.Fatalf("the server ended: %v\n%s", p.err, p.output)
+}
+
 // freeAddr is an address that a server can listen on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
@@ -210,28 +223,20 @@ type torture struct {
 	latency             time.Duration
 	lease               time.Duration
 	servers             int
-	kills               int // of each kind
+	kinds               []string // of processes that are killed
+	kills               int      // of each kind
 	seed                uint64
 }
+
+// everyKind are the kinds of processes of a run.
+var everyKind = []string{"worker", "server", "coordinator"}
 
 func (k torture) run(t *testing.T) {
 	rng := rand.New(rand.NewPCG(k.seed, 1))
 	e, url := newEndpoint(t, k.latency)
 	dir := t.TempDir()
-	var addrs, clusters, urls []string
-	for range k.servers {
-		addrs, clusters = append(addrs, freeAddr(t)), append(clusters, freeAddr(t))
-	}
-	servers := make([]*process, k.servers)
-	for i := range servers {
-		c := child{Kind: "server", Addr: addrs[i], Dir: filepath.Join(dir, "nats"+strconv.Itoa(i)), Name: "n" + strconv.Itoa(i)}
-		if k.servers > 1 {
-			c.Cluster, c.Routes = clusters[i], clusters
-		}
-		servers[i] = c.start(t)
-		urls = append(urls, "nats://"+addrs[i])
-	}
-	base := child{NATS: strings.Join(urls, ","), Endpoint: url, Histories: k.histories, Lease: k.lease, Capacity: k.capacity}
+	natsServers := startServers(t, k.servers, dir)
+	base := child{NATS: natsServers.urls(), Endpoint: url, Histories: k.histories, Lease: k.lease, Capacity: k.capacity}
 	crew := make([]*process, 4)
 	for i := range crew {
 		c := base
@@ -245,7 +250,7 @@ func (k torture) run(t *testing.T) {
 	total := k.histories * (2*4 + 3) // two policies, and the ceiling of the three of four questions that have one
 
 	var plan []string
-	for _, kind := range []string{"worker", "server", "coordinator"} {
+	for _, kind := range k.kinds {
 		for range k.kills {
 			plan = append(plan, kind)
 		}
@@ -267,10 +272,7 @@ func (k torture) run(t *testing.T) {
 			inFlight += k.capacity * parallel
 			crew[j] = crew[j].start(t)
 		case "server":
-			j := rng.IntN(len(servers))
-			servers[j].kill()
-			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
-			servers[j] = servers[j].start(t)
+			natsServers.kill(t, rng, []string{"BMEM_TASKS", "BMEM_RESULTS"}[i%2])
 		case "coordinator":
 			boss.kill()
 			boss = boss.start(t)
@@ -306,7 +308,7 @@ func lines(path string) int {
 
 // Whoever is killed, the run ends as one that was not, and nothing is paid twice but what was in flight.
 func TestKilledWorkersServerAndCoordinator(t *testing.T) {
-	torture{histories: 15, capacity: 4, latency: 5 * time.Millisecond, lease: 5 * time.Second, servers: 1, kills: 1, seed: uint64(time.Now().UnixNano())}.run(t)
+	torture{histories: 15, capacity: 4, latency: 5 * time.Millisecond, lease: 5 * time.Second, servers: 1, kinds: everyKind, kills: 1, seed: uint64(time.Now().UnixNano())}.run(t)
 }
 
 // The long form: `make torture-workers`.
@@ -318,7 +320,7 @@ func TestTortureWorkers(t *testing.T) {
 			if i%5 == 4 {
 				servers = 3
 			}
-			torture{histories: 1250, capacity: 8, latency: 20 * time.Millisecond, lease: 10 * time.Second, servers: servers, kills: 3, seed: uint64(i)}.run(t)
+			torture{histories: 1250, capacity: 8, latency: 20 * time.Millisecond, lease: 10 * time.Second, servers: servers, kinds: everyKind, kills: 3, seed: uint64(i)}.run(t)
 		})
 	}
 }

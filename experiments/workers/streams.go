@@ -43,21 +43,15 @@ func (c *Conn) prepare(ctx context.Context) error {
 		{Name: deadStream, Subjects: []string{"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + ".*"}, MaxAge: keepFor},
 	}
 	for _, s := range streams {
-		s.Storage, s.Replicas, s.AllowDirect = jetstream.FileStorage, c.replicas, true
-		made, err := retry(ctx, func(ctx context.Context) (jetstream.Stream, error) {
-			there, err := c.js.Stream(ctx, s.Name)
-			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				return c.js.CreateOrUpdateStream(ctx, s)
-			}
-			return there, err
-		})
+		s.Storage, s.Replicas, s.AllowDirect = jetstream.FileStorage, c.replicas, c.replicas == 1
+		made, err := c.makeStream(ctx, s)
 		if err != nil {
-			return fmt.Errorf("stream %s: %w", s.Name, err)
+			return err
 		}
 		c.streams[s.Name] = made
 	}
-	for _, b := range []jetstream.KeyValueConfig{{Bucket: runsBucket}, {Bucket: spendBucket}, {Bucket: repliesBucket, TTL: keepFor}} {
-		if err := c.makeBucket(ctx, b); err != nil {
+	for name, ttl := range map[string]time.Duration{runsBucket: 0, spendBucket: 0, repliesBucket: keepFor} {
+		if err := c.makeBucket(ctx, name, jetstream.FileStorage, ttl); err != nil {
 			return err
 		}
 	}
@@ -66,34 +60,49 @@ func (c *Conn) prepare(ctx context.Context) error {
 
 // prepareMemory makes the buckets that the server keeps in its memory, where they are gone once it has restarted.
 func (c *Conn) prepareMemory(ctx context.Context) error {
-	for _, b := range []jetstream.KeyValueConfig{{Bucket: workersBucket, TTL: workerTTL}, {Bucket: claimsBucket, TTL: c.lease}} {
-		b.Storage = jetstream.MemoryStorage
-		if err := c.makeBucket(ctx, b); err != nil {
+	for name, ttl := range map[string]time.Duration{workersBucket: workerTTL, claimsBucket: c.lease} {
+		if err := c.makeBucket(ctx, name, jetstream.MemoryStorage, ttl); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Conn) makeBucket(ctx context.Context, b jetstream.KeyValueConfig) error {
-	b.History, b.Replicas = 1, c.replicas
-	made, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValue, error) {
-		there, err := c.js.KeyValue(ctx, b.Bucket)
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			return c.js.CreateOrUpdateKeyValue(ctx, b)
+// makeStream makes a stream that is not there.
+func (c *Conn) makeStream(ctx context.Context, s jetstream.StreamConfig) (jetstream.Stream, error) {
+	made, err := retry(ctx, func(ctx context.Context) (jetstream.Stream, error) {
+		there, err := c.js.Stream(ctx, s.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return c.js.CreateOrUpdateStream(ctx, s)
 		}
 		return there, err
 	})
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+		return nil, fmt.Errorf("stream %s: %w", s.Name, err)
 	}
-	if c.buckets[b.Bucket] != nil { // it says where a bucket is, which stays the same
+	return made, nil
+}
+
+// bucket is a key-value bucket. It is a stream of the form that NATS's clients expect, but that its messages may be deleted, which leaves
+// no mark behind, and that in a cluster its leader answers: any server would answer at other times, also one that has not seen yet
+// what another one acknowledged, and a call would be paid for twice.
+func (c *Conn) bucket(name string, storage jetstream.StorageType, ttl time.Duration) jetstream.StreamConfig {
+	return jetstream.StreamConfig{Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true,
+		Storage: storage, MaxAge: ttl, Replicas: c.replicas, AllowDirect: c.replicas == 1}
+}
+
+func (c *Conn) makeBucket(ctx context.Context, name string, storage jetstream.StorageType, ttl time.Duration) error {
+	made, err := c.makeStream(ctx, c.bucket(name, storage, ttl))
+	if err != nil {
+		return err
+	}
+	if c.buckets[name] != nil { // it says where a bucket is, which stays the same
 		return nil
 	}
-	c.buckets[b.Bucket] = made
-	c.below[b.Bucket], err = retry(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, "KV_"+b.Bucket) })
+	c.below[name] = made
+	c.buckets[name], err = retry(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return c.js.KeyValue(ctx, name) })
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+		return fmt.Errorf("bucket %s: %w", name, err)
 	}
 	return nil
 }

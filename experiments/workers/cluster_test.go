@@ -1,0 +1,141 @@
+//go:build unix
+
+package workers_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/budgetmem/budgetmem/experiments/workers"
+)
+
+// servers are the NATS servers of a test: one, or a cluster.
+type servers []*process
+
+// startServers starts n servers in a folder as processes of their own.
+func startServers(t testing.TB, n int, dir string) servers {
+	t.Helper()
+	var addrs, clusters []string
+	for range n {
+		addrs, clusters = append(addrs, freeAddr(t)), append(clusters, freeAddr(t))
+	}
+	out := make(servers, n)
+	for i := range out {
+		c := child{Kind: "server", Addr: addrs[i], Dir: filepath.Join(dir, "nats"+strconv.Itoa(i)), Name: "n" + strconv.Itoa(i)}
+		if n > 1 {
+			c.Cluster, c.Routes = clusters[i], clusters
+		}
+		out[i] = c.start(t)
+	}
+	return out
+}
+
+// urls are the addresses of all servers as Connect takes them.
+func (s servers) urls() string {
+	var out []string
+	for _, p := range s {
+		out = append(out, "nats://"+p.Addr)
+	}
+	return strings.Join(out, ",")
+}
+
+// kill kills a server: of a cluster the one that leads a stream. It is started again after a while.
+func (s servers) kill(t testing.TB, rng *rand.Rand, stream string) {
+	t.Helper()
+	i := 0
+	if len(s) > 1 {
+		i = s.leader(t, stream)
+	}
+	s[i].kill()
+	time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+	s[i] = s[i].start(t)
+}
+
+// leader finds the server that leads a stream, which is there.
+func (s servers) leader(t testing.TB, stream string) int {
+	t.Helper()
+	nc, err := nats.Connect(s.urls(), nats.Timeout(5*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		there, err := js.Stream(ctx, stream)
+		cancel()
+		if err == nil {
+			info := there.CachedInfo()
+			if c := info.Cluster; info.Config.Replicas != len(s) || c == nil {
+				t.Fatalf("stream %s has %d replicas, want %d", stream, info.Config.Replicas, len(s))
+			} else if i := slices.IndexFunc(s, func(p *process) bool { return p.Name == c.Leader }); i >= 0 {
+				return i
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("stream %s has no leader: %v", stream, err)
+		}
+	}
+}
+
+// A cluster goes on without the servers that lead the tasks and the results. Nobody else dies, so that nothing is paid twice.
+func TestClusterWithoutItsLeaders(t *testing.T) {
+	torture{histories: 8, capacity: 4, latency: 5 * time.Millisecond, lease: 30 * time.Second, servers: 3, kinds: []string{"server"}, kills: 2, seed: uint64(time.Now().UnixNano())}.run(t)
+}
+
+// What one server of a cluster has acknowledged is seen through every other one at once: replies that are stored, the spend limit, and that
+// a call is claimed or free.
+func TestClusterShowsWhatItAcknowledged(t *testing.T) {
+	var conns []*workers.Conn
+	all := startServers(t, 3, t.TempDir())
+	for _, s := range all {
+		s.await()
+	}
+	for _, s := range all {
+		conns = append(conns, connect(t, "nats://"+s.Addr, "test", workers.DefaultLease))
+	}
+	for i := range 100 {
+		key := fmt.Sprintf("%064d", i)
+		a, b := conns[i%3].Replies(), conns[(i+1+i/3%2)%3].Replies()
+		release, err := a.Claim(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Store(t.Context(), key, []byte("reply")); err != nil {
+			t.Fatal(err)
+		}
+		release()
+		start := time.Now()
+		release, err = b.Claim(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wait := time.Since(start); wait > workers.DefaultLease/3 {
+			t.Fatalf("a call that was given up could be claimed after %v", wait)
+		}
+		if got, err := b.Load(t.Context(), key); err != nil || string(got) != "reply" {
+			t.Fatalf("reply %d: %q, %v, want the one stored through another server", i, got, err)
+		}
+		release()
+		run := "r" + strconv.Itoa(i)
+		if err := conns[i%3].OpenLimit(t.Context(), run, 1, workers.Books{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conns[(i+1)%3].Books(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
