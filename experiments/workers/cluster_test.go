@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/workers"
 )
 
@@ -96,46 +97,65 @@ func TestClusterWithoutItsLeaders(t *testing.T) {
 	torture{histories: 8, capacity: 4, latency: 5 * time.Millisecond, lease: 30 * time.Second, servers: 3, kinds: []string{"server"}, kills: 2, seed: uint64(time.Now().UnixNano())}.run(t)
 }
 
-// What one server of a cluster has acknowledged is seen through every other one at once: replies that are stored, the spend limit, and that
-// a call is claimed or free.
-func TestClusterShowsWhatItAcknowledged(t *testing.T) {
-	var conns []*workers.Conn
+func TestCluster(t *testing.T) {
 	all := startServers(t, 3, t.TempDir())
+	var conns []*workers.Conn
 	for _, s := range all {
 		s.await()
-	}
-	for _, s := range all {
 		conns = append(conns, connect(t, "nats://"+s.Addr, "test", workers.DefaultLease))
 	}
-	for i := range 100 {
-		key := fmt.Sprintf("%064d", i)
-		a, b := conns[i%3].Replies(), conns[(i+1+i/3%2)%3].Replies()
-		release, err := a.Claim(t.Context(), key)
-		if err != nil {
-			t.Fatal(err)
+	t.Run("shows at once what it acknowledged", func(t *testing.T) {
+		for i := range 30 {
+			showsAtOnce(t, conns[i%3], conns[(i+1+i/3%2)%3], i)
 		}
-		if _, err := a.Store(t.Context(), key, []byte("reply")); err != nil {
-			t.Fatal(err)
+	})
+	// A run starts and ends while a server is away that has led its tasks.
+	t.Run("does with two of three", func(t *testing.T) {
+		all[all.leader(t, "BMEM_TASKS")].kill()
+		e, url := newEndpoint(t, time.Millisecond)
+		startWorker(t, all.urls(), url, "a", 3, nil)
+		startWorker(t, all.urls(), url, "b", 3, nil)
+		cfg, _, _ := coordinate(t, all.urls(), url, workers.DefaultLease)
+		cfg.Policies = cfg.Policies[:2]
+		if o, err := run.Run(t.Context(), cfg); err != nil || o.Done != o.Total {
+			t.Fatalf("%v, %+v", err, o.Progress)
 		}
-		release()
-		start := time.Now()
-		release, err = b.Claim(t.Context(), key)
-		if err != nil {
-			t.Fatal(err)
+		sameRun(t, cfg.Dir, localRun(t, func(c *run.Config) { c.Policies = cfg.Policies }))
+		if different, again := e.counts(); again > 0 {
+			t.Errorf("%d of %d calls were paid twice", again, different)
 		}
-		if wait := time.Since(start); wait > workers.DefaultLease/3 {
-			t.Fatalf("a call that was given up could be claimed after %v", wait)
-		}
-		if got, err := b.Load(t.Context(), key); err != nil || string(got) != "reply" {
-			t.Fatalf("reply %d: %q, %v, want the one stored through another server", i, got, err)
-		}
-		release()
-		run := "r" + strconv.Itoa(i)
-		if err := conns[i%3].OpenLimit(t.Context(), run, 1, workers.Books{}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conns[(i+1)%3].Books(t.Context(), run); err != nil {
-			t.Fatal(err)
-		}
+	})
+}
+
+// showsAtOnce checks that b sees what the server of a has acknowledged: a reply, the spend limit, and that a call is free again.
+func showsAtOnce(t *testing.T, a, b *workers.Conn, i int) {
+	t.Helper()
+	key := fmt.Sprintf("%064d", i)
+	release, err := a.Replies().Claim(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Replies().Store(t.Context(), key, []byte("reply")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Replies().Load(t.Context(), key); err != nil || string(got) != "reply" {
+		t.Fatalf("reply %d: %q, %v, want the one stored through another server", i, got, err)
+	}
+	release()
+	start := time.Now()
+	release, err = b.Replies().Claim(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if wait := time.Since(start); wait > workers.DefaultLease/3 {
+		t.Fatalf("a call that was given up could be claimed after %v", wait)
+	}
+	run := "r" + strconv.Itoa(i)
+	if err := a.OpenLimit(t.Context(), run, 1, workers.Books{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Books(t.Context(), run); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -35,8 +35,8 @@ type Conn struct {
 
 // Connect connects to the servers of a URL such as nats://host:4222, or of several joined by commas. The token comes from EnvToken
 // and credentials from EnvCreds. name is what the server's operator sees. All
-// that meet at a server have the same lease; see DefaultLease. A URL with a token in it, and a server that is not reached or refuses the
-// token, are errors.
+// that meet at a server have the same lease; see DefaultLease. A URL with a token in it, a server that is not reached or refuses the
+// token, and a cluster without a majority are errors.
 func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn, error) {
 	if strings.Contains(url, "@") {
 		return nil, fmt.Errorf("connect to NATS: the URL holds a user or token, which others on this machine can read: put a token into $%s, or the path of a credentials file into $%s", EnvToken, EnvCreds)
@@ -61,7 +61,9 @@ func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn,
 	if nc.ConnectedClusterName() != "" {
 		c.replicas = 3
 	}
-	if err := c.prepare(ctx); err != nil {
+	pctx, cancel := context.WithTimeoutCause(ctx, prepareFor, fmt.Errorf("it made no streams within %s: a cluster needs most of its servers for that, and three at the first time", prepareFor))
+	defer cancel()
+	if err := c.prepare(pctx); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("prepare the streams at %s: %w", url, err)
 	}
@@ -72,6 +74,9 @@ func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn,
 
 // Close ends the connection.
 func (c *Conn) Close() { c.nc.Close() }
+
+// prepareFor is how long a server that was reached may take to make the streams.
+const prepareFor = 30 * time.Second
 
 // attemptTimeout bounds one try of a call on the server.
 const attemptTimeout = 5 * time.Second

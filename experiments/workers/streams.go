@@ -83,9 +83,9 @@ func (c *Conn) makeStream(ctx context.Context, s jetstream.StreamConfig) (jetstr
 	return made, nil
 }
 
-// bucket is a key-value bucket. It is a stream of the form that NATS's clients expect, but that its messages may be deleted, which leaves
-// no mark behind, and that in a cluster its leader answers: any server would answer at other times, also one that has not seen yet
-// what another one acknowledged, and a call would be paid for twice.
+// bucket is the stream of a key-value bucket. It differs in two ways from those that NATS's clients make. Its messages may be deleted, so that
+// a claim leaves no mark behind. And in a cluster its leader alone answers reads: other servers may not have seen yet what was
+// acknowledged, and a call would be paid for twice.
 func (c *Conn) bucket(name string, storage jetstream.StorageType, ttl time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true,
 		Storage: storage, MaxAge: ttl, Replicas: c.replicas, AllowDirect: c.replicas == 1}
