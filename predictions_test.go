@@ -20,41 +20,120 @@ import (
 	"github.com/budgetmem/budgetmem/tune"
 )
 
-const (
-	predictionsPage  = "docs/results/tuning.md"
-	predictionsBegin = "<!-- predictions: written by go test . -run Predictions -update -->\n"
-	predictionsEnd   = "<!-- end of the predictions -->\n"
-)
+const predictionsPage = "docs/results/tuning.md"
 
-// The table of readers is made from their committed predictions, which are scored again.
+// The tables of readers are made from their committed predictions, which are scored again. The files of a data set's split are
+// compared with each other; those of a reader that was given the evidence itself end in "-gold".
 func TestPredictions(t *testing.T) {
 	files, err := filepath.Glob("docs/results/predictions/*.jsonl.gz")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no predictions (%v)", err)
 	}
-	reader := func(file string) string { return strings.TrimSuffix(filepath.Base(file), ".jsonl.gz") }
-	slices.SortFunc(files, func(a, b string) int { return strings.Compare(reader(a), reader(b)) })
-	var b bytes.Buffer
-	b.WriteString("| reader | category | n | score | 95 % | against the first | 95 % | µ$/question |\n|---|---|---|---|---|---|---|---|\n")
-	first := predictions(t, files[0])
-	best := maps.Clone(first)
+	groups := map[string][]reading{}
 	for _, file := range files {
-		got := predictions(t, file)
-		writeReader(t, &b, reader(file), got, first)
-		for id, p := range got {
-			if p.Score > best[id].Score {
+		r := reading{name: strings.TrimSuffix(filepath.Base(file), ".jsonl.gz"), answers: predictions(t, file)}
+		parts := strings.SplitN(r.name, "-", 3)
+		groups[parts[0]+"-"+parts[1]] = append(groups[parts[0]+"-"+parts[1]], r)
+	}
+	for name, group := range groups {
+		slices.SortFunc(group, func(a, b reading) int { return strings.Compare(a.name, b.name) })
+		var b bytes.Buffer
+		writeReaders(t, &b, group)
+		writePairs(&b, group)
+		writeLosses(t, &b, group)
+		checkTable(t, predictionsPage, fmt.Sprintf("<!-- predictions of %s: written by go test . -run Predictions -update -->\n", name),
+			"<!-- end of the predictions of "+name+" -->\n", b.String())
+	}
+}
+
+// reading is what one reader answered, by question.
+type reading struct {
+	name    string
+	answers map[string]tune.Prediction
+}
+
+// fromGold says that the reader was given the evidence itself.
+func (r reading) fromGold() bool { return strings.HasSuffix(r.name, "-gold") }
+
+// writeReaders writes a row for each reader and category, and the best of the answers from notes.
+func writeReaders(t *testing.T, w io.Writer, group []reading) {
+	fmt.Fprint(w, "| reader | category | n | score | 95 % | against the first | 95 % | µ$/question |\n|---|---|---|---|---|---|---|---|\n")
+	first := group[0].answers
+	best := maps.Clone(first)
+	for _, r := range group {
+		writeReader(t, w, r.name, r.answers, first)
+		for id, p := range r.answers {
+			if !r.fromGold() && p.Score > best[id].Score {
 				best[id] = p
 			}
 		}
 	}
-	writeReader(t, &b, "best answer of these, known afterwards", best, first)
-	b.WriteString("\n| reader | against | n | difference | 95 % | price over the other's |\n|---|---|---|---|---|---|\n")
-	for i, file := range files {
-		for _, other := range files[:i] {
-			writePair(&b, reader(file), reader(other), predictions(t, file), predictions(t, other))
+	writeReader(t, w, "best answer of these, known afterwards", best, first)
+}
+
+// writePairs writes each reader against each other one.
+func writePairs(w io.Writer, group []reading) {
+	fmt.Fprint(w, "\n| reader | against | n | difference | 95 % | price over the other's |\n|---|---|---|---|---|---|\n")
+	for i, r := range group {
+		for _, other := range group[:i] {
+			writePair(w, r.name, other.name, r.answers, other.answers)
 		}
 	}
-	checkTable(t, predictionsPage, predictionsBegin, predictionsEnd, b.String())
+}
+
+// writeLosses says for each reader where score is lost: how much of the evidence was retrieved and quoted, and what the reader
+// made of notes with all, a part and none of it, and of the evidence alone.
+func writeLosses(t *testing.T, w io.Writer, group []reading) {
+	gold := map[string]map[string]tune.Prediction{}
+	for _, r := range group {
+		gold[r.name] = r.answers
+	}
+	fmt.Fprint(w, "\n| reader | category | n | evidence retrieved | quoted | score where all is quoted | a part | none | score from the evidence alone |\n|---|---|---|---|---|---|---|---|---|\n")
+	for _, r := range group {
+		byCategory := map[string][]string{}
+		for id, p := range r.answers {
+			if p.Evidence != nil {
+				byCategory["all"], byCategory[p.Category] = append(byCategory["all"], id), append(byCategory[p.Category], id)
+			}
+		}
+		if r.fromGold() || len(byCategory) == 0 {
+			continue
+		}
+		for _, category := range slices.Sorted(maps.Keys(byCategory)) {
+			var retrieved, quoted float64
+			parts := make([][]float64, 4) // scores where all, a part and none of the evidence is quoted, and from it alone
+			ids := byCategory[category]
+			for _, id := range ids {
+				p := r.answers[id]
+				retrieved, quoted = retrieved+p.Evidence.Retrieved, quoted+p.Evidence.Quoted
+				switch p.Evidence.Quoted {
+				case 1:
+					parts[0] = append(parts[0], p.Score)
+				case 0:
+					parts[2] = append(parts[2], p.Score)
+				default:
+					parts[1] = append(parts[1], p.Score)
+				}
+				if from, ok := gold[r.name+"-gold"]; !ok {
+					continue
+				} else if q, ok := from[id]; ok {
+					parts[3] = append(parts[3], q.Score)
+				} else {
+					t.Fatalf("%s was not asked %s from the evidence", r.name, id)
+				}
+			}
+			n := float64(len(ids))
+			fmt.Fprintf(w, "| %s | %s | %d | %.3f | %.3f |", r.name, category, len(ids), retrieved/n, quoted/n)
+			for _, scores := range parts {
+				if len(scores) == 0 {
+					fmt.Fprint(w, " – |")
+				} else {
+					fmt.Fprintf(w, " %.3f (%d) |", stats.Bootstrap(scores, 42).Mean, len(scores))
+				}
+			}
+			fmt.Fprintln(w)
+		}
+	}
 }
 
 // unzipped opens a gzipped file.

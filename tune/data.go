@@ -44,6 +44,8 @@ type DataConfig struct {
 	Memory *bmem.Memory
 	// Questions are those of the data set to make examples of.
 	Questions []datasets.Question
+	// Test says that they are the test questions; the examples are marked so.
+	Test bool
 	// Policy are the tiers that write the notes, as router.Parse reads them; "" means mid.
 	Policy string
 	// Variants are made of each question, in this order; nil means Retrieved alone.
@@ -160,10 +162,21 @@ func (c DataConfig) memory(history string) string {
 
 // question makes one question's examples. unseen says that its retrieved notes hold no gold evidence.
 func (c DataConfig) question(ctx context.Context, q datasets.Question, history []chunk.Turn) (out []Example, unseen bool, err error) {
-	opts := []bmem.Option{bmem.WithMemory(c.memory(q.History)), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date), bmem.WithTiers(cmp.Or(c.Policy, "mid"))}
-	notes, err := c.Memory.Notes(ctx, q.Text, append(opts, c.Ask...)...)
+	opts := append([]bmem.Option{bmem.WithMemory(c.memory(q.History)), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
+		bmem.WithTiers(cmp.Or(c.Policy, "mid"))}, c.Ask...)
+	notes, err := c.Memory.Notes(ctx, q.Text, opts...)
 	if err != nil {
 		return nil, false, err
+	}
+	hits, err := c.Memory.Retrieve(ctx, q.Text, opts...)
+	if err != nil {
+		return nil, false, err
+	}
+	retrieved := map[string]bool{} // ids of turns
+	for _, h := range hits {
+		for _, t := range h.Turns {
+			retrieved[t.ID] = true
+		}
 	}
 	gold := goldLines(history, q.Evidence)
 	h := fnv.New64a()
@@ -190,9 +203,28 @@ func (c DataConfig) question(ctx context.Context, q datasets.Question, history [
 			rng.Shuffle(len(text), func(i, j int) { text[i], text[j] = text[j], text[i] })
 		}
 		out = append(out, Example{ID: q.ID, Variant: v, Notes: strings.Join(text, "\n"), Date: q.Date, Question: q.Text,
-			Answer: q.Gold[0], Category: q.Category})
+			Answer: q.Gold[0], Category: q.Category, Test: c.Test, Evidence: evidence(q.Evidence, gold, retrieved, text)})
 	}
 	return out, unseen, nil
+}
+
+// evidence tells how much of the turns with the ids was retrieved and is quoted in the notes. gold are the turns as quoted.
+func evidence(ids, gold []string, retrieved map[string]bool, notes []string) *Evidence {
+	if len(gold) == 0 {
+		return nil
+	}
+	found, quoted := 0, 0
+	for _, id := range ids {
+		if retrieved[id] {
+			found++
+		}
+	}
+	for _, line := range gold {
+		if hit, _ := splitGold(notes, []string{line}); len(hit) > 0 {
+			quoted++
+		}
+	}
+	return &Evidence{Retrieved: float64(found) / float64(len(ids)), Quoted: float64(quoted) / float64(len(gold))}
 }
 
 // goldLines quotes each evidence turn, in the history's order.

@@ -27,6 +27,8 @@ type Prediction struct {
 	Dollars    float64 `json:"dollars"`
 	// Signals tell how sure the answer is, by name; see bmem.LogProbMean. They are empty where the model tells no log-probabilities.
 	Signals map[string]float64 `json:"signals,omitempty"`
+	// Evidence is that of the example.
+	Evidence *Evidence `json:"evidence,omitempty"`
 }
 
 // AnswerConfig says how examples are answered.
@@ -70,7 +72,7 @@ func Answers(ctx context.Context, c AnswerConfig, examples []Example) ([]Predict
 				return fmt.Errorf("score example %d: %w", i+1, err)
 			}
 			out[i] = Prediction{ID: e.ID, Category: e.Category, Variant: e.Variant, Gold: e.Answer, Prediction: a.Text,
-				Score: result.Score, TokensIn: a.Usage.In, TokensOut: a.Usage.Out, Dollars: a.Usage.Dollars, Signals: bmem.AnswerSignals(a)}
+				Score: result.Score, TokensIn: a.Usage.In, TokensOut: a.Usage.Out, Dollars: a.Usage.Dollars, Signals: bmem.AnswerSignals(a), Evidence: e.Evidence}
 			if c.Progress != nil {
 				mu.Lock()
 				defer mu.Unlock()

@@ -40,6 +40,16 @@ type Example struct {
 	Prompt   string `json:"prompt,omitempty"`
 	Answer   string `json:"answer"`
 	Category string `json:"category,omitempty"`
+	// Test says that it is a test question: no run trains on it or validates with it.
+	Test bool `json:"test,omitempty"`
+	// Evidence tells how much of the question's evidence got as far as the notes; nil where the data set names none.
+	Evidence *Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is how much of the turns that answer a question got how far, as shares from 0 to 1.
+type Evidence struct {
+	Retrieved float64 `json:"retrieved"` // among the turns of the retrieved chunks
+	Quoted    float64 `json:"quoted"`    // in the notes
 }
 
 // Messages returns the prompt as the product's answer step writes it for a tuned model.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gomlx/compute"
@@ -129,6 +130,11 @@ type split struct {
 func (r Run) open() (*training, error) {
 	if len(r.Train) == 0 {
 		return nil, errors.New("no examples to train on")
+	}
+	for i, e := range slices.Concat(r.Train, r.Valid) {
+		if e.Test {
+			return nil, fmt.Errorf("example %d (%s) is a test question: train and validate on other splits", i+1, e.ID)
+		}
 	}
 	if w, ok := r.Backend.(interface{ Unwrap() compute.Backend }); ok {
 		r.Backend = w.Unwrap() // tensors know the engine itself, and would take the wrapper for another one

@@ -56,6 +56,15 @@ func smallRun(be compute.Backend, model string) Run {
 	return Run{Model: "tiny", Path: model, Backend: be, Config: c, Train: lessons(), Valid: lessons()[:3], Commit: "test", License: "CC0"}
 }
 
+// Test questions are for results, not for training.
+func TestRunRefusesTestQuestions(t *testing.T) {
+	r := Run{Dir: t.TempDir(), Train: lessons(), Valid: lessons()}
+	r.Valid[2].Test = true
+	if _, err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "is a test question") {
+		t.Fatal(err)
+	}
+}
+
 // A tiny model learns its examples, in both families, with some or all layers adapted, in packs of one or of several.
 func TestRunLearns(t *testing.T) {
 	be := pureGo(t)

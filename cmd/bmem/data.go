@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/datasets"
+	"github.com/budgetmem/budgetmem/experiments/run"
 )
 
 func newDataCmd() *cobra.Command {
@@ -113,7 +114,7 @@ func newDataShowCmd(opts *datasets.Options, asJSON *bool) *cobra.Command {
 }
 
 func splitQuestions(cmd *cobra.Command, d datasets.Dataset, split string) ([]datasets.Question, error) {
-	if split == "test" {
+	if split == run.TestSplit {
 		return d.Test(cmd.Context())
 	}
 	return d.Questions(cmd.Context(), datasets.Split(split))

@@ -62,7 +62,7 @@ evidence that the data set names, among one to three lines retrieved beside it),
 	f.system.bind(flags)
 	flags.Lookup("axis").DefValue, f.system.spec.Tiers = tiers.QuotesSet, tiers.QuotesSet
 	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", ")+", or the `folder` of one of your own")
-	flags.StringVar(&f.split, "split", string(datasets.Train), "train or validation")
+	flags.StringVar(&f.split, "split", string(datasets.Train), "train, validation, or test for a result that was announced; no model is trained on examples of test")
 	flags.StringVar(&f.dataDir, "data", "", "folder with the larger data files (default $"+datasets.DataEnv+")")
 	flags.StringVar(&f.out, "out", "", "JSON Lines `file` to write")
 	flags.StringVar(&f.tier, "policy", "mid", "tiers that write the notes")
@@ -88,7 +88,7 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	questions, err := data.Questions(cmd.Context(), datasets.Split(f.split))
+	questions, err := splitQuestions(cmd, data, f.split)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	defer closing(sys, &err)
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "questions")
 	examples, made, err := tune.MakeExamples(cmd.Context(), tune.DataConfig{
-		Dataset: data, Memory: sys.Memory, Questions: questions, Policy: f.tier, Variants: f.variants, Unseen: f.unseen,
+		Dataset: data, Memory: sys.Memory, Questions: questions, Test: f.split == run.TestSplit, Policy: f.tier, Variants: f.variants, Unseen: f.unseen,
 		Seed: f.seed, Progress: func(done, total int) { bar.Set(done, total, "") },
 		Ask: []bmem.Option{bmem.WithTopK(f.system.topK), bmem.WithKeepK(f.system.keepK), bmem.WithRetrieval(retrieve.Mode(f.system.retrieval))},
 	})

@@ -1,0 +1,40 @@
+package tune
+
+import (
+	"testing"
+
+	"github.com/budgetmem/budgetmem/bmem/chunk"
+)
+
+// How much of the evidence was retrieved and quoted, also where a quotation is cut.
+func TestEvidence(t *testing.T) {
+	history := []chunk.Turn{
+		{ID: "1", Speaker: "Ann", Text: "I moved to Rome last May, into a flat above a bakery that opens at five."},
+		{ID: "2", Speaker: "Bob", Text: "Lovely! I have never been to Italy, but I should like to go one day."},
+		{ID: "3", Speaker: "Ann", Text: "You could stay with us; the sofa in the kitchen is nearly as long as you are."},
+	}
+	gold := goldLines(history, []string{"1", "3"})
+	for _, c := range []struct {
+		name      string
+		retrieved string // one id a character
+		notes     []string
+		want      Evidence
+	}{
+		{"nothing", "", nil, Evidence{}},
+		{"another turn", "2", goldLines(history, []string{"2"}), Evidence{}},
+		{"retrieved only", "213", nil, Evidence{Retrieved: 1}},
+		{"one of two", "23", gold[1:], Evidence{Retrieved: 0.5, Quoted: 0.5}},
+		{"cut", "13", []string{gold[0][:60] + "…", gold[1]}, Evidence{Retrieved: 1, Quoted: 1}},
+	} {
+		retrieved := map[string]bool{}
+		for _, id := range c.retrieved {
+			retrieved[string(id)] = true
+		}
+		if got := evidence([]string{"1", "3"}, gold, retrieved, c.notes); got == nil || *got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	if got := evidence(nil, nil, map[string]bool{"1": true}, gold); got != nil {
+		t.Errorf("without known evidence: %v", got)
+	}
+}
