@@ -27,6 +27,11 @@ func (b *base) width() int {
 	return len(b.vectors[0])
 }
 
+// reserve makes room for chunks.
+func (b *base) reserve(chunks int) {
+	b.chunks, b.added, b.vectors = make([]chunk.Chunk, 0, chunks), make([][]time.Time, 0, chunks), make([][]float32, 0, chunks)
+}
+
 // grow takes the next chunk, or the last one with more turns.
 func (b *base) grow(c store.IndexedChunk, fresh bool, _ int) {
 	if !fresh {

@@ -3,6 +3,7 @@ package retrieve
 import (
 	"math"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -109,9 +110,9 @@ func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors []
 		ids := make([]int32, 0, len(read[i].words))
 		for _, w := range read[i].words {
 			known := c.vocabulary.look(w)
-			f.number, f.time = f.number || known.number, f.time || known.time
-			if known.stem != stopWord {
-				ids = append(ids, known.stem)
+			f.number, f.time = f.number || known.number(), f.time || known.time()
+			if stem := known.stem(); stem != stopWord {
+				ids = append(ids, stem)
 			}
 		}
 		c.turns, c.vectors = append(c.turns, f), append(c.vectors, vectors[i])
@@ -121,37 +122,45 @@ func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors []
 	return stems
 }
 
+// reserve makes room in an empty corpus.
+func (c *corpus) reserve(chunks, turns int) {
+	c.first = append(make([]int, 0, chunks+1), c.first...)
+	c.turns, c.vectors = make([]turnFacts, 0, turns), make([][]float32, 0, turns)
+}
+
 // index makes the turns, chunks and sessions of stems be found by them.
 func (c *corpus) index(list []stemsOf) {
-	for _, add := range c.indexers() {
-		add(list)
-	}
-}
-
-// indexers returns what index does as functions that may run at once.
-func (c *corpus) indexers() []func([]stemsOf) {
-	to := func(x *invertedIndex, unit func(stemsOf) int) func([]stemsOf) {
-		return func(list []stemsOf) {
-			for _, s := range list {
-				if u := unit(s); u >= 0 {
-					x.add(u, s.stems)
-				}
-			}
+	for _, s := range list {
+		if s.turn >= 0 {
+			c.inTurns.add(s.turn, s.stems)
+		}
+		if s.chunk >= 0 {
+			c.inChunks.add(s.chunk, s.stems)
+		}
+		if s.session >= 0 {
+			c.inSessions.add(s.session, s.stems)
 		}
 	}
-	return []func([]stemsOf){
-		to(c.inTurns, func(s stemsOf) int { return s.turn }),
-		to(c.inChunks, func(s stemsOf) int { return s.chunk }),
-		to(c.inSessions, func(s stemsOf) int { return s.session }),
-	}
 }
 
-// compact gives back the room that the corpus has for growing.
-func (c *corpus) compact() {
-	for _, x := range []*invertedIndex{c.inTurns, c.inChunks, c.inSessions} {
-		x.compact()
+// indexAll is index for the stems of all turns, chunks and sessions.
+func (c *corpus) indexAll(list []stemsOf) {
+	var indexes sync.WaitGroup
+	build := func(x **invertedIndex, text func(stemsOf) int) {
+		indexes.Go(func() {
+			var parts []stemsOfText
+			for _, s := range list {
+				if t := text(s); t >= 0 {
+					parts = append(parts, stemsOfText{t, s.stems})
+				}
+			}
+			*x = newInvertedIndex(parts, int(c.vocabulary.stems))
+		})
 	}
-	c.turns, c.vectors = append([]turnFacts(nil), c.turns...), append([][]float32(nil), c.vectors...)
+	build(&c.inTurns, func(s stemsOf) int { return s.turn })
+	build(&c.inChunks, func(s stemsOf) int { return s.chunk })
+	build(&c.inSessions, func(s stemsOf) int { return s.session })
+	indexes.Wait()
 }
 
 // intern returns the number of a key in list, which is made and appended when the key is new.

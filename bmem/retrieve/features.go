@@ -204,12 +204,13 @@ type coverage struct{ turn, window, chunk, session []float64 }
 // cover weighs each word by its rarity among the turns. A word that occurs nowhere counts half: it may be misspelt or said otherwise.
 func (c *corpus) cover(q parsedQuery) coverage {
 	total := 1e-9
-	for _, s := range q.stems {
-		w := c.inTurns.idf(s)
+	weights := make([]float64, len(q.stems))
+	for k, s := range q.stems {
+		weights[k] = c.inTurns.idf(s)
 		if s < 0 {
-			w /= 2
+			weights[k] /= 2
 		}
-		total += w
+		total += weights[k]
 	}
 	units := func(n int) tally { return tally{make([]float64, n), make([]int32, n)} }
 	turn, window, chunk, session := units(len(c.turns)), units(len(c.turns)), units(len(c.first)-1), units(len(c.last))
@@ -217,18 +218,18 @@ func (c *corpus) cover(q parsedQuery) coverage {
 		if s < 0 {
 			continue
 		}
-		w := c.inTurns.idf(s) / total
-		for _, p := range c.inTurns.list(s) {
-			t := &c.turns[p.text]
-			turn.add(p.text, k, w)
-			for _, u := range [...]int32{t.prev, p.text, t.next} {
+		w := weights[k] / total
+		for i := range c.inTurns.texts(s) {
+			t := &c.turns[i]
+			turn.add(i, k, w)
+			for _, u := range [...]int32{t.prev, i, t.next} {
 				window.add(u, k, w)
 			}
 			chunk.add(t.chunk, k, w)
 			session.add(t.session, k, w)
 		}
-		for _, p := range c.inSessions.list(s) { // the session's name
-			session.add(p.text, k, w)
+		for i := range c.inSessions.texts(s) { // the session's name
+			session.add(i, k, w)
 		}
 	}
 	return coverage{turn.sums, window.sums, chunk.sums, session.sums}

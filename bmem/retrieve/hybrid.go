@@ -1,8 +1,12 @@
 package retrieve
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/tiers/text"
@@ -41,6 +45,53 @@ func newHybrid(l text.Language) (*hybrid, error) {
 		return nil, err
 	}
 	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, exhaustive: exhaustiveTurns, perRanking: candidateChunks}, nil
+}
+
+// build takes all chunks of a memory. Reading what turns say runs beside numbering their words.
+func (h *hybrid) build(ctx context.Context, chunks []store.IndexedChunk) error {
+	turns := 0
+	for _, c := range chunks {
+		turns += len(c.Turns)
+	}
+	h.base.reserve(len(chunks))
+	h.corpus.reserve(len(chunks), turns)
+	const ahead, batch = 64, 32 // batches, and chunks in each
+	work, ctx := errgroup.WithContext(ctx)
+	read := make(chan [][]readTurn, ahead)
+	work.Go(func() error {
+		defer close(read)
+		for some := range slices.Chunk(chunks, batch) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var r [][]readTurn
+			for _, c := range some {
+				r = append(r, readTurns(c.Turns))
+			}
+			select {
+			case read <- r:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	stems := make([]stemsOf, 0, turns+len(chunks))
+	work.Go(func() error {
+		left := chunks
+		for some := range read {
+			for i, r := range some {
+				stems = append(stems, h.growRead(left[i], true, 0, r)...)
+			}
+			left = left[len(some):]
+		}
+		return nil
+	})
+	if err := work.Wait(); err != nil {
+		return fmt.Errorf("index %d chunks: %w", len(chunks), err)
+	}
+	h.corpus.indexAll(stems)
+	return nil
 }
 
 func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {

@@ -2,11 +2,7 @@ package retrieve
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
@@ -98,18 +94,11 @@ func (l *Live) rebuild(ctx context.Context, ix store.Index) error {
 		return err
 	}
 	l.names, l.row, l.turns = map[string]string{}, 0, 0
-	if h, ok := fresh.(*hybrid); ok {
-		err = l.build(ctx, h, ix.Chunks)
-	} else {
-		for i, c := range ix.Chunks {
-			if err = ctx.Err(); err != nil {
-				err = fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
-				break
-			}
-			l.add(fresh, c)
-		}
+	for i, c := range ix.Chunks {
+		ix.Chunks[i] = l.shared(c)
+		l.row, l.turns = c.Row(), len(c.Turns)
 	}
-	if err != nil {
+	if err := build(ctx, fresh, ix.Chunks); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -162,65 +151,6 @@ func (l *Live) shared(c store.IndexedChunk) store.IndexedChunk {
 		t.Session, t.Time, t.Speaker = l.name(t.Session), l.name(t.Time), l.name(t.Speaker)
 	}
 	return c
-}
-
-// build adds all chunks to an empty ranker. Reading what turns say, numbering their words and indexing these run at once.
-func (l *Live) build(ctx context.Context, h *hybrid, chunks []store.IndexedChunk) error {
-	const ahead = 64 // batches
-	const batch = 32 // chunks
-	work, ctx := errgroup.WithContext(ctx)
-	type part struct {
-		chunks []store.IndexedChunk
-		read   [][]readTurn
-	}
-	parts := make(chan part, ahead)
-	work.Go(func() error {
-		defer close(parts)
-		for some := range slices.Chunk(chunks, batch) {
-			p := part{chunks: some}
-			for _, c := range some {
-				p.read = append(p.read, readTurns(c.Turns))
-			}
-			select {
-			case parts <- p:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	var stems []chan []stemsOf
-	for _, index := range h.corpus.indexers() {
-		c := make(chan []stemsOf, ahead)
-		stems = append(stems, c)
-		work.Go(func() error {
-			for list := range c {
-				index(list)
-			}
-			return nil
-		})
-	}
-	work.Go(func() error {
-		for p := range parts {
-			var list []stemsOf
-			for i, c := range p.chunks {
-				l.row, l.turns = c.Row(), len(c.Turns)
-				list = append(list, h.growRead(l.shared(c), true, 0, p.read[i])...)
-			}
-			for _, c := range stems {
-				c <- list
-			}
-		}
-		for _, c := range stems {
-			close(c)
-		}
-		return nil
-	})
-	if err := work.Wait(); err != nil {
-		return fmt.Errorf("index %d chunks: %w", len(chunks), err)
-	}
-	h.corpus.compact()
-	return nil
 }
 
 // name returns the one copy of a string that many turns share.

@@ -150,22 +150,36 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 	if err != nil {
 		return nil, err
 	}
+	chunks := make([]store.IndexedChunk, len(ix.Chunks))
 	turn := 0
 	for i, c := range ix.Chunks {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("index chunk %d of %d: %w", i+1, len(ix.Chunks), err)
-		}
-		ic := store.IndexedChunk{Chunk: c}
+		chunks[i].Chunk = c
 		if ix.Vectors != nil {
-			ic.Vector = ix.Vectors[i]
+			chunks[i].Vector = ix.Vectors[i]
 		}
 		if mode == Hybrid {
-			ic.TurnVectors = ix.TurnVectors[turn : turn+len(c.Turns)]
+			chunks[i].TurnVectors = ix.TurnVectors[turn : turn+len(c.Turns)]
 		}
-		ranker.grow(ic, true, 0)
 		turn += len(c.Turns)
 	}
+	if err := build(ctx, ranker, chunks); err != nil {
+		return nil, err
+	}
 	return &Retriever{mode: mode, ranker: ranker}, nil
+}
+
+// build gives an empty ranker all chunks of a memory.
+func build(ctx context.Context, r ranker, chunks []store.IndexedChunk) error {
+	if h, ok := r.(*hybrid); ok {
+		return h.build(ctx, chunks)
+	}
+	for i, c := range chunks {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("index chunk %d of %d: %w", i+1, len(chunks), err)
+		}
+		r.grow(c, true, 0)
+	}
+	return nil
 }
 
 func newRanker(mode Mode, l text.Language) (ranker, error) {

@@ -218,6 +218,7 @@ type IndexedChunk struct {
 	TurnVectors [][]float32
 
 	row, generation int64
+	first, part     int64 // its place in the memory
 }
 
 // Row identifies the chunk in its store, as long as it is there.
@@ -277,24 +278,49 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 			return err
 		}
 		ix.Whole = since < 0 || since < rewritten
-		where := "c.memory = ? ORDER BY c.first, c.part"
-		args := []any{e.ID(), memory}
-		if !ix.Whole {
-			where, args = "c.memory = ? AND c.generation > ? ORDER BY c.first, c.part", append(args, since)
+		from, args, chunks := byChunk+" AND c.generation > ?3", []any{since}, 0
+		if ix.Whole {
+			if from, args, chunks, err = whole(tx, memory); err != nil {
+				return err
+			}
 		}
-		rows, err := tx.Query(`SELECT c.id, c.generation, c.source, c.body, c.sum, v.generation, v.vectors, v.sum FROM chunk c LEFT JOIN embedded v
-			ON v.chunk = c.id AND v.embedder = (SELECT id FROM embedder WHERE name = ?) WHERE `+where, args...)
+		rows, err := tx.Query("SELECT c.id, c.first, c.part, c.generation, c.source, c.body, c.sum, v.generation, v.vectors, v.sum FROM "+from,
+			append([]any{e.ID(), memory}, args...)...)
 		if err != nil {
 			return err
 		}
 		defer rows.Close() // its error is that of Err
-		ix.Chunks, err = unpackRows(rows, e.Dim(), turns)
+		if ix.Chunks, err = unpackRows(rows, e.Dim(), turns); err == nil && len(ix.Chunks) < chunks {
+			err = errUnembedded
+		}
 		return err
 	})
 	return ix, err
 }
 
-// unpackRows unpacks the chunks of rows while the next ones are read.
+// Two ways to the chunks of the memory ?2 with their vectors by the embedder ?1: chunk by chunk, and in the order of the vectors
+// of the chunks from ?3 to ?4, which leaves out those without.
+const (
+	byChunk = `chunk c LEFT JOIN embedded v ON v.chunk = c.id AND v.embedder = (SELECT id FROM embedder WHERE name = ?1)
+		WHERE c.memory = ?2`
+	byVectors = `embedded v CROSS JOIN chunk c WHERE c.id = v.chunk AND v.embedder = (SELECT id FROM embedder WHERE name = ?1)
+		AND c.memory = ?2 AND v.chunk BETWEEN ?3 AND ?4`
+)
+
+// whole says how to read all chunks of a memory, with the values of ?3 and ?4, and how many there are.
+func whole(tx Tx, memory int64) (from string, args []any, chunks int, err error) {
+	var first, last int64
+	err = row(tx, []any{&chunks, &first, &last}, "SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM chunk WHERE memory = ?", memory)
+	// SQLite compares whole rows of embedded, with their vectors, to find one. Passing rows of other memories is quicker, if there
+	// are not too many.
+	const passed = 8
+	if last-first < passed*int64(chunks) {
+		return byVectors, []any{first, last}, chunks, err
+	}
+	return byChunk, nil, chunks, err
+}
+
+// unpackRows unpacks the chunks of rows while the next ones are read, and puts them in order.
 func unpackRows(rows Rows, dim int, turns bool) ([]IndexedChunk, error) {
 	const share = 256
 	var parts [][]IndexedChunk
@@ -328,12 +354,17 @@ func unpackRows(rows Rows, dim int, turns bool) ([]IndexedChunk, error) {
 	if failed = cmp.Or(failed, rows.Err()); failed != nil {
 		return nil, failed
 	}
-	return slices.Concat(parts...), err
+	chunks := slices.Concat(parts...)
+	slices.SortFunc(chunks, func(a, b IndexedChunk) int {
+		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.part, b.part))
+	})
+	return chunks, err
 }
 
 // packedChunk is a chunk as it lies in the file.
 type packedChunk struct {
 	row, generation int64
+	first, part     int64
 	source          []byte
 	body            sealedBody
 	vectors         []float32
@@ -343,7 +374,7 @@ func scanPacked(rows Rows) (packedChunk, error) {
 	var c packedChunk
 	var packed Vectors
 	var generation, sum sql.NullInt64
-	if err := rows.Scan(&c.row, &c.generation, &c.source, &c.body.text, &c.body.sum, &generation, &packed, &sum); err != nil {
+	if err := rows.Scan(&c.row, &c.first, &c.part, &c.generation, &c.source, &c.body.text, &c.body.sum, &generation, &packed, &sum); err != nil {
 		return c, err
 	}
 	if generation.Int64 != c.generation {
@@ -357,7 +388,7 @@ func scanPacked(rows Rows) (packedChunk, error) {
 }
 
 func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
-	c := IndexedChunk{row: p.row, generation: p.generation}
+	c := IndexedChunk{row: p.row, generation: p.generation, first: p.first, part: p.part}
 	var st stored
 	if err := p.body.open(&st); err != nil {
 		return c, err
@@ -366,8 +397,9 @@ func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
 		return c, err
 	}
 	c.Chunk = st.Chunk
-	for _, at := range st.Added {
-		c.Added = append(c.Added, fromSeconds(at))
+	c.Added = make([]time.Time, len(st.Added))
+	for i, at := range st.Added {
+		c.Added[i] = fromSeconds(at)
 	}
 	all, want := p.vectors, 1
 	if turns {
@@ -381,8 +413,9 @@ func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
 	}
 	c.Vector = all[:dim:dim]
 	if turns {
+		c.TurnVectors = make([][]float32, len(c.Turns))
 		for i := range c.Turns {
-			c.TurnVectors = append(c.TurnVectors, all[(i+1)*dim:(i+2)*dim:(i+2)*dim])
+			c.TurnVectors[i] = all[(i+1)*dim : (i+2)*dim : (i+2)*dim]
 		}
 	}
 	return c, nil

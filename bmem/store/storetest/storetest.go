@@ -62,6 +62,7 @@ func Vectors(t *testing.T, place func(t testing.TB) Place) {
 		{"FailureKeepsFinishedBatches", failureKeepsFinishedBatches},
 		{"WrongWidthsAreRefused", wrongWidthsAreRefused},
 		{"ChangedTimesAndVectorsAreFound", changedTimesAndVectorsAreFound},
+		{"IndexIsReadInOrder", indexIsReadInOrder},
 		{"OthersSeeAdds", othersSeeAdds},
 	})
 }

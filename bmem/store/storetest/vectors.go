@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -164,6 +165,47 @@ func changedWordsAreFound(t *testing.T, p Place) {
 		}
 		if damage.back != "" {
 			p.Exec(t, damage.back)
+		}
+	}
+}
+
+// Whether the chunks of a memory lie together in the file or between those of others, and whichever was written last, they are
+// read in their order, each with its vectors.
+func indexIsReadInOrder(t *testing.T, p Place) {
+	s, e := p.open(t), embedtest.NewCounting("e")
+	near, far := chunktest.History(80), chunktest.History(6)
+	add(t, s, "far", far[:3])
+	add(t, s, "near", near)
+	add(t, s, "far", far[3:])
+	for _, name := range []string{"near", "far"} {
+		turn := chunktest.History(1)[0]
+		turn.Text = "This was said otherwise."
+		if err := s.Edit(t.Context(), name, turn, cutter); err != nil {
+			t.Fatal(err)
+		}
+		want := memoryOf(t, s, name).Chunks
+		ix, err := s.ReadIndex(t.Context(), name, e, true, -1, nil)
+		if err != nil || len(ix.Chunks) != len(want) {
+			t.Fatalf("%s: %d chunks, want %d (%v)", name, len(ix.Chunks), len(want), err)
+		}
+		var rows []int64
+		for i, c := range ix.Chunks {
+			rows = append(rows, c.Row())
+			texts := textsOf(want[i])
+			if !reflect.DeepEqual(c.Chunk, want[i]) || !slices.Equal(c.Vector, e.Vector(texts[0])) {
+				t.Errorf("%s: chunk %d is %+v, want %+v", name, i, c.Chunk, want[i])
+			}
+			for j, v := range c.TurnVectors {
+				if !slices.Equal(v, e.Vector(texts[1+j])) {
+					t.Errorf("%s: chunk %d: the vector of turn %d is of another text", name, i, j)
+				}
+			}
+		}
+		if slices.IsSorted(rows) {
+			t.Errorf("%s: the rows %v are in order, so that nothing is tested", name, rows)
+		}
+		if apart := slices.Max(rows) - slices.Min(rows); (apart > int64(8*len(rows))) != (name == "far") {
+			t.Errorf("%s: the rows are %v", name, rows)
 		}
 	}
 }
