@@ -62,18 +62,25 @@ func (s servers) kill(t testing.TB, rng *rand.Rand, stream string) {
 	s[i] = s[i].start(t)
 }
 
-// leader finds the server that leads a stream, which is there.
-func (s servers) leader(t testing.TB, stream string) int {
+// connect is a connection of the test's own.
+func (s servers) connect(t testing.TB) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(s.urls(), nats.Timeout(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return js
+}
+
+// leader finds the server that leads a stream, which is there.
+func (s servers) leader(t testing.TB, stream string) int {
+	t.Helper()
+	js := s.connect(t)
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		there, err := js.Stream(ctx, stream)

@@ -4,12 +4,14 @@ package workers_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -33,7 +35,7 @@ const childEnv = "BUDGETMEM_TEST_WORKERS"
 
 // child is a process of a test.
 type child struct {
-	Kind                string // server, worker, coordinator or spender
+	Kind                string // server, endpoint, worker, coordinator or spender
 	Addr, NATS          string
 	Endpoint, Dir, Name string
 	Capacity, Histories int
@@ -42,6 +44,8 @@ type child struct {
 	Calls               int    // of a spender
 	Cluster             string // of a server
 	Routes              []string
+	Latency             time.Duration // of an endpoint
+	Each                int           // questions of a history without evidence, so that there is no ceiling; 0 means 4 with it
 }
 
 func TestMain(m *testing.M) {
@@ -72,7 +76,8 @@ func endWithParent() {
 }
 
 func (c child) run(ctx context.Context) error {
-	if c.Kind == "server" {
+	switch c.Kind {
+	case "server":
 		s, err := natsserver.Start(natsserver.Config{Addr: c.Addr, Dir: c.Dir, Name: c.Name, Cluster: c.Cluster, Routes: c.Routes})
 		if err != nil {
 			return err
@@ -80,6 +85,8 @@ func (c child) run(ctx context.Context) error {
 		<-ctx.Done()
 		s.Stop()
 		return nil
+	case "endpoint":
+		return http.ListenAndServe(c.Addr, &endpoint{latency: c.Latency, answered: map[string]int{}})
 	}
 	conn, err := c.connect(ctx)
 	if err != nil {
@@ -132,7 +139,7 @@ func (c child) config(cfg run.Config) run.Config {
 }
 
 func (c child) dataset() datasets.Dataset {
-	return poisoned{runtest.Tiny{Histories: c.Histories, Each: 4}, c.Poison}
+	return poisoned{runtest.Tiny{Histories: c.Histories, Each: cmp.Or(c.Each, 4), NoEvidence: c.Each > 0}, c.Poison}
 }
 
 // poisoned is a data set with a history that kills the process that reads it.
