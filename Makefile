@@ -29,7 +29,7 @@ RACESHORT := ./bmem ./bmem/store ./experiments/run ./experiments/report ./serve
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve tune check-llama check-gguf check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve tune check-llama check-gguf check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-workers bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -212,6 +212,10 @@ notebooks: setup ## run all notebooks without a browser, into runs/notebooks; UP
 
 bench-pipeline: ## the pipeline's time over that of its calls, at a fake endpoint that takes 50 ms; memory with 1,000 in flight
 	$(GO) test ./experiments/run -run - -bench Pipeline -benchtime 1x
+
+bench-workers: ## a run over workers: its time over that of its calls, and processor time of a question; what NATS servers store in a second
+	$(GO) test ./experiments/workers -run - -bench Workers -benchtime 5x -timeout 60m
+	$(GO) test ./experiments/workers -run - -bench Servers -benchtime 2000x
 
 bench-growth: ## time and memory of memories of 1,000 to 500,000 turns, with vectors made from hashes; 100,000 turns one by one
 	BENCH_GROWTH=$${BENCH_GROWTH:-1000,10000,50000,100000,500000} BENCH_ONE_BY_ONE=$${BENCH_ONE_BY_ONE:-100000} \

@@ -41,7 +41,7 @@ type opens struct {
 // bindWorkers defines the flag that has other machines answer the questions.
 func (f *benchFlags) bindWorkers(flags *pflag.FlagSet) {
 	f.system.watch.bind(flags)
-	flags.StringVar(&f.workers, "workers", "", "have the workers at a NATS server answer the questions, given as its `URL` such as nats://host:4222 (see 'bmem worker')")
+	flags.StringVar(&f.workers, "workers", "", "have the workers at a NATS server answer the questions, given as its `URL` such as nats://host:4222, or those of a cluster joined by commas (see 'bmem worker')")
 }
 
 // meetWorkers connects to the workers' server, where there is one, and makes the system share replies and the spend limit with
@@ -124,6 +124,7 @@ What it spends counts in the limit of the run. A worker that is killed loses its
 paid for is kept, and asked for by nobody again.`,
 		Example: `  bmem worker --nats nats://host:4222
   bmem worker --nats nats://host:4222 --capacity 32 --endpoint http://gpu7:8000/v1
+  bmem worker --nats nats://n1:4222,nats://n2:4222,nats://n3:4222
   bmem worker --nats nats://host:4222 --metrics-addr 127.0.0.1:9090
   bmem worker --nats tls://host:4222 --api-key-env https://api.example.com/v1=KEY`,
 		Args: cobra.NoArgs,

@@ -3,11 +3,16 @@
 package workers_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +20,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/experiments/workers"
+	"github.com/budgetmem/budgetmem/internal/money"
 )
 
 // callsInARow is how many of a question's calls wait for another under the policy high: filter, the three relations side by side, summary
@@ -23,8 +29,8 @@ const callsInARow = 4
 
 // BenchmarkWorkers compares runs at an endpoint that answers after a fixed time with the critical path of their calls, which is how long they
 // would take if nothing else took time. Every worker, the server and the endpoint are processes of their own. Processor time is that of
-// workers, server and coordinator from their start on, the endpoint's is left out; local is a run without workers, in one process. On a busy
-// machine the shortest wall time says most, and so the metrics are of that run.
+// workers, servers and coordinator without their start, and without the endpoint's; local is a run without workers, in one process. On a busy
+// machine the shortest wall time says most, and so the metrics are those of that run.
 //
 //	make bench-workers
 func BenchmarkWorkers(b *testing.B) {
@@ -128,12 +134,16 @@ func (s fleet) run(b *testing.B) measured {
 		cfg.Executor = co
 	}
 	used := processorTime(b)
+	others := append(crew, nats...)
+	for _, p := range others {
+		used += p.processorTime()
+	}
 	o, err := run.Run(b.Context(), cfg)
 	if err != nil || o.Failed > 0 || o.Done != s.rounds*s.inFlight() {
 		b.Fatalf("%v, %+v", err, o.Progress)
 	}
 	out := measured{wall: end.Sub(start), path: time.Duration(s.rounds*callsInARow) * s.latency, cpu: processorTime(b) - used, tasks: o.Done}
-	for _, p := range append(crew, nats...) {
+	for _, p := range others {
 		p.kill()
 		out.cpu += p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 	}
@@ -165,4 +175,62 @@ func processorTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// processorTime is what a process has used so far, rounded down to a hundredth of a second; 0 where the system does not say.
+func (p *process) processorTime() time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // from the third on: the name before may hold blanks
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// BenchmarkServers measures what one server and a cluster of three store for 32 that wait for it at the same time: replies of 2 kB, and
+// changes of the spend limit, each by another holder. Servers are processes of their own.
+func BenchmarkServers(b *testing.B) {
+	for _, n := range []int{1, 3} {
+		nats := startServers(b, n, b.TempDir())
+		for _, s := range nats {
+			s.await()
+		}
+		conn := connect(b, nats.urls(), "bench", workers.DefaultLease)
+		if err := conn.OpenLimit(b.Context(), "r", 1000, workers.Books{}); err != nil {
+			b.Fatal(err)
+		}
+		reply := bytes.Repeat([]byte("reply "), 333)
+		var count atomic.Int64
+		for _, c := range []struct {
+			name string
+			call func(context.Context, int64) error
+		}{
+			{"replies", func(ctx context.Context, i int64) error {
+				_, err := conn.Replies().Store(ctx, strconv.FormatInt(i, 10), reply)
+				return err
+			}},
+			{"limit", func(ctx context.Context, i int64) error {
+				_, _, err := conn.Allowance("r", strconv.FormatInt(i%32, 10)).Hold(ctx, 0, 0, money.Picodollars(i))
+				return err
+			}},
+		} {
+			b.Run(fmt.Sprintf("%s,servers=%d", c.name, n), func(b *testing.B) {
+				b.SetParallelism(32 / runtime.GOMAXPROCS(0))
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if err := c.call(b.Context(), count.Add(1)); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "/s")
+			})
+		}
+	}
 }

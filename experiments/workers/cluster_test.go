@@ -101,10 +101,12 @@ func (s servers) leader(t testing.TB, stream string) int {
 
 // A cluster goes on without the servers that lead the tasks and the results. Nobody else dies, so that nothing is paid twice.
 func TestClusterWithoutItsLeaders(t *testing.T) {
+	t.Parallel() // most of the time it waits for elections
 	torture{histories: 8, capacity: 4, latency: 5 * time.Millisecond, lease: 30 * time.Second, servers: 3, kinds: []string{"server"}, kills: 2, seed: uint64(time.Now().UnixNano())}.run(t)
 }
 
 func TestCluster(t *testing.T) {
+	t.Parallel() // likewise
 	all := startServers(t, 3, t.TempDir())
 	var conns []*workers.Conn
 	for _, s := range all {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,6 +32,7 @@ type Conn struct {
 	streams  map[string]jetstream.Stream   // by name; they are not changed once connected
 	buckets  map[string]jetstream.KeyValue // by name, likewise
 	below    map[string]jetstream.Stream   // the streams that buckets are kept in, by bucket
+	pending  sync.WaitGroup                // calls that nobody waits for
 }
 
 // Connect connects to the servers of a URL such as nats://host:4222, or of several joined by commas. The token comes from EnvToken
@@ -72,8 +74,19 @@ func Connect(ctx context.Context, url, name string, lease time.Duration) (*Conn,
 	return c, nil
 }
 
-// Close ends the connection.
-func (c *Conn) Close() { c.nc.Close() }
+// Close ends the connection once claims that were given up are removed, within a second.
+func (c *Conn) Close() {
+	idle := make(chan struct{})
+	go func() {
+		c.pending.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(time.Second): // the claims end by themselves
+	}
+	c.nc.Close()
+}
 
 // prepareFor is how long a server that was reached may take to make the streams.
 const prepareFor = 30 * time.Second

@@ -227,19 +227,24 @@ func (co *coordination) collect(ctx context.Context, seq uint64, stop string, re
 	}
 }
 
+// publishing is how many tasks are on their way into the queue at one time: the server answers once one is on its disk.
+const publishing = 16
+
 // publish puts the tasks into the queue. It puts those in again that are neither there nor done, in case the server lost them.
 func (co *coordination) publish(ctx context.Context, tasks []run.Task) error {
 	if err := co.consumer(ctx); err != nil {
 		return err
 	}
 	for {
+		group, gctx := errgroup.WithContext(ctx)
+		group.SetLimit(publishing)
 		for _, t := range tasks {
-			if t = co.left(t); len(t.Policies) == 0 {
-				continue
+			if t = co.left(t); len(t.Policies) > 0 && gctx.Err() == nil {
+				group.Go(func() error { return co.put(gctx, t) })
 			}
-			if err := co.put(ctx, t); err != nil {
-				return err
-			}
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 		if err := co.drained(ctx); err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -73,7 +75,7 @@ func (b Books) resume(limit money.Picodollars, earlier Books) Books {
 // change replaces the books of a run by what f makes of them, and returns that. f must be pure.
 func (c *Conn) change(ctx context.Context, run string, f func(Books, bool) (Books, error)) (Books, error) {
 	kv := c.buckets[spendBucket]
-	for {
+	for pause := 4 * time.Millisecond; ; pause = min(2*pause, 256*time.Millisecond) {
 		var was Books
 		e, err := retry(ctx, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return kv.Get(ctx, run) })
 		there := err == nil
@@ -108,6 +110,12 @@ func (c *Conn) change(ctx context.Context, run string, f func(Books, bool) (Book
 			return now, context.Cause(ctx)
 		case final(err) && !conflict(err):
 			return now, fmt.Errorf("write the books of run %s: %w", run, err)
+		}
+		// Of many that change the books at the same time one succeeds. The others come back at different moments.
+		select {
+		case <-ctx.Done():
+			return now, context.Cause(ctx)
+		case <-time.After(rand.N(pause)):
 		}
 	}
 }

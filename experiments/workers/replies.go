@@ -85,13 +85,15 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 	}()
 	return func() {
 		stop()
-		<-ended
-		// Removing the message leaves no mark of a deletion behind.
-		tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
-		defer cancel()
-		if r.conn.below[claimsBucket].DeleteMsg(tctx, revision) != nil {
-			go r.withdraw(key, mine) // it was kept with another revision
-		}
+		r.conn.pending.Go(func() { // nobody here waits for it
+			<-ended
+			tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
+			defer cancel()
+			// Removing the message leaves no mark of a deletion behind.
+			if r.conn.below[claimsBucket].DeleteMsg(tctx, revision) != nil {
+				go r.withdraw(key, mine) // it was kept with another revision
+			}
+		})
 	}, nil
 }
 

@@ -214,6 +214,8 @@ const fetchFor = 20 * time.Second
 
 // answerSome answers one task after another.
 func (w *Worker) answerSome(ctx context.Context, job Job, queue jetstream.Consumer, a *run.Asker) error {
+	var acks sync.WaitGroup
+	defer acks.Wait()
 	for ctx.Err() == nil {
 		msg := w.fetch(ctx, queue)
 		if msg == nil {
@@ -226,8 +228,10 @@ func (w *Worker) answerSome(ctx context.Context, job Job, queue jetstream.Consum
 			w.giveBack(msg)
 			return err
 		}
-		// A lost acknowledgement leads to another delivery, and that to results that are refused as the second.
-		_, _ = retry(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, msg.DoubleAck(ctx) })
+		// The next task need not wait. A lost acknowledgement leads to another delivery, and that to results that are refused as the second.
+		acks.Go(func() {
+			_, _ = retry(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, msg.DoubleAck(ctx) })
+		})
 	}
 	return nil
 }
