@@ -217,9 +217,9 @@ bench-workers: ## a run over workers: its time over that of its calls, and proce
 	$(GO) test ./experiments/workers -run - -bench Workers -benchtime 5x -timeout 60m
 	$(GO) test ./experiments/workers -run - -bench Servers -benchtime 2000x
 
-bench-growth: ## time and memory of memories of 1,000 to 500,000 turns, with vectors made from hashes; 100,000 turns one by one
+bench-growth: postgres ## time and size of memories of 1,000 to 500,000 turns, with vectors made from hashes; 100,000 turns one by one; PostgreSQL
 	BENCH_GROWTH=$${BENCH_GROWTH:-1000,10000,50000,100000,500000} BENCH_ONE_BY_ONE=$${BENCH_ONE_BY_ONE:-100000} \
-	  $(GO) test ./bmem -run - -bench 'Growth|OneByOne' -benchtime 1x -count 1 -timeout 4h
+	  $(GO) test ./bmem -run - -bench 'Growth|OneByOne|PostgresSize' -benchtime 1x -count 1 -timeout 4h
 
 bench-notebook: setup ## seconds that a warm kernel adds to a question's cell, and takes for a chart's cell and a completion
 	$(GO) test ./kernel/kernelspec -run - -bench Notebook -benchtime 1x -count 1

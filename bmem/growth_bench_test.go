@@ -20,7 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/store/postgres"
+	"github.com/budgetmem/budgetmem/internal/pgtest"
 )
 
 // hashed stands for an embedder where only the number and width of vectors matter: 384 numbers from a hash of the text.
@@ -224,4 +228,48 @@ func BenchmarkOneByOne(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkPostgresSize prints what turns take in a PostgreSQL server with pgvector, indices included: 10 memories of 1,000 turns.
+func BenchmarkPostgresSize(b *testing.B) {
+	server, schema := pgtest.Own(b), pgtest.Schema()
+	s, err := postgres.Open(b.Context(), server.URL(schema))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	m, err := Open(b.Context(), Options{Store: s, Embedder: hashed{}, Tokenizer: hashed{}, Client: echo, Tiers: fakes(nil)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	const memories, each = 10, 1000
+	add := timed(b, func() error {
+		for i := range memories {
+			if _, err := m.Add(b.Context(), strconv.Itoa(i), chatter(i*each, each)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	first := timed(b, func() error {
+		for i := range memories { // the first question of a memory computes its vectors
+			if _, err := m.Retrieve(b.Context(), "Where?", WithMemory(strconv.Itoa(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	conn, err := pgx.Connect(b.Context(), server.URL(schema))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(b.Context())
+	var size int64
+	if err := conn.QueryRow(b.Context(), `SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relkind = 'r'`, schema).Scan(&size); err != nil {
+		b.Fatal(err)
+	}
+	fmt.Printf("\nPostgreSQL: %d B a turn with indices; adding a turn took %v ms and opening a memory %v ms, wall clock / this process's processors.\n",
+		size/(memories*each), add.per(memories*each), first.per(memories))
 }
