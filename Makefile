@@ -132,7 +132,7 @@ FUZZCOUNT ?= 10000000
 torture: setup ## an hour of failing disks, kills, lying endpoints and 10⁷ fuzzed inputs; its summary goes to runs/torture.log
 	$(REQUIRE) scripts/torture.sh $(GO) $(FUZZCOUNT) runs
 
-torture-workers: ## ten runs of 5,000 questions on four workers, which are killed with the server and the coordinator; 10,000 reservations
+torture-workers: ## ten runs of 5,000 questions on four workers, which are killed with the servers and the coordinator; 10,000 reservations
 	BUDGETMEM_TORTURE_WORKERS=10 BUDGETMEM_TORTURE_RESERVATIONS=10000 $(GO) test ./experiments/workers -run 'TortureWorkers|NeverPassed' -count 1 -v -timeout 4h
 
 soak-hostile: ## ten minutes of hostile clients at the server: no growth beyond 5 %
