@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,6 +96,9 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	}
 	if questions, err = run.Choose(questions, f.questions, f.seed, run.Natural); err != nil {
 		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(f.out), 0o755); err != nil {
+		return err // before the work, not after it
 	}
 	f.system.spec.ChunkTokens = data.ChunkTokens()
 	sys, err := f.system.open(cmd.Context(), cmd.ErrOrStderr())

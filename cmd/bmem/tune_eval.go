@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,6 +107,11 @@ func (f *tuneEvalFlags) run(cmd *cobra.Command, file string) (err error) {
 	}
 	if len(examples) == 0 {
 		return fmt.Errorf("%s has no examples of variant %q", file, f.variant)
+	}
+	if f.predictions != "" {
+		if err := os.MkdirAll(f.predictions, 0o755); err != nil {
+			return err // before answers are paid for
+		}
 	}
 	sys, err := f.system.open(cmd.Context(), cmd.ErrOrStderr())
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
@@ -52,6 +53,9 @@ func exportTuned(cmd *cobra.Command, name, out string, asJSON bool) error {
 		if b, berr := os.Stat(out); berr == nil && os.SameFile(a, b) {
 			return errors.New("--out is the base model's file: write to another")
 		}
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
 	}
 	var progress func(done, all int)
 	if isTerminal(cmd.ErrOrStderr()) {
