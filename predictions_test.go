@@ -88,7 +88,7 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 	for _, r := range group {
 		gold[r.name] = r.answers
 	}
-	fmt.Fprint(w, "\n| reader | category | n | evidence retrieved | quoted | score where all is quoted | a part | none | score from the evidence alone |\n|---|---|---|---|---|---|---|---|---|\n")
+	header := "\n| reader | category | n | evidence retrieved | quoted | score where all is quoted | a part | none | score from the evidence alone |\n|---|---|---|---|---|---|---|---|---|\n"
 	for _, r := range group {
 		byCategory := map[string][]string{}
 		for id, p := range r.answers {
@@ -99,6 +99,8 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 		if r.fromGold() || len(byCategory) == 0 {
 			continue
 		}
+		fmt.Fprint(w, header)
+		header = ""
 		for _, category := range slices.Sorted(maps.Keys(byCategory)) {
 			var retrieved, quoted float64
 			parts := make([][]float64, 4) // scores where all, a part and none of the evidence is quoted, and from it alone

@@ -240,17 +240,33 @@ func goldLines(history []chunk.Turn, evidence []string) []string {
 	return out
 }
 
-// sameTurn is how many bytes two quoted lines must share at their start to be of one turn: the notes shorten long turns.
-const sameTurn = 48
-
 // splitGold parts lines of notes into those that quote gold evidence and the others.
 func splitGold(lines, gold []string) (hits, others []string) {
 	for _, l := range lines {
-		if slices.ContainsFunc(gold, func(g string) bool { return l[:min(len(l), sameTurn)] == g[:min(len(g), sameTurn)] }) {
+		if slices.ContainsFunc(gold, func(g string) bool { return quotes(l, g) }) {
 			hits = append(hits, l)
 		} else {
 			others = append(others, l)
 		}
 	}
 	return hits, others
+}
+
+// quotes tells whether a line of notes is the whole line, perhaps shortened: notes leave sentences of long turns out and put an
+// ellipsis there.
+func quotes(line, whole string) bool {
+	if line == whole {
+		return true
+	}
+	parts := strings.Split(line, "…")
+	rest, ok := strings.CutPrefix(whole, strings.TrimSpace(parts[0]))
+	if !ok || len(parts) == 1 {
+		return false
+	}
+	for _, p := range parts[1:] {
+		if _, rest, ok = strings.Cut(rest, strings.TrimSpace(p)); !ok {
+			return false
+		}
+	}
+	return true
 }

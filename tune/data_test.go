@@ -34,6 +34,22 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
+	for _, c := range []struct {
+		line, whole string
+		want        bool
+	}{
+		{"[May] Ann said, \"Hi! I moved.\"", "[May] Ann said, \"Hi! I moved.\"", true},
+		{"[May] Ann said, \"Hi! I moved to Rome.\"", "[May] Ann said, \"Hi! I moved to Oslo.\"", false},
+		{"[May] Ann said, \"… I moved to Rome. …\"", "[May] Ann said, \"Hi there! I moved to Rome. It is warm.\"", true},
+		{"[May] Ann said, \"Hi! … It is warm.\"", "[May] Ann said, \"Hi! I moved to Rome. It is warm.\"", true},
+		{"[May] Ann said, \"Hi! … It is cold.\"", "[May] Ann said, \"Hi! I moved to Rome. It is warm.\"", false},
+		{"[May] Bob said, \"… It is warm.\"", "[May] Ann said, \"Hi! I moved to Rome. It is warm.\"", false},
+		{"[May] Ann said, \"Well… yes.\"", "[May] Ann said, \"Well… yes.\"", true},
+	} {
+		if got := quotes(c.line, c.whole); got != c.want {
+			t.Errorf("%s quotes %s: %v", c.line, c.whole, got)
+		}
+	}
 	if got := evidence(nil, nil, map[string]bool{"1": true}, gold); got != nil {
 		t.Errorf("without known evidence: %v", got)
 	}

@@ -131,9 +131,9 @@ func (r Run) open() (*training, error) {
 	if len(r.Train) == 0 {
 		return nil, errors.New("no examples to train on")
 	}
-	for i, e := range slices.Concat(r.Train, r.Valid) {
-		if e.Test {
-			return nil, fmt.Errorf("example %d (%s) is a test question: train and validate on other splits", i+1, e.ID)
+	for name, examples := range map[string][]Example{"train": r.Train, "valid": r.Valid} {
+		if i := slices.IndexFunc(examples, func(e Example) bool { return e.Test }); i >= 0 {
+			return nil, fmt.Errorf("%s example %d (%s) is a test question: train and validate on other splits", name, i+1, examples[i].ID)
 		}
 	}
 	if w, ok := r.Backend.(interface{ Unwrap() compute.Backend }); ok {

@@ -60,7 +60,7 @@ func smallRun(be compute.Backend, model string) Run {
 func TestRunRefusesTestQuestions(t *testing.T) {
 	r := Run{Dir: t.TempDir(), Train: lessons(), Valid: lessons()}
 	r.Valid[2].Test = true
-	if _, err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "is a test question") {
+	if _, err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "valid example 3 (2) is a test question") {
 		t.Fatal(err)
 	}
 }

@@ -100,6 +100,9 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	if err := os.MkdirAll(filepath.Dir(f.out), 0o755); err != nil {
 		return err // before the work, not after it
 	}
+	if info, err := os.Stat(f.out); err == nil && info.IsDir() {
+		return fmt.Errorf("--out %s is a folder: name a file", f.out)
+	}
 	f.system.spec.ChunkTokens = data.ChunkTokens()
 	sys, err := f.system.open(cmd.Context(), cmd.ErrOrStderr())
 	if err != nil {
