@@ -59,7 +59,7 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 	mine := []byte(r.owner + ", claim " + rand.Text())
 	revision, err := r.create(ctx, key, mine)
 	if err != nil {
-		go r.withdraw(key, mine) // it may be there all the same
+		r.conn.pending.Go(func() { r.withdraw(key, mine, false) }) // it may be there all the same
 		return nil, err
 	}
 	kept, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -78,6 +78,8 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 					revision = now
 				} else if now, err := kv.Create(tctx, key, mine); err == nil {
 					revision = now
+				} else if e, err := kv.Get(tctx, key); err == nil && bytes.Equal(e.Value(), mine) {
+					revision = e.Revision() // of an update whose reply was lost
 				}
 				cancel()
 			}
@@ -87,24 +89,25 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 		stop()
 		r.conn.pending.Go(func() { // nobody here waits for it
 			<-ended
-			tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
-			defer cancel()
-			// Removing the message leaves no mark of a deletion behind.
-			if r.conn.below[claimsBucket].DeleteMsg(tctx, revision) != nil {
-				go r.withdraw(key, mine) // it was kept with another revision
-			}
+			r.withdraw(key, mine, true)
 		})
 	}, nil
 }
 
-// withdraw removes a claim whose making was broken off, as soon as the server shows it.
-func (r *Replies) withdraw(key string, mine []byte) {
+// withdraw removes a claim. One whose making was broken off (made is false) is removed as soon as the server shows it. The bucket
+// lies in memory: after a restart of the server, another's claim may have the revision that this one had.
+func (r *Replies) withdraw(key string, mine []byte, made bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
 	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
-		if e, err := r.conn.buckets[claimsBucket].Get(ctx, key); err == nil && bytes.Equal(e.Value(), mine) {
-			_ = r.conn.below[claimsBucket].DeleteMsg(ctx, e.Revision()) // it ends by itself otherwise
+		e, err := r.conn.buckets[claimsBucket].Get(ctx, key)
+		switch {
+		case err == nil && bytes.Equal(e.Value(), mine):
+			// Removing the message leaves no mark of a deletion behind. The claim ends by itself otherwise.
+			_ = r.conn.below[claimsBucket].DeleteMsg(ctx, e.Revision())
 			return
+		case made && (err == nil || errors.Is(err, jetstream.ErrKeyNotFound)):
+			return // it has ended before
 		}
 		time.Sleep(pause)
 	}

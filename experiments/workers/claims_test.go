@@ -1,0 +1,81 @@
+package workers_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/budgetmem/budgetmem/experiments/workers/natsserver"
+)
+
+// A claim lies in the server's memory. Giving one up after a restart leaves others alone, also one that has its number now.
+func TestClaimOfAnotherStays(t *testing.T) {
+	t.Parallel()
+	dir, addr := t.TempDir(), freeAddr(t)
+	s, err := natsserver.Start(natsserver.Config{Addr: addr, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lease = 30 * time.Second
+	a, b, c := connect(t, s.ClientURL(), "a", lease), connect(t, s.ClientURL(), "b", lease), connect(t, s.ClientURL(), "c", lease)
+	release, err := a.Replies().Claim(t.Context(), "k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if s, err = natsserver.Start(natsserver.Config{Addr: addr, Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	if _, err := b.Replies().Claim(t.Context(), "k2"); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	a.Close() // waits until it is given up
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := c.Replies().Claim(ctx, "k2"); err == nil {
+		t.Error("k2 was claimed while another has it: its call would be paid for twice")
+	}
+}
+
+// A claim is kept while its call is under way, also after the reply to an update of it was lost.
+func TestClaimIsKeptAfterALostReply(t *testing.T) {
+	t.Parallel()
+	url := startServer(t)
+	const lease = 2 * time.Second
+	a, c := connect(t, url, "a", lease), connect(t, url, "c", lease)
+	release, err := a.Replies().Claim(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), "bmem_claims")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := kv.Get(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Update(t.Context(), "k", e.Value(), e.Revision()); err != nil { // what the server did before the reply was lost
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*lease)
+	defer cancel()
+	if _, err := c.Replies().Claim(ctx, "k"); err == nil {
+		t.Error("the claim ended while its holder was there")
+	}
+}
