@@ -243,7 +243,7 @@ func TestTenantsBudgets(t *testing.T) {
 			t.Fatal("chats are never refused")
 		}
 	}
-	if status != http.StatusTooManyRequests || header.Get("Retry-After") == "" || !strings.Contains(refused.Error.Message, `the budget of "ann" for this hour is used up`) || !strings.Contains(refused.Error.Message, "renewed at "+time.Now().UTC().Format("2006-01-02T")) {
+	if status != http.StatusTooManyRequests || header.Get("Retry-After") == "" || !strings.Contains(refused.Error.Message, `the budget of "ann" for this hour is used up`) || !strings.Contains(refused.Error.Message, "renewed at "+time.Now().UTC().Truncate(time.Hour).Add(time.Hour).Format(time.RFC3339)) {
 		t.Errorf("%d, %v, %+v", status, header, refused)
 	}
 
