@@ -82,7 +82,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 		return fail(fmt.Errorf("make the run's folder: %w", err))
 	}
 	spec.ChunkTokens, spec.LedgerFile = data.ChunkTokens(), filepath.Join(dir, "ledger.db")
-	f.system.watch.service = cmd.Name()
+	f.system.watched().service = cmd.Name()
 	coordinator, err := f.meetWorkers(cmd, dir)
 	if err != nil {
 		return fail(err)
@@ -102,7 +102,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run
 	var executor run.Executor
 	if coordinator != nil {
 		coordinator.Opens = f.opensFor(sys)
-		if o := f.system.watch.observer; o != nil {
+		if o := f.system.watched().observer; o != nil {
 			coordinator.Sending = o.Send
 		}
 		executor = coordinator

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -12,5 +13,16 @@ func TestOneHistory(t *testing.T) {
 		if got := oneHistory(ids, history, n); !slices.Equal(got, want) {
 			t.Errorf("%d of %v: %v, want %v", n, ids, got, want)
 		}
+	}
+}
+
+// `bmem demo` opens the system that its traces name, without the flags of `bmem eval`.
+func TestBenchWithoutBoundFlags(t *testing.T) {
+	f := benchFlags{dataset: "locomo", name: "x", runs: t.TempDir()}
+	f.system.spec.Tiers, f.system.spec.Model = "implementation", "no-such-model"
+	cmd := newDemoCmd()
+	cmd.SetContext(t.Context())
+	if _, _, err := f.open(cmd, ""); err == nil || !strings.Contains(err.Error(), "no-such-model") {
+		t.Fatal(err)
 	}
 }

@@ -133,12 +133,17 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 	return sys, nil
 }
 
-// seen has the system watched that is about to be opened. What that starts here ends with the system's engine.
-func (f *systemFlags) seen(ctx context.Context, w io.Writer, e *closingEngine) error {
+// watched is how the command is seen from outside; flags that were not bound have one too.
+func (f *systemFlags) watched() *watch {
 	if f.watch == nil {
 		f.watch = &watch{}
 	}
-	if !f.watch.started {
+	return f.watch
+}
+
+// seen has the system watched that is about to be opened. What that starts here ends with the system's engine.
+func (f *systemFlags) seen(ctx context.Context, w io.Writer, e *closingEngine) error {
+	if !f.watched().started {
 		if err := f.watch.open(ctx, w); err != nil {
 			return err
 		}
