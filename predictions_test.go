@@ -84,9 +84,9 @@ func writePairs(w io.Writer, group []reading) {
 // writeLosses says for each reader where score is lost: how much of the evidence was retrieved and quoted, and what the reader
 // made of notes with all, a part and none of it, and of the evidence alone.
 func writeLosses(t *testing.T, w io.Writer, group []reading) {
-	gold := map[string]map[string]tune.Prediction{}
+	byName := map[string]map[string]tune.Prediction{}
 	for _, r := range group {
-		gold[r.name] = r.answers
+		byName[r.name] = r.answers
 	}
 	header := "\n| reader | category | n | evidence retrieved | quoted | score where all is quoted | a part | none | score from the evidence alone |\n|---|---|---|---|---|---|---|---|---|\n"
 	for _, r := range group {
@@ -116,7 +116,7 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 				default:
 					parts[1] = append(parts[1], p.Score)
 				}
-				if from, ok := gold[r.name+"-gold"]; !ok {
+				if from, ok := byName[r.name+"-gold"]; !ok {
 					continue
 				} else if q, ok := from[id]; ok {
 					parts[3] = append(parts[3], q.Score)
@@ -130,7 +130,7 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 				if len(scores) == 0 {
 					fmt.Fprint(w, " – |")
 				} else {
-					fmt.Fprintf(w, " %.3f (%d) |", stats.Bootstrap(scores, 42).Mean, len(scores))
+					fmt.Fprintf(w, " %.3f (%d) |", stats.Mean(scores), len(scores))
 				}
 			}
 			fmt.Fprintln(w)

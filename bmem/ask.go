@@ -116,15 +116,16 @@ func newTrace(a ask) *Trace {
 	return &Trace{Memory: a.memory, Question: a.question, Date: a.date, Policy: a.policy.Name(), Retrieval: string(a.retrieval), TopK: a.topK}
 }
 
-// Notes returns what Ask would give the answering model to read: the summary module's text. It takes the options of Ask and
-// calls no model but those of the tiers. The errors are those of Ask.
-func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (string, error) {
+// Notes returns what Ask would give the answering model to read, the summary module's text, and the chunks that were retrieved, best
+// first. It takes the options of Ask and calls no model but those of the tiers. The errors are those of Ask.
+func (m *Memory) Notes(ctx context.Context, question string, opts ...Option) (string, []Found, error) {
 	a, err := m.ask(question, opts)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	p, _, err := m.extract(ctx, a, &Trace{})
-	return p.notes.Text, err
+	var t Trace
+	p, _, err := m.extract(ctx, a, &t)
+	return p.notes.Text, t.Retrieved, err
 }
 
 // extract retrieves and runs the modules up to the notes. It fills the trace. The context that it returns is that of the answer.

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/store/postgres"
 	"github.com/budgetmem/budgetmem/internal/pgtest"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // hashed stands for an embedder where only the number and width of vectors matter: 384 numbers from a hash of the text.
@@ -78,11 +78,11 @@ type spent struct{ wall, cpu time.Duration }
 // timed measures f.
 func timed(b *testing.B, f func() error) spent {
 	b.Helper()
-	start, used := time.Now(), processorTime(b)
+	start, used := time.Now(), testenv.ProcessorTime(b)
 	if err := f(); err != nil {
 		b.Fatal(err)
 	}
-	return spent{time.Since(start), processorTime(b) - used}
+	return spent{time.Since(start), testenv.ProcessorTime(b) - used}
 }
 
 // median measures f some times and returns the middle of the times.
@@ -104,14 +104,6 @@ func (s spent) per(n int) spent { return spent{s.wall / time.Duration(n), s.cpu 
 func (s spent) String() string { return fmt.Sprintf("%.2f / %.2f", ms(s.wall), ms(s.cpu)) }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-func processorTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 func heap() uint64 {
 	var m runtime.MemStats

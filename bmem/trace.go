@@ -71,6 +71,23 @@ type Found struct {
 	Score float64 `json:"score"`
 }
 
+// Recall is the share of the turns, given by their ids, that the chunks hold; NaN if none are given.
+func Recall(turns []string, chunks []Found) float64 {
+	have := map[string]bool{}
+	for _, c := range chunks {
+		for _, id := range c.Turns {
+			have[id] = true
+		}
+	}
+	n := 0
+	for _, id := range turns {
+		if have[id] {
+			n++
+		}
+	}
+	return float64(n) / float64(len(turns))
+}
+
 // Module is what one module did.
 type Module struct {
 	Module string `json:"module"`

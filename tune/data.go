@@ -164,19 +164,9 @@ func (c DataConfig) memory(history string) string {
 func (c DataConfig) question(ctx context.Context, q datasets.Question, history []chunk.Turn) (out []Example, unseen bool, err error) {
 	opts := append([]bmem.Option{bmem.WithMemory(c.memory(q.History)), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
 		bmem.WithTiers(cmp.Or(c.Policy, "mid"))}, c.Ask...)
-	notes, err := c.Memory.Notes(ctx, q.Text, opts...)
+	notes, retrieved, err := c.Memory.Notes(ctx, q.Text, opts...)
 	if err != nil {
 		return nil, false, err
-	}
-	hits, err := c.Memory.Retrieve(ctx, q.Text, opts...)
-	if err != nil {
-		return nil, false, err
-	}
-	retrieved := map[string]bool{} // ids of turns
-	for _, h := range hits {
-		for _, t := range h.Turns {
-			retrieved[t.ID] = true
-		}
 	}
 	gold := goldLines(history, q.Evidence)
 	h := fnv.New64a()
@@ -209,22 +199,17 @@ func (c DataConfig) question(ctx context.Context, q datasets.Question, history [
 }
 
 // evidence tells how much of the turns with the ids was retrieved and is quoted in the notes. gold are the turns as quoted.
-func evidence(ids, gold []string, retrieved map[string]bool, notes []string) *Evidence {
+func evidence(ids, gold []string, retrieved []bmem.Found, notes []string) *Evidence {
 	if len(gold) == 0 {
 		return nil
 	}
-	found, quoted := 0, 0
-	for _, id := range ids {
-		if retrieved[id] {
-			found++
-		}
-	}
+	quoted := 0
 	for _, line := range gold {
-		if hit, _ := splitGold(notes, []string{line}); len(hit) > 0 {
+		if slices.ContainsFunc(notes, func(l string) bool { return quotes(l, line) }) {
 			quoted++
 		}
 	}
-	return &Evidence{Retrieved: float64(found) / float64(len(ids)), Quoted: float64(quoted) / float64(len(gold))}
+	return &Evidence{Retrieved: bmem.Recall(ids, retrieved), Quoted: float64(quoted) / float64(len(gold))}
 }
 
 // goldLines quotes each evidence turn, in the history's order.

@@ -1,8 +1,10 @@
 package tune
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
 
@@ -26,10 +28,7 @@ func TestEvidence(t *testing.T) {
 		{"one of two", "23", gold[1:], Evidence{Retrieved: 0.5, Quoted: 0.5}},
 		{"cut", "13", []string{gold[0][:60] + "…", gold[1]}, Evidence{Retrieved: 1, Quoted: 1}},
 	} {
-		retrieved := map[string]bool{}
-		for _, id := range c.retrieved {
-			retrieved[string(id)] = true
-		}
+		retrieved := []bmem.Found{{Turns: strings.Split(c.retrieved, "")}}
 		if got := evidence([]string{"1", "3"}, gold, retrieved, c.notes); got == nil || *got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
@@ -50,7 +49,7 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("%s quotes %s: %v", c.line, c.whole, got)
 		}
 	}
-	if got := evidence(nil, nil, map[string]bool{"1": true}, gold); got != nil {
+	if got := evidence(nil, nil, []bmem.Found{{Turns: []string{"1"}}}, gold); got != nil {
 		t.Errorf("without known evidence: %v", got)
 	}
 }

@@ -66,14 +66,13 @@ func (l *Live) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.generation = -1 // until all is taken up: what is noted on the way is not of the ranker that is there
 	if !ix.Whole && !l.extend(ix) {
-		l.generation = -1 // what extend and rebuild note is not of the ranker that is there
 		if ix, err = l.store.ReadIndex(ctx, l.memory, l.embedder, l.mode == Hybrid, -1, l.options.Progress); err != nil {
 			return err
 		}
 	}
 	if ix.Whole {
-		l.generation = -1
 		if err := l.rebuild(ctx, ix); err != nil {
 			return err
 		}

@@ -97,29 +97,12 @@ func (r *Record) fill(t bmem.Trace, q datasets.Question, turns []chunk.Turn) {
 		return
 	}
 	if len(q.Evidence) > 0 {
-		r.Evidence = &Evidence{Turns: len(q.Evidence), Retrieved: recall(q.Evidence, t.Retrieved), Kept: recall(q.Evidence, t.Kept)}
+		r.Evidence = &Evidence{Turns: len(q.Evidence), Retrieved: bmem.Recall(q.Evidence, t.Retrieved), Kept: bmem.Recall(q.Evidence, t.Kept)}
 	}
 	if wanted := q.EvidenceSessions; len(wanted) > 0 && !q.Abstention {
 		ranked, k := sessions(t.Retrieved, turns), len(t.Retrieved)
 		r.Sessions = &Sessions{Wanted: len(wanted), RecallAll: score.RecallAll(ranked, wanted, k), NDCG: score.NDCG(ranked, wanted, k)}
 	}
-}
-
-// recall is the share of the wanted turns that the chunks hold.
-func recall(want []string, chunks []bmem.Found) float64 {
-	have := map[string]bool{}
-	for _, c := range chunks {
-		for _, id := range c.Turns {
-			have[id] = true
-		}
-	}
-	n := 0
-	for _, id := range want {
-		if have[id] {
-			n++
-		}
-	}
-	return float64(n) / float64(len(want))
 }
 
 // sessions lists the sessions of chunks in the order of their first chunks. A chunk never spans two sessions.

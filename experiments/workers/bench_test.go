@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/experiments/workers"
 	"github.com/budgetmem/budgetmem/internal/money"
+	"github.com/budgetmem/budgetmem/internal/testenv"
 )
 
 // callsInARow is how many of a question's calls wait for another under the policy high: filter, the three relations side by side, summary
@@ -140,7 +140,7 @@ func (s fleet) run(b *testing.B) measured {
 		nats.awaitWorkers(b, s.workers)
 		cfg.Executor = co
 	}
-	usedHere, usedThere := processorTime(b), map[*process]time.Duration{}
+	usedHere, usedThere := testenv.ProcessorTime(b), map[*process]time.Duration{}
 	for _, p := range append(crew, nats...) {
 		usedThere[p] = p.processorTime()
 	}
@@ -148,7 +148,7 @@ func (s fleet) run(b *testing.B) measured {
 	if err != nil || o.Failed > 0 || o.Done != s.rounds*s.inFlight() {
 		b.Fatalf("%v, %+v", err, o.Progress)
 	}
-	out := measured{wall: end.Sub(start), path: time.Duration(s.rounds*callsInARow) * s.latency, tasks: o.Done, coordinator: processorTime(b) - usedHere}
+	out := measured{wall: end.Sub(start), path: time.Duration(s.rounds*callsInARow) * s.latency, tasks: o.Done, coordinator: testenv.ProcessorTime(b) - usedHere}
 	for p, used := range usedThere {
 		p.kill()
 		used = p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime() - used
@@ -165,7 +165,7 @@ func (s fleet) run(b *testing.B) measured {
 // awaitWorkers waits until n workers are at the servers.
 func (s servers) awaitWorkers(b *testing.B, n int) {
 	b.Helper()
-	js := s.connect(b)
+	js := dial(b, s.urls())
 	for {
 		there, err := js.Stream(b.Context(), "KV_bmem_workers")
 		if err != nil {
@@ -176,16 +176,6 @@ func (s servers) awaitWorkers(b *testing.B, n int) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// processorTime is what this process has used.
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // processorTime is what a process has used so far, rounded down to a hundredth of a second; 0 where the system does not say.

@@ -1,12 +1,11 @@
+//go:build unix
+
 package workers_test
 
 import (
 	"context"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/budgetmem/budgetmem/experiments/workers/natsserver"
 )
@@ -53,16 +52,7 @@ func TestClaimIsKeptAfterALostReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer release()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kv, err := js.KeyValue(t.Context(), "bmem_claims")
+	kv, err := dial(t, url).KeyValue(t.Context(), "bmem_claims")
 	if err != nil {
 		t.Fatal(err)
 	}

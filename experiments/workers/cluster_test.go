@@ -62,10 +62,10 @@ func (s servers) kill(t testing.TB, rng *rand.Rand, stream string) {
 	s[i] = s[i].start(t)
 }
 
-// connect is a connection of the test's own.
-func (s servers) connect(t testing.TB) jetstream.JetStream {
+// dial is a connection of the test's own.
+func dial(t testing.TB, url string) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(s.urls(), nats.Timeout(5*time.Second))
+	nc, err := nats.Connect(url, nats.Timeout(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func (s servers) connect(t testing.TB) jetstream.JetStream {
 // leader finds the server that leads a stream, which is there.
 func (s servers) leader(t testing.TB, stream string) int {
 	t.Helper()
-	js := s.connect(t)
+	js := dial(t, s.urls())
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		there, err := js.Stream(ctx, stream)

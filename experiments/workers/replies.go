@@ -78,8 +78,8 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 					revision = now
 				} else if now, err := kv.Create(tctx, key, mine); err == nil {
 					revision = now
-				} else if e, err := kv.Get(tctx, key); err == nil && bytes.Equal(e.Value(), mine) {
-					revision = e.Revision() // of an update whose reply was lost
+				} else if now, err := r.revision(tctx, key, mine); err == nil {
+					revision = now // of an update whose reply was lost
 				}
 				cancel()
 			}
@@ -100,13 +100,13 @@ func (r *Replies) withdraw(key string, mine []byte, made bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
 	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
-		e, err := r.conn.buckets[claimsBucket].Get(ctx, key)
+		revision, err := r.revision(ctx, key, mine)
 		switch {
-		case err == nil && bytes.Equal(e.Value(), mine):
+		case err == nil:
 			// Removing the message leaves no mark of a deletion behind. The claim ends by itself otherwise.
-			_ = r.conn.below[claimsBucket].DeleteMsg(ctx, e.Revision())
+			_ = r.conn.below[claimsBucket].DeleteMsg(ctx, revision)
 			return
-		case made && (err == nil || errors.Is(err, jetstream.ErrKeyNotFound)):
+		case made && errors.Is(err, jetstream.ErrKeyNotFound):
 			return // it has ended before
 		}
 		time.Sleep(pause)
@@ -122,8 +122,8 @@ func (r *Replies) create(ctx context.Context, key string, mine []byte) (uint64, 
 			return revision, err
 		}
 		// An attempt that seemed to fail may have made it.
-		if e, err := kv.Get(ctx, key); err == nil && bytes.Equal(e.Value(), mine) {
-			return e.Revision(), nil
+		if revision, err := r.revision(ctx, key, mine); err == nil {
+			return revision, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -131,4 +131,16 @@ func (r *Replies) create(ctx context.Context, key string, mine []byte) (uint64, 
 		case <-time.After(pause):
 		}
 	}
+}
+
+// revision is that of a claim that is there. One that is another's is as good as none: jetstream.ErrKeyNotFound.
+func (r *Replies) revision(ctx context.Context, key string, mine []byte) (uint64, error) {
+	e, err := r.conn.buckets[claimsBucket].Get(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(e.Value(), mine) {
+		return 0, jetstream.ErrKeyNotFound
+	}
+	return e.Revision(), nil
 }
