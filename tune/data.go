@@ -173,8 +173,8 @@ func (c DataConfig) question(ctx context.Context, q datasets.Question, history [
 	h.Write([]byte(q.ID))
 	rng := rand.New(rand.NewPCG(uint64(c.Seed), h.Sum64()))
 	lines := strings.Split(notes, "\n")
-	_, others := splitGold(lines, gold)
-	unseen = len(others) == len(lines)
+	others := without(lines, gold)
+	unseen = !slices.ContainsFunc(gold, func(g string) bool { return quotes(lines, g) })
 	for _, v := range c.Variants {
 		var text []string
 		switch {
@@ -205,7 +205,7 @@ func evidence(ids, gold []string, retrieved []bmem.Found, notes []string) *Evide
 	}
 	quoted := 0
 	for _, line := range gold {
-		if slices.ContainsFunc(notes, func(l string) bool { return quotes(l, line) }) {
+		if quotes(notes, line) {
 			quoted++
 		}
 	}
@@ -225,33 +225,33 @@ func goldLines(history []chunk.Turn, evidence []string) []string {
 	return out
 }
 
-// splitGold parts lines of notes into those that quote gold evidence and the others.
-func splitGold(lines, gold []string) (hits, others []string) {
-	for _, l := range lines {
-		if slices.ContainsFunc(gold, func(g string) bool { return quotes(l, g) }) {
-			hits = append(hits, l)
-		} else {
-			others = append(others, l)
-		}
-	}
-	return hits, others
+// without returns the lines of notes that are of none of the gold turns.
+func without(lines, gold []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(l string) bool {
+		return slices.ContainsFunc(gold, func(g string) bool { return slices.Contains(strings.Split(g, "\n"), l) || shortens(l, g) })
+	})
 }
 
-// quotes tells whether a line of notes is the whole line, perhaps shortened: notes leave sentences of long turns out and put an
-// ellipsis there.
-func quotes(line, whole string) bool {
-	if line == whole {
-		return true
-	}
+// quotes tells whether lines of notes quote a turn, which may itself have several lines.
+func quotes(lines []string, turn string) bool {
+	return strings.Contains("\n"+strings.Join(lines, "\n")+"\n", "\n"+turn+"\n") ||
+		slices.ContainsFunc(lines, func(l string) bool { return shortens(l, turn) })
+}
+
+// shortens tells whether a line of notes is a part of a quoted turn: notes leave sentences of long turns out and put an ellipsis there.
+func shortens(line, turn string) bool {
 	parts := strings.Split(line, "…")
-	rest, ok := strings.CutPrefix(whole, strings.TrimSpace(parts[0]))
+	rest, ok := strings.CutPrefix(spaced(turn), spaced(parts[0]))
 	if !ok || len(parts) == 1 {
 		return false
 	}
 	for _, p := range parts[1:] {
-		if _, rest, ok = strings.Cut(rest, strings.TrimSpace(p)); !ok {
+		if _, rest, ok = strings.Cut(rest, spaced(p)); !ok {
 			return false
 		}
 	}
 	return true
 }
+
+// spaced has one blank wherever s has blanks or a new line.
+func spaced(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,6 +1,7 @@
 package tune
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestEvidence(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		line, whole string
+		notes, turn string
 		want        bool
 	}{
 		{"[May] Ann said, \"Hi! I moved.\"", "[May] Ann said, \"Hi! I moved.\"", true},
@@ -43,13 +44,25 @@ func TestEvidence(t *testing.T) {
 		{"[May] Ann said, \"Hi! … It is warm.\"", "[May] Ann said, \"Hi! I moved to Rome. It is warm.\"", true},
 		{"[May] Ann said, \"Hi! … It is cold.\"", "[May] Ann said, \"Hi! I moved to Rome. It is warm.\"", false},
 		{"[May] Bob said, \"… It is warm.\"", "[May] Ann said, \"Hi! I moved to Rome. It is warm.\"", false},
+		{"[May] Bob said, \"Hi!\"\n[May] Ann said, \"I play.\n [shared picture: a drum kit]\"", "[May] Ann said, \"I play.\n [shared picture: a drum kit]\"", true},
+		{"[May] Ann said, \"\nI swim.\"", "[May] Ann said, \"\nI play.\"", false},
+		{"[May] Ann said, \"… I play. [shared picture: a drum kit]\"", "[May] Ann said, \"Hi! I play.\n [shared picture: a drum kit]\"", true},
 		{"[May] Ann said, \"Well… yes.\"", "[May] Ann said, \"Well… yes.\"", true},
 	} {
-		if got := quotes(c.line, c.whole); got != c.want {
-			t.Errorf("%s quotes %s: %v", c.line, c.whole, got)
+		if got := quotes(strings.Split(c.notes, "\n"), c.turn); got != c.want {
+			t.Errorf("%s quote %s: %v", c.notes, c.turn, got)
 		}
 	}
 	if got := evidence(nil, nil, []bmem.Found{{Turns: []string{"1"}}}, gold); got != nil {
 		t.Errorf("without known evidence: %v", got)
+	}
+}
+
+// What is retrieved beside the evidence are whole turns: no line of one that is evidence is left.
+func TestWithout(t *testing.T) {
+	gold := []string{"[May] Ann said, \"I play.\n [shared picture: a drum kit]\"", "[May] Ann said, \"I moved. It rained. I slept.\""}
+	lines := strings.Split(gold[0]+"\n[May] Bob said, \"Hi!\"\n[May] Ann said, \"I moved. … I slept.\"", "\n")
+	if got := without(lines, gold); !slices.Equal(got, []string{"[May] Bob said, \"Hi!\""}) {
+		t.Errorf("left: %q", got)
 	}
 }
