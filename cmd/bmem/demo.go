@@ -26,13 +26,14 @@ type demoFlags struct {
 	bench  benchFlags
 	traces string
 	seeds  int
+	epochs int
 	asJSON bool
 	// files are the traces by split.
 	files map[string]*episodes.File
 }
 
-// demoLambdas are the budgets that the short table shows.
-var demoLambdas = []float64{0, 0.5, 1}
+// demoLambda is the one λ that the short table shows: score and cost count alike.
+const demoLambda = 0.5
 
 func newDemoCmd() *cobra.Command {
 	f := demoFlags{bench: benchFlags{split: run.TestSplit, sample: string(run.Natural), seed: 42}}
@@ -56,6 +57,7 @@ Everything is kept in the folder of the run: router/ (the training), frontier.ht
 	flags := cmd.Flags()
 	flags.StringVar(&f.traces, "traces", filepath.Join("traces", "locomo-implementation"), "`folder` with the traces of the three splits")
 	flags.IntVar(&f.seeds, "seeds", 3, "how many routers are trained")
+	flags.IntVar(&f.epochs, "epochs", 20, "passes over the training traces; the router of the best pass is compared")
 	flags.IntVar(&f.bench.questions, "questions", 6, "how many test questions are asked live; 0 asks none")
 	flags.StringVar(&f.bench.runs, "runs", "runs", "folder that runs are kept in")
 	flags.StringVar(&f.bench.name, "name", "demo", "the run's name")
@@ -76,8 +78,8 @@ type demoResult struct {
 
 func (f *demoFlags) run(cmd *cobra.Command) error {
 	start := time.Now()
-	if f.seeds < 1 || f.bench.questions < 0 {
-		return fmt.Errorf("--seeds %d, --questions %d: want at least 1 and 0", f.seeds, f.bench.questions)
+	if f.seeds < 1 || f.epochs < 1 || f.bench.questions < 0 {
+		return fmt.Errorf("--seeds %d, --epochs %d, --questions %d: want at least 1, 1 and 0", f.seeds, f.epochs, f.bench.questions)
 	}
 	if !filepath.IsLocal(f.bench.name) {
 		return fmt.Errorf("--name %q: give a name inside the folder of runs", f.bench.name)
@@ -137,7 +139,7 @@ func (f *demoFlags) train(cmd *cobra.Command) (*train.Summary, error) {
 	if o.Settings, err = train.NewSettings(train.Offline); err != nil {
 		return nil, err
 	}
-	o.Settings.Config().Seed = f.bench.seed
+	o.Settings.Config().Seed, o.Settings.Config().Epochs = f.bench.seed, f.epochs
 	if o.Train, err = episodes.NewReplay(f.files[splits[0]], nil); err != nil {
 		return nil, err
 	}
@@ -185,20 +187,17 @@ func (f *demoFlags) print(out io.Writer, r *frontier.Result, result demoResult) 
 	fmt.Fprintf(out, "\nCompared on %d %s test questions: %d routers trained on %d answers of %v to %d training questions.\n\n%s\n\n",
 		r.Questions, r.Dataset, f.seeds, stats.Episodes, r.System["model"], stats.Questions, r.Verdict())
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "policy\tλ\tscore\t95 %\tµ$/question\treturn vs best static, 95 %")
+	fmt.Fprintf(w, "policy, λ = %g\tscore\t95 %%\tµ$/question\treturn vs best static, 95 %%\n", demoLambda)
 	for _, e := range r.Entries {
 		for _, p := range e.Points {
-			lambda, versus := "", ""
-			if p.Lambda != nil {
-				if !short(*p.Lambda) {
-					continue
-				}
-				lambda = fmt.Sprint(*p.Lambda)
+			if p.Lambda != nil && *p.Lambda != demoLambda {
+				continue
 			}
+			versus := ""
 			if p.Versus != nil {
 				versus = fmt.Sprintf("%+.3f  [%+.3f, %+.3f]", p.Versus.Mean, p.Versus.Low, p.Versus.High)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%.3f\t[%.3f, %.3f]\t%.1f\t%s\n", e.Name, lambda, p.Score.Mean, p.Score.Low, p.Score.High, 1e6*p.Dollars, versus)
+			fmt.Fprintf(w, "%s\t%.3f\t[%.3f, %.3f]\t%.1f\t%s\n", e.Name, p.Score.Mean, p.Score.Low, p.Score.High, 1e6*p.Dollars, versus)
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -209,16 +208,6 @@ func (f *demoFlags) print(out io.Writer, r *frontier.Result, result demoResult) 
 	}
 	_, err := fmt.Fprintf(out, "\npage: %s; all tables: %s; %.0f s\n", result.Page, result.Tables, result.Seconds)
 	return err
-}
-
-// short reports whether the short table has a λ.
-func short(lambda float64) bool {
-	for _, l := range demoLambdas {
-		if l == lambda {
-			return true
-		}
-	}
-	return false
 }
 
 // system fills in the flags of the system that answered the traces.
