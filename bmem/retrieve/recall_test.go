@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/store"
 	"github.com/budgetmem/budgetmem/datasets"
@@ -282,6 +284,56 @@ func (r *Retriever) turns() int {
 		return 0
 	}
 	return len(h.corpus.turns)
+}
+
+// The histories of the benchmarks are ranked whole, so that choosing candidates first, as longer ones do, cannot change what is found in
+// them. The longest histories are counted as they are ranked, with the parts of long turns.
+func TestBenchmarksAreRankedWhole(t *testing.T) {
+	embedder := newBench(t).embedder
+	for _, name := range []string{"locomo", "longmemeval", "hotpotqa"} {
+		d := dataset(t, name)
+		questions, err := d.Test(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		validation, err := d.Questions(t.Context(), datasets.Validation)
+		if errors.Is(err, datasets.ErrMissingData) {
+			t.Logf("%s: its validation questions are not here", name)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		histories := map[string][]chunk.Turn{}
+		for _, q := range slices.Concat(questions, validation) {
+			h, err := d.History(t.Context(), q.History)
+			if err != nil {
+				t.Fatal(err)
+			}
+			histories[q.History] = h.Turns
+		}
+		longest := slices.SortedFunc(maps.Values(histories), func(a, b []chunk.Turn) int { return cmp.Compare(characters(b), characters(a)) })
+		for _, turns := range longest[:min(4, len(longest))] {
+			chunks, err := chunk.Split(t.Context(), turns, embedder.Count, d.ChunkTokens())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ranked := 0
+			for _, c := range chunks {
+				ranked += len(c.Turns)
+			}
+			t.Logf("%s: of %d histories one of %d characters, %d turns", name, len(longest), characters(turns), ranked)
+			if ranked < len(turns) || ranked > exhaustiveTurns {
+				t.Errorf("%s: a history of %d turns is ranked as %d, want at most %d", name, len(turns), ranked, exhaustiveTurns)
+			}
+		}
+	}
+}
+
+// characters is the length of all turns together.
+func characters(turns []chunk.Turn) (n int) {
+	for _, t := range turns {
+		n += len(t.Text)
+	}
+	return n
 }
 
 // envRecall names data sets, by commas, whose validation questions are measured besides those of LoCoMo.
