@@ -1,10 +1,33 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/experiments/episodes/episodestest"
 )
+
+// Training and comparison on made-up traces end in a page, and in a table of at most 25 lines. Live answers need a model.
+func TestDemo(t *testing.T) {
+	dir := t.TempDir()
+	for split, n := range map[string]int{"train": 24, "validation": 8, "test": 8} {
+		file := filepath.Join(dir, split+".jsonl.gz")
+		if err := (episodestest.Task{Split: split, Questions: n, Seed: 1}).File(12).WriteFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := runVerb(t, "", "demo", "--traces", dir, "--runs", dir, "--questions", "0", "--seeds", "2", "--epochs", "1", "--backend", "go")
+	if err != nil || !strings.Contains(out, "modal tiers of router") || strings.Count(out, "\n") > 25 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "demo", "frontier.html"))
+	if err != nil || !strings.Contains(string(page), "best static") {
+		t.Errorf("the page: %v", err)
+	}
+}
 
 func TestOneHistory(t *testing.T) {
 	history := func(id string) string { return id[:1] }
