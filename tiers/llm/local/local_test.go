@@ -109,11 +109,12 @@ func TestSamplingIsSeeded(t *testing.T) {
 		}
 		return r.Text
 	}
-	if a, b := reply(1), reply(1); a != b {
-		t.Errorf("one seed, two replies:\n%s\n%s", a, b)
+	first := reply(1)
+	if again := reply(1); again != first {
+		t.Errorf("one seed, two replies:\n%s\n%s", first, again)
 	}
-	if a, b := reply(1), reply(2); a == b {
-		t.Errorf("two seeds, one reply: %s", a)
+	if other := reply(2); other == first {
+		t.Errorf("two seeds, one reply: %s", other)
 	}
 }
 
