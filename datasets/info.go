@@ -63,12 +63,14 @@ type Report struct {
 	Evidence        int `json:"evidence"`
 	EvidenceDropped int `json:"evidence_dropped"`
 	NoEvidence      int `json:"no_evidence"`
+	// Warning says that the split has no question, and what to do; "" if it has.
+	Warning string `json:"warning,omitempty"`
 	// Missing says what to do about a file that is not there; the counts are then 0.
 	Missing string `json:"missing,omitempty"`
 }
 
 // Verify reads every split of a data set and checks it: hashes, fields, the index, and that ids are unique and resolve. A
-// file that is not there is reported and no error; a broken one is an error that names file, record and field.
+// file that is not there and an empty split are reported and no error; a broken one is an error that names file, record and field.
 func Verify(ctx context.Context, name string, opts Options) ([]Report, error) {
 	d, err := openDataset(name, opts)
 	if err != nil {
@@ -87,6 +89,9 @@ func Verify(ctx context.Context, name string, opts Options) ([]Report, error) {
 		r, err := p.verify(split)
 		if err != nil {
 			return nil, fmt.Errorf("%s, %s split: %w", name, split, err)
+		}
+		if r.Questions == 0 {
+			r.Warning = d.empty(split)
 		}
 		out = append(out, r)
 	}

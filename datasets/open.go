@@ -104,6 +104,8 @@ type dataset struct {
 	opts  Options
 	hash  string
 	order map[Split][]string // question ids by the index; nil without one
+	// remedy is what to do about an empty split of a data set of one's own; "" for a benchmark.
+	remedy string
 	// splitOf tells in which split a history is asked about.
 	splitOf map[string]Split
 
@@ -187,9 +189,21 @@ func (d *dataset) questions(ctx context.Context, split Split) ([]Question, error
 		return nil, err
 	}
 	if len(p.questions) == 0 {
-		return nil, fmt.Errorf("%s: no question is in its %s split; add questions, or give each a field \"split\"", d.name, split)
+		return nil, errors.New(d.empty(split))
 	}
 	return slices.Clone(p.questions), nil
+}
+
+// empty says that a split has no question, and what to do. The caller holds mu.
+func (d *dataset) empty(split Split) string {
+	if d.remedy == "" {
+		return fmt.Sprintf("%s: no question is in its %s split", d.name, split)
+	}
+	var counts []string
+	for _, s := range splits {
+		counts = append(counts, fmt.Sprintf("%s %d", s, len(d.order[s])))
+	}
+	return fmt.Sprintf("%s: no question is in its %s split (%s)%s", d.name, split, strings.Join(counts, ", "), d.remedy)
 }
 
 func (d *dataset) History(ctx context.Context, id string) (History, error) {

@@ -72,7 +72,7 @@ func openOwn(path string) (*dataset, error) {
 	}
 	d := &dataset{
 		spec:   spec{name: o.Name, summary: "your own: " + path, licence: cmp.Or(o.Licence, "your own"), chunkTokens: o.ChunkTokens, metric: o.Metric},
-		loaded: map[Split]*part{}, order: map[Split][]string{}, splitOf: map[string]Split{},
+		loaded: map[Split]*part{}, order: map[Split][]string{}, splitOf: map[string]Split{}, remedy: o.remedy(questions),
 	}
 	d.sources = func(Split) []source { return nil }
 	for _, split := range splits {
@@ -92,7 +92,8 @@ func openOwn(path string) (*dataset, error) {
 // ownSet is the folder of a data set of one's own, with what its YAML says.
 type ownSet struct {
 	ownConfig
-	dir string
+	dir   string
+	given bool // the questions say in which split they are
 }
 
 func readOwnConfig(path string) (ownSet, error) {
@@ -285,14 +286,27 @@ func (o *ownSet) readQuestions(histories map[string]History) ([]ownQuestion, err
 	if given > 0 && given < len(out) {
 		return nil, fmt.Errorf("%s: %d of %d questions have a field \"split\"; give it to all or to none", o.Questions, given, len(out))
 	}
-	if given == 0 {
+	if o.given = given > 0; !o.given {
 		o.assign(out)
 	}
 	return out, nil
 }
 
+// remedy is what to do about a split without questions.
+func (o *ownSet) remedy(questions []ownQuestion) string {
+	if o.given {
+		return fmt.Sprintf("; put one there by its field \"split\" in %s", o.Questions)
+	}
+	if len(questions) < len(splits) {
+		return fmt.Sprintf("; add questions to %s", o.Questions)
+	}
+	return fmt.Sprintf(", as a hash of each question's memory and id put them; choose for yourself by a field \"split\" in every line of %s (train, validation or test), or add questions",
+		o.Questions)
+}
+
 // assign puts questions into splits by a hash of their memories and ids, so that a question stays where it is when others are
-// added.
+// added, wherever in the file. It cannot also promise that each split gets one: three questions that the hash puts together have to stay
+// together.
 func (o *ownSet) assign(questions []ownQuestion) {
 	for i, q := range questions {
 		sum := sha256.Sum256([]byte(q.History + "\x00" + q.ID))

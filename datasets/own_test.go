@@ -133,8 +133,29 @@ func TestOwnDataSetNamesTheFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "test split") {
+	if _, err := d.Test(t.Context()); err == nil || !strings.Contains(err.Error(), `mine: no question is in its test split (train 1, validation 0, test 0); put one there by its field "split"`) {
 		t.Errorf("an empty split: %v", err)
+	}
+}
+
+// A hash may leave a split empty: that is said by Verify, with what to do.
+func TestOwnSplitWithoutQuestions(t *testing.T) {
+	dir := write(t, map[string]string{"memories/rita.jsonl": rita, "questions.jsonl": strings.Repeat(`{"question":"Where?","answer":"the old mill"}`+"\n", 3)})
+	reports, err := Verify(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range reports {
+		if (r.Questions == 0) != (r.Warning != "") {
+			t.Errorf("%+v", r)
+		}
+		if n += r.Questions; r.Warning != "" && !strings.Contains(r.Warning, `as a hash of each question's memory and id put them; choose for yourself by a field "split" in every line of`) {
+			t.Error(r.Warning)
+		}
+	}
+	if n != 3 || !slices.ContainsFunc(reports, func(r Report) bool { return r.Questions == 0 }) {
+		t.Errorf("of three questions of rita a split has none: %+v", reports)
 	}
 }
 

@@ -58,13 +58,19 @@ func (f *benchFlags) check() error {
 	return f.system.check()
 }
 
-// open opens data and system, and makes the folder of the run. A default name begins with prefix. What the flags say is in
+// open opens data and system, and makes the folder of the run. A default name begins with prefix. asked are the splits whose questions
+// will be asked: one that is empty, or whose file is missing, is an error before anything is made or paid. What the flags say is in
 // the configuration, which needs policies still. The caller closes the system.
-func (f *benchFlags) open(cmd *cobra.Command, prefix string) (*setup.System, run.Config, error) {
+func (f *benchFlags) open(cmd *cobra.Command, prefix string, asked ...string) (*setup.System, run.Config, error) {
 	fail := func(err error) (*setup.System, run.Config, error) { return nil, run.Config{}, err }
 	data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
 	if err != nil {
 		return fail(err)
+	}
+	for _, split := range asked {
+		if _, err := splitQuestions(cmd, data, split); err != nil {
+			return fail(err)
+		}
 	}
 	spec := &f.system.spec
 	set, err := tiers.LoadSpec(spec.Tiers)

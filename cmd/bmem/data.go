@@ -114,6 +114,9 @@ func newDataShowCmd(opts *datasets.Options, asJSON *bool) *cobra.Command {
 }
 
 func splitQuestions(cmd *cobra.Command, d datasets.Dataset, split string) ([]datasets.Question, error) {
+	if !slices.Contains(splits, split) {
+		return nil, fmt.Errorf("--split %q: want train, validation or test", split)
+	}
 	if split == run.TestSplit {
 		return d.Test(cmd.Context())
 	}
@@ -149,8 +152,8 @@ func newDataVerifyCmd(opts *datasets.Options, asJSON *bool) *cobra.Command {
 		Short: "Read data sets in full and check hashes, records and ids",
 		Long: `Read data sets in full, all if none is named, and check hashes, records and ids.
 
-A broken file is named with its record and field, and the command fails. Files that are not there are listed; that is no
-failure.`,
+A broken file is named with its record and field, and the command fails. Files that are not there are listed, and of a
+split without questions it warns; that is no failure.`,
 		Example: "  bmem data verify\n  bmem data verify longmemeval --data ~/benchmarks --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -163,6 +166,11 @@ failure.`,
 					return err
 				}
 				reports[name] = r
+				for _, split := range r {
+					if split.Warning != "" {
+						fmt.Fprintln(cmd.ErrOrStderr(), "warning:", split.Warning)
+					}
+				}
 			}
 			if *asJSON {
 				return writeJSON(cmd.OutOrStdout(), reports)

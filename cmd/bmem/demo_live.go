@@ -55,7 +55,7 @@ func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	}
 	n := f.bench.questions
 	f.bench.questions = 0 // every question of the split can be asked
-	sys, cfg, err := f.bench.open(cmd, "")
+	sys, cfg, err := f.bench.open(cmd, "", f.bench.split)
 	if err != nil {
 		return nil, err
 	}

@@ -72,7 +72,7 @@ func (f *evalFlags) run(cmd *cobra.Command) (err error) {
 	if f.judgeModel != "" {
 		f.system.spec.Later = []string{f.judgeModel}
 	}
-	sys, cfg, err := f.open(cmd, "")
+	sys, cfg, err := f.open(cmd, "", f.split)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func (f *collectFlags) run(cmd *cobra.Command) (err error) {
 			f.design = allDesign
 		}
 	}
-	sys, cfg, err := f.open(cmd, "traces-")
+	sys, cfg, err := f.open(cmd, "traces-", of...)
 	if err != nil {
 		return err
 	}

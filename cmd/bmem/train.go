@@ -111,7 +111,8 @@ func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[s
 		}
 	}
 	if len(f.live) > 0 {
-		if sys, cfg, err = f.benchFlags.open(cmd, ""); err != nil {
+		asked := slices.DeleteFunc(slices.Clone(splits), func(split string) bool { return f.files[split] == nil || !f.asks(split) })
+		if sys, cfg, err = f.benchFlags.open(cmd, "", asked...); err != nil {
 			return nil, nil, err
 		}
 		defer func() {
