@@ -99,6 +99,11 @@ func TestFilesThatAreRefused(t *testing.T) {
 		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: {question: 1, day: .inf}}":                        "dollars.day",
 		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: {question: 1, minute: 2}}":                        "minute",
 		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: {question: 1001}}":                                "0 to 1000",
+		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: {question: 0,001, hour: 0,02, day: 0,10}}":        "is no name of a field",
+		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: {question: 0.01, 5: 5}}":                          "\"5\" is no name",
+		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: {question: 0.01, hour: , day: 1}}":                "\"hour\" has no value",
+		"tenants:\n- {name: ann, tokens: [" + hash + "], dollars: }":                                                "\"dollars\" has no value",
+		"tenants:\n- {name: ann, tokens: [" + hash + "]}\n---\ntenants:\n- {name: bob, tokens: [x]}":                "second document",
 		"tenants:\n- {name: ann, tokens: [" + hash + "]}\n- {name: bob, tokens: [" + HashToken("y") + "], x: true}": "x",
 	} {
 		path := filepath.Join(t.TempDir(), "tenants.yaml")
