@@ -42,7 +42,9 @@ async def main(kind, target):
         assert answer["answer"] and answer["evidence"] and answer["milliseconds"] > 0, answer
         refused = await session.call_tool("ask_memory", {"memory": "none", "question": "Where?"})
         assert refused.is_error, refused
-        assert (await call("delete_memory", memory="python"))["memories"] == 1
+        refused = await session.call_tool("delete_memory", {"memory": "python"})
+        assert refused.is_error, refused
+        assert (await call("delete_memory", memory="python", all=True))["memories"] == 1
         print(kind, "protocol", init.protocol_version, "tools", len(tools))
 
 

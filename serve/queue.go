@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/budgetmem/budgetmem/serve/memory"
 )
 
 const (
@@ -63,11 +65,25 @@ type queue struct {
 	mu      sync.Mutex
 	depth   int
 	refused int64
-	clients map[netip.Addr]int
+	clients map[client]int
+}
+
+// client is whose requests are limited together: a tenant wherever it asks from, or else an address.
+type client struct {
+	tenant string
+	addr   netip.Addr
+}
+
+// String names the client for those that are refused.
+func (c client) String() string {
+	if c.tenant != "" {
+		return "tenant " + c.tenant
+	}
+	return c.addr.String()
 }
 
 // enter takes a place for a client; leave gives it back. The error says which limit was reached.
-func (q *queue) enter(client netip.Addr) (leave func(), err error) {
+func (q *queue) enter(c client) (leave func(), err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	refuse := func(code, format string, args ...any) (func(), error) {
@@ -79,17 +95,17 @@ func (q *queue) enter(client netip.Addr) (leave func(), err error) {
 	}
 	// All programs of this machine share the loopback addresses, so without an explicit limit these count as no client.
 	limit := cmp.Or(q.perClient, max(1, q.limit/2))
-	if n := q.clients[client]; n >= limit && (q.perClient > 0 || !client.IsLoopback()) {
-		return refuse("client_limit", "%d requests from %s are running or waiting, which is the limit for one client (bmem serve --max-per-client); ask again later", n, client)
+	if n := q.clients[c]; n >= limit && (q.perClient > 0 || !c.addr.IsLoopback()) {
+		return refuse("client_limit", "%d requests from %s are running or waiting, which is the limit for one client (bmem serve --max-per-client); ask again later", n, c)
 	}
 	q.depth++
-	q.clients[client]++
+	q.clients[c]++
 	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.depth--
-		if q.clients[client]--; q.clients[client] == 0 {
-			delete(q.clients, client)
+		if q.clients[c]--; q.clients[c] == 0 {
+			delete(q.clients, c)
 		}
 	}, nil
 }
@@ -101,8 +117,16 @@ func (q *queue) counts() (depth int, refused int64) {
 	return q.depth, q.refused
 }
 
-// clientOf returns the address that a request came from; the zero Addr if it is unknown.
-func clientOf(r *http.Request) netip.Addr {
+// clientOf returns whose request it is; a zero client if that is unknown.
+func clientOf(r *http.Request) client {
+	if tenant := memory.ScopeOfRequest(r).Namespace; tenant != "" {
+		return client{tenant: tenant}
+	}
+	return client{addr: addrOf(r)}
+}
+
+// addrOf returns the address that a request came from; the zero Addr if it is unknown.
+func addrOf(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
@@ -122,10 +146,12 @@ func clientOf(r *http.Request) netip.Addr {
 
 // readers are the requests whose bodies are being read, the oldest first.
 type readers struct {
-	limit int
+	limit    int
+	patience time.Duration // how long a client may take to send a body
 
-	mu   sync.Mutex
-	open []*reader
+	mu    sync.Mutex
+	open  []*reader
+	ended bool // the server is stopping
 }
 
 type reader struct {
@@ -145,21 +171,56 @@ func (s *readers) add(w http.ResponseWriter) *reader {
 		oldest.evicted = true
 		_ = oldest.control.SetReadDeadline(time.Now()) // only a test's ResponseRecorder has none
 	}
-	_ = r.control.SetReadDeadline(time.Now().Add(readLimit))
+	deadline := time.Now().Add(s.patience)
+	if s.ended {
+		deadline = time.Now()
+	}
+	_ = r.control.SetReadDeadline(deadline)
 	s.open = append(s.open, r)
 	return r
 }
 
-// done ends the reading of a body. It reports whether the body was broken off.
-func (s *readers) done(r *reader) (evicted bool) {
+// done ends the reading of a body, of which nothing is left if it was read whole. It reports whether the body was broken off.
+func (s *readers) done(r *reader, whole bool) (evicted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = slices.DeleteFunc(s.open, func(other *reader) bool { return other == r })
-	if !r.evicted {
+	// What is left of a body is read by net/http after the answer, for which the time limit has to stay.
+	if whole && !r.evicted {
 		_ = r.control.SetReadDeadline(time.Time{}) // from here on a read only notices that the client is gone
 	}
 	return r.evicted
 }
+
+// end breaks off the bodies that are not here in a moment, and those that begin from now on.
+func (s *readers) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for _, r := range s.open {
+		_ = r.control.SetReadDeadline(time.Now().Add(time.Second))
+	}
+}
+
+// timed limits the time that a body takes to come, whatever reads it.
+type timed struct {
+	io.ReadCloser
+	readers *readers
+	reader  *reader
+	once    sync.Once
+}
+
+// Read implements io.Reader.
+func (t *timed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil {
+		t.once.Do(func() { t.readers.done(t.reader, errors.Is(err, io.EOF)) })
+	}
+	return n, err
+}
+
+// end says that nobody reads the body any more.
+func (t *timed) end() { t.once.Do(func() { t.readers.done(t.reader, false) }) }
 
 // read parses the body into v.
 func (s *Server) read(w http.ResponseWriter, r *http.Request, v any) error {
@@ -169,7 +230,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, v any) error {
 	if errors.As(err, &tooLarge) {
 		_, _ = io.CopyN(io.Discard, r.Body, discardLimit)
 	}
-	evicted := s.readers.done(reading)
+	evicted := s.readers.done(reading, err == nil)
 	switch {
 	case tooLarge != nil:
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "request_too_large", Message: fmt.Sprintf("the request has more than %d bytes, which is the limit", s.config.MaxBody)}

@@ -2,7 +2,8 @@ package serve
 
 import (
 	"bufio"
-	"fmt"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,15 +13,21 @@ import (
 	"github.com/budgetmem/budgetmem/serve/api"
 )
 
-// slow sends the beginning of a request and then nothing.
+// slow sends the beginning of a chat and then nothing.
 func (r *running) slow(t *testing.T) net.Conn {
+	t.Helper()
+	return r.begin(t, "POST /v1/chat/completions")
+}
+
+// begin sends the beginning of a request and then nothing.
+func (r *running) begin(t *testing.T, what string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if _, err := fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"); err != nil {
+	if _, err := io.WriteString(c, what+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -47,21 +54,56 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
+// A body that does not come is answered and the connection closed in time, whoever would read it; and it does not keep the server from stopping.
+func TestBodiesThatNeverCome(t *testing.T) {
+	swallow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
+	s := start(t, Config{Memories: swallow})
+	s.readers.patience = 50 * time.Millisecond
+	for _, what := range []string{"POST /v1/chat/completions", "POST /v1/memories/m/turns", "POST /v1/mcp", "DELETE /v1/memories/m/turns/1"} {
+		c := s.begin(t, what)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		in := bufio.NewReader(c)
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil || resp.StatusCode < 400 {
+			t.Errorf("%s: got %v, %v", what, resp, err)
+			continue
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: the connection stays: %v", what, err)
+		}
+	}
+	s.readers.patience = time.Hour
+	s.begin(t, "POST /v1/memories/m/turns")
+	eventually(t, "the body is being read", func() bool {
+		return func() bool { s.readers.mu.Lock(); defer s.readers.mu.Unlock(); return len(s.readers.open) == 1 }()
+	})
+	begin := time.Now()
+	if err := s.stop(); err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("stopping took %v: %v", time.Since(begin), err)
+	}
+}
+
 func TestPerClientLimit(t *testing.T) {
 	addr := netip.MustParseAddr
 	for _, c := range []struct {
 		name      string
 		perClient int
-		client    netip.Addr
+		client    client
 		places    int // of 8
 	}{
-		{"half for one address", 0, addr("10.0.0.1"), 4},
-		{"this machine has all", 0, addr("127.0.0.1"), 8},
-		{"a limit of one's own", 3, addr("10.0.0.1"), 3},
-		{"which holds for this machine too", 3, addr("127.0.0.1"), 3},
+		{"half for one address", 0, client{addr: addr("10.0.0.1")}, 4},
+		{"this machine has all", 0, client{addr: addr("127.0.0.1")}, 8},
+		{"but for its tenants", 0, client{tenant: "ann"}, 4},
+		{"a limit of one's own", 3, client{addr: addr("10.0.0.1")}, 3},
+		{"which holds for this machine too", 3, client{addr: addr("127.0.0.1")}, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			q := queue{limit: 8, perClient: c.perClient, clients: map[netip.Addr]int{}}
+			q := queue{limit: 8, perClient: c.perClient, clients: map[client]int{}}
 			var leave []func()
 			for range 20 {
 				if l, err := q.enter(c.client); err == nil {
@@ -71,7 +113,7 @@ func TestPerClientLimit(t *testing.T) {
 			if len(leave) != c.places {
 				t.Errorf("%d places, want %d", len(leave), c.places)
 			}
-			if l, err := q.enter(addr("10.0.0.2")); (err == nil) != (c.places < 8) {
+			if l, err := q.enter(client{addr: addr("10.0.0.2")}); (err == nil) != (c.places < 8) {
 				t.Errorf("another client: %v", err)
 			} else if err == nil {
 				l()

@@ -15,7 +15,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -141,8 +140,8 @@ func New(config Config) (*Server, error) {
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, fmt.Errorf("serve: the token ($%s) may hold visible ASCII characters only", api.EnvToken)
 	}
-	s.queue = queue{limit: c.MaxQueue, perClient: c.MaxPerClient, clients: map[netip.Addr]int{}}
-	s.readers.limit = max(64, c.MaxQueue)
+	s.queue = queue{limit: c.MaxQueue, perClient: c.MaxPerClient, clients: map[client]int{}}
+	s.readers.limit, s.readers.patience = max(64, c.MaxQueue), readLimit
 	for _, m := range c.Chats {
 		s.chats[m.Model()] = m
 		s.names = append(s.names, m.Model())
@@ -209,6 +208,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	running, _ := s.queue.counts()
 	s.config.Log.Info("stopping", "in_flight", running)
+	s.readers.end()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Grace)
 	defer cancel()
 	err := server.Shutdown(limited)
@@ -252,7 +252,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &apiError{Status: http.StatusNotFound, Message: "nothing is at " + r.URL.Path, Code: "unknown_url"})
 	})
-	return s.watched(mux, s.guarded(mux))
+	return s.watched(mux, s.guarded(memory.PlainPaths(mux)))
 }
 
 // Queue counts the requests that run or wait.
@@ -272,7 +272,13 @@ func (s *Server) queueing(next http.Handler) http.Handler {
 			}
 			return leave, nil
 		}
-		next.ServeHTTP(w, r.WithContext(memory.WithQueue(r.Context(), enter)))
+		r = r.WithContext(memory.WithQueue(r.Context(), enter))
+		if r.Body != nil && r.Body != http.NoBody {
+			body := &timed{ReadCloser: r.Body, readers: &s.readers, reader: s.readers.add(w)}
+			defer body.end()
+			r.Body = body
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

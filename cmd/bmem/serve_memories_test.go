@@ -176,7 +176,7 @@ func TestServeMemoriesProcess(t *testing.T) {
 	if p.rest("DELETE", "/memories/chat/turns/b", "", &gone); gone.Turns != 1 {
 		t.Errorf("%+v", gone)
 	}
-	if p.tool("delete_memory", map[string]any{"memory": "chat"}, &gone); gone.Turns != 1 || gone.Memories != 1 {
+	if p.tool("delete_memory", map[string]any{"memory": "chat", "all": true}, &gone); gone.Turns != 1 || gone.Memories != 1 {
 		t.Errorf("%+v", gone)
 	}
 	if p.rest("GET", "/memories", "", &list); len(list.Memories) != 0 {

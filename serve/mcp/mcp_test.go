@@ -91,6 +91,9 @@ func TestTools(t *testing.T) {
 				if b, _ := json.Marshal(tool); strings.Contains(string(b), `"null"`) {
 					t.Errorf("%s: something may be null: %s", tool.Name, b)
 				}
+				if in, _ := json.Marshal(tool.InputSchema); !strings.Contains(string(in), `"properties":{`) {
+					t.Errorf("%s: the input has no properties, which some clients want: %s", tool.Name, in)
+				}
 			}
 			for name, want := range map[string][2]bool{"add_memory": {}, "search_memories": {true, false}, "get_memory": {true, false}, "list_memories": {true, false}, "delete_memory": {false, true}, "ask_memory": {true, false}} {
 				if got, ok := hints[name]; !ok || got != want {
@@ -120,7 +123,12 @@ func TestTools(t *testing.T) {
 					t.Errorf("%v is not refused", args)
 				}
 			}
-			if gone, refused := call[memory.DeleteResult](t, s, "delete_memory", map[string]any{"memory": "chat"}); gone.Turns != 2 || gone.Memories != 1 {
+			for _, args := range []map[string]any{{"memory": "chat"}, {"memory": "chat", "turn": added.IDs[0], "all": true}, {"memory": "chat", "session": "1", "speaker": "Ann"}} {
+				if gone, refused := call[memory.DeleteResult](t, s, "delete_memory", args); !strings.Contains(refused, "all: true") {
+					t.Errorf("%v forgot %+v, %s", args, gone, refused)
+				}
+			}
+			if gone, refused := call[memory.DeleteResult](t, s, "delete_memory", map[string]any{"memory": "chat", "all": true}); gone.Turns != 2 || gone.Memories != 1 {
 				t.Errorf("%+v, %s", gone, refused)
 			}
 		})

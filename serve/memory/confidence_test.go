@@ -61,7 +61,7 @@ func TestConfidence(t *testing.T) {
 
 func TestNoCalibration(t *testing.T) {
 	c := openCalibrated(t, nil, memory.Options{Routing: []bmem.Option{bmem.WithTiers("low")}})
-	if s := c.do("POST", "/v1/memories/chat/ask", `{"question":"Where does Ann live?","min_confidence":0.5}`, nil); s != 400 {
+	if s := c.do("POST", "/v1/memories/chat/ask", `{"question":"Where does Ann live?","min_confidence":0.5}`, nil); s != 409 {
 		t.Errorf("a confidence that is not known: %d", s)
 	}
 	// Questions that name no budget are routed as the server says, others as they say.

@@ -313,18 +313,20 @@ func (s *Service) Delete(ctx context.Context, scope Scope, r DeleteRequest) (_ D
 	}
 	e := about(scope, forgetting, name)
 	defer func() { s.options.Activity.ended(e, err) }()
+	// What a caller asked to forget leaves the files, also if the caller goes before it is answered.
+	ctx = context.WithoutCancel(ctx)
 	var gone bmem.Forgotten
-	switch {
-	case r.Turn != "" && r.Session == "" && r.Speaker == "":
+	switch want := [...]bool{r.Turn != "", r.Session != "", r.Speaker != "", r.All}; want {
+	case [...]bool{true, false, false, false}:
 		gone, err = s.mem.ForgetTurns(ctx, name, r.Turn)
-	case r.Session != "" && r.Turn == "" && r.Speaker == "":
+	case [...]bool{false, true, false, false}:
 		gone, err = s.mem.ForgetSession(ctx, name, r.Session)
-	case r.Speaker != "" && r.Turn == "" && r.Session == "":
+	case [...]bool{false, false, true, false}:
 		gone, err = s.mem.ForgetSpeaker(ctx, name, r.Speaker)
-	case r.Turn == "" && r.Session == "" && r.Speaker == "":
+	case [...]bool{false, false, false, true}:
 		gone, err = s.mem.ForgetMemory(ctx, name)
 	default:
-		return DeleteResult{}, bad("give one of turn, session and speaker, or none to forget the memory")
+		return DeleteResult{}, bad("give one of turn, session and speaker, or all: true to forget the whole memory")
 	}
 	e.Turns = gone.Turns
 	return DeleteResult{gone.Turns, gone.Memories}, err

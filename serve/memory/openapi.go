@@ -83,7 +83,7 @@ var operations = []operation{
 	{method: http.MethodDelete, path: oneMemory + "/speakers/{speaker}", id: "forgetSpeaker", summary: "Forget everything that a speaker said", out: schemaOf[DeleteResult](), fails: []int{403, 404}, call: restForget},
 	{method: http.MethodPost, path: oneMemory + "/search", id: "searchTurns", summary: "Find turns without asking a language model", in: requestOf[SearchRequest](), out: schemaOf[SearchResult](),
 		fails: []int{402, 403, 404, 413, 429}, call: restSearch},
-	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: requestOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 413, 429}, call: restAsk},
+	{method: http.MethodPost, path: oneMemory + "/ask", id: "ask", summary: "Answer a question", in: requestOf[AskRequest](), out: schemaOf[AskResult](), fails: []int{402, 403, 404, 409, 413, 429}, call: restAsk},
 	{method: http.MethodGet, path: spending, id: "spending", summary: "Say what was spent by day", out: schemaOf[SpendingResult](), call: restSpending},
 }
 

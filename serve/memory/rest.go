@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 
@@ -61,7 +62,19 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, &Error{Status: http.StatusNotFound, Message: "nothing is here"})
 	})
-	return mux
+	return PlainPaths(mux)
+}
+
+// PlainPaths refuses paths with empty elements, or with the names . and .. for an element. A ServeMux redirects these to the path that is left
+// without them, which is another memory's or turn's, and clients follow, even to delete it.
+func PlainPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; r.Method != http.MethodConnect && path.Clean(p) != p && path.Clean(p)+"/" != p {
+			WriteError(w, bad("the path has an empty element, . or .. in it; a turn or session of such a name is reached by MCP or bmem memory"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // answer serves one request. The schema of its body is in; nil for none.
@@ -183,6 +196,7 @@ func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r Ed
 	}
 	e := about(scope, editing, name)
 	defer func() { s.options.Activity.ended(e, err) }()
+	ctx = context.WithoutCancel(ctx) // the old text is gone for good, also if the caller goes
 	old, err := s.mem.Turn(ctx, name, id)
 	if err != nil {
 		return Turn{}, err
@@ -208,6 +222,7 @@ func (s *Service) Edit(ctx context.Context, scope Scope, memory, id string, r Ed
 }
 
 func restForget(h *rest, r *asked) (any, error) {
-	return h.Delete(r.Context(), h.scope(r.Request), DeleteRequest{Memory: r.PathValue("memory"), Turn: r.PathValue("turn"), Session: r.PathValue("session"),
-		Speaker: r.PathValue("speaker")})
+	in := DeleteRequest{Memory: r.PathValue("memory"), Turn: r.PathValue("turn"), Session: r.PathValue("session"), Speaker: r.PathValue("speaker")}
+	in.All = in.Turn == "" && in.Session == "" && in.Speaker == ""
+	return h.Delete(r.Context(), h.scope(r.Request), in)
 }

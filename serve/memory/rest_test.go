@@ -2,12 +2,16 @@ package memory_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -266,5 +270,60 @@ func TestForgetSession(t *testing.T) {
 		if s := c.do("DELETE", "/v1/memories/%C3%94/sessions/"+turn.Session, "", nil); s != 200 {
 			t.Errorf("session %s: %d", turn.Session, s)
 		}
+	}
+}
+
+// A path with .. in it is another one's to clients and ServeMux, which must not forget that one.
+func TestPathsAreNotCleaned(t *testing.T) {
+	c := open(t, nil)
+	if s := c.do("POST", "/v1/memories/chat/turns", `{"turns":[{"id":"..","session":"..","speaker":"..","text":"We meet at the old mill."},{"id":"b","text":"I bring bread."}]}`, nil); s != 200 {
+		t.Fatal(s)
+	}
+	for _, path := range []string{"/turns/..", "/turns/%2E%2E", "/sessions/..", "/speakers/..", "/turns/.", "/turns//", "//turns"} {
+		if s := c.do("DELETE", "/v1/memories/chat"+path, "", nil); s != 400 {
+			t.Errorf("%s: %d", path, s)
+		}
+	}
+	if s := c.do("GET", "/v1/memories/chat/turns/", "", nil); s != 404 {
+		t.Errorf("a slash at the end: %d", s)
+	}
+	var page memory.Page
+	if c.do("GET", "/v1/memories/chat/turns", "", &page); len(page.Turns) != 2 {
+		t.Errorf("left: %+v", page)
+	}
+}
+
+// What is forgotten leaves the files also when the caller is gone before it is answered; so does what an edit replaces.
+func TestForgettingOutlivesTheCaller(t *testing.T) {
+	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	t.Cleanup(model.Close)
+	dir := t.TempDir()
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL(), Dir: dir})
+	s := memory.New(m, memory.Options{})
+	if _, err := s.Add(t.Context(), memory.Scope{}, memory.AddRequest{Memory: "chat", Turns: []memory.NewTurn{{ID: "a", Text: "The word is Zwetschge."}, {ID: "b", Text: "Or else Quittenmus."}}}); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Delete(gone, memory.Scope{}, memory.DeleteRequest{Memory: "chat", Turn: "a"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Edit(gone, memory.Scope{}, "chat", "b", memory.EditRequest{Text: "Or else jam."}); err != nil {
+		t.Error(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, word := range []string{"Zwetschge", "Quittenmus"} {
+			if bytes.Contains(data, []byte(word)) {
+				t.Errorf("%s is left in %s", word, path)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

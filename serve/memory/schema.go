@@ -42,6 +42,9 @@ const namePattern = `^[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-
 // RequestSchema is the Schema of a request, with the limits of its fields.
 func RequestSchema[T any]() *jsonschema.Schema {
 	s := Schema[T]()
+	if s.Properties == nil {
+		s.Properties = map[string]*jsonschema.Schema{} // some clients want to see that there are none
+	}
 	limit(s)
 	return s
 }

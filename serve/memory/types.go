@@ -143,12 +143,13 @@ type Page struct {
 	Next  string `json:"next" jsonschema:"cursor of the next page; empty if this is the last"`
 }
 
-// DeleteRequest forgets a turn, a session, everything of a speaker, or without any of these the whole memory.
+// DeleteRequest forgets a turn, a session, everything of a speaker, or the whole memory: one of them, which it names.
 type DeleteRequest struct {
 	Memory  string `json:"memory,omitempty" jsonschema:"name of the memory"`
 	Turn    string `json:"turn,omitempty" jsonschema:"id of a turn to forget"`
 	Session string `json:"session,omitempty" jsonschema:"a session to forget"`
 	Speaker string `json:"speaker,omitempty" jsonschema:"forget everything that this speaker said"`
+	All     bool   `json:"all,omitempty" jsonschema:"forget the whole memory"`
 }
 
 // DeleteResult says how much was forgotten.
