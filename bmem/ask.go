@@ -20,7 +20,7 @@ import (
 // Ask answers a question from a memory. On error the Answer still carries the trace of what ran and what that cost;
 // errors.As with *StepError tells where it ended. Cancelling ctx ends every call under way.
 //
-// Errors: ErrNoQuestion, ErrNoMemory, ErrMaxCost with a *MaxCostError under WithMaxCost, ErrNoCalibration where an option needs one, and
+// Errors: ErrNoQuestion, ErrNoMemory, ErrNoTurnsThen, ErrMaxCost with a *MaxCostError under WithMaxCost, ErrNoCalibration where an option needs one, and
 // those of the models, such as llm.ErrBudget, llm.ErrAuth and llm.ErrUnavailable.
 func (m *Memory) Ask(ctx context.Context, question string, opts ...Option) (answer Answer, err error) {
 	start := time.Now()
@@ -144,6 +144,9 @@ func (m *Memory) extract(ctx context.Context, a ask, t *Trace) (*pipeline, conte
 	end(tiers.Step{}, err)
 	if err != nil {
 		return p, ctx, err
+	}
+	if len(hits) == 0 && !(a.after.IsZero() && a.before.IsZero()) {
+		return p, ctx, noTurnsThen(a.after, a.before) // every way of ranking returns something of what may be seen
 	}
 	for _, h := range hits {
 		ctx = madeFrom(ctx, h.Turns)

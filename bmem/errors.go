@@ -20,6 +20,8 @@ var (
 	ErrCursor = store.ErrCursor
 	// ErrNoTurns: a memory needs at least one turn with text.
 	ErrNoTurns = conversation.ErrNoTurns
+	// ErrNoTurnsThen: WithBefore and WithAfter leave no turn to be seen.
+	ErrNoTurnsThen = errors.New("no turns")
 	// ErrNoQuestion: the question is empty.
 	ErrNoQuestion = errors.New("empty question")
 )

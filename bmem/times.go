@@ -1,7 +1,9 @@
 package bmem
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -79,6 +81,22 @@ func bounds(after, before time.Time) func(chunk.Turn, time.Time) bool {
 		}
 		return !at.Before(after) && (before.IsZero() || at.Before(before))
 	}
+}
+
+// noTurnsThen is the error of a question that may see no turn.
+func noTurnsThen(after, before time.Time) error {
+	var when []string
+	for word, t := range map[string]time.Time{"from": after, "before": before} {
+		switch {
+		case t.IsZero():
+		case t.Equal(t.Truncate(24 * time.Hour)):
+			when = append(when, word+" "+t.UTC().Format(time.DateOnly))
+		default:
+			when = append(when, word+" "+t.Format(time.RFC3339))
+		}
+	}
+	slices.SortFunc(when, func(a, b string) int { return strings.Compare(b, a) }) // from … before …
+	return fmt.Errorf("%w %s", ErrNoTurnsThen, strings.Join(when, " and "))
 }
 
 // timesOfTurns lists the times of turns, without repeating one that follows itself.

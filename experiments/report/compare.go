@@ -167,7 +167,7 @@ func (c Comparison) Charts() []chart.Chart { return c.leaderboard().charts() }
 
 // WriteTable prints the comparison as aligned text. The error is that of w.
 func (c Comparison) WriteTable(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n%s\n%s\n", strings.Join(c.Heading(), "\n"), textOf(c.tables()), ceilingNote)
+	_, err := fmt.Fprintf(w, "%s\n%s\n%s\n", strings.Join(c.Heading(), "\n"), textOf(c.tables()), c.leaderboard().ceilingNote())
 	return err
 }
 
@@ -182,7 +182,7 @@ func (c Comparison) WriteHTML(path string) error {
 	for _, r := range c.Runs {
 		names = append(names, r.Name)
 	}
-	p := page{Title: strings.Join(names, ", "), Heading: c.Heading(), Note: ceilingNote,
+	p := page{Title: strings.Join(names, ", "), Heading: c.Heading(), Note: b.ceilingNote(),
 		Tables: slices.Concat(c.tables(), []chart.Table{{Title: "tiers", Rows: b.tierTable()}}, c.Calls.tables())}
 	indices := map[string]int{}
 	for i, col := range c.columns {

@@ -262,3 +262,48 @@ func TestCallsAreTheServers(t *testing.T) {
 		t.Errorf("%d fallbacks, the table has %d", fallbacks, s.Policies[0].Fallbacks)
 	}
 }
+
+// Without known evidence there is no ceiling: its means are not zero, and nothing is said of what it bounds.
+func TestNoCeiling(t *testing.T) {
+	write := func(scores map[string][]float64) string {
+		t.Helper()
+		c, err := Compare([]run.Results{stored("a", map[string]float64{"low": 1}, scores)}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range c.Results {
+			for j := range c.columns[i].Records {
+				if s := c.columns[i].Records[j].Scores; s != nil {
+					s["other"] = 0.5
+				}
+			}
+			c.Results[i] = newResult(c.columns[i], "m", 1)
+		}
+		var out bytes.Buffer
+		if err := c.WriteTable(&out); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	out := write(map[string][]float64{run.Gold: {}, "low": {1, 0.5}})
+	if !strings.Contains(out, "There is no ceiling") || strings.Contains(out, "exceed") {
+		t.Errorf("the note of a run without a ceiling:\n%s", out)
+	}
+	rows := 0
+	for _, line := range strings.Split(out, "\n") {
+		if strings.Contains(line, ceilingLabel) {
+			if rows++; strings.Contains(line, "0.0") || !strings.Contains(line, " -") {
+				t.Errorf("a ceiling of no question: %q", line)
+			}
+		}
+	}
+	if rows != 3 {
+		t.Errorf("%d rows of the ceiling, want 3:\n%s", rows, out)
+	}
+	if out := write(map[string][]float64{run.Gold: {1}, "low": {1, 0.5}}); !strings.Contains(out, "the questions with known evidence") {
+		t.Errorf("a ceiling of some questions:\n%s", out)
+	}
+	if out := write(map[string][]float64{run.Gold: {1, 1}, "low": {1, 0.5}}); !strings.Contains(out, "turns, which no policy can be expected to exceed") {
+		t.Errorf("a ceiling of all questions:\n%s", out)
+	}
+}

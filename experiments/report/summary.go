@@ -79,7 +79,7 @@ func (s Summary) leaderboard() leaderboard {
 
 func (s Summary) writeHTML(o *run.Outcome) error {
 	b := s.leaderboard()
-	p := page{Title: fmt.Sprintf("%s %s: %s", s.Run.Dataset, s.Run.Split, s.Run.Model), Heading: s.Heading(), Note: ceilingNote,
+	p := page{Title: fmt.Sprintf("%s %s: %s", s.Run.Dataset, s.Run.Split, s.Run.Model), Heading: s.Heading(), Note: b.ceilingNote(),
 		Tables: slices.Concat(s.tables(), []chart.Table{{Title: "tiers", Rows: b.tierTable()}}, s.Calls.tables())}
 	answers := map[string][]pageAnswer{}
 	for _, c := range o.Columns {

@@ -43,11 +43,28 @@ func (s Summary) WriteTable(w io.Writer) error {
 		paid += ", and for judging $" + Dollars(s.JudgePaid)
 	}
 	_, err := fmt.Fprintf(w, "%s\n%s\n%s\nDollars are at list price, also for replies from the cache; %s.\n",
-		strings.Join(s.Heading(), "\n"), textOf(s.tables()), ceilingNote, paid)
+		strings.Join(s.Heading(), "\n"), textOf(s.tables()), s.leaderboard().ceilingNote(), paid)
 	return err
 }
 
-const ceilingNote = "The ceiling answers from the gold evidence turns, which no policy can be expected to exceed."
+// ceilingNote says what the ceiling is, or that there is none.
+func (b leaderboard) ceilingNote() string {
+	ceiling, most := 0, 0
+	for _, r := range b.Results {
+		if r.Policy == run.Gold {
+			ceiling = max(ceiling, r.Score.N)
+		} else {
+			most = max(most, r.Score.N)
+		}
+	}
+	switch {
+	case ceiling == 0:
+		return "There is no ceiling: no question was answered from its gold evidence."
+	case ceiling < most:
+		return "The ceiling answers the questions with known evidence from their gold evidence turns. On these no policy can be expected to exceed it."
+	}
+	return "The ceiling answers from the gold evidence turns, which no policy can be expected to exceed."
+}
 
 // tables are those that the terminal shows; the HTML report has more.
 func (s Summary) tables() []chart.Table {
@@ -139,8 +156,11 @@ func (b leaderboard) costTable(topK int) [][]string {
 		if r.Pareto {
 			front = "*"
 		}
-		rows = append(rows, []string{r.Label(), Dollars(r.Dollars), Dollars(r.DollarsMean), front, fmt.Sprintf("%.0f", r.In), fmt.Sprintf("%.0f", r.Out),
-			fmt.Sprintf("%.0f", r.MSP50), fmt.Sprintf("%.0f", r.MSP95), found, kept, strconv.Itoa(r.Failed), strconv.Itoa(r.Fallbacks)})
+		means := []string{Dollars(r.DollarsMean), front, fmt.Sprintf("%.0f", r.In), fmt.Sprintf("%.0f", r.Out), fmt.Sprintf("%.0f", r.MSP50), fmt.Sprintf("%.0f", r.MSP95)}
+		if r.Score.N == 0 {
+			means = []string{"-", "", "-", "-", "-", "-"} // of nothing
+		}
+		rows = append(rows, slices.Concat([]string{r.Label(), Dollars(r.Dollars)}, means, []string{found, kept, strconv.Itoa(r.Failed), strconv.Itoa(r.Fallbacks)}))
 	}
 	return rows
 }
@@ -162,7 +182,11 @@ func (b leaderboard) metricTable(topK int) [][]string {
 	for _, r := range b.Results {
 		row := []string{r.Label()}
 		for _, m := range metrics {
-			row = append(row, fmt.Sprintf("%.3f", r.Scores[m]))
+			score := "-"
+			if v, ok := r.Scores[m]; ok {
+				score = fmt.Sprintf("%.3f", v)
+			}
+			row = append(row, score)
 		}
 		if r.SessionsN > 0 {
 			row = append(row, fmt.Sprintf("%.3f", r.SessionsRecallAll), fmt.Sprintf("%.3f", r.SessionsNDCG))

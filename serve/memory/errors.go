@@ -36,6 +36,8 @@ func AsError(err error) *Error {
 		return e
 	case errors.Is(err, bmem.ErrNoMemory), errors.Is(err, bmem.ErrNoTurn):
 		return &Error{Status: http.StatusNotFound, Message: "there is no such memory or turn"}
+	case errors.Is(err, bmem.ErrNoTurnsThen):
+		return &Error{Status: http.StatusNotFound, Message: err.Error()}
 	case errors.Is(err, bmem.ErrTurnExists):
 		return &Error{Status: http.StatusConflict, Message: "the id of a turn is taken by another turn; leave ids out, or edit that turn"}
 	case errors.Is(err, bmem.ErrCursor):

@@ -1,0 +1,42 @@
+package bmem
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
+)
+
+// A question that may see no turn is not answered out of nothing: no model is asked, whatever ranks.
+func TestNoTurnsThen(t *testing.T) {
+	model := &llmtest.Client{Reply: func(context.Context, llm.Request) (string, error) { return "cat", nil }}
+	m := open(t, Options{Client: model})
+	if _, err := m.Add(t.Context(), "talk", talk); err != nil {
+		t.Fatal(err)
+	}
+	day := func(month, n int) time.Time { return time.Date(2024, time.Month(month), n, 0, 0, 0, 0, time.UTC) }
+	for _, mode := range []retrieve.Mode{retrieve.Hybrid, retrieve.Dense, retrieve.BM25} {
+		for want, opts := range map[string][]Option{
+			"no turns before 2024-01-01":                               {WithBefore(day(1, 1))},
+			"no turns from 2024-08-01":                                 {WithAfter(day(8, 1))},
+			"no turns from 2024-05-04 and before 2024-06-01":           {WithAfter(day(5, 4)), WithBefore(day(6, 1))},
+			"no turns from 2024-05-04 and before 2024-05-04T10:00:00Z": {WithAfter(day(5, 4)), WithBefore(day(5, 4).Add(10 * time.Hour))},
+		} {
+			a, err := m.Ask(t.Context(), "What lives here?", append(opts, WithMemory("talk"), WithRetrieval(mode))...)
+			if !errors.Is(err, ErrNoTurnsThen) || err.Error() != want || a.Text != "" {
+				t.Errorf("%s: answer %q, error %v, want %q", mode, a.Text, err, want)
+			}
+		}
+		// What can be seen is found, also if it shares no word with the question.
+		if _, err := m.Ask(t.Context(), "Xyzzy?", WithMemory("talk"), WithRetrieval(mode), WithBefore(day(5, 4))); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+	if n := model.Calls(); n != 3 {
+		t.Errorf("%d calls of the model, want 3", n)
+	}
+}
