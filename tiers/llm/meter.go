@@ -48,12 +48,13 @@ type meter struct {
 	model   string
 	counter TokenCounter // nil where prompts cannot be counted exactly
 	rates   Price
+	further int         // tokens that Settings.Parameters may add to a prompt
 	hedged  bool        // a chat may be two attempts at one time
 	warn    func(Usage) // reports impossible token counts, once
 }
 
-func newMeter(model string, c Client, p Price, warn func(string)) meter {
-	m := meter{model: model, rates: p, warn: func(Usage) {}}
+func newMeter(model string, c Client, p Price, s Settings, warn func(string)) meter {
+	m := meter{model: model, rates: p, further: parameterTokens(s.Parameters), warn: func(Usage) {}}
 	m.counter, _ = AsTokenCounter(c)
 	if warn != nil {
 		var once sync.Once
@@ -72,16 +73,17 @@ func (m meter) bound(call Call) Bound {
 	var b Bound
 	switch {
 	case call.Chat != nil:
-		b.In, b.Out = m.prompt(call.Chat.Messages), call.Chat.ReplyLimit()*call.Chat.Replies()
+		b.In, b.Out = m.further+m.prompt(call.Chat.Messages), call.Chat.ReplyLimit()*call.Chat.Replies()
 		b.Dollars = m.rates.Dollars(b.In, b.Out)
 	case call.Embed != nil:
+		b.In = m.further
 		for _, text := range call.Embed {
 			b.In += len(text) + tokensPerMessage
 		}
 		b.Dollars = m.rates.Dollars(b.In, 0)
 	default:
 		for _, r := range call.Score {
-			b.In += m.prompt(r.Messages) + len(r.Continuation) + tokensPerMessage
+			b.In += m.further + m.prompt(r.Messages) + len(r.Continuation) + tokensPerMessage
 		}
 		b.Dollars = max(m.rates.Dollars(b.In, 0), m.rates.Dollars(0, b.In))
 	}

@@ -106,6 +106,11 @@ func TestBoundCountsTokensIfTheClientCan(t *testing.T) {
 	if estimate.In < len("three short words") || estimate.In != llm.UpperBound(ask("three short words").Messages) {
 		t.Errorf("bound of a client that cannot count is %+v, want at least a token a byte", estimate)
 	}
+	// Parameters may be read as part of the prompt, as a schema or documents are.
+	further := stack(t, endpoint(t, "http://localhost:1/v1", 0), llm.StackOptions{Settings: llm.Settings{Parameters: map[string]any{"documents": "twenty bytes of text"}}})
+	if got := further.(llm.Bounder).Bound(ask("three short words")).In; got < estimate.In+len(`{"documents":"twenty bytes of text"}`) {
+		t.Errorf("bound with parameters is %d prompt tokens, %d without", got, estimate.In)
+	}
 }
 
 func FuzzParsePrices(f *testing.F) {

@@ -35,7 +35,8 @@ type Settings struct {
 	MaxCompletionTokens bool `json:"max_completion_tokens,omitempty" yaml:"max_completion_tokens,omitempty"`
 	// NoTemperature leaves the temperature to the endpoint.
 	NoTemperature bool `json:"no_temperature,omitempty" yaml:"no_temperature,omitempty"`
-	// Parameters are further fields of the request, sent as they are. null leaves a field out.
+	// Parameters are further fields of the request, sent as they are. null leaves a field out. Their bytes count as prompt tokens in a
+	// call's Bound; what would raise its bill in another way, such as a reply's limit, cannot be set.
 	Parameters map[string]any `json:"parameters,omitempty" yaml:"parameters,omitempty"`
 	// EmbedBatch is the most texts sent in one embedding call (default 128).
 	EmbedBatch int `json:"embed_batch,omitempty" yaml:"embed_batch,omitempty"`
@@ -92,8 +93,8 @@ func (s Settings) Plain() Settings {
 // maxSetting bounds numbers of tokens and texts.
 const maxSetting = 100_000_000
 
-// check finds values that cannot be meant.
-func (s Settings) check() error {
+// Check finds values that cannot be meant. The error names the field.
+func (s Settings) Check() error {
 	for name, n := range map[string]int{"max_tokens": s.MaxTokens, "reasoning_tokens": s.ReasoningTokens, "context_tokens": s.ContextTokens, "embed_batch": s.EmbedBatch} {
 		if n < 0 || n > maxSetting {
 			return fmt.Errorf("field %q is %d: must be between 0 and %d", name, n, maxSetting)
@@ -107,10 +108,8 @@ func (s Settings) check() error {
 	if strings.ContainsAny(s.SessionHeader, " \t\r\n:") || strings.EqualFold(s.SessionHeader, "Authorization") {
 		return fmt.Errorf("field \"session_header\": %q is no name for it", s.SessionHeader)
 	}
-	for name := range s.Parameters {
-		if slices.Contains([]string{"model", "messages", "input", "stream", "n"}, name) {
-			return fmt.Errorf("field \"parameters\": %q cannot be set", name)
-		}
+	if err := checkParameters(s.Parameters); err != nil {
+		return fmt.Errorf("field \"parameters\": %w", err)
 	}
 	if _, err := json.Marshal(s.Parameters); err != nil {
 		return fmt.Errorf("field \"parameters\": %w", err)
@@ -193,7 +192,7 @@ func ParseModels(file string, data []byte) (Models, error) {
 		if _, twice := out.byName[key]; twice {
 			return Models{}, fmt.Errorf("%s: the model has an entry already", at)
 		}
-		if err := e.Settings.check(); err != nil {
+		if err := e.Settings.Check(); err != nil {
 			return Models{}, fmt.Errorf("%s: %w", at, err)
 		}
 		out.byName[key] = e.Settings
@@ -249,7 +248,7 @@ func (m Models) Set(assignment string) (Models, error) {
 		v.Set(reflect.ValueOf(map[string]string{sub: value}))
 	}
 	if err == nil {
-		err = s.check()
+		err = s.Check()
 	}
 	if err != nil {
 		return m, fmt.Errorf("%q: %w", assignment, err)

@@ -30,13 +30,15 @@ func TestModelsFor(t *testing.T) {
 		t.Errorf("a flag goes before the file: %+v, %v", over.For("big", ""), err)
 	}
 	for set, ok := range map[string]func(llm.Settings) bool{
-		"no_temperature=true":     func(s llm.Settings) bool { return s.NoTemperature },
-		"query.api-version=a=b":   func(s llm.Settings) bool { return s.Query["api-version"] == "a=b" },
-		"parameters.top_p=0.5":    func(s llm.Settings) bool { return s.Parameters["top_p"] == 0.5 },
-		"parameters.stop=null":    func(s llm.Settings) bool { v, set := s.Parameters["stop"]; return set && v == nil },
-		"parameters.mode=fast":    func(s llm.Settings) bool { return s.Parameters["mode"] == "fast" },
-		"api_key_env=A,B":         func(s llm.Settings) bool { return len(s.KeyEnv) == 2 },
-		"headers.X-Title=my note": func(s llm.Settings) bool { return s.Headers["X-Title"] == "my note" },
+		"no_temperature=true":                 func(s llm.Settings) bool { return s.NoTemperature },
+		"query.api-version=a=b":               func(s llm.Settings) bool { return s.Query["api-version"] == "a=b" },
+		"parameters.top_p=0.5":                func(s llm.Settings) bool { return s.Parameters["top_p"] == 0.5 },
+		"parameters.stop=null":                func(s llm.Settings) bool { v, set := s.Parameters["stop"]; return set && v == nil },
+		"parameters.n=null":                   func(s llm.Settings) bool { v, set := s.Parameters["n"]; return set && v == nil },
+		`parameters.response_format={"n": 1}`: func(s llm.Settings) bool { return s.Parameters["response_format"] != nil },
+		"parameters.mode=fast":                func(s llm.Settings) bool { return s.Parameters["mode"] == "fast" },
+		"api_key_env=A,B":                     func(s llm.Settings) bool { return len(s.KeyEnv) == 2 },
+		"headers.X-Title=my note":             func(s llm.Settings) bool { return s.Headers["X-Title"] == "my note" },
 	} {
 		got, err := llm.Models{}.Set(set)
 		if err != nil || !ok(got.For("m", "")) {
@@ -64,6 +66,11 @@ func TestBadModelSettings(t *testing.T) {
 	for set, want := range map[string]string{
 		"max_tokens": "want field=value", "max_tokns=3": `did you mean "max_tokens"`, "max_tokens=-1": "is -1", "headers=x": "want headers.NAME",
 		"max_tokens.a=3": "has no parts", "no_temperature=maybe": "neither true nor false", "parameters.messages=[]": "cannot be set",
+		// What would bill more than the worst case of a call says.
+		"parameters.max_tokens=5000": "--model-set max_tokens=N", "parameters.max_tokens=null": "--model-set max_tokens=N", "parameters.maxTokens=1": "--model-set max_tokens=N",
+		"parameters.max_completion_tokens=5000": "--model-set max_tokens=N", "parameters.best_of=20": "--max-dollars", "parameters.n=4": "samples",
+		`parameters.extra_body={"Max-Tokens": 9}`: "extra_body", `parameters.options={"num_predict": -1}`: "num_predict", "parameters.tools=[]": "--max-dollars",
+		`parameters.models=["dear"]`: "--model-set fallback=NAME",
 	} {
 		if _, err := (llm.Models{}).Set(set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", set, err, want)

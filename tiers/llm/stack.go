@@ -37,7 +37,7 @@ func Stack(base Client, o StackOptions) (Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stacked{inner: inner{base}, meter: newMeter(base.Model(), base, price, o.Warn), limits: o.Settings}
+	s := &stacked{inner: inner{base}, meter: newMeter(base.Model(), base, price, o.Settings, o.Warn), limits: o.Settings}
 	hedger, ok := base.(Hedger)
 	s.meter.hedged = ok && o.Hedge && hedger.CanHedge()
 	layers := append(o.Around[:len(o.Around):len(o.Around)], s.meter.withinCap)
@@ -67,7 +67,7 @@ func StackEmbedder(model string, embed EmbedFunc, o StackOptions) (EmbedFunc, er
 	if err != nil {
 		return nil, err
 	}
-	m := newMeter(model, nil, price, o.Warn)
+	m := newMeter(model, nil, price, o.Settings, o.Warn)
 	layers := append(o.Around[:len(o.Around):len(o.Around)], m.withinCap, o.Retry.layer(model), m.spend(o.Ledger), m.price)
 	handle := chain(layers, func(ctx context.Context, call Call) (reply Reply, err error) {
 		reply.Vectors, reply.Usage, err = embed(ctx, call.Embed)

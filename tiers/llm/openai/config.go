@@ -100,6 +100,9 @@ func New(c Config) (*Client, error) {
 	if len(c.Endpoints) == 0 {
 		return nil, fmt.Errorf("openai: model %s: field endpoints is empty: give at least one base URL", c.Model)
 	}
+	if err := c.Settings.Check(); err != nil {
+		return nil, fmt.Errorf("openai: model %s: %w", c.Model, err)
+	}
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
 	}
