@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -179,8 +180,16 @@ func splitPolicies(values []string, modules int) []string {
 
 // newRunProgress shows a run on w: as a bar on a terminal, else as a line every few seconds. end ends the line of the bar.
 func newRunProgress(w io.Writer) (show func(run.Progress), end func()) {
+	started, before := time.Now(), -1 // answers of earlier starts
 	text := func(p run.Progress) string {
+		if before < 0 {
+			before = p.Done
+		}
 		s := fmt.Sprintf("$%.5f", p.Dollars)
+		if now := p.Done - before; now > 0 && p.Done < p.Total {
+			left := time.Since(started) * time.Duration(p.Total-p.Done) / time.Duration(now)
+			s += fmt.Sprintf(", about $%.5f in all, %s left", p.Dollars*float64(p.Total)/float64(p.Done), left.Round(time.Second))
+		}
 		if p.Failed > 0 {
 			s += fmt.Sprintf(", %d failed", p.Failed)
 		}

@@ -89,29 +89,59 @@ func (f *collectFlags) run(cmd *cobra.Command) (err error) {
 			f.design = allDesign
 		}
 	}
+	space, err := f.system.space()
+	if err != nil {
+		return err
+	}
+	policies, err := run.Design(f.design, space)
+	if err != nil {
+		return fmt.Errorf("--design: %w", err)
+	}
 	sys, cfg, err := f.open(cmd, "traces-", of...)
 	if err != nil {
 		return err
 	}
 	defer f.disconnect() // after the system, which gives back what is left of a shared limit
 	defer closing(sys, &err)
-	if cfg.Policies, err = run.Design(f.design, sys.Memory.Space()); err != nil {
-		return fmt.Errorf("--design: %w", err)
+	cfg.Policies = policies
+	if err := f.announce(cmd, cfg, of); err != nil {
+		return err
 	}
 	if f.split != everySplit {
 		return f.collect(cmd, cfg, cmp.Or(f.out, filepath.Join(cfg.Dir, "traces"+tracesExt)))
 	}
 	dir, out := cfg.Dir, cmp.Or(f.out, cfg.Dir)
-	for _, split := range of {
+	for i, split := range of {
 		cfg.Split, cfg.Dir = split, filepath.Join(dir, split)
 		if err := errors.Join(private.Dir(cfg.Dir), os.MkdirAll(out, 0o755)); err != nil {
 			return fmt.Errorf("make the folder of the traces: %w", err)
 		}
 		if err := f.collect(cmd, cfg, filepath.Join(out, split+tracesExt)); err != nil {
+			if rest := of[i+1:]; len(rest) > 0 {
+				err = fmt.Errorf("%w; not begun: %s; the same command goes on", err, strings.Join(rest, ", "))
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// announce says how many answers the collection needs, those included that are there already.
+func (f *collectFlags) announce(cmd *cobra.Command, cfg run.Config, of []string) error {
+	all, parts := 0, make([]string, len(of))
+	for i, split := range of {
+		questions, err := splitQuestions(cmd, cfg.Dataset, split)
+		if err != nil {
+			return err
+		}
+		n := len(questions)
+		if cfg.Questions > 0 {
+			n = min(n, cfg.Questions)
+		}
+		all, parts[i] = all+n*len(cfg.Policies), fmt.Sprintf("%d %s", n, split)
+	}
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%d answers: %s questions with %d combinations of tiers each\n", all, strings.Join(parts, ", "), len(cfg.Policies))
+	return err
 }
 
 // collect collects the traces of one split and writes them to a file.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -32,6 +33,8 @@ type replayFlags struct {
 	// files has the trace file of each split, asked how many questions are asked of it where there is no file.
 	files map[string]*string
 	asked map[string]*int
+	// folder is where the files of splits are that were given as a folder; "" if none was.
+	folder string
 }
 
 var splits = []string{string(datasets.Train), string(datasets.Validation), run.TestSplit}
@@ -71,13 +74,29 @@ func (f *replayFlags) spread() {
 		if info, err := os.Stat(*dir); err != nil || !info.IsDir() {
 			continue // reading it says what is wrong
 		}
-		folder := *dir
+		f.folder = filepath.Clean(*dir)
 		for other, file := range f.files {
 			if *file == "" || other == split {
-				*file = filepath.Join(folder, other+tracesExt)
+				*file = filepath.Join(f.folder, other+tracesExt)
 			}
 		}
 	}
+}
+
+// notCollected says, where a folder lacks a split's file, what else there is and how to go on; nil for other errors.
+func (f *replayFlags) notCollected(err error, split string) error {
+	dir := filepath.Dir(*f.files[split])
+	if !errors.Is(err, fs.ErrNotExist) || f.folder != dir {
+		return nil
+	}
+	var there []string
+	for _, s := range splits {
+		if _, err := os.Stat(filepath.Join(dir, s+tracesExt)); err == nil {
+			there = append(there, s)
+		}
+	}
+	return fmt.Errorf("%s has traces of these splits: %s; was the collection stopped? The same 'bmem traces collect --split all --out %s …' goes on where it was",
+		dir, cmp.Or(strings.Join(there, ", "), "none"), quoted(dir))
 }
 
 // tracesExt ends the name of a trace file.
@@ -156,7 +175,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Con
 	if path != "" {
 		var err error
 		if file, err = episodes.ReadSplit(path, split); err != nil {
-			return nil, err
+			return nil, errors.Join(err, f.notCollected(err, split))
 		}
 		if cmd.Flags().Changed("dataset") {
 			data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
@@ -333,7 +352,8 @@ func (f *trainFlags) trainName(o train.Options) string {
 	return fmt.Sprintf("train-%s-%s-%.4x", filepath.Base(f.dataset), f.method, h)
 }
 
-// newTrainProgress writes progress to w: as text each epoch and, every few seconds, a step; as JSON lines everything.
+// newTrainProgress writes progress to w: as text each epoch that differs from the one before, the last one and, every few seconds, a step
+// or an epoch; as JSON lines everything.
 func newTrainProgress(w io.Writer, format string) (func(train.Progress), error) {
 	switch format {
 	case "text":
@@ -343,12 +363,12 @@ func newTrainProgress(w io.Writer, format string) (func(train.Progress), error) 
 	default:
 		return nil, fmt.Errorf("--progress %q: want text or jsonl", format)
 	}
-	last := time.Now()
+	last, before := time.Now(), ""
 	return func(p train.Progress) {
 		switch {
 		case p.Validation != nil:
 			v := p.Validation
-			line := fmt.Sprintf("seed %d, epoch %d of %d: value %.4f", p.Seed, v.Epoch, p.Epochs, v.Value)
+			line := fmt.Sprintf("value %.4f", v.Value)
 			for _, i := range []int{0, len(v.Points) / 2, len(v.Points) - 1} {
 				pt := v.Points[i]
 				line += fmt.Sprintf("; λ %.2g: score %.3f, $%.6f, tiers %s", pt.Lambda, pt.Score, pt.Dollars, tierMix(pt.Shares))
@@ -356,8 +376,11 @@ func newTrainProgress(w io.Writer, format string) (func(train.Progress), error) 
 					break
 				}
 			}
-			fmt.Fprintln(w, line)
-			last = time.Now()
+			if line == before && v.Epoch > 1 && v.Epoch < p.Epochs && time.Since(last) < 5*time.Second {
+				return
+			}
+			fmt.Fprintf(w, "seed %d, epoch %d of %d: %s\n", p.Seed, v.Epoch, p.Epochs, line)
+			last, before = time.Now(), line
 		case p.Metrics != nil && time.Since(last) >= 5*time.Second:
 			m := p.Metrics
 			fmt.Fprintf(w, "seed %d, epoch %d, batch %d: score %.3f, $%.6f a question, return %.4f, entropy %.2f, tiers %s\n",

@@ -153,3 +153,38 @@ func TestLabReadsProgress(t *testing.T) {
 		t.Errorf("an unknown form of progress: %v", err)
 	}
 }
+
+// Epochs that say the same are one line; the first and the last one are always said.
+func TestTrainProgressSaysWhatIsNew(t *testing.T) {
+	var b strings.Builder
+	show, err := newTrainProgress(&b, "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range int64(2) {
+		for epoch := range 200 {
+			e := &train.Epoch{Epoch: epoch + 1}
+			e.Value, e.Points = 0.5, []train.Point{{Lambda: 0.25}}
+			if epoch == 7 {
+				e.Value = 0.75
+			}
+			show(train.Progress{Seed: seed, Epoch: epoch + 1, Epochs: 200, Validation: e})
+		}
+	}
+	var said []string
+	for _, line := range strings.Split(strings.TrimSpace(b.String()), "\n") {
+		line, _, _ = strings.Cut(line, " of 200")
+		said = append(said, line)
+	}
+	if want := []string{"seed 0, epoch 1", "seed 0, epoch 8", "seed 0, epoch 9", "seed 0, epoch 200", "seed 1, epoch 1", "seed 1, epoch 8", "seed 1, epoch 9", "seed 1, epoch 200"}; !slices.Equal(said, want) {
+		t.Errorf("said %q, want %q", said, want)
+	}
+}
+
+func TestQuoted(t *testing.T) {
+	for word, want := range map[string]string{"traces/mine": "traces/mine", "my data": "'my data'", "": "''", "it's": `'it'\''s'`, "$HOME": "'$HOME'", "Übung": "'Übung'", "a;b": "'a;b'"} {
+		if got := quoted(word); got != want {
+			t.Errorf("%q is quoted as %s, want %s", word, got, want)
+		}
+	}
+}

@@ -22,6 +22,8 @@ type Summary struct {
 	Lambdas []float64    `json:"lambdas"` // λs that routers are judged at
 	Space   router.Space `json:"modules"`
 	Seeds   []Seed       `json:"seeds"`
+	// Warnings say what the numbers of questions cannot show.
+	Warnings []string `json:"warnings,omitempty"`
 	// NoTest is why there is no evaluation on test; "" if there is one.
 	NoTest string `json:"no_test,omitempty"`
 }
@@ -69,6 +71,9 @@ func (s *Summary) Heading() []string {
 	lines := []string{fmt.Sprintf("%s, %d seeds, λ from %g to %g, scored by %s", s.Method, len(s.Seeds), s.Lambdas[0], s.Lambdas[len(s.Lambdas)-1], s.Metric)}
 	if s.NoTest != "" {
 		lines = append(lines, "not evaluated on test: "+s.NoTest)
+	}
+	for _, w := range s.Warnings {
+		lines = append(lines, "warning: "+w)
 	}
 	most := 0.0
 	for _, seed := range s.Seeds {

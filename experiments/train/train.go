@@ -27,6 +27,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/experiments/track"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/internal/filelock"
@@ -104,7 +105,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	}
 	t.trackers = track.New(t.Trackers, t.Warn)
 	defer t.trackers.Close()
-	s := &Summary{Method: t.Settings.Method(), Dir: t.Dir, Lambdas: t.Lambdas, Space: t.Train.Header().Space, Metric: t.Train.Header().Metric, NoTest: t.NoTest}
+	s := &Summary{Method: t.Settings.Method(), Dir: t.Dir, Lambdas: t.Lambdas, Space: t.Train.Header().Space, Metric: t.Train.Header().Metric, NoTest: t.NoTest, Warnings: t.tooFew()}
 	for n := range t.Seeds {
 		seed := t.Settings.Config().Seed + int64(n)
 		result, err := t.runSeed(ctx, seed)
@@ -114,6 +115,22 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		s.Seeds = append(s.Seeds, *result)
 	}
 	return s, errors.Join(t.saveTraces(), s.write())
+}
+
+// tooFew says for each split what its questions cannot show.
+func (t *training) tooFew() (out []string) {
+	for _, split := range []struct {
+		name   string
+		replay *episodes.Replay
+	}{{"train", t.Train}, {"validation", t.Validation}, {"test", t.Test}} {
+		if split.replay == nil {
+			continue
+		}
+		if few := stats.TooFew(split.replay.Len()); few != "" {
+			out = append(out, split.name+" split: "+few)
+		}
+	}
+	return out
 }
 
 func (t *training) prepare(ctx context.Context) error {
