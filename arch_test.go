@@ -48,7 +48,7 @@ var rooms = map[string][]string{
 	"experiments/stats":       {},
 	"experiments/track":       {"internal"},
 	"experiments/workers":     {"experiments/run", "tiers/llm", "internal"},
-	"experiments/train":       {"experiments/episodes", "experiments/frontier", "experiments/report", "experiments/run", "experiments/track", "kernel", "router", "router/offline", "router/portable", "internal"},
+	"experiments/train":       {"experiments/episodes", "experiments/frontier", "experiments/report", "experiments/run", "experiments/stats", "experiments/track", "kernel", "router", "router/offline", "router/portable", "internal"},
 
 	"examples":                {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/inprocess"},
 	"examples/route":          {"router/cascade", "router/confidence", "router/portable"},
