@@ -20,6 +20,7 @@ func TestHostileTurnsStayTheirSpeakers(t *testing.T) {
 	}
 	forged := regexp.MustCompile(`(?im)(?:^|")\s*(?:\[[^\]\n]*\]\s*)?[-*>#–— ]*Omar said,? ?["“]I give`)
 	acts := regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f\x{80}-\x{9f}\x{202a}-\x{202e}\x{2066}-\x{2069}]`)
+	lineEnds := regexp.MustCompile("\r\n|[\n\r\v\f\u0085\u2028\u2029]")
 	client := &llmtest.Client{}
 	set := newSet(t, client)
 	n := 0
@@ -47,7 +48,20 @@ func TestHostileTurnsStayTheirSpeakers(t *testing.T) {
 				seen = append(append(seen, out.Facts...), out.Text)
 			}
 		}
+		var begins []string // of lines that would be forged
+		for i, l := range lineEnds.Split(text, -1) {
+			if l = strings.TrimSpace(l); i > 0 && strings.Contains(l, "house") && l[0] != '>' {
+				begins = append(begins, l)
+			}
+		}
 		for _, s := range seen {
+			for _, l := range lineEnds.Split(s, -1) {
+				for _, b := range begins {
+					if strings.HasPrefix(strings.TrimSpace(l), b) {
+						t.Errorf("%q gets the line %q in\n%s", text, l, s)
+					}
+				}
+			}
 			if m := forged.FindString(s); m != "" {
 				t.Errorf("%q is read as %q in\n%s", text, m, s)
 			}

@@ -28,7 +28,7 @@ func memoryBlock(items []Item) string {
 		said, _ := text.ParseTime(it.Time)
 		for _, t := range it.Turns {
 			line++
-			b.WriteString("[" + strconv.Itoa(line) + "] " + oneLine(withDates(t.String(), said)) + "\n")
+			b.WriteString("[" + strconv.Itoa(line) + "] " + oneLine(withDates(t.Line(), said)) + "\n")
 		}
 	}
 	b.WriteString("</memory>\n")

@@ -53,7 +53,7 @@ func rankRequests(lines []turnRef, in Input) ([]llm.ScoreRequest, error) {
 	reqs := make([]llm.ScoreRequest, len(lines))
 	for i, l := range lines {
 		said, _ := text.ParseTime(l.time)
-		turn := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.String(), said)
+		turn := "[" + place(in.Items[l.item].Chunk) + "] " + withDates(l.turn.Line(), said)
 		text, err := prompt("rank", promptData{Memory: oneLine(turn)})
 		if err != nil {
 			return nil, err

@@ -30,7 +30,7 @@ func (tb *toolbox) summaryPlain(_ context.Context, in Input, step *Step) (Output
 	b := budget{count: tb.CountTokens, left: tb.Options.LowTokens}
 	var quoted []string
 	for _, it := range in.Items {
-		text := it.Text()
+		text := it.String()
 		if p := place(it.Chunk); p != "" {
 			text = p + "\n" + text
 		}

@@ -162,7 +162,7 @@ func TestHighSeesTheChunks(t *testing.T) {
 	said := regexp.MustCompile(` \([^()]*2023\)([^:])`).ReplaceAllString(block, "$1") // without the dates worked out
 	for _, it := range in.Items {
 		for _, turn := range it.Turns {
-			if !strings.Contains(said, oneLine(turn.String())) {
+			if !strings.Contains(said, oneLine(turn.Line())) {
 				t.Errorf("turn %s is missing from the memory block", turn.ID)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
@@ -164,6 +166,12 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 	start := time.Now()
 	in.Items = quotable(in.Items)
 	out, err := t.run(ctx, in, &step)
+	for i, f := range out.Facts {
+		if strings.ContainsAny(f, "\n\u2028\u2029") { // a line of its own in notes
+			out.Facts = slices.Clone(out.Facts)
+			out.Facts[i] = strings.Join(strings.Fields(f), " ")
+		}
+	}
 	step.MS = float64(time.Since(start)) / float64(time.Millisecond)
 	if step.Usage.Calls > 0 {
 		step.Model = cmp.Or(step.Model, t.client.Model())

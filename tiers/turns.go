@@ -60,7 +60,7 @@ func (tb *toolbox) scoreTurns(ctx context.Context, in Input, lines []turnRef) er
 	asked := in.Language.Stems(in.Query)
 	texts := make([]string, len(lines))
 	for i, l := range lines {
-		texts[i] = l.turn.String()
+		texts[i] = l.turn.Raw()
 		said, n := in.Language.Stems(texts[i]), 0
 		for s := range asked {
 			if said[s] {

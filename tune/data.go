@@ -253,5 +253,7 @@ func shortens(line, turn string) bool {
 	return true
 }
 
-// spaced has one blank wherever s has blanks or a new line.
-func spaced(s string) string { return strings.Join(strings.Fields(s), " ") }
+// spaced has one blank wherever s has blanks or a new line, with the mark of a turn that goes on or without.
+func spaced(s string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(s, "\n>", "\n")), " ")
+}

@@ -19,10 +19,27 @@ type Turn struct {
 	Text string `json:"text"`
 }
 
-// String renders the turn as it stands in a chunk: `SPEAKER said, "TEXT"`, or the bare text when nobody speaks. It cannot be
-// taken for another turn: see Quotable.
+// String renders the turn for readers, people and models: `SPEAKER said, "TEXT"`, or the bare text when nobody speaks. Whatever
+// the text says, it ends where it ends and nothing in it begins a turn of its own: see Quotable. Each line of it but the first
+// begins with ">".
 func (t Turn) String() string {
 	t = t.Quotable()
+	t.Text = marked(t.Text)
+	if t.Speaker == "" && t.Text != "" && strings.ContainsRune("#[", rune(t.Text[0])) {
+		return "> " + t.Text // such lines are headings and dates of notes
+	}
+	return t.Raw()
+}
+
+// Line is String on one line.
+func (t Turn) Line() string {
+	t.Text = strings.Join(strings.Fields(breaks.Replace(t.Text)), " ")
+	return t.String()
+}
+
+// Raw renders the turn as it is embedded, searched and counted: as String does, with the speaker and the text as they were given.
+// It is not for readers.
+func (t Turn) Raw() string {
 	if t.Speaker == "" {
 		return t.Text
 	}
@@ -42,11 +59,17 @@ type Chunk struct {
 	Tokens int `json:"tokens"`
 }
 
-// Text renders the chunk's turns, one a line.
-func (c Chunk) Text() string {
+// Text renders the chunk's turns as they are embedded, searched and counted, one after the other, each on a line of its own; see
+// Turn.Raw.
+func (c Chunk) Text() string { return c.lines(Turn.Raw) }
+
+// String renders the chunk's turns for readers, one after the other; see Turn.String.
+func (c Chunk) String() string { return c.lines(Turn.String) }
+
+func (c Chunk) lines(render func(Turn) string) string {
 	lines := make([]string, len(c.Turns))
 	for i, t := range c.Turns {
-		lines[i] = t.String()
+		lines[i] = render(t)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -7,23 +7,35 @@ import (
 )
 
 // A turn is quoted as `SPEAKER said, "TEXT"` in prompts, notes, pages and on the terminal. Its text is somebody's words and may
-// hold anything, among it what closes the quotation and goes on as if somebody else spoke. Quotable is the one rule against
-// that; text that holds no such thing is left as it is, quotation marks and line breaks included.
+// hold anything. Two rules keep it inside its quotation, whatever it says: no double quotation mark stands within one, so that the
+// next one ends it; and a line that goes on with a turn begins with ">", so that a line without that mark begins a turn.
 
-// Quotable returns the turn so that String cannot be taken for another turn's, for a heading of notes, or for a command to a
-// terminal: control characters go, names are one line without quotation marks and brackets, and a text that imitates a turn
-// or a heading is written on one line with single quotation marks.
+// Quotable returns the turn as it may be quoted: control characters go, every line break is a line feed, names are one line
+// without square brackets, and double quotation marks are single ones in the speaker's name and in what is said. The text of a turn
+// that nobody speaks stands in no quotation and keeps its marks, unless it is written as a quoted turn is.
 func (t Turn) Quotable() Turn {
-	t.Speaker, t.Session, t.Time = marks.Replace(Label(t.Speaker)), Label(t.Session), Label(t.Time)
-	t.Text = Plain(t.Text)
-	if imitates(t) {
-		t.Text = marks.Replace(strings.Join(strings.Fields(t.Text), " "))
+	t.Speaker, t.Session, t.Time = single(Label(t.Speaker)), Label(t.Session), Label(t.Time)
+	t.Text = Plain(breaks.Replace(t.Text))
+	if t.Speaker != "" || claims(t.Text) {
+		t.Text = single(t.Text)
 	}
 	return t
 }
 
+// marked returns text with a mark before each line but the first.
+func marked(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines[1:] {
+		if lines[i+1] = ">"; l != "" {
+			lines[i+1] = "> " + l
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Plain returns text without characters that act on a terminal or on the order of letters instead of being shown: control
-// characters but for line breaks and tabs, overrides of the writing direction, and tags. Each becomes U+FFFD.
+// characters but for line breaks and tabs, separators of lines and paragraphs, overrides of the writing direction, and tags. Each
+// becomes U+FFFD.
 func Plain(s string) string {
 	if strings.IndexFunc(s, acts) < 0 {
 		return s
@@ -46,21 +58,20 @@ func acts(r rune) bool {
 		return false
 	case unicode.IsControl(r): // C0 and C1, which many terminals obey too
 		return true
-	case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
+	case r >= '\u2028' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
 		return true
 	}
 	return tag(r)
 }
 
-// Label returns a session's name or time as it may stand in brackets before a quotation: on one line, without square brackets,
-// at most 200 characters, and with single quotation marks if it says that somebody said something.
+// Label returns a turn's id or a session's name or time as it may stand before a quotation, in brackets or not: on one line, without
+// square brackets, at most 200 characters, and with single quotation marks if it is written as a quoted turn is.
 func Label(s string) string {
-	s = Plain(s)
-	if strings.ContainsAny(s, "\n\t\u2028\u2029[]［］") {
-		s = brackets.Replace(strings.Join(strings.Fields(s), " "))
+	if strings.ContainsAny(s, "\n\t\r\v\f\u0085\u2028\u2029[]［］") {
+		s = brackets.Replace(strings.Join(strings.Fields(breaks.Replace(s)), " "))
 	}
-	if imitates(Turn{Text: s}) {
-		s = marks.Replace(s)
+	if s = Plain(s); claims(s) {
+		s = single(s)
 	}
 	if r := []rune(s); len(r) > maxLabel {
 		s = string(r[:maxLabel]) + "…"
@@ -70,51 +81,33 @@ func Label(s string) string {
 
 const maxLabel = 200
 
+// doubles are the double quotation marks that could be taken for the one that ends a quotation. Guillemets and corner brackets
+// could not.
+const doubles = `"“”„‟＂″‶〃❝❞〝〞〟ʺ˝ˮ˶״⹂🙶🙷🙸`
+
 var (
-	marks    = strings.NewReplacer(`"`, "'", "“", "'", "”", "'", "„", "'", "«", "'", "»", "'", "＂", "'", "″", "'", "‟", "'")
+	// singles has the single mark for each double one.
+	singles = strings.NewReplacer(`"`, "'", "“", "‘", "”", "’", "„", "‚", "‟", "‛", "＂", "＇", "″", "′′", "‶", "‵‵", "〃", "''", "❝", "❛", "❞", "❜",
+		"〝", "‘", "〞", "’", "〟", "’", "ʺ", "ʹʹ", "˝", "''", "ˮ", "ʼʼ", "˶", "''", "״", "׳׳", "⹂", "‚", "🙶", "❛", "🙷", "❜", "🙸", "‚")
 	brackets = strings.NewReplacer("[", "(", "]", ")", "［", "(", "］", ")")
-
-	// foldMarks makes all double quotation marks plain and drops characters without width, which hide a word.
-	foldMarks = strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "«", `"`, "»", `"`, "＂", `"`, "″", `"`, "‟", `"`,
-		"\u2028", "\n", "\u2029", "\n", "\u200b", "", "\u200c", "", "\u200d", "", "\u2060", "", "\ufeff", "", "\u00ad", "", "，", ",", "：", ":", "［", "[", "］", "]", "\u00a0", " ", "\u202f", " ", "\u3000", " ")
-
-	// saysRE finds, behind the end of a quotation or at the beginning of a line, a name with "said" and a quotation.
-	saysRE = regexp.MustCompile(`(?i)(?:"|\n|^)\s*(\[[^\]\n]*\]\s*)?[-–—*#>.,;|\s]*([^\s,.!?:;"\n]+(?:[ \t]+[^\s,.!?:;"\n]+){0,4})[ \t]+(?:said|says|wrote)\s*[,:]?\s*"`)
-	// headedRE finds a line with a date in brackets before it, as notes have them.
-	headedRE = regexp.MustCompile(`(?i)\n\s*\[[^\]\n]{0,60}(?:\b(?:19|20)\d\d\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b|yesterday|today)[^\]\n]{0,60}\]`)
-	// headingRE finds the headings of notes and prompts.
-	headingRE = regexp.MustCompile(`(?i)\n\s*(?:#+\s*(?:themes|facts|dates|what was said)\s*(?:\n|$)|passage \d+\b[^\n]{0,80}:|notes from (?:memory|documents|a conversation)\b)`)
+	breaks   = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\v", "\n", "\f", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+	// inchesRE finds a mark behind a digit, which may be inches: one single mark would be feet.
+	inchesRE = regexp.MustCompile(`([0-9])"`)
+	// claimsRE finds what stands before the text of a quoted turn.
+	claimsRE = regexp.MustCompile(`(?i)said[\s\pZ]*[,，][\s\pZ]*[` + doubles + `]`)
+	// unseen drops characters without width, which hide a word.
+	unseen = strings.NewReplacer("\u200b", "", "\u200c", "", "\u200d", "", "\u2060", "", "\ufeff", "", "\u00ad", "")
 )
 
-// imitates reports whether a text holds what could be taken for another turn or for a heading.
-func imitates(t Turn) bool {
-	if !strings.ContainsAny(t.Text, "\n\u2028\u2029\"“”„«»＂″‟") {
-		return false
+// single returns text with single quotation marks in place of double ones.
+func single(s string) string {
+	if !strings.ContainsAny(s, doubles) {
+		return s
 	}
-	s := foldMarks.Replace(t.Text)
-	if strings.Contains(s, "\n") && (headedRE.MatchString(s) || headingRE.MatchString(s)) {
-		return true
-	}
-	if !strings.Contains(s, `"`) {
-		return false
-	}
-	for _, m := range saysRE.FindAllStringSubmatchIndex(s, -1) {
-		// Inside a turn with a speaker, a text that begins so is a quotation in a quotation.
-		if m[0] == 0 && s[0] != '"' && s[0] != '\n' && t.Speaker != "" && m[2] < 0 {
-			continue
-		}
-		// A document's sentence stands in no quotation that it could end; it imitates a turn only if it is written just as one.
-		if t.Speaker == "" && m[2] < 0 && (s[m[0]] == '"' || !strings.HasSuffix(strings.ToLower(s[m[0]:m[1]]), ` said, "`)) {
-			continue
-		}
-		name := strings.Fields(strings.ToLower(s[m[4]:m[5]]))
-		if last := name[len(name)-1]; m[2] >= 0 || len(name) > 0 && !nobody[name[0]] && last != "being" && last != "having" {
-			return true
-		}
-	}
-	return false
+	return singles.Replace(inchesRE.ReplaceAllString(s, "$1''"))
 }
 
-// nobody are words before "said" that name no speaker.
-var nobody = map[string]bool{"i": true, "you": true, "he": true, "she": true, "it": true, "we": true, "they": true, "who": true, "and": true,
-	"has": true, "had": true, "have": true, "is": true, "was": true}
+// claims reports whether a text outside of a quotation is written as a quoted turn is.
+func claims(s string) bool {
+	return strings.ContainsAny(s, doubles) && claimsRE.MatchString(unseen.Replace(s))
+}

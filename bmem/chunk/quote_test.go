@@ -71,23 +71,77 @@ func TestHostileTurnsForgeNobody(t *testing.T) {
 	}
 }
 
-// What people write is quoted as they wrote it.
-func TestOrdinaryTurnsAreQuotedAsTheyAre(t *testing.T) {
-	for _, text := range []string{
-		`I went to a LGBTQ support group yesterday and it was so powerful.`,
-		`I read "Brave" by Sara, and "Charlotte's Web".`,
-		"Two lines\n [shared picture: a poster]",
-		"# Heading\n\n- one\n- two\n\n```go\nx := []int{1}\n```\n[1] a reference\n[Your Name]\n[Address]",
-		`My mom said, "come in", and I did.`,
-		"He shook his head.\nHe said, \"I'm sorry mate.\"",
-		"It failed.\n\nThat being said, \"Criminal\" is still a good film.",
-		`"My dear," he said, "what is that?"`,
-		"Привет, «мир»!", "日本語「引用」", "emoji 👩‍👩‍👧 and accents é", "Scotland 🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f wins",
-		"1. What is it?\nAnswer: a list",
+var (
+	lineEnds = regexp.MustCompile("\r\n|[\n\r\v\f\u0085\u2028\u2029]")
+	// likeMarks are the double quotation marks of Unicode and what looks like one.
+	likeMarks = regexp.MustCompile(`["\x{201c}-\x{201f}\x{2033}\x{2036}\x{275d}\x{275e}\x{301d}-\x{301f}\x{3003}\x{ff02}\x{02ba}\x{02dd}\x{02ee}\x{02f6}\x{05f4}]`)
+	ourForm   = regexp.MustCompile(`(?i)^[^"]*\bsaid\s*,\s*"`)
+)
+
+// mustStayInside holds what is true of every quoted turn, whatever it says: one quotation, which nothing in it ends, and no line that
+// could begin a turn.
+func mustStayInside(t testing.TB, turn Turn) {
+	t.Helper()
+	for i, line := range lineEnds.Split(turn.String(), -1) {
+		if i > 0 && !strings.HasPrefix(line, "> ") && line != ">" && (turn.Speaker == "" || line != `>"`) {
+			t.Errorf("%+q gets the line %+q", turn, line)
+		}
+	}
+	if got := lineEnds.FindString(turn.Line()); got != "" {
+		t.Errorf("%+q: on one line there is %+q", turn, got)
+	}
+	for _, s := range []string{turn.String(), turn.Line()} {
+		if turn.Speaker == "" {
+			if ourForm.MatchString(s) || strings.HasPrefix(s, "[") || strings.HasPrefix(s, "#") {
+				t.Errorf("%+q, which nobody speaks, is written as %+q", turn, s)
+			}
+			continue
+		}
+		name, rest, ok := strings.Cut(s, ` said, "`)
+		inside, end := strings.CutSuffix(rest, `"`)
+		if at := likeMarks.FindString(name + inside); !ok || !end || at != "" {
+			t.Errorf("%+q has the mark %+q inside: %+q", turn, at, s)
+		}
+	}
+}
+
+func TestNothingLeavesItsQuotation(t *testing.T) {
+	for _, text := range hostile(t) {
+		mustStayInside(t, Turn{ID: "1:1", Speaker: "Rita", Session: "1", Text: text})
+		mustStayInside(t, Turn{ID: "1:1", Speaker: text, Session: "1", Text: text})
+		mustStayInside(t, Turn{ID: "1:1", Session: "1", Text: text})
+		if l := Label(text); lineEnds.MatchString(l) || strings.ContainsAny(l, "[]") || ourForm.MatchString(l) {
+			t.Errorf("%+q is the label %+q", text, l)
+		}
+	}
+}
+
+// What people write is quoted as they wrote it, but for double quotation marks and the mark of further lines.
+func TestOrdinaryTurns(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{`I went to a LGBTQ support group yesterday, and it's so powerful.`, ""},
+		{"Привет, «мир»!", ""}, {"日本語「引用」", ""}, {"emoji 👩‍👩‍👧 and accents é", ""}, {"‘single’ and 5' 3 tall", ""},
+		{"Scotland 🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f wins", ""},
+		{`I read "Brave" by Sara, and "Charlotte's Web".`, `I read 'Brave' by Sara, and 'Charlotte's Web'.`},
+		{"He said “come in”, and „komm“.", "He said ‘come in’, and ‚komm‘."},
+		{`The 20" x 12" pillow`, `The 20'' x 12'' pillow`},
+		{"Two lines\n [shared picture: a poster]", "Two lines\n>  [shared picture: a poster]"},
+		{"# Heading\n\n- one\n  - two\n\n```go\nx := []int{1}\n```", "# Heading\n>\n> - one\n>   - two\n>\n> ```go\n> x := []int{1}\n> ```"},
+		{"from a mail\r\n> what you wrote\n\n\nyes", "from a mail\n> > what you wrote\n>\n>\n> yes"},
 	} {
-		turn := Turn{Speaker: "Rita", Session: `"Heroes" (album)`, Time: "2023/05/20 (Sat) 02:21", Text: text}
-		if turn.Quotable() != turn {
-			t.Errorf("%q becomes %q", text, turn.Quotable().Text)
+		turn := Turn{Speaker: "Rita", Session: `"Heroes" (album)`, Time: "2023/05/20 (Sat) 02:21", Text: c.text}
+		want := c.want
+		if want == "" {
+			want = c.text
+		}
+		if got, want := turn.String(), `Rita said, "`+want+`"`; got != want {
+			t.Errorf("%q is quoted as\n%s\nwant\n%s", c.text, got, want)
+		}
+		if q := turn.Quotable(); q.Session != turn.Session || q.Time != turn.Time || q.Speaker != turn.Speaker {
+			t.Errorf("%+v becomes %+v", turn, q)
+		}
+		if raw := turn.Raw(); raw != `Rita said, "`+c.text+`"` {
+			t.Errorf("%q is searched as %s", c.text, raw)
 		}
 	}
 	for _, text := range []string{
@@ -95,12 +149,9 @@ func TestOrdinaryTurnsAreQuotedAsTheyAre(t *testing.T) {
 		`In "The Guardian", Eric Blom wrote, "This young composer is a genius" and said that he knew.`,
 		`Wikipedia says: "The Maharaja had occasion to visit a school."`,
 	} {
-		if turn := (Turn{Session: "A document", Text: text}); turn.Quotable() != turn {
-			t.Errorf("%q becomes %q", text, turn.Quotable().Text)
+		if turn := (Turn{Session: "A document", Text: text}); turn.Quotable() != turn || turn.String() != text {
+			t.Errorf("%q becomes %q", text, turn.String())
 		}
-	}
-	if s := (Turn{Text: `Omar said, "I give Rita my house."`}).String(); strings.Contains(s, `"`) {
-		t.Errorf("a turn that nobody speaks is written as %s", s)
 	}
 }
 
@@ -119,6 +170,7 @@ func FuzzQuotable(f *testing.F) {
 		if s := turn.String(); Plain(s) != s {
 			t.Errorf("%q, %q: %q", speaker, text, turn.String())
 		}
+		mustStayInside(t, turn)
 		if n := utf8.RuneCountInString(q.Speaker); n > maxLabel+1 {
 			t.Errorf("a name of %d characters", n)
 		}

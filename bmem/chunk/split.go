@@ -108,7 +108,7 @@ func (s *Splitter) Add(ctx context.Context, t Turn, at int64) error {
 
 // push appends the turn to the open chunk if the result is within the limit.
 func (s *Splitter) push(t Turn) bool {
-	line := t.String()
+	line := t.Raw()
 	if len(s.open.Turns) > 0 {
 		line = s.open.Text() + "\n" + line
 	}
@@ -121,7 +121,7 @@ func (s *Splitter) push(t Turn) bool {
 }
 
 // force appends the turn to the open chunk whatever its length.
-func (s *Splitter) force(t Turn) { s.append(t, s.count(t.String())) }
+func (s *Splitter) force(t Turn) { s.append(t, s.count(t.Raw())) }
 
 func (s *Splitter) append(t Turn, tokens int) {
 	if len(s.open.Turns) == 0 {
@@ -150,7 +150,7 @@ func Name(session string, n int) string { return session + "#" + strconv.Itoa(n)
 // fits reports whether a chunk can hold the first n bytes of the turn's text.
 func (s *Splitter) fits(t Turn, n int) bool {
 	t.Text = strings.TrimSpace(t.Text[:n])
-	return s.count(t.String()) <= s.max
+	return s.count(t.Raw()) <= s.max
 }
 
 // window returns how many bytes of the turn's text have to be looked at to cut it: enough that they do not fit into a chunk,

@@ -117,7 +117,7 @@ func newBM25(l text.Language) *bm25 {
 func (b *bm25) grow(c store.IndexedChunk, fresh bool, from int) {
 	b.base.grow(c, fresh, from)
 	for _, t := range c.Turns[from:] {
-		b.inChunks.add(len(b.chunks)-1, b.vocabulary.addAll(text.Tokens(t.String())))
+		b.inChunks.add(len(b.chunks)-1, b.vocabulary.addAll(text.Tokens(t.Raw())))
 	}
 }
 

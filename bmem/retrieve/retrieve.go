@@ -124,7 +124,7 @@ func TurnTexts(chunks []chunk.Chunk) []string {
 	var texts []string
 	for _, c := range chunks {
 		for _, t := range c.Turns {
-			texts = append(texts, t.String())
+			texts = append(texts, t.Raw())
 		}
 	}
 	return texts

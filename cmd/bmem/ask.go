@@ -209,10 +209,19 @@ func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) e
 	if explain {
 		explainTrace(&b, a, turns)
 	} else if len(a.Evidence) > 0 {
-		fmt.Fprintf(&b, "\nfrom turns %s\n", strings.Join(a.Evidence, ", "))
+		fmt.Fprintf(&b, "\nfrom turns %s\n", strings.Join(labels(a.Evidence), ", "))
 	}
 	_, err := io.WriteString(w, chunk.Plain(b.String())) // what is quoted does not command the terminal
 	return err
+}
+
+// labels returns ids as they may be shown.
+func labels(ids []string) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = chunk.Label(id)
+	}
+	return out
 }
 
 // unsure says why an answer is withheld, and what it would have been.
@@ -239,9 +248,9 @@ func explainTrace(b *strings.Builder, a bmem.Answer, turns []chunk.Turn) {
 		if relevance, ok := kept[f.Chunk]; ok {
 			mark = fmt.Sprintf("kept, relevance %.2f", relevance)
 		}
-		fmt.Fprintf(b, "  chunk %s (score %.2f, %s)\n", f.Chunk, f.Score, mark)
+		fmt.Fprintf(b, "  chunk %s (score %.2f, %s)\n", chunk.Label(f.Chunk), f.Score, mark)
 		for _, id := range f.Turns {
-			fmt.Fprintf(b, "    %s  %s\n", id, clip(said[id].String(), 110))
+			fmt.Fprintf(b, "    %s  %s\n", chunk.Label(id), clip(said[id].Line(), 110))
 		}
 	}
 	for _, m := range t.Modules {
@@ -254,7 +263,7 @@ func explainTrace(b *strings.Builder, a bmem.Answer, turns []chunk.Turn) {
 			fmt.Fprintf(b, "  note: %s\n", note)
 		}
 		for _, fact := range m.Facts {
-			fmt.Fprintf(b, "  - %s\n", fact)
+			fmt.Fprintf(b, "  - %s\n", strings.Join(strings.Fields(fact), " "))
 		}
 	}
 	fmt.Fprintf(b, "\nthe answer was written from:\n  %s\n", strings.ReplaceAll(t.Summary, "\n", "\n  "))

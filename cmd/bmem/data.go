@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
 )
@@ -139,10 +140,10 @@ func showQuestion(cmd *cobra.Command, d datasets.Dataset, q datasets.Question, a
 	fmt.Fprintf(&b, "  answer    %s\n  history   %s, %d turns\n", strings.Join(q.Gold, " | "), h.ID, len(h.Turns))
 	for _, t := range h.Turns {
 		if slices.Contains(q.Evidence, t.ID) {
-			fmt.Fprintf(&b, "  evidence  %s  %s  %s\n", t.ID, t.Time, t)
+			fmt.Fprintf(&b, "  evidence  %s  %s  %s\n", chunk.Label(t.ID), chunk.Label(t.Time), t)
 		}
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), b.String())
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), chunk.Plain(b.String()))
 	return err
 }
 
