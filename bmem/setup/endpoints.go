@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
@@ -22,13 +23,28 @@ import (
 // NoKey in Spec.KeyEnv says that the endpoint in its place takes no key.
 const NoKey = "-"
 
-// keyring holds the names of the variables with keys, by the origin that they may be sent to.
-type keyring struct{ byOrigin map[string][]string }
+// keyring holds the names of the variables with keys, by the origin that they may be sent to, and the origin of each setting that may
+// be a secret.
+type keyring struct {
+	byOrigin map[string][]string
+	mu       sync.Mutex
+	settings map[llm.SecretSetting]string
+}
 
 // keys binds the keys of KeyEnv to endpoints. A key is sent to the origin that it was given for and to no other. One for an
 // endpoint where no model is, or without any endpoint, is refused: it is a slip of the pen.
 func (s Spec) keys() (*keyring, error) {
-	k := &keyring{byOrigin: map[string][]string{}}
+	k := &keyring{byOrigin: map[string][]string{}, settings: map[llm.SecretSetting]string{}}
+	for _, name := range s.named() {
+		model, at, ok := cutEndpoint(name)
+		urls := []string{at}
+		if !ok {
+			model, urls = name, s.Endpoints
+		}
+		if err := k.admit(s.Models, model, at, urls); err != nil {
+			return nil, err
+		}
+	}
 	if len(s.KeyEnv) == 0 {
 		return k, nil
 	}
@@ -80,6 +96,33 @@ func (s Spec) keys() (*keyring, error) {
 	return k, nil
 }
 
+// admit binds the settings of a model that may be secrets to the origin of its endpoints; own is its own one, "" if it has none. One
+// that would be sent to another origin too is an error.
+func (k *keyring) admit(models llm.Models, model, own string, endpoints []string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, secret := range models.SharedSecrets(model, own) {
+		for _, u := range endpoints {
+			at, err := origin(u)
+			if err != nil {
+				continue // openai.New says what is wrong with it
+			}
+			switch first, bound := k.settings[secret]; {
+			case !bound:
+				k.settings[secret] = at
+			case first != at:
+				from := "set for all models (--model-set)"
+				if secret.Entry != "" {
+					from = fmt.Sprintf("in the entry %q of the model settings", secret.Entry)
+				}
+				return fmt.Errorf("the setting %s, %s, may hold a key, and would be sent to %s and to %s: put it into a file for --model-settings, in the entry \"model: NAME@URL\" of the one model that it is for, or use --api-key-env URL=NAME",
+					secret.Field, from, first, at)
+			}
+		}
+	}
+	return nil
+}
+
 // origins are those of endpoints, in order.
 func origins(urls []string) ([]string, error) {
 	out := make([]string, len(urls))
@@ -116,14 +159,19 @@ func (k *keyring) of(endpoint string) []string {
 	return k.byOrigin[at]
 }
 
-// namedEndpoints lists the endpoints of NAME@URL in the Spec.
-func (s Spec) namedEndpoints() []string {
-	var urls []string
+// named lists the models in the Spec, with those that answer in their place.
+func (s Spec) named() []string {
 	named := slices.Concat([]string{s.Model, s.Embedder}, mapValues(s.Roles), s.Later)
 	for _, name := range slices.Clone(named) {
 		named = append(named, s.fallbacks(name)...)
 	}
-	for _, name := range named {
+	return named
+}
+
+// namedEndpoints lists the endpoints of NAME@URL in the Spec.
+func (s Spec) namedEndpoints() []string {
+	var urls []string
+	for _, name := range s.named() {
 		if _, u, ok := cutEndpoint(name); ok {
 			urls = append(urls, u)
 		}
@@ -168,6 +216,9 @@ func (sys *System) base(ctx context.Context, w whereabouts) (llm.Client, error) 
 
 // endpointClient returns a client for a model at endpoints; own is the model's own one, "" if it has none.
 func (sys *System) endpointClient(model, own string, endpoints []string) (*openai.Client, error) {
+	if err := sys.keys.admit(sys.spec.Models, model, own, endpoints); err != nil {
+		return nil, err
+	}
 	config := openai.Config{Model: model, Timeout: sys.spec.Timeout, Settings: sys.spec.Models.For(model, own), Warn: sys.spec.Warn}
 	for _, u := range endpoints {
 		keys := sys.keys.of(u)

@@ -45,7 +45,7 @@ type Settings struct {
 	// SessionHeader is the name of a header that carries the same value for all calls of a question, for routers that send these to
 	// the same server by it, such as X-Session-Id.
 	SessionHeader string `json:"session_header,omitempty" yaml:"session_header,omitempty"`
-	// Query is added to the address of every call, such as api-version for Azure.
+	// Query is added to the address of every call, such as api-version for Azure. Values may name environment variables too.
 	Query map[string]string `json:"query,omitempty" yaml:"query,omitempty"`
 	// KeyEnv names the environment variables with the keys of the model's own endpoint, for models given as NAME@URL.
 	KeyEnv []string `json:"api_key_env,omitempty" yaml:"api_key_env,omitempty"`

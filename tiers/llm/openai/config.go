@@ -120,18 +120,22 @@ func New(c Config) (*Client, error) {
 	if client.headers, err = client.readHeaders(); err != nil {
 		return nil, fmt.Errorf("openai: model %s: %w", c.Model, err)
 	}
+	query, err := client.readQuery()
+	if err != nil {
+		return nil, fmt.Errorf("openai: model %s: %w", c.Model, err)
+	}
 	suffix := parameters(c.Settings)
 	var endpointOf []int // of each route
 	for i, e := range c.Endpoints {
-		base, query, err := parseBase(e.BaseURL)
+		base, ownQuery, err := parseBase(e.BaseURL)
 		if err != nil {
 			return nil, fmt.Errorf("openai: model %s: endpoint %d: %w", c.Model, i+1, err)
 		}
 		if c.Settings.Family == "" {
 			client.addFormer("openai:" + base.Host + strings.TrimRight(base.Path, "/") + "/" + c.Model + parameters(asGiven))
 		}
-		for name, value := range c.Settings.Query {
-			query.Set(name, value)
+		for name, value := range query {
+			ownQuery.Set(name, value)
 		}
 		keys, err := readKeys(e.KeyEnv)
 		if err != nil {
@@ -142,7 +146,7 @@ func New(c Config) (*Client, error) {
 		}
 		for _, key := range keys {
 			client.secret.add(key)
-			client.routes = append(client.routes, route{base, query, key, isAzure(base)})
+			client.routes = append(client.routes, route{base, ownQuery, key, isAzure(base)})
 			endpointOf = append(endpointOf, i)
 		}
 	}
@@ -245,26 +249,50 @@ func readKeys(names []string) ([]string, error) {
 
 var variableRE = regexp.MustCompile(`\$(?:\{(\w+)\}|(\w+))`)
 
-// readHeaders fills in the environment variables that headers name, and remembers their values as secrets.
+// readHeaders fills in the headers' environment variables.
 func (c *Client) readHeaders() (http.Header, error) {
 	out := http.Header{}
-	var missing []string
 	for name, value := range c.config.Settings.Headers {
-		out.Set(name, variableRE.ReplaceAllStringFunc(value, func(ref string) string {
-			env := strings.Trim(ref, "${}")
-			secret := strings.TrimSpace(os.Getenv(env))
-			if secret == "" {
-				missing = append(missing, env)
-			}
-			c.secret.add(secret)
-			return secret
-		}))
-	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		return nil, fmt.Errorf("field headers: environment variable %s is not set", missing[0])
+		value, err := c.fill(name, value)
+		if err != nil {
+			return nil, fmt.Errorf("field headers: %w", err)
+		}
+		out.Set(name, value)
 	}
 	return out, nil
+}
+
+// readQuery fills in the environment variables of the query's values.
+func (c *Client) readQuery() (map[string]string, error) {
+	out := map[string]string{}
+	for name, value := range c.config.Settings.Query {
+		var err error
+		if out[name], err = c.fill(name, value); err != nil {
+			return nil, fmt.Errorf("field query: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// fill fills in the environment variables that the value of a header or of the query names. What may be a secret is remembered as one.
+func (c *Client) fill(name, value string) (string, error) {
+	var missing []string
+	filled := variableRE.ReplaceAllStringFunc(value, func(ref string) string {
+		env := strings.Trim(ref, "${}")
+		secret := strings.TrimSpace(os.Getenv(env))
+		if secret == "" {
+			missing = append(missing, env)
+		}
+		c.secret.add(secret)
+		return secret
+	})
+	if len(missing) > 0 {
+		return "", fmt.Errorf("environment variable %s is not set", slices.Min(missing))
+	}
+	if llm.MayBeSecret(name, value) {
+		c.secret.add(filled)
+	}
+	return filled, nil
 }
 
 // Model is the configured model's name.
