@@ -164,6 +164,9 @@ func ParseExpiry(s string, now time.Time) (time.Time, error) {
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
+			if t.IsZero() {
+				t = t.Add(time.Second) // the zero time is never
+			}
 			return t, nil
 		}
 	}

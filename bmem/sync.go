@@ -96,8 +96,19 @@ func (m *Memory) within(ctx context.Context, e store.Edition, turns []chunk.Turn
 	return true, nil
 }
 
-// update makes a memory hold exactly these turns.
+// update makes a memory hold exactly these turns. Another process may do the same at this moment: then what it has forgotten or added already is
+// looked at again.
 func (m *Memory) update(ctx context.Context, name string, turns []chunk.Turn) error {
+	for tries := 1; ; tries++ {
+		err := m.updateOnce(ctx, name, turns)
+		if tries < 10 && (errors.Is(err, ErrNoTurn) || errors.Is(err, ErrTurnExists)) {
+			continue
+		}
+		return err
+	}
+}
+
+func (m *Memory) updateOnce(ctx context.Context, name string, turns []chunk.Turn) error {
 	now := make(map[string]bool, len(turns))
 	for _, t := range turns {
 		now[t.ID] = true

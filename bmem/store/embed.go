@@ -178,6 +178,12 @@ func (w *writer) pack(p pending, e embed.Embedder, c IndexedChunk, b texts, turn
 	var generation int64
 	err := w.row([]any{&generation}, "SELECT generation FROM chunk WHERE id = ?", c.row)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && generation != c.generation {
+		// What it said may be forgotten by now. Texts that are still there are embedded again.
+		for _, text := range textsOf(c.Chunk, turns) {
+			if err := w.exec("DELETE FROM vector WHERE embedder = ? AND hash = ? AND memory IS NULL", e.ID(), []byte(key(e.ID(), text))); err != nil {
+				return err
+			}
+		}
 		return nil
 	} else if err != nil {
 		return err

@@ -73,7 +73,7 @@ func (s *Store) Forget(ctx context.Context, what Selection) (Forgotten, error) {
 func (w *writer) selected(what Selection) ([]placedTurn, error) {
 	switch {
 	case what.All:
-		return queryTurns(w.tx, "WHERE memory = ? ORDER BY pos", w.memory)
+		return allTurns(w.tx, w.memory)
 	case what.Session != nil:
 		return queryTurns(w.tx, "WHERE memory = ? AND session = ? ORDER BY pos", w.memory, *what.Session)
 	case what.Speaker != nil:
@@ -141,7 +141,7 @@ func (s *Store) ForgetExpired(ctx context.Context, now time.Time) (Forgotten, er
 // dueTurns returns the turns of a memory that have expired, or all.
 func dueTurns(tx Tx, memory int64, all bool, now time.Time) ([]placedTurn, error) {
 	if all {
-		return queryTurns(tx, "WHERE memory = ? ORDER BY pos", memory)
+		return allTurns(tx, memory)
 	}
 	return queryTurns(tx, "WHERE memory = ? AND expires <= ? ORDER BY pos", memory, now.Unix())
 }
@@ -159,7 +159,15 @@ func (w *writer) forgetTurns(turns []placedTurn, all bool, sum *Forgotten) error
 		}
 	}
 	w.rewritten, w.changed = true, true
-	if err := w.cutOut(gone); err != nil {
+	take := func() error { return w.cutOut(gone) }
+	if all {
+		take = w.dropChunks
+	}
+	if err := take(); err != nil {
+		return err
+	}
+	// A session's name may say something too.
+	if err := w.exec("DELETE FROM session WHERE memory = ? AND turns <= 0", w.memory); err != nil {
 		return err
 	}
 	if err := w.forgetDerived(turns); err != nil {
@@ -191,6 +199,30 @@ func (w *writer) deleteTurn(t placedTurn) error {
 	return errors.Join(
 		w.exec("DELETE FROM turn WHERE memory = ? AND pos = ?", w.memory, t.pos),
 		w.exec("UPDATE session SET turns = turns - 1 WHERE memory = ? AND name = ?", w.memory, t.Session))
+}
+
+// dropChunks removes all chunks of the memory. A damaged one goes with what can be read of it.
+func (w *writer) dropChunks() error {
+	rows, err := column[int64](w.tx, "SELECT id FROM chunk WHERE memory = ?", w.memory)
+	if err != nil {
+		return err
+	}
+	for _, id := range rows {
+		c, err := w.chunk("SELECT id, part, body, sum FROM chunk WHERE id = ?", id)
+		switch {
+		case errors.Is(err, ErrCorrupt):
+			err = errors.Join(w.exec("DELETE FROM embedded WHERE chunk = ?", id), w.exec("DELETE FROM text WHERE chunk = ?", id))
+		case err == nil && c != nil:
+			for _, t := range c.Turns {
+				w.parts = append(w.parts, t.Text)
+			}
+			err = errors.Join(w.unembed(*c, func(int) bool { return false }), w.exec("DELETE FROM pool WHERE source = ?", sourceOf(c.Chunk)))
+		}
+		if err = errors.Join(err, w.exec("DELETE FROM chunk WHERE id = ?", id)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cutOut takes turns out of the chunks that they stand in. A chunk of which nothing is left goes.

@@ -20,7 +20,9 @@ type Info struct {
 	Bytes    int64     `json:"bytes"`            // of text
 	Created  time.Time `json:"created,omitzero"` // zero in stores of earlier versions
 	Changed  time.Time `json:"changed,omitzero"`
-	Expires  time.Time `json:"expires,omitzero"` // of the whole memory; turns may expire earlier
+	Expires  time.Time `json:"expires,omitzero"` // of the whole memory
+	// TurnExpires is when the first of its turns expires that have a time of their own; zero if none has.
+	TurnExpires time.Time `json:"turn_expires,omitzero"`
 }
 
 // Turn is a turn as it is stored.
@@ -75,13 +77,14 @@ func (s *Store) describe(ctx context.Context, where string, args ...any) ([]Info
 		return each(tx, func(rows Rows) error {
 			var i Info
 			var created, changed int64
-			var expires sql.NullInt64
-			err := rows.Scan(&i.Name, &i.Turns, &i.Bytes, &created, &changed, &expires, &i.Sessions)
-			i.Created, i.Changed, i.Expires = fromSeconds(created), fromSeconds(changed), fromSeconds(expires.Int64)
+			var expires, turnExpires sql.NullInt64
+			err := rows.Scan(&i.Name, &i.Turns, &i.Bytes, &created, &changed, &expires, &i.Sessions, &turnExpires)
+			i.Created, i.Changed, i.Expires, i.TurnExpires = fromSeconds(created), fromSeconds(changed), fromSeconds(expires.Int64), fromSeconds(turnExpires.Int64)
 			infos = append(infos, i)
 			return err
 		}, `SELECT name, turns, bytes, created, changed, expires,
-			(SELECT count(*) FROM session WHERE session.memory = memory.id AND session.turns > 0) FROM memory `+where, args...)
+			(SELECT count(*) FROM session WHERE session.memory = memory.id AND session.turns > 0),
+			(SELECT min(expires) FROM turn WHERE turn.expires IS NOT NULL AND turn.memory = memory.id) FROM memory `+where, args...)
 	})
 	return infos, err
 }
@@ -183,7 +186,7 @@ func writerOf(ctx context.Context, tx Tx, name string) (*writer, error) {
 	return newWriter(ctx, tx, id)
 }
 
-// SetExpiry sets when turns expire, or without ids when the whole memory does.
+// SetExpiry sets when turns expire, or without ids when the whole memory does. The zero time is never: without ids it is that for all turns.
 func (s *Store) SetExpiry(ctx context.Context, name string, at time.Time, ids []string) error {
 	err := s.db.Change(ctx, Shared, func(tx Tx) error {
 		w, err := writerOf(ctx, tx, name)
@@ -191,6 +194,11 @@ func (s *Store) SetExpiry(ctx context.Context, name string, at time.Time, ids []
 			return err
 		}
 		if len(ids) == 0 {
+			if at.IsZero() {
+				if err := w.exec("UPDATE turn SET expires = NULL WHERE memory = ? AND expires IS NOT NULL", w.memory); err != nil {
+					return err
+				}
+			}
 			return w.exec("UPDATE memory SET expires = ? WHERE id = ?", expiry(at), w.memory)
 		}
 		for _, id := range ids {

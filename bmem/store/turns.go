@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,6 +46,19 @@ func scanTurn(row Rows) (placedTurn, error) {
 		err = fits(sum, turnSum(t.Turn.Turn), "turn %q", t.ID)
 	}
 	return t, err
+}
+
+// allTurns returns the turns of a memory, the damaged ones too: they are to be forgotten.
+func allTurns(tx Tx, memory int64) (turns []placedTurn, err error) {
+	err = each(tx, func(rows Rows) error {
+		t, err := scanTurn(rows)
+		turns = append(turns, t)
+		if errors.Is(err, ErrCorrupt) {
+			return nil
+		}
+		return err
+	}, "SELECT pos, "+turnColumns+" FROM turn WHERE memory = ? ORDER BY pos", memory)
+	return turns, err
 }
 
 // turnSum is the checksum of what a turn says, when, and by whom.

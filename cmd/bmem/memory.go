@@ -113,7 +113,7 @@ func newMemoryListCmd() *cobra.Command {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "NAME\tTURNS\tSESSIONS\tTEXT\tCREATED\tCHANGED\tEXPIRES")
 				for _, i := range infos {
-					fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", chunk.Label(i.Name), i.Turns, i.Sessions, humanize.Bytes(uint64(i.Bytes)), when(i.Created), when(i.Changed), when(i.Expires))
+					fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", chunk.Label(i.Name), i.Turns, i.Sessions, humanize.Bytes(uint64(i.Bytes)), when(i.Created), when(i.Changed), expiresOf(i))
 				}
 				return w.Flush()
 			})
@@ -275,7 +275,7 @@ func newMemoryExpireCmd() *cobra.Command {
   bmem memory expire talk --at never`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := bmem.ParseExpiry(at, time.Now())
+			t, err := expiryAt(at)
 			if err != nil {
 				return fmt.Errorf("--at: %w", err)
 			}
@@ -289,6 +289,24 @@ func newMemoryExpireCmd() *cobra.Command {
 		panic(err) // the flag is defined above
 	}
 	return cmd
+}
+
+// expiresOf says when a memory expires, or the first of its turns does.
+func expiresOf(i bmem.MemoryInfo) string {
+	if !i.TurnExpires.IsZero() && (i.Expires.IsZero() || i.TurnExpires.Before(i.Expires)) {
+		return when(i.TurnExpires) + " (turns)"
+	}
+	return when(i.Expires)
+}
+
+// expiryAt reads when something expires. A time that is past would forget it at once, which is more often a slip than meant.
+func expiryAt(text string) (time.Time, error) {
+	now := time.Now()
+	t, err := bmem.ParseExpiry(text, now)
+	if err == nil && !t.IsZero() && t.Before(now) {
+		err = fmt.Errorf("%s is past; bmem memory forget forgets at once", text)
+	}
+	return t, err
 }
 
 func newMemoryExportCmd() *cobra.Command {

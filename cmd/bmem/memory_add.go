@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"time"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/schollz/progressbar/v3"
@@ -73,7 +72,7 @@ on where it stopped. No language model is called.`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			var opts []bmem.AddOption
 			if expires != "" {
-				at, err := bmem.ParseExpiry(expires, time.Now())
+				at, err := expiryAt(expires)
 				if err != nil {
 					return fmt.Errorf("--expires: %w", err)
 				}

@@ -3,6 +3,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
@@ -68,6 +69,9 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 		if strings.TrimSpace(t.Text) == "" {
 			return AddResult{}, bad("turns[%d].text: missing or empty", i)
 		}
+		if t.ID != "" && (t.Session == "" || t.Time == "") {
+			t = s.again(ctx, name, t)
+		}
 		if t.Session == "" {
 			t.Session = now.Format(time.DateOnly)
 		}
@@ -99,6 +103,14 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 	e.Turns = added.New
 	shown, _ := scope.shown(name)
 	return AddResult{Memory: shown, New: added.New, Skipped: added.Skipped, IDs: ids}, nil
+}
+
+// again fills in the session and time that a turn left out when it was sent before, so that it can be sent again.
+func (s *Service) again(ctx context.Context, name string, t NewTurn) NewTurn {
+	if old, err := s.mem.Turn(ctx, name, t.ID); err == nil && old.Text == t.Text && old.Speaker == t.Speaker {
+		t.Session, t.Time = cmp.Or(t.Session, old.Session), cmp.Or(t.Time, old.Time)
+	}
+	return t
 }
 
 // Search looks for turns.

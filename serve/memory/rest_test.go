@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
@@ -325,5 +327,26 @@ func TestForgettingOutlivesTheCaller(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// A turn with an id can be sent again, also if it leaves out what the server filled in the first time.
+func TestTurnsAreSentAgain(t *testing.T) {
+	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
+	t.Cleanup(model.Close)
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
+	s := memory.New(m, memory.Options{})
+	// As if the server had filled these in on another day.
+	first := memory.AddRequest{Memory: "chat", Turns: []memory.NewTurn{{ID: "a", Session: "2025-03-03", Time: "2025-03-03 10:04", Text: "We meet at the old mill."}}}
+	if _, err := s.Add(t.Context(), memory.Scope{}, first); err != nil {
+		t.Fatal(err)
+	}
+	sent := memory.AddRequest{Memory: "chat", Turns: []memory.NewTurn{{ID: "a", Text: "We meet at the old mill."}}}
+	if got, err := s.Add(t.Context(), memory.Scope{}, sent); err != nil || got.Skipped != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	sent.Turns[0].Text = "We meet elsewhere."
+	if _, err := s.Add(t.Context(), memory.Scope{}, sent); !errors.Is(err, bmem.ErrTurnExists) {
+		t.Errorf("another text: %v", err)
 	}
 }
