@@ -40,12 +40,13 @@ func roundedUp(dollars float64) string {
 		return strconv.FormatFloat(dollars, 'f', -1, 64)
 	}
 	unit := math.Pow(10, 3-math.Floor(math.Log10(dollars)))
-	text := strconv.FormatFloat(math.Ceil(dollars*unit)/unit, 'g', 4, 64)
-	up, err := strconv.ParseFloat(text, 64)
-	if err != nil || up < dollars {
-		up = dollars
+	for more := 0.0; more < 2; more++ { // one more where rounding made it less
+		up, err := strconv.ParseFloat(strconv.FormatFloat((math.Ceil(dollars*unit)+more)/unit, 'g', 4, 64), 64)
+		if err == nil && up >= dollars {
+			return strconv.FormatFloat(up, 'f', -1, 64)
+		}
 	}
-	return strconv.FormatFloat(up, 'f', -1, 64)
+	return strconv.FormatFloat(dollars, 'f', -1, 64)
 }
 
 // Unwrap returns ErrMaxCost.

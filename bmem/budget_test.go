@@ -407,7 +407,7 @@ func TestLambdaFollowsTheCurve(t *testing.T) {
 
 // Who allows what the message says has allowed enough.
 func TestMaxCostIsRoundedUp(t *testing.T) {
-	for dollars, want := range map[float64]string{0.00012344: "0.0001235", 0.0012: "0.0012", 0.00000049: "0.00000049", 1.23456: "1.235", 0: "0"} {
+	for dollars, want := range map[float64]string{0.00012344: "0.0001235", 0.0012: "0.0012", 0.00000049: "0.00000049", 1.23456: "1.235", 0: "0", 0.000010350000000000001: "0.00001036"} {
 		got := roundedUp(dollars)
 		if up, err := strconv.ParseFloat(got, 64); got != want || err != nil || up < dollars {
 			t.Errorf("%g: %s, want %s", dollars, got, want)

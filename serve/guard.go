@@ -137,8 +137,11 @@ func (s *Server) ownersOnly(next http.Handler) http.Handler {
 
 // tokenIn is the token that a request carries; "" for none.
 func tokenIn(r *http.Request) string {
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return token
+	header := r.Header.Get("Authorization")
+	if scheme, token, ok := strings.Cut(header, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return token
+	}
+	return header
 }
 
 // isLocal reports whether a request's Host, port or not, names this machine.

@@ -171,8 +171,10 @@ func TestWebPagesFromElsewhere(t *testing.T) {
 	}
 	// With a token the name does not matter: a page does not have it.
 	s := start(t, Config{Token: "secret"})
-	if status, _, answer := s.post(t, "/v1/chat/completions", body, "Host", "models.example", "Authorization", "Bearer secret"); status != 200 {
-		t.Errorf("%d %s", status, answer)
+	for _, scheme := range []string{"Bearer", "bearer"} {
+		if status, _, answer := s.post(t, "/v1/chat/completions", body, "Host", "models.example", "Authorization", scheme+" secret"); status != 200 {
+			t.Errorf("%s: %d %s", scheme, status, answer)
+		}
 	}
 }
 

@@ -93,8 +93,11 @@ func (h *rest) answer(w http.ResponseWriter, r *http.Request, o operation, in *j
 
 func (h *rest) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := AsError(err)
-	if e.Status >= http.StatusInternalServerError {
-		h.log.Error("a request failed", "method", r.Method, "path", r.Pattern, "why", err)
+	if level := slog.LevelError; e.Status >= http.StatusInternalServerError {
+		if r.Context().Err() != nil { // the client is gone
+			level = slog.LevelDebug
+		}
+		h.log.Log(r.Context(), level, "a request failed", "method", r.Method, "path", r.Pattern, "why", err)
 	}
 	WriteError(w, e)
 }

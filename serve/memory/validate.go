@@ -146,13 +146,28 @@ func reason(s *jsonschema.Schema, v any, err error) string {
 		return fmt.Sprintf("%s: want %s", clip(got), s.Type)
 	case strings.HasPrefix(text, "enum:"):
 		return fmt.Sprintf("%s: want one of %v", clip(got), s.Enum)
-	case strings.HasPrefix(text, "m") || strings.HasPrefix(text, "exclusive"): // lengths and limits
+	case strings.HasPrefix(text, "minimum:") || strings.HasPrefix(text, "maximum:") || strings.HasPrefix(text, "exclusiveMinimum:"):
+		return fmt.Sprintf("%s: want %s", clip(got), interval(s))
+	case strings.HasPrefix(text, "m"): // lengths
 		return clip([]byte(text))
 	case s.Description != "":
 		return fmt.Sprintf("%s is not of its form: want %s", clip(got), s.Description)
 	default:
 		return clip(got) + " is not of its form"
 	}
+}
+
+// interval is what numbers a schema allows.
+func interval(s *jsonschema.Schema) string {
+	switch {
+	case s.ExclusiveMinimum != nil:
+		return fmt.Sprintf("more than %g", *s.ExclusiveMinimum)
+	case s.Minimum != nil && s.Maximum != nil:
+		return fmt.Sprintf("%g to %g", *s.Minimum, *s.Maximum)
+	case s.Minimum != nil:
+		return fmt.Sprintf("%g at least", *s.Minimum)
+	}
+	return fmt.Sprintf("%g at most", *s.Maximum)
 }
 
 // clip shortens a text for a message.

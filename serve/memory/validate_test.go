@@ -36,6 +36,20 @@ func (c client) refusal(method, path, body string) (int, string) {
 	return res.StatusCode, e.Error.Message
 }
 
+// A number out of its limits is refused with them.
+func TestLimitsAreSaid(t *testing.T) {
+	c := open(t, nil)
+	for body, want := range map[string]string{`{"query":"x","limit":0}`: "limit: 0: want 1 to ", `{"question":"x","max_dollars":0}`: "max_dollars: 0: want more than 0", `{"question":"x","min_confidence":2}`: "min_confidence: 2: want 0 to 1"} {
+		path := "/v1/memories/chat/ask"
+		if strings.Contains(body, "query") {
+			path = "/v1/memories/chat/search"
+		}
+		if s, message := c.refusal("POST", path, body); s != 400 || !strings.Contains(message, want) {
+			t.Errorf("%s: %d, %s", body, s, message)
+		}
+	}
+}
+
 // Every field of every body is refused in a form that the description does not give it, by its name; so are unknown fields, at
 // every level.
 func TestBodiesHaveTheirForm(t *testing.T) {
