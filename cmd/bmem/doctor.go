@@ -19,6 +19,7 @@ import (
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/cmd/bmem/doctor"
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/serve/tenant"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -31,7 +32,7 @@ func newDoctorCmd() *cobra.Command {
 		Short: "Look at what this machine has, how fast it is, and what to do about what is missing",
 		Long: `Look at what this machine has, how fast it is, and what to do about what is missing.
 
-With --check it reads the stores of memories and replies instead, and says what in them is damaged.
+With --check it reads the stores of memories, replies and tenants' spending instead, and says what in them is damaged.
 
 Ends with status 1 if something is missing that nothing works without, or damaged.`,
 		Args: cobra.NoArgs,
@@ -57,7 +58,7 @@ Ends with status 1 if something is missing that nothing works without, or damage
 	}
 	cmd.Flags().StringVar(&spec, "backend", "", "backend to look at: "+backend.Specs+" (default $"+backend.Env+", else auto)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
-	cmd.Flags().BoolVar(&check, "check", false, "read the stores of memories and replies in full, and compare entries with their checksums")
+	cmd.Flags().BoolVar(&check, "check", false, "read the stores of memories, replies and spending in full, and compare entries with their checksums")
 	cmd.Flags().StringVar(&cache, "cache", "", "folder of the stores (default $"+setup.EnvCache+", else the user's cache folder)")
 	return cmd
 }
@@ -80,6 +81,12 @@ func checkStores(ctx context.Context, out io.Writer, dir string) error {
 			fmt.Fprintf(out, "%s: %d replies, all sound\n", path, n)
 		}
 	}
+	if path, ok := there(tenant.LedgerFile); ok {
+		n, err := checkSpending(ctx, path)
+		if errs = append(errs, err); err == nil {
+			fmt.Fprintf(out, "%s: spending in %d entries, all sound\n", path, n)
+		}
+	}
 	if _, ok := there(setup.MemoryFile); ok || os.Getenv(setup.EnvStore) != "" {
 		errs = append(errs, checkMemory(ctx, out, dir))
 	}
@@ -96,6 +103,15 @@ func checkReplies(ctx context.Context, path string) (n int, err error) {
 	}
 	defer closing(c, &err)
 	return c.Check(ctx)
+}
+
+func checkSpending(ctx context.Context, path string) (n int, err error) {
+	l, err := tenant.OpenLedger(path)
+	if err != nil {
+		return 0, err
+	}
+	defer closing(l, &err)
+	return l.Check(ctx)
 }
 
 func checkMemory(ctx context.Context, out io.Writer, dir string) (err error) {

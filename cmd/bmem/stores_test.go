@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/serve/tenant"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
 )
 
@@ -72,6 +74,7 @@ func TestStores(t *testing.T) {
 	if out, err := runVerb(t, "", "doctor", "--check", "--cache", dir); err != nil || !strings.Contains(out, "1 replies, all sound") {
 		t.Errorf("wrote %q, %v", out, err)
 	}
+	checkDamagedSpending(t, dir)
 	path := filepath.Join(dir, "replies.db")
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -88,5 +91,45 @@ func TestStores(t *testing.T) {
 		if _, err := runVerb(t, "", "doctor", "--check", "--cache", dir); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: the doctor finds %v", name, err)
 		}
+	}
+}
+
+// checkDamagedSpending lets the doctor look at a ledger of tenants' spending in dir, whole and damaged, and removes it.
+func checkDamagedSpending(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, tenant.LedgerFile)
+	l, err := tenant.OpenLedger(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := tenant.None(l).Owner().Account.Reserve(t.Context(), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Settle(0.5); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := runVerb(t, "", "doctor", "--check", "--cache", dir); err != nil || !strings.Contains(out, "spending in 1 entries, all sound") {
+		t.Errorf("wrote %q, %v", out, err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	amount := binary.BigEndian.AppendUint64(nil, 5e11)[3:] // in 1e-12 dollars, in as few bytes as SQLite keeps
+	if !bytes.Contains(whole, amount) {
+		t.Fatal("the amount is not where it was looked for")
+	}
+	if err := os.WriteFile(path, bytes.Replace(whole, amount, binary.BigEndian.AppendUint64(nil, 1e11)[3:], 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runVerb(t, "", "doctor", "--check", "--cache", dir); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("the doctor finds %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -25,6 +25,7 @@ var ledgerFile = sqlfile.Kind{What: "ledger of spending", App: 0x424d5370, Wait:
 		hour   INTEGER NOT NULL, -- since 1970, UTC
 		amount INTEGER NOT NULL, -- 1e-12 dollars
 		asked  INTEGER NOT NULL,
+		sum    BLOB, -- checksum of the row; NULL in what earlier versions stored, until it is opened
 		PRIMARY KEY (tenant, hour)
 	) STRICT, WITHOUT ROWID;
 	CREATE TABLE held (
@@ -32,9 +33,11 @@ var ledgerFile = sqlfile.Kind{What: "ledger of spending", App: 0x424d5370, Wait:
 		tenant TEXT NOT NULL,
 		hour   INTEGER NOT NULL,
 		amount INTEGER NOT NULL,
-		at     INTEGER NOT NULL -- milliseconds since 1970
+		at     INTEGER NOT NULL, -- milliseconds since 1970
+		sum    BLOB
 	) STRICT;
-	CREATE INDEX held_tenant ON held (tenant, hour)`}
+	CREATE INDEX held_tenant ON held (tenant, hour)`,
+	Updates: []string{"ALTER TABLE spent ADD COLUMN sum BLOB; ALTER TABLE held ADD COLUMN sum BLOB"}}
 
 const (
 	// defaultPatience is how long a question waits for others of its tenant that hold what it needs.
@@ -60,7 +63,8 @@ type Ledger struct {
 	lines   map[string]chan struct{} // by tenant: who waits first is served first
 }
 
-// OpenLedger opens or creates the ledger at path. The caller closes it.
+// OpenLedger opens or creates the ledger at path. One that is damaged is refused: what may still be spent is not known then. The caller
+// closes it.
 func OpenLedger(path string) (*Ledger, error) {
 	db, err := sqlfile.Open(path, ledgerFile)
 	if err != nil {
@@ -77,24 +81,29 @@ func OpenLedger(path string) (*Ledger, error) {
 // Close closes the file. What questions in flight hold stays booked.
 func (l *Ledger) Close() error { return l.db.Close() }
 
-// tidy books what killed processes held a day ago and more, and drops what is older than anybody asks for.
+// tidy checks the ledger, books what killed processes held a day ago and more, and drops what is older than anybody asks for.
 func (l *Ledger) tidy() error {
+	if err := l.seal(); err != nil {
+		return err
+	}
+	if _, err := l.check(context.Background()); err != nil {
+		return err
+	}
 	return l.change(context.Background(), func(tx *sql.Tx) error {
-		dayAgo := l.now().Add(-24 * time.Hour).UnixMilli()
-		for _, q := range []struct {
-			text string
-			arg  int64
-		}{
-			{"INSERT INTO spent SELECT tenant, hour, SUM(amount), COUNT(*) FROM held WHERE at < ? GROUP BY tenant, hour" +
-				" ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, asked = asked + excluded.asked", dayAgo},
-			{"DELETE FROM held WHERE at < ?", dayAgo},
-			{"DELETE FROM spent WHERE hour < ?", hourOf(l.now().Add(-kept))},
-		} {
-			if _, err := tx.Exec(q.text, q.arg); err != nil {
+		old, err := rows(context.Background(), tx, "SELECT "+heldColumns+" FROM held WHERE at < ?", l.now().Add(-24*time.Hour).UnixMilli())
+		if err != nil {
+			return err
+		}
+		for _, r := range old {
+			if err := drop(tx, r.id); err != nil {
+				return err
+			}
+			if err := spend(tx, r.tenant, r.hour, r.amount, 1); err != nil {
 				return err
 			}
 		}
-		return nil
+		_, err = tx.Exec("DELETE FROM spent WHERE hour < ?", hourOf(l.now().Add(-kept)))
+		return err
 	})
 }
 
@@ -164,22 +173,22 @@ func (l *Ledger) until(renews string) int {
 	return 1 + int(at.Sub(l.now()).Seconds())
 }
 
-// querier is a database or a transaction.
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
 // balanceIn reads the balance of a tenant.
 func (l *Ledger) balanceIn(ctx context.Context, q querier, tenant string) (balance, error) {
 	b := balance{at: l.now()}
 	hour := hourOf(b.at)
 	day := hour / 24 * 24
-	var byHour, byDay int64
-	err := q.QueryRowContext(ctx, `SELECT COALESCE(SUM(amount) FILTER (WHERE hour = ?1), 0), COALESCE(SUM(amount), 0), COALESCE(SUM(recent), 0) FROM (
-			SELECT hour, amount, 0 AS recent FROM spent WHERE tenant = ?2 AND hour BETWEEN ?3 AND ?3 + 23
-			UNION ALL SELECT hour, amount, at > ?4 FROM held WHERE tenant = ?2 AND hour BETWEEN ?3 AND ?3 + 23)`,
-		hour, tenant, day, b.at.Add(-inFlight).UnixMilli()).Scan(&byHour, &byDay, &b.recent)
-	b.hour, b.day = money.Picodollars(byHour), money.Picodollars(byDay)
+	entries, err := rows(ctx, q, "SELECT "+spentColumns+" FROM spent WHERE tenant = ?1 AND hour BETWEEN ?2 AND ?2 + 23 UNION ALL SELECT "+heldColumns+" FROM held WHERE tenant = ?1 AND hour BETWEEN ?2 AND ?2 + 23",
+		tenant, day)
+	for _, r := range entries {
+		b.day = b.day.Plus(r.amount)
+		if r.hour == hour {
+			b.hour = b.hour.Plus(r.amount)
+		}
+		if r.id != 0 && r.at > b.at.Add(-inFlight).UnixMilli() {
+			b.recent++
+		}
+	}
 	return b, err
 }
 
@@ -259,11 +268,7 @@ func (l *Ledger) try(ctx context.Context, h *hold, least money.Picodollars, pati
 		if h.amount == money.Most {
 			return nil // no limit, and nothing to hold
 		}
-		res, err := tx.ExecContext(ctx, "INSERT INTO held (tenant, hour, amount, at) VALUES (?, ?, ?, ?)", h.tenant.name, h.hour, int64(h.amount), b.at.UnixMilli())
-		if err != nil {
-			return err
-		}
-		h.id, err = res.LastInsertId()
+		h.id, err = put(ctx, tx, row{tenant: h.tenant.name, hour: h.hour, amount: h.amount, at: b.at.UnixMilli()})
 		return err
 	})
 	return b, done, err
@@ -274,18 +279,15 @@ func (l *Ledger) settle(h *hold, cost money.Picodollars) (b balance, err error) 
 	ctx := context.Background()
 	err = l.change(ctx, func(tx *sql.Tx) error {
 		if h.id != 0 {
-			if res, err := tx.Exec("DELETE FROM held WHERE id = ?", h.id); err != nil {
+			if err := drop(tx, h.id); err != nil {
 				return err
-			} else if n, err := res.RowsAffected(); err != nil || n == 0 {
-				return errors.Join(err, fmt.Errorf("hold %d of %q is gone", h.id, h.tenant.name))
 			}
 		}
 		asked := 1
 		if cost == 0 {
 			asked = 0
 		}
-		if _, err := tx.Exec("INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, asked = asked + excluded.asked",
-			h.tenant.name, h.hour, int64(cost), asked); err != nil {
+		if err := spend(tx, h.tenant.name, h.hour, cost, asked); err != nil {
 			return err
 		}
 		b, err = l.balanceIn(ctx, tx, h.tenant.name)
@@ -312,23 +314,19 @@ func (l *Ledger) spending(ctx context.Context, t *Tenant) (memory.AccountSpendin
 		return out, err
 	}
 	out.Budget = b.budget(t.limits)
-	rows, err := l.db.QueryContext(ctx, "SELECT hour / 24, SUM(amount), SUM(asked) FROM spent WHERE tenant = ? AND hour > ? GROUP BY 1 HAVING SUM(asked) > 0 ORDER BY 1 DESC",
-		t.name, (hourOf(b.at)/24-shownDays+1)*24-1)
+	entries, err := rows(ctx, l.db, "SELECT "+spentColumns+" FROM spent WHERE tenant = ? AND hour > ? AND asked > 0 ORDER BY hour DESC", t.name, (hourOf(b.at)/24-shownDays+1)*24-1)
 	if err != nil {
 		return out, failure(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var day, amount int64
-		var d memory.DaySpending
-		if err := rows.Scan(&day, &amount, &d.Asked); err != nil {
-			return out, failure(err)
+	for len(entries) > 0 {
+		day := entries[0].hour / 24
+		var amount money.Picodollars
+		d := memory.DaySpending{Day: time.Unix(day*24*3600, 0).UTC().Format(time.DateOnly)}
+		for ; len(entries) > 0 && entries[0].hour/24 == day; entries = entries[1:] {
+			amount, d.Asked = amount.Plus(entries[0].amount), d.Asked+entries[0].asked
 		}
-		d.Day, d.Dollars = time.Unix(day*24*3600, 0).UTC().Format(time.DateOnly), money.Picodollars(amount).Dollars()
+		d.Dollars = amount.Dollars()
 		out.Days = append(out.Days, d)
-	}
-	if err := rows.Err(); err != nil {
-		return out, failure(err)
 	}
 	return out, nil
 }
