@@ -17,10 +17,8 @@ var (
 	messageRE = regexp.MustCompile(`^\[?(\d{1,4}[./-] ?\d{1,2}[./-] ?\d{1,4})\.?,? +(\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?: ?[AaPp]\.? ?[Mm]\.?)?)(?:\] | [-–] )(.*)$`)
 	// saidRE parts who says something from what is said.
 	saidRE = regexp.MustCompile(`^([^:]{1,60}): ?(.*)$`)
-	// omittedRE finds what stands in place of a picture or a deleted message.
-	omittedRE = regexp.MustCompile(`^(?:<[^<>]*>|\S+ omitted)$`)
 	// invisible are the marks of direction, and the spaces that are no plain ones.
-	invisible = strings.NewReplacer("\u200e", "", "\u200f", "", "\u202a", "", "\u202c", "", "\u202f", " ", "\u00a0", " ")
+	invisible = strings.NewReplacer(byProgram, "", "\u200f", "", "\u202a", "", "\u202c", "", "\u202f", " ", "\u00a0", " ")
 )
 
 // headLines is how many lines may stand before the first message of a log.
@@ -43,21 +41,22 @@ func isChatLog(head []byte) bool {
 // chatLog reads a log of messages as WhatsApp exports it. A message goes on until the next one.
 func (c *collector) chatLog(r io.Reader) *LineError {
 	c.Form = "a WhatsApp export"
-	var open chunk.Turn // the last one that was said
+	var open chunk.Turn      // the last one that was said
+	var first string         // its first line, with the marks of what the program writes
+	var more strings.Builder // what follows
 	said, began := false, 0
 	end := func() *LineError {
-		open.Text = strings.TrimSpace(open.Text)
-		switch {
-		case !said:
-			return nil
-		case open.Text == "":
-			c.leave(leftEmpty)
-			return nil
-		case omittedRE.MatchString(open.Text):
-			c.leave(leftMedia)
+		if !said {
 			return nil
 		}
-		return c.add(open, began)
+		said = false
+		m := message{turn: open}
+		m.whatsApp(first, more.String())
+		more.Reset()
+		if !c.take(m) {
+			return nil
+		}
+		return c.add(m.turn, began)
 	}
 	bad := eachLine(r, func(line string, n int, part bool) *LineError {
 		var m []string
@@ -66,24 +65,24 @@ func (c *collector) chatLog(r io.Reader) *LineError {
 		}
 		switch {
 		case m == nil && said && part:
-			open.Text += line
+			more.WriteString(line)
 			return nil
 		case m == nil && said:
-			open.Text += "\n" + line
+			more.WriteString("\n" + line)
 			return nil
 		case m == nil:
-			return nil
-		}
-		words := saidRE.FindStringSubmatch(m[3])
-		if words == nil { // somebody joined
-			c.leave(leftNotices)
 			return nil
 		}
 		if bad := end(); bad != nil {
 			return bad
 		}
-		open = chunk.Turn{Session: m[1], Time: m[1] + ", " + m[2], Speaker: strings.TrimSpace(words[1]), Text: words[2]}
-		said, began = true, n
+		words := saidRE.FindStringSubmatch(m[3])
+		if words == nil || strings.Count(words[1], `"`)%2 == 1 { // somebody joined, or named the group "Plan: mill"
+			c.leave(leftNotices)
+			return nil
+		}
+		open = chunk.Turn{Session: m[1], Time: m[1] + ", " + m[2], Speaker: strings.TrimSpace(words[1])}
+		said, began, first = true, n, asWritten(line, words[2])
 		return nil
 	})
 	if bad != nil {

@@ -70,19 +70,21 @@ type Conversation struct {
 type Seen struct {
 	// Form names the form of the file: "turns", or what exports it.
 	Form string
-	// Skipped is how many messages of an export were left out because they hold no words: pictures, joins and the like.
+	// Skipped is how much of an export was left out: messages that nobody says, and what is no words in or beside a message, such as
+	// pictures.
 	Skipped int
-	// LeftOut says what these were, and how many of each kind.
+	// LeftOut says what this was, and how much of each kind.
 	LeftOut map[string]int
 }
 
 // The kinds of what is left out.
 const (
-	leftMedia   = "pictures and files"
-	leftNotices = "notices"
-	leftSystem  = "system and tool messages"
-	leftEmpty   = "empty messages"
-	leftMarks   = "pictures and marks without words" // of documents
+	leftMedia    = "pictures and files"
+	leftPreviews = "link previews"
+	leftNotices  = "notices"
+	leftSystem   = "system and tool messages"
+	leftEmpty    = "empty messages"
+	leftMarks    = "pictures and marks without words" // of documents
 )
 
 // LeftOutText writes what was left out for people: "2 notices, 1 pictures and files", or "nothing".

@@ -3,7 +3,6 @@ package conversation
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -165,14 +164,14 @@ func (c *collector) begin(name string) *talk { return &talk{c: c, name: name, da
 // message takes the next message.
 func (t *talk) message(m map[string]json.RawMessage, line int) *LineError {
 	t.n++
-	turn, left, err := parseMessage(m)
+	got, err := parseMessage(m)
 	if err != nil {
 		return &LineError{Line: line, Msg: fmt.Sprintf("message %d: %v", t.n, err)}
 	}
-	if left != "" {
-		t.c.leave(left)
+	if !t.c.take(got) {
 		return nil
 	}
+	turn := got.turn
 	if isSlack(m) {
 		turn.Text = slackText(turn.Text, t.c.users)
 		turn.Speaker = cmp.Or(t.c.users[turn.Speaker], turn.Speaker)
@@ -226,97 +225,6 @@ func (t *talk) give(turn chunk.Turn, line int) *LineError {
 		turn.Session = t.name + ", " + turn.Session
 	}
 	return t.c.add(turn, line)
-}
-
-// wordless are roles and kinds of messages that nobody says.
-var wordless = []string{"system", "tool", "function", "developer", "service"}
-
-// mediaFields are the fields of messages that hold pictures and files.
-var mediaFields = []string{"photo", "file", "files", "media_type", "attachments", "image_url", "sticker_emoji"}
-
-// parseMessage reads a message of an export. left is the kind of a message that is left out, "" for one with words.
-func parseMessage(m map[string]json.RawMessage) (t chunk.Turn, left string, err error) {
-	body, found := json.RawMessage(nil), false
-	for _, name := range []string{"content", "text", "value", "parts"} {
-		if raw, has := m[name]; has {
-			found = true
-			if body = raw; strings.TrimSpace(words(raw)) != "" {
-				break
-			}
-		}
-	}
-	kind := firstText(m, "type")
-	var data map[string]json.RawMessage // LangChain's form
-	if raw, ok := m["data"]; ok && json.Unmarshal(raw, &data) == nil && data != nil {
-		body, found = data["content"], true
-	}
-	if !found && kind != "service" {
-		return t, "", errors.New("no content, text, value or parts in it; its fields are " + strings.Join(slices.Sorted(maps.Keys(m)), ", "))
-	}
-	t.Text = strings.TrimSpace(words(body))
-	role := firstText(m, "role")
-	var author map[string]json.RawMessage
-	if json.Unmarshal(m["author"], &author) == nil && role == "" {
-		role = firstText(author, "role")
-	}
-	t.Speaker = firstText(m, "sender", "from", "author", "user_profile", "username", "user", "name", "actor", "from_id")
-	if t.Speaker == "" {
-		t.Speaker = role
-	}
-	if t.Speaker == "" && kind != "message" {
-		t.Speaker = kind
-	}
-	t.Time = timeText(m, "date", "timestamp", "create_time", "created_at", "time", "ts")
-	subtype := firstText(m, "subtype")
-	switch {
-	case kind == "service" || strings.HasPrefix(subtype, "channel_") || strings.HasPrefix(subtype, "group_"):
-		return t, leftNotices, nil
-	case slices.Contains(wordless, role) || slices.Contains(wordless, t.Speaker) || slices.Contains(wordless, kind):
-		return t, leftSystem, nil
-	case t.Text != "":
-		return t, "", nil
-	}
-	for _, name := range mediaFields {
-		if raw, ok := m[name]; ok && !slices.Contains([]string{"null", "[]", `""`}, string(raw)) {
-			return t, leftMedia, nil
-		}
-	}
-	return t, leftEmpty, nil
-}
-
-// words returns the text of a message: a string, or parts of which those that are no text are named in brackets.
-func words(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	var parts []json.RawMessage
-	if json.Unmarshal(raw, &parts) == nil {
-		var b strings.Builder
-		for i, p := range parts {
-			w := words(p)
-			if i > 0 && w != "" && w[0] == '[' {
-				b.WriteByte(' ')
-			}
-			b.WriteString(w)
-		}
-		return b.String()
-	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil || fields == nil {
-		return ""
-	}
-	for _, name := range []string{"text", "parts", "content", "value"} {
-		if inner, ok := fields[name]; ok {
-			return words(inner)
-		}
-	}
-	if kind := firstText(fields, "type", "content_type"); strings.Contains(kind, "image") {
-		return "[image]"
-	} else if strings.Contains(kind, "audio") || strings.Contains(kind, "file") {
-		return "[" + kind + "]"
-	}
-	return ""
 }
 
 // firstText returns the first of the fields that is text, or an object that names somebody.

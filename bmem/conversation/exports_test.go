@@ -29,7 +29,7 @@ func TestReadExports(t *testing.T) {
 		"a request":        {`{"model":"x","messages":[{"role":"user","content":[{"type":"text","text":"` + mill + `"}]},{"role":"assistant","content":"Noted."}]}`, "a list of messages", user, 0},
 		"a tool's message": {`[{"role":"user","content":"` + mill + `"},{"role":"assistant","content":null,"tool_calls":[{}]},{"role":"tool","content":"42"},{"role":"assistant","content":"Noted."}]`, "a list of messages", user, 2},
 		"a picture": {`[{"role":"user","content":[{"type":"text","text":"Look:"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}]`, "a list of messages",
-			[]chunk.Turn{{ID: "1:1", Session: "1", Speaker: "user", Text: "Look: [image]"}}, 0},
+			[]chunk.Turn{{ID: "1:1", Session: "1", Speaker: "user", Text: "Look: [image]"}}, 1},
 		"names": {`[{"role":"user","name":"Rita","content":"Hi."}]`, "a list of messages", []chunk.Turn{{ID: "1:1", Session: "1", Speaker: "Rita", Text: "Hi."}}, 0},
 		"LangChain": {`[{"type":"human","data":{"content":"` + mill + `"}},{"type":"ai","data":{"content":"Noted."}}]`, "a list of messages",
 			[]chunk.Turn{{ID: "1:1", Session: "1", Speaker: "human", Text: mill}, {ID: "1:2", Session: "1", Speaker: "ai", Text: "Noted."}}, 0},
@@ -78,6 +78,42 @@ func TestReadExports(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got.Turns, c.turns) || got.Form != c.form || got.Skipped != c.skipped {
 			t.Errorf("%s: %q, %d skipped, %+v\nwant %q, %d, %+v", name, got.Form, got.Skipped, got.Turns, c.form, c.skipped, c.turns)
+		}
+	}
+}
+
+// What nobody says is no turn, and what is left out is counted.
+func TestNoticesAndFilesOfExports(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		said []string // SPEAKER: TEXT
+		left map[string]int
+	}{
+		{"discord-notices.json", []string{"Kim: Look at the old mill.", "Kim: Yes, at noon.", "Bot: Reminder set."}, map[string]int{leftNotices: 8, leftMedia: 3, leftPreviews: 1}},
+		{"whatsapp-ios.txt", []string{"Eva: We meet at the old mill", "Uwe: The contract is in the post.", "Uwe: The wheel turns", "Eva: Fine, I added bread.\nAnd left room: two places.", "Uwe: Bild weggelassen? I see none.", "Eva: look"},
+			map[string]int{leftNotices: 7, leftMedia: 5}},
+		{"whatsapp-android.txt", []string{"Eva: We meet at the old mill", "Uwe: At the wheel", "Eva: And the door", "Uwe: Until then"}, map[string]int{leftNotices: 6, leftMedia: 3}},
+		{"claude-files.json", []string{"human: What does it say?\n\n[attachment: plan.txt]\nWe meet at the old mill.\nBring bread.", "human: [attachment: text]\nPasted words.", "assistant: It says where you meet."},
+			map[string]int{leftMedia: 3, leftSystem: 2}},
+		{"chatgpt-files.json", []string{"user: [image] Is this the old mill?", "assistant: It is."}, map[string]int{leftMedia: 2, leftSystem: 4}},
+		{"slack-files.json", []string{"Rita Keller: We meet at the old mill.", "Calendar: Reminder: the mill"}, map[string]int{leftMedia: 3, leftPreviews: 1, leftNotices: 3}},
+		{"telegram-files.json", []string{"Rita: The old mill", "Omar: Here"}, map[string]int{leftMedia: 4, leftNotices: 1}},
+	} {
+		got, err := ReadFile(filepath.Join("testdata", "exports", c.file))
+		if err != nil {
+			t.Errorf("%s: %v", c.file, err)
+			continue
+		}
+		var said []string
+		for _, turn := range got.Turns {
+			said = append(said, turn.Speaker+": "+turn.Text)
+		}
+		sum := 0
+		for _, n := range got.LeftOut {
+			sum += n
+		}
+		if !slices.Equal(said, c.said) || !reflect.DeepEqual(got.LeftOut, c.left) || got.Skipped != sum {
+			t.Errorf("%s: %d left out, %v, want %v; said\n%q, want\n%q", c.file, got.Skipped, got.LeftOut, c.left, said, c.said)
 		}
 	}
 }

@@ -161,14 +161,14 @@ func (c *collector) slackDay(folder fs.FS, name, file, channel, day string) erro
 			bad.Line = line
 			return bad
 		}
-		t, left, err := parseMessage(fields)
+		got, err := parseMessage(fields)
 		switch {
 		case err != nil:
 			return &LineError{Line: line, Msg: fmt.Sprintf("message %d: %v", n, err)}
-		case left != "":
-			c.leave(left)
+		case !c.take(got):
 			return nil
 		}
+		t := got.turn
 		day = cmp.Or(dayOf(t.Time), day)
 		if name := c.users[firstText(fields, "user")]; name != "" {
 			t.Speaker = name
