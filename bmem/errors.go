@@ -22,6 +22,8 @@ var (
 	ErrNoTurns = conversation.ErrNoTurns
 	// ErrNoTurnsThen: WithBefore and WithAfter leave no turn to be seen.
 	ErrNoTurnsThen = errors.New("no turns")
+	// ErrMemoryChanged: the memory of a data set is not what it was when its questions began to be asked.
+	ErrMemoryChanged = errors.New("a memory was changed")
 	// ErrNoQuestion: the question is empty.
 	ErrNoQuestion = errors.New("empty question")
 )

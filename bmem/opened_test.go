@@ -2,10 +2,13 @@ package bmem
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/embed/embedtest"
 )
 
@@ -63,4 +66,39 @@ func TestALargeHistoryIsKept(t *testing.T) {
 	if keys := m.open.recent.Keys(); len(keys) != 1 || keys[0].memory != "b" {
 		t.Errorf("kept are %v, want the last one", keys)
 	}
+}
+
+// A memory that another process forgets and makes again under its name is read again: what was kept open of it says what is forgotten.
+func TestMemoryMadeAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "memory.db")
+	m, other := open(t, Options{Path: path}), open(t, Options{Path: path})
+	say := func(texts ...string) {
+		t.Helper()
+		if _, err := other.ForgetMemory(t.Context(), "talk"); err != nil && !errors.Is(err, ErrNoMemory) {
+			t.Fatal(err)
+		}
+		for i, text := range texts {
+			if _, err := other.Add(t.Context(), "talk", []chunk.Turn{{ID: fmt.Sprint(i), Session: fmt.Sprint(i), Text: text}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hits, err := m.Retrieve(t.Context(), "What is it?", WithMemory("talk"), WithTopK(9))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found []string
+		for _, h := range hits {
+			for _, turn := range h.Turns {
+				found = append(found, turn.Text)
+			}
+		}
+		slices.Sort(found)
+		if !slices.Equal(found, texts) {
+			t.Errorf("found %q, want %q", found, texts)
+		}
+	}
+	say("It is a cat.")
+	say("It is a dog.")
+	say("It is a bird.", "It is a newt.")
+	say("It is a fox.")
 }

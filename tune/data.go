@@ -83,7 +83,7 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
 		}
 	}
 	questions := c.Questions
-	turns, err := c.addHistories(ctx, questions)
+	histories, err := c.addHistories(ctx, questions)
 	if err != nil {
 		return nil, made, fmt.Errorf("make examples: %w", err)
 	}
@@ -108,7 +108,7 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
 		}
 		group.Go(func() error {
 			var err error
-			all[i], unseen[i], err = c.question(gctx, q, turns[q.History])
+			all[i], unseen[i], err = c.question(gctx, q, histories[q.History])
 			if err != nil {
 				return fmt.Errorf("make examples: question %s: %w", q.ID, err)
 			}
@@ -136,42 +136,44 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
 	return slices.Concat(all...), made, nil
 }
 
-// addHistories puts the questions' histories into the memory and returns their turns.
-func (c DataConfig) addHistories(ctx context.Context, questions []datasets.Question) (map[string][]chunk.Turn, error) {
-	turns := map[string][]chunk.Turn{}
+// history is a conversation that questions are about, in a memory that runs of experiments share.
+type history struct {
+	turns  []chunk.Turn
+	memory *bmem.DatasetMemory
+}
+
+// addHistories puts the questions' histories into the memory and returns them by their ids.
+func (c DataConfig) addHistories(ctx context.Context, questions []datasets.Question) (map[string]history, error) {
+	out := map[string]history{}
 	for _, q := range questions {
-		if _, ok := turns[q.History]; ok {
+		if _, ok := out[q.History]; ok {
 			continue
 		}
 		h, err := c.Dataset.History(ctx, q.History)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := c.Memory.Add(ctx, c.memory(q.History), h.Turns); err != nil {
+		memory, err := c.Memory.OpenDataset(ctx, bmem.DatasetConversation{Dataset: c.Dataset.Name(), ID: q.History, Hash: c.Dataset.Hash(), Turns: h.Turns})
+		if err != nil {
 			return nil, err
 		}
-		turns[q.History] = h.Turns
+		out[q.History] = history{h.Turns, memory}
 	}
-	return turns, nil
-}
-
-// memory names a history in the memory as runs of experiments do, so that they share what was embedded.
-func (c DataConfig) memory(history string) string {
-	return fmt.Sprintf("%s/%s@%.12s/%d", c.Dataset.Name(), history, c.Dataset.Hash(), c.Memory.ChunkTokens())
+	return out, nil
 }
 
 // question makes one question's examples. unseen says that its retrieved notes hold no gold evidence.
-func (c DataConfig) question(ctx context.Context, q datasets.Question, history []chunk.Turn) (out []Example, unseen bool, err error) {
-	opts := append([]bmem.Option{bmem.WithMemory(c.memory(q.History)), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
+func (c DataConfig) question(ctx context.Context, q datasets.Question, h history) (out []Example, unseen bool, err error) {
+	opts := append([]bmem.Option{bmem.WithMemory(h.memory.Name), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
 		bmem.WithTiers(cmp.Or(c.Policy, "mid"))}, c.Ask...)
 	notes, retrieved, err := c.Memory.Notes(ctx, q.Text, opts...)
-	if err != nil {
+	if err := cmp.Or(h.memory.Check(ctx), err); err != nil {
 		return nil, false, err
 	}
-	gold := goldLines(history, q.Evidence)
-	h := fnv.New64a()
-	h.Write([]byte(q.ID))
-	rng := rand.New(rand.NewPCG(uint64(c.Seed), h.Sum64()))
+	gold := goldLines(h.turns, q.Evidence)
+	sum := fnv.New64a()
+	sum.Write([]byte(q.ID))
+	rng := rand.New(rand.NewPCG(uint64(c.Seed), sum.Sum64()))
 	lines := strings.Split(notes, "\n")
 	others := without(lines, gold)
 	unseen = !slices.ContainsFunc(gold, func(g string) bool { return quotes(lines, g) })

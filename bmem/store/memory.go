@@ -59,10 +59,12 @@ func (s *Store) Append(ctx context.Context, name string, turns []chunk.Turn, cut
 	return added, nil
 }
 
-// create1 makes an empty memory.
+// create1 makes an empty memory. Its changes are counted from the time on, so that no reader takes it for one of the same name that was
+// forgotten.
 func create1(tx Tx, name string) (int64, error) {
+	now := time.Now()
 	// Another process may do the same at this moment.
-	if err := tx.Exec("INSERT INTO memory (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", name, time.Now().Unix()); err != nil {
+	if err := tx.Exec("INSERT INTO memory (name, created, generation, rewritten) VALUES (?1, ?2, ?3, ?3) ON CONFLICT DO NOTHING", name, now.Unix(), now.UnixMicro()); err != nil {
 		return 0, err
 	}
 	return find(tx, name)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -91,17 +92,24 @@ func withArchive(ctx context.Context, where whereFlags, do func(a *bmem.Archive)
 
 func newMemoryListCmd() *cobra.Command {
 	var where whereFlags
-	var asJSON bool
+	var withDatasets, asJSON bool
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the memories with their turns, size and age",
-		Example: "  bmem memory list\n  bmem memory list --json",
+		Example: "  bmem memory list\n  bmem memory list --json\n  bmem memory list --datasets",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withArchive(cmd.Context(), where, func(a *bmem.Archive) error {
 				infos, err := a.Memories(cmd.Context())
 				if err != nil {
 					return err
+				}
+				all := len(infos)
+				if !withDatasets {
+					infos = slices.DeleteFunc(infos, func(i bmem.MemoryInfo) bool { return bmem.IsDataset(i.Name) })
+				}
+				if hidden := all - len(infos); hidden > 0 {
+					fmt.Fprintf(cmd.ErrOrStderr(), "and %s of data sets, which --datasets lists\n", english.Plural(hidden, "memory", "memories"))
 				}
 				if asJSON {
 					return writeJSON(cmd.OutOrStdout(), infos)
@@ -120,6 +128,7 @@ func newMemoryListCmd() *cobra.Command {
 		},
 	}
 	where.bind(cmd)
+	cmd.Flags().BoolVar(&withDatasets, "datasets", false, "also the conversations of data sets, which evaluations and collections put there")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
 }

@@ -80,7 +80,7 @@ func (a *Asker) Settings() Settings { return a.settings() }
 // Ask answers a task. Policies that differ in the answer's tier alone share their notes; see Parts. There is a record for each policy,
 // in their order, but for those whose answer another error kept from being there; that is returned then. A question that fails is a Record with an
 // Error. The error is one that the question did not cause, and that would meet the next one too: ctx's, or an llm.ErrBudget,
-// llm.ErrCache or llm.ErrLedger.
+// llm.ErrCache, llm.ErrLedger or bmem.ErrMemoryChanged.
 func (a *Asker) Ask(ctx context.Context, t Task) ([]Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (a *Asker) attempt(ctx context.Context, jobs []job) ([]Record, []error) {
 		}
 		return records, errs
 	}
-	opts := []bmem.Option{bmem.WithMemory(h.memory), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
+	opts := []bmem.Option{bmem.WithMemory(h.memory.Name), bmem.WithQuestionID(q.ID), bmem.WithQuestionDate(q.Date),
 		bmem.WithAnswerStyle(tiers.StyleFor(a.Dataset.Name()))}
 	var answers []bmem.Asked
 	if jobs[0].policy.name == Gold {
@@ -197,7 +197,11 @@ func (a *Asker) attempt(ctx context.Context, jobs []job) ([]Record, []error) {
 		opts = append(opts, bmem.WithTopK(a.TopK), bmem.WithKeepK(a.KeepK), bmem.WithRetrieval(a.Retrieval))
 		answers = a.ask(ctx, jobs, records, opts)
 	}
+	changed := h.memory.Check(ctx)
 	for i, answer := range answers {
+		if answer.Err == nil || errors.Is(changed, bmem.ErrMemoryChanged) {
+			answer.Err = changed // whatever was answered, it was not from what the data set holds
+		}
 		rec := &records[i]
 		rec.fill(answer.Trace, q, h.turns)
 		if errs[i] = answer.Err; errs[i] == nil {
@@ -269,8 +273,8 @@ func newHistories(c Config) histories {
 }
 
 type history struct {
-	mu     sync.Mutex // held while the history is added
-	memory string     // its name in the memory; "" until it is added
+	mu     sync.Mutex          // held while the history is added
+	memory *bmem.DatasetMemory // nil until it is added
 	turns  []chunk.Turn
 }
 
@@ -284,19 +288,14 @@ func (hs *histories) get(ctx context.Context, id string) (*history, error) {
 	hs.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.memory != "" {
+	if h.memory != nil {
 		return h, nil
 	}
 	data, err := hs.dataset.History(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	// The data set's hash keeps a corrected edition of the data from being appended to the old one, and the
-	// chunk size two runs with different ones from changing each other's chunks.
-	name := fmt.Sprintf("%s/%s@%.12s/%d", hs.dataset.Name(), id, hs.dataset.Hash(), hs.memory.ChunkTokens())
-	if _, err := hs.memory.Add(ctx, name, data.Turns); err != nil {
-		return nil, err
-	}
-	h.turns, h.memory = data.Turns, name
-	return h, nil
+	h.memory, err = hs.memory.OpenDataset(ctx, bmem.DatasetConversation{Dataset: hs.dataset.Name(), ID: id, Hash: hs.dataset.Hash(), Turns: data.Turns})
+	h.turns = data.Turns
+	return h, err
 }

@@ -3,11 +3,13 @@ package run_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem"
@@ -287,5 +289,60 @@ func TestCollectSharesNotes(t *testing.T) {
 		if fmt.Sprint(first.Memory) != fmt.Sprint(e.Memory) || first.ModulesDollars != e.ModulesDollars || len(e.Memory) != 3 || len(e.Memory[2]) == 0 {
 			t.Errorf("question %s: the notes of %v and %v differ", e.ID, first.Choices, e.Choices)
 		}
+	}
+}
+
+// Turns that are forgotten in the middle of a run stop it: no answer from another memory than the data set's is kept. The next start puts
+// them back and ends as if nothing had been.
+func TestMemoryChangesDuringARun(t *testing.T) {
+	var m *bmem.Memory
+	var forget atomic.Bool
+	server := llmtest.New(llmtest.Config{Reply: func(c llmtest.Call) string {
+		if forget.CompareAndSwap(true, false) {
+			if _, err := m.ForgetSpeaker(context.Background(), "", "Bob"); err != nil {
+				t.Error(err)
+			}
+		}
+		return runtest.Reply(c)
+	}})
+	defer server.Close()
+	open := func() run.Config {
+		m, _ = runtest.MustOpen(t, runtest.Rig{URL: server.URL()})
+		c := runtest.Config(filepath.Join(t.TempDir(), "run"), m)
+		c.InFlight, c.Policies = 1, []string{"low", "mid"}
+		return c
+	}
+	predictions := func(c run.Config) string {
+		data, err := os.ReadFile(filepath.Join(c.Dir, "predictions.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	c := open()
+	if _, err := run.Run(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	want := predictions(c)
+
+	c = open()
+	c.Progress = func(p run.Progress) {
+		if p.Done == 5 {
+			forget.Store(true)
+		}
+	}
+	o, err := run.Run(t.Context(), c)
+	if !errors.Is(err, bmem.ErrMemoryChanged) || !strings.Contains(err.Error(), "start it again to continue") || !strings.Contains(err.Error(), "data set/tiny/h") {
+		t.Fatalf("the run went on over another memory: %v", err)
+	}
+	if o.Done >= o.Total || o.Done < 5 || o.Failed != 0 {
+		t.Errorf("%d of %d done, %d failed", o.Done, o.Total, o.Failed)
+	}
+	c.Progress = nil
+	if o, err = run.Run(t.Context(), c); err != nil || o.Done != o.Total {
+		t.Fatalf("the next start: %v", err)
+	}
+	if got := predictions(c); got != want {
+		t.Errorf("the answers differ from those of a run that nobody disturbed:\n%s\nwant\n%s", got, want)
 	}
 }

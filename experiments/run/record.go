@@ -170,5 +170,5 @@ func outOfBudget(t bmem.Trace) error {
 
 // stops reports whether an error ends the run because the question did not cause it.
 func stops(ctxErr, err error) bool {
-	return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache) || errors.Is(err, llm.ErrLedger)
+	return ctxErr != nil || errors.Is(err, llm.ErrBudget) || errors.Is(err, llm.ErrCache) || errors.Is(err, llm.ErrLedger) || errors.Is(err, bmem.ErrMemoryChanged)
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/serve/memory"
 	"github.com/budgetmem/budgetmem/tiers/llm/llmtest"
@@ -33,6 +34,10 @@ func open(t *testing.T, scope func(*http.Request) memory.Scope) client {
 	model := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	t.Cleanup(model.Close)
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: model.URL()})
+	return serve(t, m, scope)
+}
+
+func serve(t *testing.T, m *bmem.Memory, scope func(*http.Request) memory.Scope) client {
 	server := httptest.NewServer(memory.Handler(memory.New(m, memory.Options{}), scope, 1<<16, slog.New(slog.NewTextHandler(t.Output(), nil))))
 	t.Cleanup(server.Close)
 	return client{t, server.URL}
@@ -191,6 +196,29 @@ func TestScopes(t *testing.T) {
 	}
 	if _, b := as("ann", "diary", "GET", "/v1/memories", ""); strings.Contains(b, "chat") {
 		t.Errorf("a scope of one memory lists another: %s", b)
+	}
+}
+
+// The memories of data sets are nobody's, whatever a tenant is called.
+func TestDatasetsAreNotServed(t *testing.T) {
+	m, _ := runtest.MustOpen(t, runtest.Rig{URL: "http://127.0.0.1:1"})
+	turns := []chunk.Turn{{ID: "1:1", Session: "1", Text: "Hello."}}
+	d, err := m.OpenDataset(t.Context(), bmem.DatasetConversation{Dataset: "mine", ID: "team", Turns: turns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mine/team@0123456789ab/256", "mine/notes", "notes"} {
+		if _, err := m.Add(t.Context(), name, turns); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _, _ := strings.Cut(d.Name, "/")
+	for namespace, want := range map[string]int{"": 1, "mine": 1, first: 0, first + "/mine": 0} {
+		c := serve(t, m, func(*http.Request) memory.Scope { return memory.Scope{Namespace: namespace} })
+		var list memory.ListResult
+		if s := c.do("GET", "/v1/memories", "", &list); s != 200 || len(list.Memories) != want || want == 1 && list.Memories[0].Name != "notes" {
+			t.Errorf("%q lists %+v (%d)", namespace, list.Memories, s)
+		}
 	}
 }
 

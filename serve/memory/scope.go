@@ -60,5 +60,6 @@ func (s Scope) shown(stored string) (name string, ok bool) {
 	if !cut {
 		namespace, name = "", stored
 	}
-	return name, namespace == s.Namespace && (s.Memory == "" || name == s.Memory)
+	// A name that no request may give is of no tenant, such as that of a data set's memory.
+	return name, namespace == s.Namespace && (s.Memory == "" || name == s.Memory) && CheckName(name) == nil
 }

@@ -51,7 +51,8 @@ const Candidates = 32
 // MakeExamples retrieves for each question, in order. Questions without evidence are left out.
 func MakeExamples(ctx context.Context, c DataConfig) ([]Example, error) {
 	questions := slices.DeleteFunc(slices.Clone(c.Questions), func(q datasets.Question) bool { return len(q.Evidence) == 0 })
-	if err := c.addHistories(ctx, questions); err != nil {
+	memories, err := c.addHistories(ctx, questions)
+	if err != nil {
 		return nil, fmt.Errorf("make examples: %w", err)
 	}
 	out := make([]Example, len(questions))
@@ -73,7 +74,7 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, error) {
 	})
 	for i, q := range questions {
 		group.Go(func() (err error) {
-			if out[i], err = c.example(gctx, q); err != nil {
+			if out[i], err = c.example(gctx, q, memories[q.History]); err != nil {
 				return fmt.Errorf("make examples: question %s: %w", q.ID, err)
 			}
 			finished <- struct{}{}
@@ -86,32 +87,27 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, error) {
 	return out, nil
 }
 
-func (c DataConfig) addHistories(ctx context.Context, questions []datasets.Question) error {
-	added := map[string]bool{}
+// addHistories puts the questions' histories into memories that runs of experiments share, and returns these by the histories' ids.
+func (c DataConfig) addHistories(ctx context.Context, questions []datasets.Question) (map[string]*bmem.DatasetMemory, error) {
+	out := map[string]*bmem.DatasetMemory{}
 	for _, q := range questions {
-		if added[q.History] {
+		if out[q.History] != nil {
 			continue
 		}
-		added[q.History] = true
 		h, err := c.Dataset.History(ctx, q.History)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := c.Memory.Add(ctx, c.memory(q.History), h.Turns); err != nil {
-			return err
+		if out[q.History], err = c.Memory.OpenDataset(ctx, bmem.DatasetConversation{Dataset: c.Dataset.Name(), ID: q.History, Hash: c.Dataset.Hash(), Turns: h.Turns}); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return out, nil
 }
 
-// memory names a history in the memory as runs of experiments do, so that they share what was embedded.
-func (c DataConfig) memory(history string) string {
-	return fmt.Sprintf("%s/%s@%.12s/%d", c.Dataset.Name(), history, c.Dataset.Hash(), c.Memory.ChunkTokens())
-}
-
-func (c DataConfig) example(ctx context.Context, q datasets.Question) (Example, error) {
-	hits, err := c.Memory.Search(ctx, q.Text, bmem.WithMemory(c.memory(q.History)), bmem.WithTopK(cmp.Or(c.Turns, Candidates)))
-	if err != nil {
+func (c DataConfig) example(ctx context.Context, q datasets.Question, memory *bmem.DatasetMemory) (Example, error) {
+	hits, err := c.Memory.Search(ctx, q.Text, bmem.WithMemory(memory.Name), bmem.WithTopK(cmp.Or(c.Turns, Candidates)))
+	if err := cmp.Or(memory.Check(ctx), err); err != nil {
 		return Example{}, err
 	}
 	e := Example{ID: q.ID, Category: q.Category, Question: q.Text, Missed: len(q.Evidence)}
