@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestNeverExpires(t *testing.T) {
 func TestDamagedMemoryIsForgotten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "memory.db")
 	m := open(t, Options{Path: path})
-	for _, name := range []string{"talk", "other"} {
+	for _, name := range []string{"talk", "other", "third"} {
 		if _, err := m.Add(t.Context(), name, talk); err != nil {
 			t.Fatal(err)
 		}
@@ -66,18 +67,21 @@ func TestDamagedMemoryIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	inFile(t, path, func(db *sql.DB) {
-		for _, change := range []string{"UPDATE turn SET text = 'ZYXWORD' WHERE memory = 1 AND pos = 0", "UPDATE chunk SET body = replace(body, 'e', 'f') WHERE memory = 1", "UPDATE chunk SET body = '{ZYXWORD' WHERE memory = 1 AND id = 1"} {
+		for _, change := range []string{"UPDATE turn SET text = 'ZYXWORD' WHERE memory = 1 AND pos = 0", "UPDATE chunk SET body = replace(body, 'e', 'f') WHERE memory = 1", "UPDATE chunk SET body = '{ZYXWORD' WHERE memory = 1 AND id = 1", "UPDATE turn SET text = 'x' WHERE memory = 3 AND pos = 1"} {
 			if _, err := db.Exec(change); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
 	m = open(t, Options{Path: path})
-	if err := m.Check(t.Context()); err == nil {
-		t.Error("the damage is not seen")
+	if err := m.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "talk") || !strings.Contains(err.Error(), "third") {
+		t.Errorf("the damage is not seen, or not all of it: %v", err)
 	}
 	if gone, err := m.ForgetMemory(t.Context(), "talk"); err != nil || gone.Turns != len(talk) || gone.Memories != 1 {
 		t.Fatalf("%+v, %v", gone, err)
+	}
+	if _, err := m.ForgetMemory(t.Context(), "third"); err != nil {
+		t.Fatal(err)
 	}
 	if err := m.Check(t.Context()); err != nil {
 		t.Error(err)

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Check reads the whole store and returns ErrCorrupt, with what was found, if anything in it is damaged.
+// Check reads the whole store and returns ErrCorrupt, with what was found, if anything in it is damaged. Of each memory it says the first damage.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
 		return fmt.Errorf("check memory store %s: %w", s.db, err)
@@ -41,16 +41,20 @@ func (s *Store) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var damaged []error
 	for _, name := range names {
 		m, err := s.Memory(ctx, name)
 		if err == nil {
 			err = m.check()
 		}
-		if err != nil && !errors.Is(err, ErrNoMemory) { // forgotten meanwhile
+		switch {
+		case errors.Is(err, ErrCorrupt):
+			damaged = append(damaged, err)
+		case err != nil && !errors.Is(err, ErrNoMemory): // forgotten meanwhile
 			return err
 		}
 	}
-	return nil
+	return errors.Join(damaged...)
 }
 
 // verify compares a chunk with the source that was stored beside it, which is the checksum of what it says. Text that was no
