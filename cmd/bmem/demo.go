@@ -44,7 +44,7 @@ func newDemoCmd() *cobra.Command {
 
 The folder of --traces has train.jsonl.gz, validation.jsonl.gz and test.jsonl.gz, as 'bmem traces collect' writes them. Routers
 are trained offline on the first, chosen on the second and compared with uniform, random and static tiers on the third. Then
-the system that answered the traces is opened, with the same model and settings, and asked some of the test questions at each
+the system that answered the traces is opened, with the same model and settings, and asked the test questions that cost least at each
 uniform tier: score and cost have to be those of the traces. The command fails if the system has the settings of the traces and
 fewer than two thirds of the scores agree; local models are deterministic, but processors add up in different orders.
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -48,7 +49,7 @@ type liveAnswer struct {
 	TracedDollars float64 `json:"traced_dollars"`
 }
 
-// live asks the first test questions at every uniform tier, and writes live.json.
+// live asks test questions at every uniform tier, and writes live.json.
 func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	if err := f.system(); err != nil {
 		return nil, err
@@ -66,7 +67,8 @@ func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	}
 	traced := f.files[run.TestSplit]
 	check = &liveCheck{Model: sys.Client.Model(), Tiers: traced.Space.Uniform(), Differs: episodes.Difference(traced.Header, live.Header())}
-	if check.Rows, err = tracedAnswers(traced, oneHistory(traced.IDs(), live.History, n)); err != nil {
+	ids := cheapFirst(traced.IDs(), live.History, tracedDollars(traced))
+	if check.Rows, err = tracedAnswers(traced, ids[:min(n, len(ids))]); err != nil {
 		return nil, err
 	}
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "live answers")
@@ -102,19 +104,29 @@ func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	return check, atomicfile.WriteJSON(filepath.Join(f.dir(), "live.json"), check)
 }
 
-// oneHistory returns the first n ids, those with the history of the first id before the others, since every further history
-// has to be embedded.
-func oneHistory(ids []string, history func(id string) string, n int) []string {
-	var same, other []string
-	for _, id := range ids {
+// cheapFirst sorts ids: those with the history of the first id before the others, since every further history has to be embedded, and of
+// these the ones that cost least, which check as much in less time.
+func cheapFirst(ids []string, history func(id string) string, dollars map[string]float64) []string {
+	elsewhere := func(id string) int {
 		if history(id) == history(ids[0]) {
-			same = append(same, id)
-		} else {
-			other = append(other, id)
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedStableFunc(slices.Values(ids), func(a, b string) int {
+		return cmp.Or(cmp.Compare(elsewhere(a), elsewhere(b)), cmp.Compare(dollars[a], dollars[b]))
+	})
+}
+
+// tracedDollars is what the answers at uniform tiers cost by question.
+func tracedDollars(f *episodes.File) map[string]float64 {
+	out := map[string]float64{}
+	for _, e := range f.Episodes {
+		if len(slices.Compact(slices.Clone(e.Choices))) == 1 {
+			out[e.ID] += e.Outcome().Dollars
 		}
 	}
-	ids = append(same, other...)
-	return ids[:min(n, len(ids))]
+	return out
 }
 
 // tracedAnswers lists what the traces have for the questions ids at the uniform tiers.

@@ -29,13 +29,12 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-func TestOneHistory(t *testing.T) {
+func TestCheapFirst(t *testing.T) {
 	history := func(id string) string { return id[:1] }
 	ids := []string{"a1", "b1", "a2", "c1", "a3"}
-	for n, want := range map[int][]string{0: {}, 2: {"a1", "a2"}, 4: {"a1", "a2", "a3", "b1"}, 9: {"a1", "a2", "a3", "b1", "c1"}} {
-		if got := oneHistory(ids, history, n); !slices.Equal(got, want) {
-			t.Errorf("%d of %v: %v, want %v", n, ids, got, want)
-		}
+	got := cheapFirst(ids, history, map[string]float64{"a1": 3, "a2": 1, "a3": 2, "b1": 0, "c1": 0})
+	if want := []string{"a2", "a3", "a1", "b1", "c1"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
