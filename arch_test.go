@@ -20,7 +20,7 @@ var rooms = map[string][]string{
 	"":                     {},
 	"bmem":                 {"tiers/text", "bmem/chunk", "bmem/conversation", "bmem/embed", "bmem/retrieve", "bmem/store", "router", "router/cascade", "tiers", "tiers/llm", "internal"},
 	"bmem/chunk":           {},
-	"bmem/conversation":    {"bmem/chunk", "tiers/text"},
+	"bmem/conversation":    {"bmem/chunk", "internal", "tiers/text"},
 	"bmem/embed":           {"tiers/llm", "tiers/llm/openai", "internal", "internal/bert"},
 	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/served"},
 	"bmem/rerank":          {"internal", "internal/bert", "tiers/llm"},

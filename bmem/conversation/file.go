@@ -24,33 +24,17 @@ type File struct {
 	Turns int
 
 	path, name string
-	temporary  bool
+	kept       *os.File // the temporary file, held while it is needed; nil for a file of the user's
 	ids        map[string]int
 }
 
 // Open reads a conversation through and says what is in it. Its forms and errors are those of Read; progress, which may be nil, is
 // called with how many bytes of the file, or of the largest file of an export, are read of how many.
 func Open(ctx context.Context, path string, progress func(done, total int64)) (*File, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return openPipe(ctx, path)
+	}
 	return open(ctx, &File{path: path, name: path}, progress)
-}
-
-// OpenStream is Open for what can be read only once, such as the standard input. It is kept in a temporary file, readable by its
-// owner only, until Close.
-func OpenStream(ctx context.Context, r io.Reader, name string) (*File, error) {
-	f, err := os.CreateTemp("", "bmem-conversation-*")
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	file := &File{path: f.Name(), name: name, temporary: true}
-	_, err = io.Copy(f, &watched{ctx: ctx, r: r})
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", name, err), file.Close())
-	}
-	opened, err := open(ctx, file, nil)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return opened, nil
 }
 
 func open(ctx context.Context, f *File, progress func(done, total int64)) (*File, error) {
@@ -68,15 +52,6 @@ func open(ctx context.Context, f *File, progress func(done, total int64)) (*File
 	}
 	f.Seen, f.ids = c.Seen, ids.given
 	return f, nil
-}
-
-// Close removes what was kept of a stream.
-func (f *File) Close() error {
-	if !f.temporary {
-		return nil
-	}
-	f.temporary = false
-	return os.Remove(f.path)
 }
 
 // All reads the turns, each with its session and id. After an error it ends; the file may have changed since Open.

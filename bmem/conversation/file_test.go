@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 )
@@ -260,6 +262,9 @@ func TestFieldsAfterMessages(t *testing.T) {
 
 func TestOpenStream(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
+	if err := os.WriteFile(filepath.Join(os.TempDir(), "bmem-conversation-1"), []byte("left by a killed process"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	left := func() []string {
 		files, err := filepath.Glob(filepath.Join(os.TempDir(), "bmem-*"))
 		if err != nil {
@@ -270,6 +275,16 @@ func TestOpenStream(t *testing.T) {
 	f, err := OpenStream(t.Context(), strings.NewReader("Some words.\n\nMore."), "standard input")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(left()) != 1 {
+		t.Errorf("kept: %v", left())
+	}
+	other, err := OpenStream(t.Context(), strings.NewReader("Others."), "another")
+	if err != nil || len(left()) != 2 {
+		t.Errorf("beside another: %v, %v", left(), err)
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
 	}
 	var turns []chunk.Turn
 	for turn, err := range f.All() {
@@ -286,5 +301,20 @@ func TestOpenStream(t *testing.T) {
 	}
 	if _, err := OpenStream(t.Context(), strings.NewReader(`{"text": 3}`), "standard input"); err == nil || !strings.HasPrefix(err.Error(), "standard input:1:") || len(left()) > 0 {
 		t.Errorf("%v, left %v", err, left())
+	}
+}
+
+// What never comes does not keep a command from ending.
+func TestOpenStreamEnds(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := OpenStream(ctx, r, "nothing"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }
