@@ -38,7 +38,8 @@ func (l *Live) IDs() []string {
 func (l *Live) History(id string) string { return l.asker.questions[id].History }
 
 // Ask implements episodes.Live. If the system cannot answer, the error wraps router.ErrFailed, and training continues; if the
-// spend limit is reached it wraps llm.ErrBudget, and if ctx has ended ctx's error, without router.ErrFailed.
+// spend limit is reached it wraps llm.ErrBudget, if a data set's memory was changed bmem.ErrMemoryChanged, and if ctx has ended ctx's error,
+// all without router.ErrFailed.
 func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error) {
 	q, ok := l.asker.questions[id]
 	if !ok {

@@ -17,9 +17,9 @@ import (
 )
 
 // Run asks the questions that are not answered yet and writes config.json, traces.jsonl, predictions.jsonl and metrics.jsonl.
-// A question that fails is recorded and does not end the run. If ctx ends or the spend limit is reached, the files are written
-// for what is done, and the Outcome comes with an error that wraps ctx's error or llm.ErrBudget; the same call continues from
-// there. The Outcome is nil only if the run could not be set up.
+// A question that fails is recorded and does not end the run. If ctx ends, the spend limit is reached or a data set's memory is changed
+// by someone else, the files are written for what is done, and the Outcome comes with an error that wraps ctx's error, llm.ErrBudget or
+// bmem.ErrMemoryChanged; the same call continues from there. The Outcome is nil only if the run could not be set up.
 func Run(ctx context.Context, c Config) (*Outcome, error) {
 	_, o, err := execute(ctx, c)
 	return o, err
