@@ -47,6 +47,7 @@ func TestEvidence(t *testing.T) {
 		{"[May] Bob said, \"Hi!\"\n[May] Ann said, \"I play.\n [shared picture: a drum kit]\"", "[May] Ann said, \"I play.\n [shared picture: a drum kit]\"", true},
 		{"[May] Ann said, \"\nI swim.\"", "[May] Ann said, \"\nI play.\"", false},
 		{"[May] Ann said, \"… I play. [shared picture: a drum kit]\"", "[May] Ann said, \"Hi! I play.\n [shared picture: a drum kit]\"", true},
+		{"[May] Ann said, \"… I play. [shared picture: a drum kit]\"", "[May] Ann said, \"Hi! I play.\n>  [shared picture: a drum kit]\"", true},
 		{"[May] Ann said, \"Well… yes.\"", "[May] Ann said, \"Well… yes.\"", true},
 	} {
 		if got := quotes(strings.Split(c.notes, "\n"), c.turn); got != c.want {

@@ -25,7 +25,7 @@ type Turn struct {
 func (t Turn) String() string {
 	t = t.Quotable()
 	t.Text = marked(t.Text)
-	if t.Speaker == "" && t.Text != "" && strings.ContainsRune("#[", rune(t.Text[0])) {
+	if t.Speaker == "" && headRE.MatchString(t.Text) {
 		return "> " + t.Text // such lines are headings and dates of notes
 	}
 	return t.Raw()

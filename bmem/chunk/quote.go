@@ -14,7 +14,13 @@ import (
 // without square brackets, and double quotation marks are single ones in the speaker's name and in what is said. The text of a turn
 // that nobody speaks stands in no quotation and keeps its marks, unless it is written as a quoted turn is.
 func (t Turn) Quotable() Turn {
-	t.Speaker, t.Session, t.Time = single(Label(t.Speaker)), Label(t.Session), Label(t.Time)
+	if t.Speaker != "" {
+		t.Speaker = single(Label(t.Speaker))
+		if strings.TrimSpace(t.Speaker) == "" {
+			t.Speaker = "?" // somebody, with a name of blanks, and no document
+		}
+	}
+	t.Session, t.Time = Label(t.Session), Label(t.Time)
 	t.Text = Plain(breaks.Replace(t.Text))
 	if t.Speaker != "" || claims(t.Text) {
 		t.Text = single(t.Text)
@@ -95,6 +101,8 @@ var (
 	inchesRE = regexp.MustCompile(`([0-9])"`)
 	// claimsRE finds what stands before the text of a quoted turn.
 	claimsRE = regexp.MustCompile(`(?i)said[\s\pZ]*[,，][\s\pZ]*[` + doubles + `]`)
+	// headRE finds a text that begins as headings and dates of notes do.
+	headRE = regexp.MustCompile(`^[\s\pZ]*[#\[＃［]`)
 	// unseen drops characters without width, which hide a word.
 	unseen = strings.NewReplacer("\u200b", "", "\u200c", "", "\u200d", "", "\u2060", "", "\ufeff", "", "\u00ad", "")
 )

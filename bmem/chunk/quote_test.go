@@ -92,7 +92,7 @@ func mustStayInside(t testing.TB, turn Turn) {
 	}
 	for _, s := range []string{turn.String(), turn.Line()} {
 		if turn.Speaker == "" {
-			if ourForm.MatchString(s) || strings.HasPrefix(s, "[") || strings.HasPrefix(s, "#") {
+			if ourForm.MatchString(s) || strings.HasPrefix(strings.TrimSpace(s), "[") || strings.HasPrefix(strings.TrimSpace(s), "#") {
 				t.Errorf("%+q, which nobody speaks, is written as %+q", turn, s)
 			}
 			continue
@@ -109,7 +109,9 @@ func TestNothingLeavesItsQuotation(t *testing.T) {
 	for _, text := range hostile(t) {
 		mustStayInside(t, Turn{ID: "1:1", Speaker: "Rita", Session: "1", Text: text})
 		mustStayInside(t, Turn{ID: "1:1", Speaker: text, Session: "1", Text: text})
+		mustStayInside(t, Turn{ID: "1:1", Speaker: "\n ", Session: "1", Text: text})
 		mustStayInside(t, Turn{ID: "1:1", Session: "1", Text: text})
+		mustStayInside(t, Turn{ID: "1:1", Session: "1", Text: " [3 May 2024] " + text})
 		if l := Label(text); lineEnds.MatchString(l) || strings.ContainsAny(l, "[]") || ourForm.MatchString(l) {
 			t.Errorf("%+q is the label %+q", text, l)
 		}
