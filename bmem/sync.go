@@ -101,6 +101,9 @@ func (m *Memory) within(ctx context.Context, e store.Edition, turns []chunk.Turn
 func (m *Memory) update(ctx context.Context, name string, turns []chunk.Turn) error {
 	for tries := 1; ; tries++ {
 		err := m.updateOnce(ctx, name, turns)
+		if errors.Is(err, ErrNoMemory) { // the other one has forgotten all of it, to add it again
+			_, err = m.Add(ctx, name, turns)
+		}
 		if tries < 10 && (errors.Is(err, ErrNoTurn) || errors.Is(err, ErrTurnExists)) {
 			continue
 		}
