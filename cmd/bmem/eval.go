@@ -188,7 +188,10 @@ func newRunProgress(w io.Writer) (show func(run.Progress), end func()) {
 		s := fmt.Sprintf("$%.5f", p.Dollars)
 		if now := p.Done - before; now > 0 && p.Done < p.Total {
 			left := time.Since(started) * time.Duration(p.Total-p.Done) / time.Duration(now)
-			s += fmt.Sprintf(", about $%.5f in all, %s left", p.Dollars*float64(p.Total)/float64(p.Done), left.Round(time.Second))
+			if p.Dollars > 0 {
+				s += fmt.Sprintf(", about $%.5f in all", p.Dollars*float64(p.Total)/float64(p.Done))
+			}
+			s += fmt.Sprintf(", about %s left", left.Round(time.Second))
 		}
 		if p.Failed > 0 {
 			s += fmt.Sprintf(", %d failed", p.Failed)
