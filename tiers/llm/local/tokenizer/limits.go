@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
@@ -17,13 +18,19 @@ import (
 
 // A chat template is a program from a file that anybody may have made, and the engine that runs it can be neither
 // interrupted nor limited. So the language is cut to what chat templates need, without operators and functions that make
-// much of little, and each turn of a loop and each call of a macro counts its steps and looks whether it is cancelled.
+// much of little, and each turn of a loop and each call of a macro counts its steps. Whether it is cancelled is looked up there, before each
+// condition and tag, and in filters: what one expression can do between is bounded by its operators and the size of values.
 const (
-	maxSource  = 64 << 10 // bytes of a template
-	maxOutputs = 500      // {{ … }} in a template
-	maxNesting = 100      // brackets in brackets, and calls of macros in macros
-	maxSteps   = 100_000  // turns of loops and calls of macros in one rendering
-	maxValue   = 1 << 20  // bytes and list entries of a value, and of the prompt beyond four times the messages
+	maxSource  = 64 << 10  // bytes of a template
+	maxOutputs = 500       // {{ … }} in a template
+	maxNesting = 100       // brackets in brackets, and calls of macros in macros
+	maxSteps   = 100_000   // turns of loops and calls of macros in one rendering
+	maxJoins   = 32        // +, ~ and slices in one tag or output, each of which copies what is left of it
+	maxCalls   = 200       // brackets, filters and "in" in one tag or output
+	maxMethods = 6         // calls of methods in one tag or output: the engine evaluates what stands before each of them twice
+	maxSelf    = 256 << 10 // bytes of a string whose method is called
+	maxValue   = 1 << 20   // bytes of a value, and of the prompt beyond four times the messages
+	entrySize  = 64        // bytes that an entry of a list counts as
 )
 
 // ErrTemplateLimit is the cause of errors for a chat template that takes too many steps or too much memory.
@@ -77,15 +84,23 @@ func (r *render) step(out any) error {
 	return nil
 }
 
+// alive says whether the rendering may go on.
+func (r *render) alive() error {
+	if err := r.ctx.Err(); err != nil {
+		return r.stop(err)
+	}
+	return r.stopped
+}
+
 // keep checks a value that is to be kept.
 func (r *render) keep(v any) error {
 	if size(v, r.limit, 0) > r.limit {
-		return r.beyond("a value of more than %d bytes or entries", r.limit)
+		return r.beyond("a value of more than %d bytes, with %d for each entry of a list", r.limit, entrySize)
 	}
 	return nil
 }
 
-// size counts bytes of strings and entries of lists, with what they hold, up to a little over limit.
+// size counts bytes of strings and entrySize for entries of lists, with what they hold, up to a little over limit.
 func size(v any, limit, depth int) int {
 	if depth > maxNesting {
 		return limit + 1
@@ -106,7 +121,7 @@ func size(v any, limit, depth int) int {
 		return 1 + x.Len()
 	case reflect.Slice, reflect.Array:
 		for i := 0; i < x.Len() && n <= limit; i++ {
-			n += size(x.Index(i).Interface(), limit-n, depth+1)
+			n += entrySize + size(x.Index(i).Interface(), limit-n, depth+1)
 		}
 	case reflect.Map:
 		for it := x.MapRange(); n <= limit && it.Next(); {
@@ -142,11 +157,30 @@ func checkSource(source string, settings *config.Config) (string, error) {
 	source = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(source) // as the lexer does, for its positions
 	var out strings.Builder
 	copied, outputs, nesting := 0, 0, 0
+	joins, calls, methods := 0, 0, 0 // in a tag or an output
+	before, last := tokens.EOF, tokens.EOF
 	loop, opened := false, false
 	for stream := tokens.LexAll(source, settings); ; {
 		t := stream.Current()
 		if t == nil || t.Type == tokens.EOF || stream.End() {
 			break
+		}
+		switch t.Type {
+		case tokens.BlockBegin, tokens.VariableBegin:
+			joins, calls, methods = 0, 0, 0
+		case tokens.Addition, tokens.Tilde, tokens.Colon:
+			joins++
+		case tokens.LeftParenthesis, tokens.LeftBracket, tokens.Pipe, tokens.In:
+			calls++
+			if t.Type == tokens.LeftParenthesis && last == tokens.Name && before == tokens.Dot {
+				methods++
+			}
+		}
+		if t.Type != tokens.Whitespace {
+			before, last = last, t.Type
+		}
+		if joins > maxJoins || calls > maxCalls || methods > maxMethods {
+			return "", fmt.Errorf("%w: line %d has more than %d of +, ~ and :, %d of brackets, filters and in, or %d methods in one expression", ErrTemplateLimit, t.Line, maxJoins, maxCalls, maxMethods)
 		}
 		switch t.Type {
 		case tokens.Multiply, tokens.Power:
@@ -206,8 +240,20 @@ func environment() (*exec.Environment, error) {
 			return own(e, in, args)
 		}
 	}
+	for name, f := range filters {
+		if f != nil && !slices.Contains(cheapFilters, name) {
+			filters[name] = bounded(f)
+		}
+	}
+	filters[aliveFilter] = whileAlive
 	tags := map[string]parser.ControlStructureParser{"set": parseSet, "macro": parseMacro, "step": parseStep}
-	for _, name := range []string{"break", "continue", "do", "for", "if", "raw", "with"} {
+	for _, name := range []string{"do", "for", "if", "with"} {
+		own, there := builtins.ControlStructures.Get(name)
+		if tags[name] = own; there {
+			tags[name] = parseWatched(own)
+		}
+	}
+	for _, name := range []string{"break", "continue", "raw"} {
 		tags[name], _ = builtins.ControlStructures.Get(name)
 	}
 	for name, f := range filters {
@@ -221,9 +267,9 @@ func environment() (*exec.Environment, error) {
 		}
 	}
 	methods := builtins.Methods
-	methods.Str = exec.NewMethodSet(only(methods.Str, "capitalize", "count", "endswith", "find", "isalpha", "isdigit", "islower", "isspace", "isupper",
+	methods.Str = exec.NewMethodSet(shortOnly(only(methods.Str, "capitalize", "count", "endswith", "find", "isalpha", "isdigit", "islower", "isspace", "isupper",
 		"lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rpartition", "rsplit", "rstrip", "split", "splitlines",
-		"startswith", "strip", "title", "upper"))
+		"startswith", "strip", "title", "upper")))
 	methods.List = exec.NewMethodSet(only(methods.List, "reverse", "copy"))
 	methods.Dict = exec.NewMethodSet(only(methods.Dict, "keys", "values", "items", "get", "copy"))
 	globals := exec.EmptyContext()
@@ -238,6 +284,32 @@ func environment() (*exec.Environment, error) {
 	}, missing
 }
 
+// cheapFilters make no more than they are given, and do not look through it.
+var cheapFilters = []string{"abs", "attr", "count", "d", "default", "first", "float", "int", "last", "length", "round", "safe"}
+
+// bounded bounds what a filter is given and what it makes: tojson of tojson doubles the escapes each time.
+func bounded(f exec.FilterFunction) exec.FilterFunction {
+	return func(e *exec.Evaluator, in *exec.Value, args *exec.VarArgs) *exec.Value {
+		r, err := renderOf(e.Environment.Context)
+		if err == nil {
+			err = r.alive()
+		}
+		if err == nil && !in.IsError() {
+			err = r.keep(in)
+		}
+		if err != nil {
+			return exec.AsValue(err)
+		}
+		out := f(e, in, args)
+		if !out.IsError() {
+			if err := r.keep(out); err != nil {
+				return exec.AsValue(err)
+			}
+		}
+		return out
+	}
+}
+
 func only[T any](set *exec.MethodSet[T], names ...string) map[string]exec.Method[T] {
 	out := map[string]exec.Method[T]{}
 	for _, name := range names {
@@ -246,6 +318,19 @@ func only[T any](set *exec.MethodSet[T], names ...string) map[string]exec.Method
 		}
 	}
 	return out
+}
+
+// shortOnly refuses methods of long texts.
+func shortOnly(methods map[string]exec.Method[string]) map[string]exec.Method[string] {
+	for name, method := range methods {
+		methods[name] = func(self string, value *exec.Value, args *exec.VarArgs) (any, error) {
+			if len(self) > maxSelf {
+				return nil, fmt.Errorf("%w: %s of a text of %d bytes, more than %d", ErrTemplateLimit, name, len(self), maxSelf)
+			}
+			return method(self, value, args)
+		}
+	}
+	return methods
 }
 
 // joined, replaced and indented bound the bytes that a filter makes.

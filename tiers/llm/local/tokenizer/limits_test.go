@@ -41,6 +41,13 @@ func TestHostileTemplates(t *testing.T) {
 		"brackets":               {"{{ " + strings.Repeat("(", 20000) + "1" + strings.Repeat(")", 20000) + " }}", "brackets"},
 		"long source":            {strings.Repeat("x", 1<<20), "bytes of template"},
 		"long, with a mistake":   {strings.Repeat("x", 60000) + "{% for %}", ""},
+		"escapes of escapes":     {"{{ '\"'" + strings.Repeat("|tojson", 60) + " }}", "a value"},
+		"a long sum":             {"{% set x = 'a' %}{% if " + strings.Repeat("x ~ ", 4000) + "x %}{% endif %}", "of +, ~ and :"},
+		"a long sum of lists":    {"{% set x = ['a'] %}{% if " + strings.Repeat("x + ", 4000) + "x %}{% endif %}", "of +, ~ and :"},
+		"a long chain":           {"{{ 'a'" + strings.Repeat("|upper", 4000) + " }}", "filters"},
+		"a chain of methods":     {"{{ 'a'" + strings.Repeat(" .upper ()", 40) + " }}", "methods"},
+		"searches":               {"{{ 'a'" + strings.Repeat(" in 'a'", 4000) + " }}", "of brackets"},
+		"a list of one large":    {large + "{{ [" + strings.Repeat("x, ", 9000) + "]|map('upper')|length }}", "a value"},
 		"a tag that is not here": {"{% generation %}x{% endgeneration %}", "generation"},
 		"panic of the engine":    {"{{ messages[10**9] }}", ""},
 	} {
@@ -60,6 +67,57 @@ func TestHostileTemplates(t *testing.T) {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+			if grown := int64(after.Sys) - int64(before.Sys); grown > 512<<20 {
+				t.Errorf("took %d MB", grown>>20)
+			}
+		})
+	}
+}
+
+// large and half begin a template whose x has half a megabyte, or half of that.
+var (
+	half  = "{% set x = 'a' %}" + strings.Repeat("{% set x = x ~ x %}", 18)
+	large = half + "{% set x = x ~ x %}"
+)
+
+// Whatever fits into the limits of one expression ends soon after its context, and takes little memory.
+func TestSlowTemplatesAreCancelled(t *testing.T) {
+	sum := strings.Repeat("x ~ ", maxJoins) + "x"
+	lists := "{% set l = ['a'] %}" + strings.Repeat("{% set l = l + l %}", 13)
+	listSum := strings.Repeat("l + ", maxJoins) + "l"
+	for name, source := range map[string]string{
+		"conditions":       large + strings.Repeat("{% if not ("+sum+") %}{% endif %}", 350),
+		"other conditions": large + "{% if false %}" + strings.Repeat("{% elif not ("+sum+") %}", 350) + "{% endif %}",
+		"loop filters":     large + "{% for i in range(90000) if not (" + sum + ") %}{% endfor %}",
+		"sums of lists":    lists + strings.Repeat("{% if not ("+listSum+") %}{% endif %}", 350),
+		"do":               large + strings.Repeat("{% do ("+sum+") %}", 350),
+		"with":             large + strings.Repeat("{% with a = "+sum+" %}{% endwith %}", 350),
+		"filters":          large + strings.Repeat("{% if not (x"+strings.Repeat("|upper|lower", maxCalls/2-2)+") %}{% endif %}", 40),
+		"methods":          half + strings.Repeat("{% if not (x"+strings.Repeat(".title()", maxMethods)+") %}{% endif %}", 40),
+		"splits":           half + strings.Repeat("{% if not (x.split('a')[0]"+strings.Repeat(".upper()", maxMethods-1)+") %}{% endif %}", 40),
+		"searches":         large + "{% set y = x ~ 'b' %}" + strings.Repeat("{% if "+strings.Repeat("(y in x) or ", maxCalls/2-2)+" false %}{% endif %}", 40),
+		"reversals":        large + strings.Repeat("{% if not (x"+strings.Repeat("[::-1]", maxJoins/2)+") %}{% endif %}", 40),
+	} {
+		t.Run(name, func(t *testing.T) {
+			tmpl, err := newChatTemplate(source, "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			start := time.Now()
+			_, err = tmpl.Render(ctx, []llm.Message{{Role: llm.User, Content: "hi"}}, true)
+			took := time.Since(start)
+			runtime.ReadMemStats(&after)
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+			t.Logf("%v, %v", took.Round(time.Millisecond), err != nil)
+			if took > 4*time.Second { // a second, on a machine with other work
 				t.Errorf("took %v", took)
 			}
 			if grown := int64(after.Sys) - int64(before.Sys); grown > 512<<20 {

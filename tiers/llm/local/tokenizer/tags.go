@@ -119,3 +119,69 @@ func (s *setTag) Execute(r *exec.Renderer, block *nodes.ControlStructureBlock) e
 	// The first name of the target holds what was set: itself, or in the namespace of that name.
 	return state.keep(r.Eval(s.target))
 }
+
+// watchedTag looks whether the rendering is cancelled before it runs the engine's tag.
+type watchedTag struct{ exec.ControlStructure }
+
+// parseWatched parses a tag of the engine, so that it is watched, and its conditions too.
+func parseWatched(own parser.ControlStructureParser) parser.ControlStructureParser {
+	return func(p *parser.Parser, args *parser.Parser) (nodes.ControlStructure, error) {
+		c, err := own(p, args)
+		if err != nil {
+			return nil, err
+		}
+		switch c := c.(type) {
+		case *controlStructures.IfControlStructure:
+			for i, condition := range c.Conditions {
+				c.Conditions[i] = watched(condition)
+			}
+		case *controlStructures.ForControlStructure:
+			if c.IfCondition != nil {
+				c.IfCondition = watched(c.IfCondition)
+			}
+		}
+		run, ok := c.(exec.ControlStructure)
+		if !ok {
+			return nil, errors.New("the template engine's tags have changed")
+		}
+		return &watchedTag{run}, nil
+	}
+}
+
+// Execute implements exec.ControlStructure.
+func (w *watchedTag) Execute(r *exec.Renderer, block *nodes.ControlStructureBlock) error {
+	state, err := renderOf(r.Environment.Context)
+	if err == nil {
+		err = state.alive()
+	}
+	if err != nil {
+		return err
+	}
+	return w.ControlStructure.Execute(r, block)
+}
+
+// aliveFilter is the name of a filter that makes its input false once the rendering is cancelled, which no template can spell. Render
+// returns why it stopped.
+const aliveFilter = "budgetmem alive"
+
+func whileAlive(e *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
+	r, err := renderOf(e.Environment.Context)
+	if err == nil {
+		err = r.alive()
+	}
+	if err != nil {
+		return exec.AsValue(false)
+	}
+	return in
+}
+
+// watched is an expression that is evaluated while the rendering goes on: "true|alive and expression".
+func watched(x nodes.Expression) nodes.Expression {
+	at := x.Position()
+	and := &tokens.Token{Type: tokens.And, Val: "and"}
+	if at != nil {
+		and.Pos, and.Line, and.Col = at.Pos, at.Line, at.Col
+	}
+	alive := &nodes.FilteredExpression{Expression: &nodes.Bool{Location: and, Val: true}, Filters: []*nodes.FilterCall{{Token: and, Name: aliveFilter}}}
+	return &nodes.BinaryExpression{Left: alive, Operator: &nodes.BinOperator{Token: and}, Right: x}
+}

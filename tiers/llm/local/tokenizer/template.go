@@ -82,12 +82,12 @@ func (t *ChatTemplate) Render(ctx context.Context, messages []llm.Message, addGe
 		"bos_token":             t.bos,
 		"eos_token":             t.eos,
 	}))
+	if state.stopped != nil {
+		err = state.stopped
+	} else if err != nil {
+		err = clip(err)
+	}
 	if err != nil {
-		if state.stopped != nil {
-			err = state.stopped
-		} else {
-			err = clip(err)
-		}
 		return "", fmt.Errorf("rendering %d messages with %s: %w", len(messages), keyTemplate, err)
 	}
 	return out.String(), nil
