@@ -22,7 +22,11 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // models need the memory more than the program needs the time
 	}
-	if err := newRoot().ExecuteContext(ctx); err != nil {
+	root := newRoot()
+	if isTerminal(os.Stdout) {
+		root.SetOut(&terminal{w: os.Stdout})
+	}
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bmem:", chunk.Plain(err.Error())) // it may quote a file or a reply
 		os.Exit(1)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/budgetmem/budgetmem/bmem"
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/bmem/setup/inprocess"
@@ -106,13 +107,13 @@ func (f *systemFlags) open(ctx context.Context, w io.Writer) (*setup.System, err
 		defer mu.Unlock()
 		if done == total || time.Since(last) >= 5*time.Second {
 			last = time.Now()
-			fmt.Fprintf(w, "embedding %s: %d of %d texts\n", memory, done, total)
+			fmt.Fprintf(w, "embedding %s: %d of %d texts\n", chunk.Label(memory), done, total)
 		}
 	}
 	f.spec.Warn = func(message string) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintln(w, "note:", message)
+		fmt.Fprintln(w, "note:", chunk.Plain(message))
 	}
 	if err := f.modelSettings(); err != nil {
 		return nil, err
