@@ -175,8 +175,11 @@ func newMemoryShowCmd() *cobra.Command {
 					}
 					fmt.Fprintf(cmd.OutOrStdout(), "%s  [%s] %s%s\n", chunk.Label(t.ID), chunk.Label(t.Time), t.String(), expires)
 				}
-				if page.Next != "" {
+				switch {
+				case page.Next != "":
 					fmt.Fprintf(cmd.ErrOrStderr(), "more: --cursor %s\n", page.Next)
+				case len(page.Turns) == 0:
+					fmt.Fprintln(cmd.ErrOrStderr(), "no turns of that session and speaker")
 				}
 				return nil
 			})

@@ -245,7 +245,9 @@ func (s *Service) answered(ctx context.Context, a bmem.Answer, left *Budget, ste
 func servedTiers(t bmem.Trace) map[string]string {
 	tiers := map[string]string{}
 	for _, m := range t.Steps() {
-		tiers[m.Module] = m.Served
+		if m.Served != "" { // else the question was refused before
+			tiers[m.Module] = m.Served
+		}
 	}
 	return tiers
 }
