@@ -159,7 +159,8 @@ func decode[T any, R record[T]](ctx context.Context, name string, r io.Reader, e
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	in := bufio.NewReaderSize(plain, 1<<16)
+	bounded := &recordReader{r: plain, left: maxRecord}
+	in := bufio.NewReaderSize(bounded, 1<<16)
 	array, err := startsArray(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -177,6 +178,7 @@ func decode[T any, R record[T]](ctx context.Context, name string, r io.Reader, e
 		if array && !dec.More() {
 			break
 		}
+		bounded.left = maxRecord
 		rec := R(new(T)) // not decoded as a pointer, which null would leave nil
 		if err := dec.Decode(rec); err == io.EOF && !array {
 			return nil
@@ -202,6 +204,24 @@ func decode[T any, R record[T]](ctx context.Context, name string, r io.Reader, e
 	default: // cut off or damaged in its compressed form
 		return fmt.Errorf("%s: end of the file: %w", name, err)
 	}
+}
+
+// maxRecord is the most bytes of a record, and of blanks between records: a small compressed file can unpack to anything.
+const maxRecord = 32 << 20
+
+// recordReader bounds what is read for one record.
+type recordReader struct {
+	r    io.Reader
+	left int
+}
+
+func (b *recordReader) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, fmt.Errorf("more than %d MiB, which no record has", maxRecord>>20)
+	}
+	n, err := b.r.Read(p[:min(len(p), 1<<16)]) // what is read for the next record too is little
+	b.left -= n
+	return n, err
 }
 
 func decompress(name string, r io.Reader) (io.Reader, error) {

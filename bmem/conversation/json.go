@@ -146,7 +146,31 @@ func (in *jsonReader) value(take func(raw []byte, line int) *LineError) *LineErr
 	if err != nil {
 		return in.fault(err)
 	}
-	return take(raw, in.window.lineAt(in.dec.InputOffset()-int64(len(raw))))
+	line := in.window.lineAt(in.dec.InputOffset() - int64(len(raw)))
+	if deep(raw) {
+		return &LineError{Line: line, Msg: fmt.Sprintf("lists and objects in each other, more than %d deep: is this a conversation?", maxValueDepth)}
+	}
+	return take(raw, line)
+}
+
+// deep says whether a value is nested deeper than conversations are. What reads one level after the other takes time with the square of
+// the depth.
+func deep(raw []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(raw) && depth <= maxValueDepth; i++ {
+		switch b := raw[i]; {
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case quoted:
+		case b == '[' || b == '{':
+			depth++
+		case b == ']' || b == '}':
+			depth--
+		}
+	}
+	return depth > maxValueDepth
 }
 
 // token skips a bracket.
@@ -202,6 +226,9 @@ func (in *jsonReader) fault(err error) *LineError {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return &LineError{Line: line, Msg: "not a JSON object; the file ends inside this value: is it cut off?"}
 	}
+	if errors.Is(err, errLongValue) {
+		return &LineError{Line: line, Msg: errLongValue.Error()}
+	}
 	_, bad := object(in.window.kept)
 	if bad == nil { // it is whole by itself
 		bad = &LineError{Msg: fmt.Sprintf("not JSON (%v)", err)}
@@ -218,7 +245,18 @@ type window struct {
 	line int   // of kept
 }
 
+// Bounds of a value of JSON: an element of a list, a field of an object that holds a whole export, or a line.
+const (
+	maxValueBytes = 32 << 20
+	maxValueDepth = 64
+)
+
+var errLongValue = fmt.Errorf("a value of more than %d MiB: is this a conversation?", maxValueBytes>>20)
+
 func (w *window) Read(p []byte) (int, error) {
+	if len(w.kept) > maxValueBytes {
+		return 0, errLongValue
+	}
 	n, err := w.r.Read(p)
 	w.kept = append(w.kept, p[:n]...)
 	return n, err

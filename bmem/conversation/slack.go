@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"io"
 	"io/fs"
 	"path"
 	"regexp"
@@ -83,7 +84,7 @@ func isSlackExport(folder fs.FS) bool {
 func (c *collector) slack(folder fs.FS, name string) error {
 	c.Form, c.users = slackForm, map[string]string{}
 	var people []slackUser
-	if err := readJSON(folder, name, "users.json", &people); err != nil {
+	if err := c.readJSON(folder, name, "users.json", &people); err != nil {
 		return err
 	}
 	for _, u := range people {
@@ -97,7 +98,7 @@ func (c *collector) slack(folder fs.FS, name string) error {
 	called := map[string]string{} // of conversations whose folder is an id
 	for _, list := range []string{"channels.json", "groups.json", "mpims.json", "dms.json"} {
 		var channels []slackChannel
-		if err := readJSON(folder, name, list, &channels); err != nil {
+		if err := c.readJSON(folder, name, list, &channels); err != nil {
 			return err
 		}
 		for _, ch := range channels {
@@ -187,13 +188,21 @@ func (c *collector) slackDay(folder fs.FS, name, file, channel, day string) erro
 }
 
 // readJSON reads a small file of a folder; a missing one leaves to as it is.
-func readJSON(folder fs.FS, name, file string, to any) error {
-	data, err := fs.ReadFile(folder, file)
+func (c *collector) readJSON(folder fs.FS, name, file string, to any) error {
+	f, err := folder.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path.Join(name, file), err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(c.watch(f, 0), maxValueBytes+1))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path.Join(name, file), err)
+	}
+	if len(data) > maxValueBytes {
+		return fmt.Errorf("%s: more than %d MiB, which no list of people or channels has", path.Join(name, file), maxValueBytes>>20)
 	}
 	if err := json.Unmarshal(data, to); err != nil {
 		return fmt.Errorf("%s: not as Slack exports it: %w", path.Join(name, file), err)
