@@ -146,7 +146,7 @@ func noTurns(name string) error {
 type collector struct {
 	Seen
 	emit  func(t chunk.Turn, line int) *LineError
-	named map[string]bool // sessions of exports
+	named map[string]int // sessions of exports, with the highest number behind each
 	users map[string]string
 	// How the reading is watched; nil for not at all.
 	ctx      context.Context
@@ -154,7 +154,7 @@ type collector struct {
 }
 
 func newCollector(emit func(t chunk.Turn, line int) *LineError) *collector {
-	return &collector{Seen: Seen{Form: "turns", LeftOut: map[string]int{}}, emit: emit, named: map[string]bool{}}
+	return &collector{Seen: Seen{Form: "turns", LeftOut: map[string]int{}}, emit: emit, named: map[string]int{}}
 }
 
 // add hands on a turn.

@@ -98,10 +98,10 @@ func (c *collector) name(fields map[string]json.RawMessage) string {
 		title = strconv.Itoa(len(c.named) + 1)
 	}
 	name := title
-	for n := 2; c.named[name]; n++ {
-		name = fmt.Sprintf("%s (%d)", title, n)
+	for n := c.named[title] + 1; c.named[name] > 0; n++ {
+		c.named[title], name = n, fmt.Sprintf("%s (%d)", title, n)
 	}
-	c.named[name] = true
+	c.named[name] = 1
 	return name
 }
 

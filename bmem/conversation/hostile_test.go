@@ -83,3 +83,32 @@ func TestHostileExports(t *testing.T) {
 		}
 	}
 }
+
+// Many conversations of one title are told apart, in time that grows with their number only.
+func TestManyOfOneTitle(t *testing.T) {
+	const n = 60_000
+	var text strings.Builder
+	text.WriteString("[")
+	for i := range n {
+		if i > 0 {
+			text.WriteString(",")
+		}
+		text.WriteString(`{"title": "A", "messages": [{"role": "user", "content": "x"}]}`)
+	}
+	text.WriteString("]")
+	start := time.Now()
+	talk, err := Read(strings.NewReader(text.String()), "a.json")
+	if err != nil || len(talk.Turns) != n {
+		t.Fatalf("%d turns, %v", len(talk.Turns), err)
+	}
+	sessions := map[string]bool{}
+	for _, turn := range talk.Turns {
+		sessions[turn.Session] = true
+	}
+	if len(sessions) != n || talk.Turns[2].Session != "A (3)" {
+		t.Errorf("%d sessions, the third %q", len(sessions), talk.Turns[2].Session)
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
