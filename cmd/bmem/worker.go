@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
@@ -77,7 +78,7 @@ func (f *benchFlags) meetWorkers(cmd *cobra.Command, dir string) (*workers.Coord
 	return &workers.Coordinator{Conn: f.conn, Folder: folder, Limit: spec.MaxDollars, Note: func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintln(cmd.ErrOrStderr(), "note:", line)
+		fmt.Fprintln(cmd.ErrOrStderr(), "note:", chunk.Plain(line)) // it may quote what a worker sent
 	}}, nil
 }
 
