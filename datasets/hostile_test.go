@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,6 +26,25 @@ func TestHostileRecord(t *testing.T) {
 		}
 		err := decode(t.Context(), "questions.jsonl.gz", &file, func(*ownRecord) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), "no record has") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A named pipe in a data set is refused, and nobody waits for it.
+func TestPipeInDataSet(t *testing.T) {
+	for _, name := range []string{ConfigFile, ownQuestions, filepath.Join(ownMemories, "a.jsonl")} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, ownMemories), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, ownMemories, "b.jsonl"), []byte(`{"text": "x"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("mkfifo", filepath.Join(dir, name)).CombinedOutput(); err != nil {
+			t.Fatalf("mkfifo: %v %s", err, out)
+		}
+		if _, err := openOwn(dir); err == nil || !strings.Contains(err.Error(), "no regular file") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -108,6 +108,9 @@ func readOwnConfig(path string) (ownSet, error) {
 	} else {
 		o.dir = filepath.Dir(path)
 	}
+	if err := regular(file); err != nil {
+		return o, err
+	}
 	data, err := os.ReadFile(file)
 	if err != nil && !(info.IsDir() && errors.Is(err, fs.ErrNotExist)) {
 		return o, err
@@ -187,6 +190,9 @@ func (o *ownSet) readMemories() (map[string]History, error) {
 		if _, ok := histories[id]; ok {
 			return nil, fmt.Errorf("%s: another conversation there is called %q; rename one", file, id)
 		}
+		if err := regular(file); err != nil {
+			return nil, err
+		}
 		talk, err := conversation.ReadFile(file)
 		if err != nil {
 			return nil, err
@@ -194,6 +200,14 @@ func (o *ownSet) readMemories() (map[string]History, error) {
 		histories[id] = History{ID: id, Turns: talk.Turns}
 	}
 	return histories, nil
+}
+
+// regular refuses what would keep a reader waiting, such as a named pipe. What is not there is left to the reader.
+func regular(file string) error {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return fmt.Errorf("%s is no regular file: a data set is read more than once; write it into a file", file)
+	}
+	return nil
 }
 
 // ownRecord is a line of the questions.
@@ -238,6 +252,9 @@ type ownQuestion struct {
 
 // readQuestions reads the questions and puts each into its split.
 func (o *ownSet) readQuestions(histories map[string]History) ([]ownQuestion, error) {
+	if err := regular(o.Questions); err != nil {
+		return nil, fmt.Errorf("the questions: %w", err)
+	}
 	file, err := os.Open(o.Questions)
 	if err != nil {
 		return nil, fmt.Errorf("the questions: %w", err)
