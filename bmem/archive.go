@@ -208,6 +208,10 @@ type AddOption func(*store.AddOptions)
 // WithExpiry lets the added turns expire at a time.
 func WithExpiry(at time.Time) AddOption { return func(o *store.AddOptions) { o.Expires = at } }
 
+// WithKnownKept leaves turns as they are whose ids are there, also if they say something else, as after an Edit. Without it that is an
+// ErrTurnExists.
+func WithKnownKept() AddOption { return func(o *store.AddOptions) { o.KeepKnown = true } }
+
 // SearchHit is a turn that was found.
 type SearchHit struct {
 	chunk.Turn

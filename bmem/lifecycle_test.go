@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -200,5 +201,28 @@ func TestSyncOfTwo(t *testing.T) {
 		if err != nil || len(turnsOf(t, both[1], name)) != len(want) {
 			t.Errorf("round %d: %d turns, want %d (%v)", round, len(turnsOf(t, both[1], name)), len(want), err)
 		}
+	}
+}
+
+// A file grows into its memory also where a turn was corrected.
+func TestKnownTurnsAreKept(t *testing.T) {
+	m := open(t, Options{})
+	if _, err := m.Add(t.Context(), "talk", talk[:2]); err != nil {
+		t.Fatal(err)
+	}
+	corrected := talk[0]
+	corrected.Text = "Something else."
+	if err := m.Edit(t.Context(), "talk", corrected); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Add(t.Context(), "talk", talk); !errors.Is(err, ErrTurnExists) {
+		t.Errorf("another text: %v", err)
+	}
+	added, err := m.Add(t.Context(), "talk", talk, WithKnownKept())
+	if err != nil || added.New != len(talk)-2 || added.Skipped != 2 {
+		t.Errorf("%+v, %v", added, err)
+	}
+	if held := turnsOf(t, m, "talk"); len(held) != len(talk) || held[0] != corrected {
+		t.Errorf("it holds %v", held)
 	}
 }

@@ -31,6 +31,8 @@ type Cutter struct {
 // AddOptions are settings of one Append.
 type AddOptions struct {
 	Expires time.Time // when the turns expire; zero for never
+	// KeepKnown leaves a turn as it is whose id is there, also if it says something else.
+	KeepKnown bool
 }
 
 // Append adds turns at the end of the named memory, which is created if need be, and returns how many are new. Turns whose id
@@ -143,7 +145,7 @@ func (w *writer) append(turns []chunk.Turn, cut Cutter, o AddOptions) (added int
 		return 0, err
 	}
 	for i, t := range turns {
-		if old, ok := known[t.ID]; ok && old == t {
+		if old, ok := known[t.ID]; ok && (o.KeepKnown || old == t) {
 			continue
 		} else if ok {
 			return 0, fmt.Errorf("turn %d: id %q: %w; give it an id of its own, or edit that one", i+1, t.ID, ErrTurnExists)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -54,6 +55,7 @@ const addBatch = 256
 func newMemoryAddCmd() *cobra.Command {
 	var f ingestFlags
 	var name, expires string
+	var keepKnown bool
 	cmd := &cobra.Command{
 		Use:   "add FILE",
 		Short: "Add a conversation to a memory",
@@ -63,11 +65,13 @@ The form of the file is recognised: one turn a line as JSON, a list of turns, me
 ChatGPT, Claude, Telegram, Slack, Discord and WhatsApp, Markdown, and plain text. An export may be a file, the folder or the zip file
 that the program gives; - is the standard input. A file of any size is read in pieces; it is checked to its end before the first turn
 is added. Turns that are there already are skipped, so a file that has grown can be added again, and an interrupted addition goes
-on where it stopped. No language model is called.`,
+on where it stopped. A turn whose id is there with another text is an error, or kept as it is stored with --keep-known. No language
+model is called.`,
 		Example: `  bmem memory add talk.jsonl
   bmem memory add --name work "WhatsApp Chat with Ann.txt"
   bmem memory add --name team "Acme Slack export.zip"
-  bmem memory add --name scratch --expires 30d notes.md`,
+  bmem memory add --name scratch --expires 30d notes.md
+  bmem memory add --keep-known talk.jsonl`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			var opts []bmem.AddOption
@@ -77,6 +81,9 @@ on where it stopped. No language model is called.`,
 					return fmt.Errorf("--expires: %w", err)
 				}
 				opts = append(opts, bmem.WithExpiry(at))
+			}
+			if keepKnown {
+				opts = append(opts, bmem.WithKnownKept())
 			}
 			talk, source, err := openConversation(cmd, args[0])
 			if err != nil {
@@ -96,7 +103,9 @@ on where it stopped. No language model is called.`,
 			}
 			defer closing(sys, &err)
 			added, err := addTurns(cmd.Context(), cmd.ErrOrStderr(), sys.Memory, name, talk.All(), talk.Turns, opts)
-			if err != nil {
+			if errors.Is(err, bmem.ErrTurnExists) {
+				return fmt.Errorf("%w; --keep-known keeps what is stored under such ids, as after bmem memory edit", err)
+			} else if err != nil {
 				return err
 			}
 			if f.asJSON {
@@ -116,6 +125,7 @@ on where it stopped. No language model is called.`,
 	f.bind(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "the memory's name (default the file's, without its ending)")
 	cmd.Flags().StringVar(&expires, "expires", "", "when the turns are forgotten by themselves: a time, a day, or how long from now (36h, 30d, 2w)")
+	cmd.Flags().BoolVar(&keepKnown, "keep-known", false, "keep what is stored where a turn has the id of another text, as after bmem memory edit")
 	return cmd
 }
 
