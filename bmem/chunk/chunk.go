@@ -33,7 +33,7 @@ func (t Turn) String() string {
 
 // Line is String on one line.
 func (t Turn) Line() string {
-	t.Text = strings.Join(strings.Fields(breaks.Replace(t.Text)), " ")
+	t.Text = oneLine(t.Text)
 	return t.String()
 }
 

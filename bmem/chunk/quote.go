@@ -74,7 +74,7 @@ func acts(r rune) bool {
 // square brackets, at most 200 characters, and with single quotation marks if it is written as a quoted turn is.
 func Label(s string) string {
 	if strings.ContainsAny(s, "\n\t\r\v\f\u0085\u2028\u2029[]［］") {
-		s = brackets.Replace(strings.Join(strings.Fields(breaks.Replace(s)), " "))
+		s = brackets.Replace(oneLine(s))
 	}
 	if s = Plain(s); claims(s) {
 		s = single(s)
@@ -86,6 +86,9 @@ func Label(s string) string {
 }
 
 const maxLabel = 200
+
+// oneLine has one blank wherever s has blanks or line breaks.
+func oneLine(s string) string { return strings.Join(strings.Fields(breaks.Replace(s)), " ") }
 
 // doubles are the double quotation marks that could be taken for the one that ends a quotation. Guillemets and corner brackets
 // could not.

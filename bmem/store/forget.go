@@ -159,11 +159,13 @@ func (w *writer) forgetTurns(turns []placedTurn, all bool, sum *Forgotten) error
 		}
 	}
 	w.rewritten, w.changed = true, true
-	take := func() error { return w.cutOut(gone) }
+	var err error
 	if all {
-		take = w.dropChunks
+		err = w.dropChunks()
+	} else {
+		err = w.cutOut(gone)
 	}
-	if err := take(); err != nil {
+	if err != nil {
 		return err
 	}
 	// A session's name may say something too.

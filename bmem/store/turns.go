@@ -49,16 +49,13 @@ func scanTurn(row Rows) (placedTurn, error) {
 }
 
 // allTurns returns the turns of a memory, the damaged ones too: they are to be forgotten.
-func allTurns(tx Tx, memory int64) (turns []placedTurn, err error) {
-	err = each(tx, func(rows Rows) error {
-		t, err := scanTurn(rows)
-		turns = append(turns, t)
+func allTurns(tx Tx, memory int64) ([]placedTurn, error) {
+	return readTurns(tx, func(err error) error {
 		if errors.Is(err, ErrCorrupt) {
 			return nil
 		}
 		return err
-	}, "SELECT pos, "+turnColumns+" FROM turn WHERE memory = ? ORDER BY pos", memory)
-	return turns, err
+	}, "WHERE memory = ? ORDER BY pos", memory)
 }
 
 // turnSum is the checksum of what a turn says, when, and by whom.
@@ -87,11 +84,16 @@ func expiry(t time.Time) any {
 }
 
 // queryTurns returns the turns that the rest of a query selects.
-func queryTurns(tx Tx, where string, args ...any) (turns []placedTurn, err error) {
+func queryTurns(tx Tx, where string, args ...any) ([]placedTurn, error) {
+	return readTurns(tx, func(err error) error { return err }, where, args...)
+}
+
+// readTurns reads turns; fault says which error of a turn ends that.
+func readTurns(tx Tx, fault func(error) error, where string, args ...any) (turns []placedTurn, err error) {
 	err = each(tx, func(rows Rows) error {
 		t, err := scanTurn(rows)
 		turns = append(turns, t)
-		return err
+		return fault(err)
 	}, "SELECT pos, "+turnColumns+" FROM turn "+where, args...)
 	return turns, err
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"math"
 	"slices"
@@ -69,9 +70,6 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 		if strings.TrimSpace(t.Text) == "" {
 			return AddResult{}, bad("turns[%d].text: missing or empty", i)
 		}
-		if t.ID != "" && (t.Session == "" || t.Time == "") {
-			t = s.again(ctx, name, t)
-		}
 		if t.Session == "" {
 			t.Session = now.Format(time.DateOnly)
 		}
@@ -97,6 +95,9 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 	}
 	defer leave()
 	added, err := s.mem.Add(ctx, name, turns, opts...)
+	if errors.Is(err, bmem.ErrTurnExists) && s.again(ctx, name, r.Turns, turns) {
+		added, err = s.mem.Add(ctx, name, turns, opts...)
+	}
 	if err != nil {
 		return AddResult{}, err
 	}
@@ -105,12 +106,20 @@ func (s *Service) Add(ctx context.Context, scope Scope, r AddRequest) (_ AddResu
 	return AddResult{Memory: shown, New: added.New, Skipped: added.Skipped, IDs: ids}, nil
 }
 
-// again fills in the session and time that a turn left out when it was sent before, so that it can be sent again.
-func (s *Service) again(ctx context.Context, name string, t NewTurn) NewTurn {
-	if old, err := s.mem.Turn(ctx, name, t.ID); err == nil && old.Text == t.Text && old.Speaker == t.Speaker {
-		t.Session, t.Time = cmp.Or(t.Session, old.Session), cmp.Or(t.Time, old.Time)
+// again gives turns that were sent before the session and time that they left out then, so that they can be sent again. It reports whether
+// any turn is another now.
+func (s *Service) again(ctx context.Context, name string, sent []NewTurn, turns []chunk.Turn) (changed bool) {
+	for i, t := range sent {
+		if t.ID == "" || t.Session != "" && t.Time != "" {
+			continue
+		}
+		if old, err := s.mem.Turn(ctx, name, t.ID); err == nil && old.Text == t.Text && old.Speaker == t.Speaker {
+			was := turns[i]
+			turns[i].Session, turns[i].Time = cmp.Or(t.Session, old.Session), cmp.Or(t.Time, old.Time)
+			changed = changed || turns[i] != was
+		}
 	}
-	return t
+	return changed
 }
 
 // Search looks for turns.

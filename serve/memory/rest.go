@@ -69,7 +69,7 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 // without them, which is another memory's or turn's, and clients follow, even to delete it.
 func PlainPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := r.URL.Path; r.Method != http.MethodConnect && path.Clean(p) != p && path.Clean(p)+"/" != p {
+		if clean := path.Clean(r.URL.Path); r.Method != http.MethodConnect && clean != strings.TrimSuffix(r.URL.Path, "/") && clean != r.URL.Path {
 			WriteError(w, bad("the path has an empty element, . or .. in it; a turn or session of such a name is reached by MCP or bmem memory"))
 			return
 		}
