@@ -3,6 +3,7 @@ package bmem
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
@@ -18,14 +19,16 @@ type syncing struct{ source string }
 // WithSource gives the path of the file that the conversation is in. Its memory is then known by that.
 func WithSource(path string) SyncOption { return func(s *syncing) { s.source = path } }
 
-// editionKept is the share of a memory's turns that a conversation without a source has unchanged for the memory to be its own.
+// editionKept is the share of a memory's turns that a later edition of its conversation has unchanged.
 const editionKept = 0.75
 
 // Sync makes a memory of a conversation as it is now, in a file say, and returns the memory's name. The memory that an earlier
 // Sync made of the same file is brought up to date: what is new is added, what has changed is replaced, and what is gone from the
-// conversation is forgotten. The memories of other files stay as they are, however much they share: two files that begin alike
-// are two memories. Without a source, that memory made without one is brought up to date of which the conversation has most turns
-// unchanged, three quarters at least. ErrNoTurns if there are none.
+// conversation is forgotten. The memories of other files stay as they are: two files that begin alike are two memories. The one
+// exception is a copy from which turns were cut, so that what somebody removed does not stay behind: a file that Sync has not seen,
+// written after a memory was last changed, with no turn that this has not and three quarters of its turns unchanged, takes it over. Without
+// a source, that memory made without one is brought up to date of which the conversation has most turns unchanged, three quarters at
+// least. ErrNoTurns if there are none.
 func (m *Memory) Sync(ctx context.Context, turns []chunk.Turn, opts ...SyncOption) (name string, err error) {
 	var o syncing
 	for _, opt := range opts {
@@ -58,11 +61,14 @@ func (m *Memory) Sync(ctx context.Context, turns []chunk.Turn, opts ...SyncOptio
 			}
 			continue
 		}
-		// Earlier versions knew no sources: what they made of the file is taken over if nothing of it is lost.
-		if whole, err := m.within(ctx, e, turns); err != nil || !whole {
-			if err != nil {
-				return "", err
-			}
+		earlier, err := m.earlierEdition(ctx, e, turns, o.source)
+		if errors.Is(err, ErrNoMemory) { // another process has forgotten it or taken it over
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if !earlier {
 			continue
 		}
 		switch err := m.store.Rename(ctx, e.Name, name); {
@@ -76,24 +82,45 @@ func (m *Memory) Sync(ctx context.Context, turns []chunk.Turn, opts ...SyncOptio
 	return name, err
 }
 
-// within reports whether a conversation has all turns of a memory, unchanged.
-func (m *Memory) within(ctx context.Context, e store.Edition, turns []chunk.Turn) (bool, error) {
-	if e.Kept < 1 {
+// earlierEdition reports whether a memory is taken over by a file: nothing of it is lost, as with those of earlier versions, which
+// knew no sources; or the file is a later copy from which turns were cut.
+func (m *Memory) earlierEdition(ctx context.Context, e store.Edition, turns []chunk.Turn, source string) (bool, error) {
+	if e.Kept < editionKept {
 		return false, nil
 	}
-	now := make(map[chunk.Turn]bool, len(turns))
+	now := make(map[string]chunk.Turn, len(turns))
 	for _, t := range turns {
-		now[t] = true
+		now[t.ID] = t
 	}
+	held, kept, known := 0, 0, 0
 	for old, err := range m.AllTurns(ctx, e.Name) {
 		if err != nil {
 			return false, err
 		}
-		if !now[old.Turn] {
-			return false, nil
+		held++
+		t, ok := now[old.ID]
+		if ok {
+			known++
+		}
+		if ok && t == old.Turn {
+			kept++
 		}
 	}
-	return true, nil
+	if kept == held {
+		return true, nil
+	}
+	if known < len(turns) || float64(kept) < editionKept*float64(held) {
+		return false, nil
+	}
+	file, err := os.Stat(source)
+	if err != nil { // a source need not be a file that is there
+		return false, nil
+	}
+	about, err := m.Describe(ctx, e.Name)
+	if err != nil {
+		return false, err
+	}
+	return !about.Changed.IsZero() && file.ModTime().After(about.Changed), nil
 }
 
 // update makes a memory hold exactly these turns. Another process may do the same at this moment: then what it has forgotten or added already is

@@ -1,9 +1,12 @@
 package bmem
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +147,73 @@ func TestSyncLosesNothing(t *testing.T) {
 		if infos, err := m.Memories(t.Context()); err != nil || len(infos) > memories {
 			t.Errorf("%s: %d memories (%v)", file, len(infos), err)
 		}
+	}
+}
+
+// A copy from which turns were cut takes the memory over, and what was cut is gone. A file that is older, has turns of its own, or
+// lacks more is another conversation.
+func TestSyncForgetsWhatWasCut(t *testing.T) {
+	var whole []chunk.Turn
+	for i := range 8 {
+		whole = append(whole, chunk.Turn{ID: fmt.Sprint("1:", i+1), Session: "1", Speaker: "Ann", Text: fmt.Sprint("Line ", i, " of what we said.")})
+	}
+	whole[7].Text = "My passport number is ZYXWORD."
+	redacted := slices.Clone(whole)
+	redacted[7].Text = "My passport number is secret."
+	grown := append(slices.Clone(whole[:7]), chunk.Turn{ID: "2:1", Session: "2", Text: "Another thing."})
+	for name, c := range map[string]struct {
+		turns []chunk.Turn
+		age   time.Duration
+		cut   bool
+	}{
+		"a turn less":      {whole[:7], 0, true},
+		"a turn redacted":  {redacted, 0, true},
+		"older":            {whole[:7], time.Hour, false},
+		"turns of its own": {grown, 0, false},
+		"half":             {whole[:4], 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			e := &embedtest.Words{}
+			m := open(t, Options{Path: filepath.Join(dir, "memory.db"), Embedder: e, Tokenizer: e})
+			first, err := m.Sync(t.Context(), whole, WithSource(filepath.Join(dir, "whole.jsonl")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied := filepath.Join(dir, "copy.jsonl")
+			if err := os.WriteFile(copied, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			written := time.Now().Add(time.Second - c.age)
+			if err := os.Chtimes(copied, written, written); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second time it is known by its path
+				second, err := m.Sync(t.Context(), c.turns, WithSource(copied))
+				if err != nil || second == first {
+					t.Fatalf("memory %q, first %q: %v", second, first, err)
+				}
+				if held := turnsOf(t, m, second); !reflect.DeepEqual(held, c.turns) {
+					t.Errorf("it holds %v", held)
+				}
+			}
+			data, err := os.ReadFile(filepath.Join(dir, "memory.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := strings.Contains(string(data), "ZYXWORD"); left == c.cut {
+				t.Errorf("what was cut is left: %v", left)
+			}
+			if _, err := m.Describe(t.Context(), first); errors.Is(err, ErrNoMemory) != c.cut {
+				t.Errorf("the first memory: %v", err)
+			}
+			if again, err := m.Sync(t.Context(), whole, WithSource(filepath.Join(dir, "whole.jsonl"))); err != nil || again != first {
+				t.Errorf("%q, not %q: %v", again, first, err)
+			}
+			if held := turnsOf(t, m, first); !reflect.DeepEqual(held, whole) {
+				t.Errorf("asked again, the first file's memory holds %v", held)
+			}
+		})
 	}
 }
 

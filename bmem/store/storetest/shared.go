@@ -153,7 +153,7 @@ func contextEndsWaiting(t *testing.T, p Place) {
 	other := p.open(t)
 
 	// One change holds the memory, as long as it counts tokens.
-	holds, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	holds, goOn, ended := make(chan struct{}, 1), make(chan struct{}), make(chan error, 1)
 	slow := store.Cutter{MaxTokens: 20, Count: func(text string) int {
 		if strings.Contains(text, "wait") {
 			select {
