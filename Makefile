@@ -113,7 +113,7 @@ lint-docker: $(LINT)/.stamp ## the Dockerfile and the compose file, without a co
 test-docker: ## what a build of the image runs, anew in a folder of its own, then JupyterLab and a cell; ENGINE=cuda for the other image
 	cd docker && $(GO) test -tags steps -run Steps -count 1 -timeout 90m -v -engine $(or $(ENGINE),cpu) .
 
-GORACE    := $(GO) test -race -vet=off
+GORACE    := $(GO) test -race -vet=off -timeout 30m
 
 race: ## tests of concurrent code under the race detector
 	$(GORACE) $(NOCHECKPTR) $(RACE)
