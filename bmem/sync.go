@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/conversation"
@@ -50,77 +51,103 @@ func (m *Memory) Sync(ctx context.Context, turns []chunk.Turn, opts ...SyncOptio
 			return "", err
 		}
 	}
+	earlier, err := m.earlier(ctx, turns, o.source)
+	switch {
+	case err != nil:
+		return "", err
+	case earlier == "":
+		_, err = m.Add(ctx, name, turns)
+		return name, err
+	case o.source == "":
+		return earlier, m.update(ctx, earlier, turns)
+	}
+	// Another process may have been first, and have the memory forgotten or renamed.
+	if err := m.store.Rename(ctx, earlier, name); err != nil && !errors.Is(err, store.ErrMemoryExists) && !errors.Is(err, ErrNoMemory) {
+		return "", err
+	}
+	return name, m.update(ctx, name, turns)
+}
+
+// earlier returns the memory of an earlier edition of a conversation, "" if there is none.
+func (m *Memory) earlier(ctx context.Context, turns []chunk.Turn, source string) (string, error) {
 	editions, err := m.store.Editions(ctx, conversation.NamePrefix, turns)
 	if err != nil {
 		return "", err
 	}
 	for _, e := range editions {
-		if o.source == "" {
-			if e.Kept >= editionKept {
-				return e.Name, m.update(ctx, e.Name, turns)
+		if source == "" && e.Kept >= editionKept {
+			return e.Name, nil
+		}
+		// Earlier versions knew no sources: what they made of the file is taken over if nothing of it is lost.
+		if source != "" && e.Kept == 1 {
+			c, err := m.compare(ctx, e.Name, turns)
+			if err != nil || c.kept == c.held {
+				return e.Name, err
 			}
+		}
+	}
+	if source == "" {
+		return "", nil
+	}
+	file, err := os.Stat(source)
+	if err != nil { // a source need not be a file that is there
+		return "", nil
+	}
+	editions, err = m.store.Editions(ctx, conversation.FilePrefix, turns)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range editions {
+		if e.Kept < editionKept {
 			continue
 		}
-		earlier, err := m.earlierEdition(ctx, e, turns, o.source)
-		if errors.Is(err, ErrNoMemory) { // another process has forgotten it or taken it over
-			continue
-		}
+		c, err := m.compare(ctx, e.Name, turns)
 		if err != nil {
 			return "", err
 		}
-		if !earlier {
-			continue
-		}
-		switch err := m.store.Rename(ctx, e.Name, name); {
-		case err == nil || errors.Is(err, store.ErrMemoryExists): // another process was first
-			return name, m.update(ctx, name, turns)
-		case !errors.Is(err, ErrNoMemory):
-			return "", err
+		if c.known == len(turns) && c.kept < c.held && float64(c.kept) >= editionKept*float64(c.held) && file.ModTime().After(c.changed) {
+			return e.Name, nil
 		}
 	}
-	_, err = m.Add(ctx, name, turns)
-	return name, err
+	return "", nil
 }
 
-// earlierEdition reports whether a memory is taken over by a file: nothing of it is lost, as with those of earlier versions, which
-// knew no sources; or the file is a later copy from which turns were cut.
-func (m *Memory) earlierEdition(ctx context.Context, e store.Edition, turns []chunk.Turn, source string) (bool, error) {
-	if e.Kept < editionKept {
-		return false, nil
-	}
+// compared says what a memory and a conversation have in common.
+type compared struct {
+	held, kept int       // turns of the memory, and those of them that the conversation has unchanged
+	known      int       // turns of the memory whose ids the conversation has
+	changed    time.Time // when the memory was last changed
+}
+
+// compare compares a memory with a conversation. It is as if the memory held nothing if another process has forgotten it meanwhile.
+func (m *Memory) compare(ctx context.Context, name string, turns []chunk.Turn) (compared, error) {
+	var c compared
 	now := make(map[string]chunk.Turn, len(turns))
 	for _, t := range turns {
 		now[t.ID] = t
 	}
-	held, kept, known := 0, 0, 0
-	for old, err := range m.AllTurns(ctx, e.Name) {
-		if err != nil {
-			return false, err
+	about, err := m.Describe(ctx, name)
+	if errors.Is(err, ErrNoMemory) {
+		return c, nil
+	}
+	c.changed = about.Changed
+	for old, err := range m.AllTurns(ctx, name) {
+		if errors.Is(err, ErrNoMemory) {
+			return compared{}, nil
 		}
-		held++
+		if err != nil {
+			return c, err
+		}
 		t, ok := now[old.ID]
+		c.held++
 		if ok {
-			known++
+			c.known++
 		}
 		if ok && t == old.Turn {
-			kept++
+			c.kept++
 		}
 	}
-	if kept == held {
-		return true, nil
-	}
-	if known < len(turns) || float64(kept) < editionKept*float64(held) {
-		return false, nil
-	}
-	file, err := os.Stat(source)
-	if err != nil { // a source need not be a file that is there
-		return false, nil
-	}
-	about, err := m.Describe(ctx, e.Name)
-	if err != nil {
-		return false, err
-	}
-	return !about.Changed.IsZero() && file.ModTime().After(about.Changed), nil
+	return c, err
 }
 
 // update makes a memory hold exactly these turns. Another process may do the same at this moment: then what it has forgotten or added already is

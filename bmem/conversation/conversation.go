@@ -43,8 +43,11 @@ func (e *LineError) Error() string {
 	return where + ": " + e.Msg
 }
 
-// NamePrefix begins every Name.
-const NamePrefix = "conversation "
+// What names begin with: NamePrefix those by Name, FilePrefix those by NameOf.
+const (
+	NamePrefix = "conversation "
+	FilePrefix = "file "
+)
 
 // Name names a conversation by what it says.
 func Name(turns []chunk.Turn) string {
@@ -57,7 +60,7 @@ func Name(turns []chunk.Turn) string {
 
 // NameOf names a conversation by the path of the file that it is in.
 func NameOf(path string) string {
-	return fmt.Sprintf("file %s %.4x", filepath.Base(path), sha256.Sum256([]byte(path)))
+	return FilePrefix + fmt.Sprintf("%s %.4x", filepath.Base(path), sha256.Sum256([]byte(path)))
 }
 
 // Conversation is what a file holds.
