@@ -15,6 +15,7 @@ LINT      := $(VENV)/lint
 CLIENT    := $(VENV)/client
 MCP       := $(VENV)/mcp
 PG        := $(VENV)/postgres
+TORCH     := $(VENV)/torch
 TOOLS     := bin/tools
 BMEM      := bin/bmem
 RUN       := runs/demo
@@ -29,7 +30,7 @@ RACESHORT := ./bmem ./bmem/store ./experiments/run ./experiments/report ./serve
 NOCHECKPTR := -gcflags=github.com/gomlx/compute/...=-d=checkptr=0
 PIP       := -m pip install --quiet --disable-pip-version-check --only-binary :all:
 
-.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve tune check-llama check-gguf check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-workers bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
+.PHONY: help setup models run test test-here check lint vuln race fuzz torture torture-workers soak-hostile bench-embed bench-llm bench-router bench-serve bench-tune tune check-llama check-gguf check-openai check-rest client postgres soak-serve soak-memories bench-notebook bench-pipeline bench-workers bench-growth test-browser check-trackers trackers kill-train cuda lint-docker test-docker notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -279,10 +280,18 @@ soak-memories: ## 64 clients for five minutes at two processes with one store, t
 	BUDGETMEM_SOAK_MEMORIES=5m $(GO) test ./serve -run SoakMemories -count 1 -v -timeout 30m
 	BUDGETMEM_BUDGETS=1000 $(GO) test ./serve/tenant -run Budgets -count 1 -v -timeout 30m
 
-bench-router: setup $(BENCH)/.stamp ## our router's decisions and PPO update over PyTorch's
-	@$(BENCH)/bin/python -c 'import torch' 2>/dev/null || { echo "getting PyTorch, some gigabytes"; \
-	  $(BENCH)/bin/python $(PIP) torch==2.15.0; }
-	GO=$(GO) $(BENCH)/bin/python scripts/bench_router.py
+$(TORCH)/.stamp: requirements-torch.txt
+	@scripts/check_tools.sh $(GO) $(PYTHON) 11
+	@echo "getting PyTorch, 2.5 GB"
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python $(PIP) --require-hashes --no-deps -r requirements-torch.txt
+	@touch $@
+
+bench-router: setup $(TORCH)/.stamp ## our router's decisions and PPO update over PyTorch's
+	GO=$(GO) $(TORCH)/bin/python scripts/bench_router.py
+
+bench-tune: setup $(TORCH)/.stamp ## our LoRA training's tokens per second over PyTorch's, on the same two cores
+	GO=$(GO) $(TORCH)/bin/python scripts/bench_tune.py
 
 clean: ## remove what setup and runs made here; the models' cache stays
 	rm -rf $(VENV) bin runs

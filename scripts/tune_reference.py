@@ -24,6 +24,85 @@ TARGETS = {  # Hugging Face's names and GGUF's
 }
 
 
+class Decoder:
+    """A GGUF decoder. Its tensors are read from the file when they are asked for."""
+
+    def __init__(self, path, dtype):
+        self.reader, self.dtype = GGUFReader(path), dtype
+        self.arch = bytes(self.reader.fields["general.architecture"].parts[-1]).decode()
+        field = lambda key: self.reader.fields[self.arch + "." + key].parts[-1][0]
+        self.layers, self.heads, self.kv_heads = int(field("block_count")), int(field("attention.head_count")), int(field("attention.head_count_kv"))
+        self.size = int(field("embedding_length")) // self.heads
+        self.eps = float(field("attention.layer_norm_rms_epsilon"))
+        base = float(field("rope.freq_base")) if self.arch + ".rope.freq_base" in self.reader.fields else 10000.0
+        self.frequencies = base ** (-torch.arange(0, self.size, 2, dtype=dtype) / self.size)
+        self.tensors = {t.name: t for t in self.reader.tensors}
+        self.embedding = self.read("token_embd.weight")
+        self.head = self.read("output.weight") if "output.weight" in self.tensors else self.embedding
+        self.norm = self.read("output_norm.weight")
+
+    def read(self, name):
+        t = self.tensors[name]
+        return torch.from_numpy(np.array(dequantize(t.data, t.tensor_type))).to(self.dtype)
+
+    def unpermute(self, w, n):
+        """Undoes the order that Llama's converter puts the rows of query and key heads into."""
+        if self.arch != "llama":
+            return w
+        return w.reshape(n, self.size // 2, 2, -1).transpose(1, 2).reshape(w.shape)
+
+    def weights(self, layer):
+        prefix = "blk.%d." % layer
+        w = {n: self.read(prefix + n + ".weight") for n in ("attn_norm", "ffn_norm")}
+        for target, name in TARGETS.items():
+            n = {"q_proj": self.heads, "k_proj": self.kv_heads}.get(target)
+            w[target] = self.read(prefix + name + ".weight")
+            if prefix + name + ".bias" in self.tensors:
+                w[target + ".bias"] = self.read(prefix + name + ".bias")
+            if n:
+                w[target] = self.unpermute(w[target], n)
+                if target + ".bias" in w:
+                    w[target + ".bias"] = self.unpermute(w[target + ".bias"][:, None], n)[:, 0]
+        return w
+
+    def rms(self, x, w):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * w
+
+    def rotate(self, x):  # [heads, T, size]
+        angle = torch.arange(x.shape[1], dtype=self.dtype)[:, None] * self.frequencies
+        a, b = x[..., : self.size // 2], x[..., self.size // 2 :]
+        return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
+
+    def block(self, x, w, lora, scale):
+        """A layer over an example [T, dim]. lora has A and B of the maps that are adapted, scale is that of their product."""
+
+        def linear(target, x):
+            y = F.linear(x, w[target], w.get(target + ".bias"))
+            if target in lora:
+                a, b = lora[target]
+                y = y + scale * F.linear(F.linear(x, a), b)
+            return y
+
+        T, heads, kv_heads, size = x.shape[0], self.heads, self.kv_heads, self.size
+        h = self.rms(x, w["attn_norm"])
+        q = self.rotate(linear("q_proj", h).view(T, heads, size).transpose(0, 1))
+        k = self.rotate(linear("k_proj", h).view(T, kv_heads, size).transpose(0, 1)).repeat_interleave(heads // kv_heads, 0)
+        v = linear("v_proj", h).view(T, kv_heads, size).transpose(0, 1).repeat_interleave(heads // kv_heads, 0)
+        scores = q @ k.transpose(1, 2) / math.sqrt(size) + torch.full((T, T), -math.inf, dtype=self.dtype).triu(1)
+        x = x + linear("o_proj", (scores.softmax(-1) @ v).transpose(0, 1).reshape(T, heads * size))
+        h = self.rms(x, w["ffn_norm"])
+        return x + linear("down_proj", F.silu(linear("gate_proj", h)) * linear("up_proj", h))
+
+    def embed(self, example):
+        return self.embedding[torch.tensor(example["tokens"])]
+
+    def loss(self, x, example):
+        """The mean over the answer's tokens, of an example's states after the last layer."""
+        p = example["prompt"]
+        logits = F.linear(self.rms(x, self.norm)[p - 1 : -1], self.head)
+        return F.cross_entropy(logits, torch.tensor(example["tokens"][p:]))
+
+
 def start(layer, target, matrix, shape):
     """Values for a LoRA matrix that the Go test makes too: nothing of them needs to be stored."""
     n = int(np.prod(shape))
@@ -35,83 +114,18 @@ def start(layer, target, matrix, shape):
 def main():
     path, examples, top, out = sys.argv[1], json.load(open(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
     torch.set_num_threads(1)
-    reader = GGUFReader(path)
-    arch = bytes(reader.fields["general.architecture"].parts[-1]).decode()
-    field = lambda key: reader.fields[arch + "." + key].parts[-1][0]
-    layers, heads, kv_heads = int(field("block_count")), int(field("attention.head_count")), int(field("attention.head_count_kv"))
-    dim = int(field("embedding_length"))
-    eps = float(field("attention.layer_norm_rms_epsilon"))
-    base = float(field("rope.freq_base")) if arch + ".rope.freq_base" in reader.fields else 10000.0
-    size = dim // heads
-    tensors = {t.name: t for t in reader.tensors}
-    read = lambda name: torch.from_numpy(np.array(dequantize(tensors[name].data, tensors[name].tensor_type), dtype=np.float64))
-
-    embedding = read("token_embd.weight")
-    head = read("output.weight") if "output.weight" in tensors else embedding
-    frequencies = base ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
-
-    def unpermute(w, n):
-        """Undoes the order that Llama's converter puts the rows of query and key heads into."""
-        if arch != "llama":
-            return w
-        return w.reshape(n, size // 2, 2, -1).transpose(1, 2).reshape(w.shape)
-
-    def rms(x, w):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * w
-
-    def rotate(x):  # [heads, T, size]
-        angle = torch.arange(x.shape[1], dtype=torch.float64)[:, None] * frequencies
-        a, b = x[..., : size // 2], x[..., size // 2 :]
-        return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
-
-    def block(x, w, lora):
-        def linear(target, x):
-            y = F.linear(x, w[target], w.get(target + ".bias"))
-            if target in lora:
-                a, b = lora[target]
-                y = y + ALPHA / RANK * F.linear(F.linear(x, a), b)
-            return y
-
-        T = x.shape[0]
-        h = rms(x, w["attn_norm"])
-        q = rotate(linear("q_proj", h).view(T, heads, size).transpose(0, 1))
-        k = rotate(linear("k_proj", h).view(T, kv_heads, size).transpose(0, 1)).repeat_interleave(heads // kv_heads, 0)
-        v = linear("v_proj", h).view(T, kv_heads, size).transpose(0, 1).repeat_interleave(heads // kv_heads, 0)
-        scores = q @ k.transpose(1, 2) / math.sqrt(size) + torch.full((T, T), -math.inf, dtype=torch.float64).triu(1)
-        x = x + linear("o_proj", (scores.softmax(-1) @ v).transpose(0, 1).reshape(T, heads * size))
-        h = rms(x, w["ffn_norm"])
-        return x + linear("down_proj", F.silu(linear("gate_proj", h)) * linear("up_proj", h))
-
-    def weights(layer):
-        prefix = "blk.%d." % layer
-        w = {n: read(prefix + n + ".weight") for n in ("attn_norm", "ffn_norm")}
-        for target, name in TARGETS.items():
-            n = {"q_proj": heads, "k_proj": kv_heads}.get(target)
-            w[target] = read(prefix + name + ".weight")
-            if prefix + name + ".bias" in tensors:
-                w[target + ".bias"] = read(prefix + name + ".bias")
-            if n:
-                w[target] = unpermute(w[target], n)
-                if target + ".bias" in w:
-                    w[target + ".bias"] = unpermute(w[target + ".bias"][:, None], n)[:, 0]
-        return w
-
-    states = [embedding[torch.tensor(e["tokens"])] for e in examples]
+    model = Decoder(path, torch.float64)
+    states = [model.embed(e) for e in examples]
     lora = {}
-    for layer in range(layers):
-        w, mine = weights(layer), {}
-        if layer >= layers - top:
+    for layer in range(model.layers):
+        w, mine = model.weights(layer), {}
+        if layer >= model.layers - top:
             for target in TARGETS:
                 rows, columns = w[target].shape
                 mine[target] = (start(layer, target, "A", (RANK, columns)), start(layer, target, "B", (rows, RANK)))
             lora[layer] = mine
-        states = [block(x, w, mine) for x in states]
-    norm = read("output_norm.weight")
-    losses = []
-    for x, e in zip(states, examples):
-        p = e["prompt"]
-        logits = F.linear(rms(x, norm)[p - 1 : -1], head)
-        losses.append(F.cross_entropy(logits, torch.tensor(e["tokens"][p:])))
+        states = [model.block(x, w, mine, ALPHA / RANK) for x in states]
+    losses = [model.loss(x, e) for x, e in zip(states, examples)]
     loss = torch.stack(losses).mean()
     loss.backward()
     gradients = {}
@@ -121,7 +135,7 @@ def main():
                 flat = t.grad.flatten()
                 at = [(i * flat.numel()) // SAMPLES for i in range(SAMPLES)]
                 gradients["%d/%s/%s" % (layer, target, matrix)] = {"norm": float(flat.norm()), "values": [float(flat[i]) for i in at]}
-    result = {"model": reader.fields.get("general.name") and bytes(reader.fields["general.name"].parts[-1]).decode(), "torch": torch.__version__,
+    result = {"model": model.reader.fields.get("general.name") and bytes(model.reader.fields["general.name"].parts[-1]).decode(), "torch": torch.__version__,
               "rank": RANK, "alpha": ALPHA, "layers": top, "examples": examples, "loss": float(loss),
               "losses": [float(l) for l in losses], "gradients": gradients}
     with gzip.GzipFile(out, "wb", mtime=0) as f:

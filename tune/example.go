@@ -27,6 +27,7 @@ import (
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/llm/local"
 )
 
 // Example is a question and the answer that a model shall learn to give: a line of a JSON Lines file. Question and Answer
@@ -58,6 +59,17 @@ func (e Example) Messages(template string) ([]llm.Message, error) {
 		return []llm.Message{{Role: llm.User, Content: e.Prompt}}, nil
 	}
 	return tiers.TunedPrompt(template, e.Notes, e.Question, e.Date)
+}
+
+// Tokenize returns the example as a training sees it: the tokens of the prompt that Messages writes, and behind them the answer's.
+// prompt is how many the former are.
+func (e Example) Tokenize(base *local.Base, template string) (tokens []int32, prompt int, err error) {
+	messages, err := e.Messages(template)
+	if err != nil {
+		return nil, 0, err
+	}
+	before, answer, err := base.Encode(messages, e.Answer)
+	return append(before, answer...), len(before), err
 }
 
 func (e Example) check() error {

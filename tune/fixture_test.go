@@ -32,15 +32,11 @@ func TestWriteReferenceTokens(t *testing.T) {
 	}
 	var list []tokens
 	for _, e := range examples {
-		messages, err := e.Messages(Defaults().Template)
+		all, prompt, err := e.Tokenize(base, Defaults().Template)
 		if err != nil {
 			t.Fatal(err)
 		}
-		prompt, answer, err := base.Encode(messages, e.Answer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, tokens{append(prompt, answer...), len(prompt)})
+		list = append(list, tokens{all, prompt})
 	}
 	data, err := json.Marshal(list)
 	if err != nil {

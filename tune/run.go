@@ -181,15 +181,11 @@ func (t *training) prepare() error {
 func (t *training) split(name string, examples []Example) (*split, error) {
 	seqs := make([]sequence, len(examples))
 	for i, e := range examples {
-		messages, err := e.Messages(t.Config.Template)
-		if err != nil {
-			return nil, err
-		}
-		prompt, answer, err := t.base.Encode(messages, e.Answer)
+		tokens, prompt, err := e.Tokenize(t.base, t.Config.Template)
 		if err != nil {
 			return nil, fmt.Errorf("%s example %d: %w", name, i+1, err)
 		}
-		seqs[i] = sequence{append(prompt, answer...), len(prompt)}
+		seqs[i] = sequence{tokens, prompt}
 	}
 	p, err := newPacker(seqs, t.Config.PackTokens, t.base.Config.Context)
 	if err != nil {
