@@ -78,7 +78,7 @@ LONGEST   := ./tiers/llm/local ./cmd/bmem ./tune
 
 test: setup trackers client postgres check ## everything that must pass
 	all=$$($(GO) list ./...) && race=$$($(GO) list $(RACE)) && \
-	  $(REQUIRE) $(GOTEST) -vet=off -timeout 20m $(LONGEST) $$(echo "$$all" | grep -vxF "$$race")
+	  $(REQUIRE) $(GOTEST) -vet=off -timeout 30m $(LONGEST) $$(echo "$$all" | grep -vxF "$$race")
 	$(REQUIRE) $(MAKE) race
 
 test-here: $(TOOLS)/.stamp ## the tests that this machine has models, plugin and Python packages for; the others are listed as skipped
