@@ -74,20 +74,20 @@ func (m *Memory) earlier(ctx context.Context, turns []chunk.Turn, source string)
 	if err != nil {
 		return "", err
 	}
+	if source == "" {
+		if len(editions) > 0 && editions[0].Kept >= editionKept { // the first is the likest
+			return editions[0].Name, nil
+		}
+		return "", nil
+	}
 	for _, e := range editions {
-		if source == "" && e.Kept >= editionKept {
-			return e.Name, nil
+		if e.Kept < 1 {
+			break
 		}
 		// Earlier versions knew no sources: what they made of the file is taken over if nothing of it is lost.
-		if source != "" && e.Kept == 1 {
-			c, err := m.compare(ctx, e.Name, turns)
-			if err != nil || c.kept == c.held {
-				return e.Name, err
-			}
+		if c, err := m.compare(ctx, e.Name, turns); err != nil || c.kept == c.held {
+			return e.Name, err
 		}
-	}
-	if source == "" {
-		return "", nil
 	}
 	file, err := os.Stat(source)
 	if err != nil { // a source need not be a file that is there
@@ -99,7 +99,7 @@ func (m *Memory) earlier(ctx context.Context, turns []chunk.Turn, source string)
 	}
 	for _, e := range editions {
 		if e.Kept < editionKept {
-			continue
+			break
 		}
 		c, err := m.compare(ctx, e.Name, turns)
 		if err != nil {
@@ -130,6 +130,9 @@ func (m *Memory) compare(ctx context.Context, name string, turns []chunk.Turn) (
 	if errors.Is(err, ErrNoMemory) {
 		return c, nil
 	}
+	if err != nil {
+		return c, err
+	}
 	c.changed = about.Changed
 	for old, err := range m.AllTurns(ctx, name) {
 		if errors.Is(err, ErrNoMemory) {
@@ -147,7 +150,7 @@ func (m *Memory) compare(ctx context.Context, name string, turns []chunk.Turn) (
 			c.kept++
 		}
 	}
-	return c, err
+	return c, nil
 }
 
 // update makes a memory hold exactly these turns. Another process may do the same at this moment: then what it has forgotten or added already is
