@@ -1,16 +1,15 @@
 package workers
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
+
+	"github.com/klauspost/compress/s2"
 
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -115,26 +114,29 @@ func (r result) stopped() error {
 
 // encode packs a result: traces compress well, and a server bounds what a message may have.
 func (r result) encode() ([]byte, error) {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	if err := json.NewEncoder(z).Encode(r); err != nil {
+	data, err := json.Marshal(r)
+	if err != nil {
 		return nil, fmt.Errorf("pack the result of question %s: %w", r.Record.ID, err)
 	}
-	if err := z.Close(); err != nil {
-		return nil, fmt.Errorf("pack the result of question %s: %w", r.Record.ID, err)
-	}
-	return b.Bytes(), nil
+	return s2.Encode(nil, data), nil
 }
 
 // mostUnpacked bounds a result in bytes.
 const mostUnpacked = 256 << 20
 
-func decodeResult(data []byte) (r result, err error) {
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return r, fmt.Errorf("unpack a result: %w", err)
+func decodeResult(packed []byte) (r result, err error) {
+	n, err := s2.DecodedLen(packed)
+	if err == nil && n > mostUnpacked {
+		err = fmt.Errorf("%d bytes, more than the %d that one may have", n, mostUnpacked)
 	}
-	if err := json.NewDecoder(io.LimitReader(z, mostUnpacked)).Decode(&r); err != nil {
+	var data []byte
+	if err == nil {
+		data, err = s2.Decode(nil, packed)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	if err != nil {
 		return r, fmt.Errorf("unpack a result: %w", err)
 	}
 	return r, nil

@@ -57,9 +57,10 @@ func (r *Replies) Store(ctx context.Context, key string, value []byte) ([]byte, 
 func (r *Replies) Claim(ctx context.Context, key string) (release func(), err error) {
 	kv := r.conn.buckets[claimsBucket]
 	mine := []byte(r.owner + ", claim " + rand.Text())
+	connected := r.conn.nc.Stats().Reconnects
 	revision, err := r.create(ctx, key, mine)
 	if err != nil {
-		r.conn.pending.Go(func() { r.withdraw(key, mine, false) }) // it may be there all the same
+		r.conn.pending.Go(func() { r.withdrawUnseen(key, mine) }) // it may be there all the same
 		return nil, err
 	}
 	kept, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -89,25 +90,31 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 		stop()
 		r.conn.pending.Go(func() { // nobody here waits for it
 			<-ended
-			r.withdraw(key, mine, true)
+			if r.conn.nc.Stats().Reconnects != connected {
+				r.withdrawUnseen(key, mine)
+				return
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
+			defer cancel()
+			r.withdraw(ctx, key, revision)
 		})
 	}, nil
 }
 
-// withdraw removes a claim. One whose making was broken off (made is false) is removed as soon as the server shows it. The bucket
-// lies in memory: after a restart of the server, another's claim may have the revision that this one had.
-func (r *Replies) withdraw(key string, mine []byte, made bool) {
+// withdraw removes a claim. It ends by itself otherwise, and so does the mark that the removal leaves.
+func (r *Replies) withdraw(ctx context.Context, key string, revision uint64) {
+	_ = r.conn.buckets[claimsBucket].Delete(ctx, key, jetstream.LastRevision(revision))
+}
+
+// withdrawUnseen removes a claim of unknown revision: one whose making was broken off, as soon as the server shows it, and one
+// that the server may have lost. The bucket lies in memory: after a restart, another's claim may have the revision that this one had.
+func (r *Replies) withdrawUnseen(key string, mine []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
 	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
-		revision, err := r.revision(ctx, key, mine)
-		switch {
-		case err == nil:
-			// Removing the message leaves no mark of a deletion behind. The claim ends by itself otherwise.
-			_ = r.conn.below[claimsBucket].DeleteMsg(ctx, revision)
+		if revision, err := r.revision(ctx, key, mine); err == nil {
+			r.withdraw(ctx, key, revision)
 			return
-		case made && errors.Is(err, jetstream.ErrKeyNotFound):
-			return // it has ended before
 		}
 		time.Sleep(pause)
 	}

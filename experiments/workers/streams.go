@@ -83,12 +83,11 @@ func (c *Conn) makeStream(ctx context.Context, s jetstream.StreamConfig) (jetstr
 	return made, nil
 }
 
-// bucket is the stream of a key-value bucket. It differs in two ways from those that NATS's clients make. Its messages may be deleted, so that
-// a claim leaves no mark behind. And in a cluster its leader alone answers reads: other servers may not have seen yet what was
-// acknowledged, and a call would be paid for twice.
+// bucket is the stream of a key-value bucket. It differs in one way from those that NATS's clients make: in a cluster its leader alone
+// answers reads. Other servers may not have seen yet what was acknowledged, and a call would be paid for twice.
 func (c *Conn) bucket(name string, storage jetstream.StorageType, ttl time.Duration) jetstream.StreamConfig {
-	return jetstream.StreamConfig{Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true,
-		Storage: storage, MaxAge: ttl, Replicas: c.replicas, AllowDirect: c.replicas == 1}
+	return jetstream.StreamConfig{Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
+		AllowRollup: true, DenyDelete: true, Storage: storage, MaxAge: ttl, Replicas: c.replicas, AllowDirect: c.replicas == 1}
 }
 
 func (c *Conn) makeBucket(ctx context.Context, name string, storage jetstream.StorageType, ttl time.Duration) error {

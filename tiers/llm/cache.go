@@ -46,6 +46,8 @@ type Cache struct {
 	path    string
 	flights flights[entry]
 	batch   batch
+	// The statements of every call, compiled once.
+	find, insert, lately *sql.Stmt
 	// claims are the keys that processes are making calls for; nil if the file can only be read.
 	claims *filelock.Keys
 	// patience is how long a reply that another process has claimed is waited for.
@@ -103,6 +105,9 @@ func (c *Cache) open() (err error) {
 	}
 	c.closeAll.Add(c.db.Close)
 	c.batch.db = c.db
+	if err := c.prepare(); err != nil {
+		return fmt.Errorf("open %s %s: %w", cacheFile.What, c.path, err)
+	}
 	c.writable = sync.OnceValue(c.tryToWrite)
 	if c.readOnly {
 		return nil
@@ -111,6 +116,23 @@ func (c *Cache) open() (err error) {
 		return fmt.Errorf("open %s %s: %w", cacheFile.What, c.path, err)
 	}
 	c.closeAll.Add(c.claims.Close)
+	return nil
+}
+
+// prepare compiles the statements of a call. They are closed with the file.
+func (c *Cache) prepare() error {
+	for statement, text := range map[**sql.Stmt]string{
+		&c.find:   "SELECT reply, sum FROM replies WHERE key = ?",
+		&c.insert: "INSERT INTO replies (key, client, reply, created, sum, sources) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&c.lately: "SELECT source FROM forgotten WHERE at >= ?",
+	} {
+		made, err := c.db.Prepare(text)
+		if err != nil {
+			return err
+		}
+		*statement = made
+		c.closeAll.Add(made.Close)
+	}
 	return nil
 }
 
@@ -268,7 +290,7 @@ func (c *Cache) loadAny(ctx context.Context, keys []cacheKey) (entry, bool, erro
 func (c *Cache) load(ctx context.Context, key cacheKey) (entry, bool, error) {
 	var text string
 	var sum []byte
-	err := c.db.QueryRowContext(ctx, "SELECT reply, sum FROM replies WHERE key = ?", key[:]).Scan(&text, &sum)
+	err := c.find.QueryRowContext(ctx, key[:]).Scan(&text, &sum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return entry{}, false, nil
 	} else if err != nil {
@@ -300,12 +322,11 @@ func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry)
 	var stored int64
 	from, _ := ctx.Value(madeKey{}).(made)
 	err = c.batch.do(func(tx *sql.Tx) error {
-		if gone, err := forgotten(tx, from); err != nil || gone {
+		if gone, err := forgotten(tx, c.lately, from); err != nil || gone {
 			stored = 1
 			return err
 		}
-		res, err := tx.Exec("INSERT INTO replies (key, client, reply, created, sum, sources) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-			key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), sqlfile.Checksum(key[:], string(b)), from.sources)
+		res, err := tx.Stmt(c.insert).Exec(key[:], client, string(b), time.Now().UTC().Format(time.RFC3339), sqlfile.Checksum(key[:], string(b)), from.sources)
 		if err != nil {
 			return err
 		}

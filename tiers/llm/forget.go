@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -140,14 +141,24 @@ func (c *Cache) scrub(ctx context.Context, deleted bool) error {
 	return err
 }
 
-// forgotten says whether one of the sources of a call was forgotten after they were read.
-func forgotten(tx *sql.Tx, m made) (bool, error) {
-	for s := range slices.Chunk(m.sources, sourceSize) {
-		var gone bool
-		err := tx.QueryRow("SELECT EXISTS (SELECT 1 FROM forgotten WHERE source = ? AND at >= ?)", s, m.since.UnixNano()).Scan(&gone)
-		if err != nil || gone {
-			return gone, err
+// forgotten says whether one of the sources of a call was forgotten after they were read. Few are: those of the last day at most.
+func forgotten(tx *sql.Tx, lately *sql.Stmt, m made) (gone bool, err error) {
+	if len(m.sources) == 0 {
+		return false, nil
+	}
+	rows, err := tx.Stmt(lately).Query(m.since.UnixNano())
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var source sql.RawBytes
+		if err := rows.Scan(&source); err != nil {
+			return false, err
+		}
+		for s := range slices.Chunk(m.sources, sourceSize) {
+			gone = gone || bytes.Equal(s, source)
 		}
 	}
-	return false, nil
+	return gone, rows.Err()
 }
