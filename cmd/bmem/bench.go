@@ -39,7 +39,7 @@ func (f *benchFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.dataset, "dataset", "locomo", "data set: "+strings.Join(datasets.Names(), ", ")+", or the `folder` of one of your own")
 	flags.StringVar(&f.split, "split", f.split, "train, validation or test; choose settings on the first two only")
 	flags.IntVar(&f.questions, "questions", 0, "how many questions; 0 asks all")
-	flags.StringVar(&f.sample, "sample", string(run.Natural), "choose questions in the data's proportions of categories (natural), or equally many of each (balanced)")
+	bindSample(flags, &f.sample)
 	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random policies")
 	flags.StringVar(&f.name, "name", "", "the run's name (default made of the settings)")
 	flags.StringVar(&f.runs, "runs", "runs", "folder that runs are kept in")
@@ -52,10 +52,22 @@ func (f *benchFlags) check() error {
 	if f.questions < 0 || f.inFlight < 0 {
 		return fmt.Errorf("--questions %d, --in-flight %d: must not be negative", f.questions, f.inFlight)
 	}
-	if s := run.Sample(f.sample); s != run.Natural && s != run.Balanced {
-		return fmt.Errorf("--sample %q: want %s or %s", f.sample, run.Natural, run.Balanced)
+	if err := checkSample(f.sample); err != nil {
+		return err
 	}
 	return f.system.check()
+}
+
+// bindSample defines the flag that says how questions are chosen; checkSample finds what it must not be.
+func bindSample(flags *pflag.FlagSet, sample *string) {
+	flags.StringVar(sample, "sample", string(run.Natural), "choose questions in the data's proportions of categories (natural), or equally many of each (balanced)")
+}
+
+func checkSample(sample string) error {
+	if s := run.Sample(sample); s != run.Natural && s != run.Balanced {
+		return fmt.Errorf("--sample %q: want %s or %s", sample, run.Natural, run.Balanced)
+	}
+	return nil
 }
 
 // open opens data and system, and makes the folder of the run. A default name begins with prefix. asked are the splits whose questions

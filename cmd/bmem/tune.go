@@ -33,12 +33,12 @@ What is trained is an adapter (LoRA): a few megabytes that change the model's we
 
 // tuneDataFlags are the flags of `bmem tune data`.
 type tuneDataFlags struct {
-	system                             systemFlags
-	dataset, split, dataDir, out, tier string
-	variants                           []string
-	unseen, asJSON                     bool
-	questions                          int
-	seed                               int64
+	system                                     systemFlags
+	dataset, split, sample, dataDir, out, tier string
+	variants                                   []string
+	unseen, asJSON                             bool
+	questions                                  int
+	seed                                       int64
 }
 
 func newTuneDataCmd() *cobra.Command {
@@ -70,7 +70,8 @@ evidence that the data set names, among one to three lines retrieved beside it),
 	flags.StringVar(&f.tier, "policy", "mid", "tiers that write the notes")
 	flags.StringSliceVar(&f.variants, "variants", []string{tune.Retrieved, tune.Distractors}, "kinds of notes: "+strings.Join(tune.Variants(), ", "))
 	flags.BoolVar(&f.unseen, "unseen", false, "keep retrieved notes without any of the evidence, as a validation set must")
-	flags.IntVar(&f.questions, "questions", 0, "how many questions, in the data's own mix of categories; 0 takes all")
+	flags.IntVar(&f.questions, "questions", 0, "how many questions; 0 takes all")
+	bindSample(flags, &f.sample)
 	flags.Int64Var(&f.seed, "seed", 42, "chooses the questions and drives the random variants")
 	flags.BoolVar(&f.asJSON, "json", false, "write what was made as JSON")
 	return cmd
@@ -83,6 +84,9 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	if f.questions < 0 {
 		return fmt.Errorf("--questions %d: must not be negative", f.questions)
 	}
+	if err := checkSample(f.sample); err != nil {
+		return err
+	}
 	if err := f.system.check(); err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	if questions, err = run.Choose(questions, f.questions, f.seed, run.Natural); err != nil {
+	if questions, err = run.Choose(questions, f.questions, f.seed, run.Sample(f.sample)); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(f.out), 0o755); err != nil {
