@@ -13,10 +13,11 @@ import (
 // The answer is written from the summary's notes alone. In most sets one model writes all answers. A set with an answer section
 // has several tiers for it:
 //
+//	rules  what the likeliest turn of the notes gives: a date, a name, a number or words, by the form that the question asks for; free
 //	reply  one reply
 //	mbr    several sampled replies, of which the one with the highest expected F1 against the others counts (minimum Bayes risk)
 //
-// each by its own model and with one of two prompts: "examples", the style's own with its worked examples, or "short", the one
+// the latter two by a model of their own and with one of two prompts: "examples", the style's own with its worked examples, or "short", the one
 // that tuned models read, which is a few words. A tuned model has only the latter.
 
 // Answerer gives the answer from the summary alone.

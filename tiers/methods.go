@@ -43,8 +43,9 @@ var methods = [NumModules]map[string]method{
 		"prose":      {func(tb *toolbox) runFunc { return tb.summaryProse }, func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},
 	},
 	Answering: {
-		"reply":   answerMethod,
-		mbrMethod: answerMethod,
+		extractMethod: {make: func(tb *toolbox) runFunc { return tb.answerExtracted }},
+		"reply":       answerMethod,
+		mbrMethod:     answerMethod,
 	},
 }
 
@@ -82,5 +83,5 @@ func planned(req llm.Request, err error) (plan, error) {
 //	filter    keywords, evidence, likelihood, reranked, llm
 //	entity, temporal, topic    rules, grammar, llm
 //	summary   plain, headings, quotes, brief, likelihood, llm, prose
-//	answer    reply, mbr
+//	answer    rules, reply, mbr
 func Methods(m Module) []string { return slices.Sorted(maps.Keys(methods[m])) }

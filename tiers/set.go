@@ -62,8 +62,8 @@ const (
 // QuotesSet is the shipped tier set whose mid notes are quoted turns alone, which models tuned by `bmem tune` read.
 const QuotesSet = "quotes"
 
-// ReadersSet is the shipped tier set that routes the answer too: a short prompt, worked examples, a larger model. Its Low costs less
-// than its Mid, and that less than its High.
+// ReadersSet is the shipped tier set that routes the answer too: rules, a model, a larger model. Its Low costs less than its Mid, and
+// that less than its High.
 const ReadersSet = "readers"
 
 // RerankedSet is the shipped tier set whose filter at high asks a trained reranker, in the role "reranker".
@@ -169,11 +169,14 @@ func (t TierSpec) check(m Module) error {
 	} else if !mbr && t.Samples != 0 {
 		return fmt.Errorf("method %q samples nothing, so samples has no meaning; the answer's method %q does", t.Method, mbrMethod)
 	}
-	if methods[m][t.Method].plan == nil && (t.Prompt != "" || t.Model != "") {
+	if !t.AsksModel(m) && (t.Prompt != "" || t.Model != "") {
 		return fmt.Errorf("method %q asks no model, so prompt and model have no meaning", t.Method)
 	}
 	return nil
 }
+
+// AsksModel says whether the tier of a module asks a language model; others cost nothing.
+func (t TierSpec) AsksModel(m Module) bool { return methods[m][t.Method].plan != nil }
 
 // maxSamples bounds what one call may draw.
 const maxSamples = 64
@@ -237,7 +240,7 @@ func (s Spec) Build(deps Deps) (Set, error) {
 		for _, t := range s.Modules[m.String()] {
 			tb := *base
 			tb.style, tb.samples, tb.served = styleOf(t.Prompt), t.Samples, s.servedBy(m)
-			if methods[m][t.Method].plan != nil {
+			if t.AsksModel(m) {
 				if tb.Client = client(deps, t.Model); tb.Client == nil {
 					return Set{}, fmt.Errorf("tier set %s: module %s, tier %s needs a model in the role %q", s.Name, m, t.Tier, t.Model)
 				}

@@ -142,7 +142,9 @@ func answering(h episodes.Header) (models []string, samples []int, err error) {
 			return nil, nil, fmt.Errorf("the tier set %s has no tier %q of the answer", axis, tier)
 		}
 		name := model
-		if role := list[at].Model; role != "" {
+		if !list[at].AsksModel(tiers.Answering) {
+			name = ""
+		} else if role := list[at].Model; role != "" {
 			of, _ := roles[role].(map[string]any)
 			if name, _ = of["model"].(string); name == "" {
 				return nil, nil, fmt.Errorf("the traces do not say which model has the role %q", role)

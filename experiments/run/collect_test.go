@@ -267,7 +267,10 @@ func TestCollectSharesNotes(t *testing.T) {
 		}
 	}
 	for _, e := range f.Episodes {
-		if e.Answer == "" || len(e.Quoted) == 0 || e.Signals[bmem.QuotedTurns] != float64(len(e.Quoted)) || len(e.Calls) == 0 || e.Calls[len(e.Calls)-1].Step != "answer" {
+		if e.Answer == "" || len(e.Quoted) == 0 || e.Signals[bmem.QuotedTurns] != float64(len(e.Quoted)) {
+			t.Fatalf("episode %+v", e)
+		}
+		if free := e.Choices[2] == 0; free != (e.AnswerDollars == 0) || !free && e.Calls[len(e.Calls)-1].Step != "answer" {
 			t.Fatalf("episode %+v", e)
 		}
 		in := 0

@@ -125,8 +125,8 @@ func (c *Calibration) Check() error {
 
 func (c *Calibration) checkReader(i int, r Reader) error {
 	switch {
-	case r.Model == "":
-		return errors.New("field \"model\" is empty")
+	case r.Model == "" && r.Dollars != 0:
+		return errors.New("field \"model\" is empty, and a reader without a model costs nothing")
 	case r.Score == nil:
 		return errors.New("field \"score\" is missing")
 	case !amount(r.Dollars) || r.Samples < 0:

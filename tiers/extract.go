@@ -1,0 +1,198 @@
+package tiers
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/tiers/text"
+)
+
+// extractMethod is the method of Answering that asks no model.
+const extractMethod = "rules"
+
+// answerExtracted takes the answer out of the turn that the notes end with, which is the likeliest one.
+func (tb *toolbox) answerExtracted(_ context.Context, in Input, step *Step) (Output, error) {
+	step.Method = "rules"
+	answer := extractAnswer(in)
+	return Output{Text: answer, Answer: Answer{Text: answer, Raw: answer}}, nil
+}
+
+var (
+	headedRE = regexp.MustCompile(`^\[([^\[\]]*)\] (.*)$`)
+	saidRE   = regexp.MustCompile(`^(?:[^"]{1,80} said, )?"(.*)"$`)
+	// resolvedRE finds what quote puts behind a relative date expression.
+	resolvedRE = regexp.MustCompile(`\(([^()]*\b\d{4})\)`)
+	picturedRE = regexp.MustCompile(`\[shared picture: [^\[\]]*\]`)
+	yearRE     = regexp.MustCompile(`\b(?:1[5-9]|20)\d\d\b`)
+	// optionsRE finds the two things that a question gives to choose from.
+	optionsRE = regexp.MustCompile(`([^,?:]+?),? or ([^,?]+)\?\s*$`)
+	namedRE   = regexp.MustCompile(`(?:[\p{Lu}\d][^\s]*(?:\s+(?:of|the|and|in|de|for|to|a|at)(?:\s+|$))*\s*)+$`)
+	// dateFirstRE finds questions for a date; "when" inside a question asks for none.
+	dateFirstRE = regexp.MustCompile(`(?i)^(?:(?:in|on|at|since|until|by|during|from) )?(?:when|(?:what|which) (?:date|day|month|year|time)|how long ago)\b`)
+	nameFirstRE = regexp.MustCompile(`(?i)^(?:(?:in|at|from|to|for|with|by) )?(?:who|whom|whose|where|which)\b|\bnames?\b|\b(?:country|city|state|book|books|movie|game|song|band|company|restaurant)\b`)
+	countRE     = regexp.MustCompile(`(?i)^how (?:many|much|old|long|often)\b`)
+	numberRE    = regexp.MustCompile(`(?i)\b(?:\d[\d,.]*\d|\d|one|two|three|four|five|six|seven|eight|nine|ten|twelve|once|twice)\b(?: (?:years?|months?|weeks?|days?|hours?|minutes?|times?|dollars))?`)
+)
+
+// extractAnswer answers by the form that the question asks for: a date, one of two things, a number, yes or no; else the words of
+// the clause nearest to the question that the question does not have itself. "" if there are no notes.
+func extractAnswer(in Input) string {
+	lines := noteLines(in.Notes)
+	if len(lines) == 0 {
+		return ""
+	}
+	best := lines[len(lines)-1]
+	if dateFirstRE.MatchString(in.Query) {
+		if date := best.date(); date != "" {
+			return shorterDate(in.Query, date)
+		}
+	}
+	if a, b, ok := options(in.Query); ok {
+		for i := len(lines) - 1; i >= 0; i-- { // the one that the likelier turns name
+			inA, inB := lines[i].names(a), lines[i].names(b)
+			if inA != inB {
+				if inA {
+					return a
+				}
+				return b
+			}
+		}
+		return a
+	}
+	if text.QuestionForm(in.Query).YesNo {
+		return "Yes"
+	}
+	if countRE.MatchString(in.Query) {
+		if n := numberRE.FindString(resolvedRE.ReplaceAllString(best.said, "")); n != "" {
+			return n
+		}
+	}
+	if nameFirstRE.MatchString(in.Query) {
+		if names := in.newNames(best.said); len(names) > 0 {
+			return strings.Join(names, ", ")
+		}
+	}
+	return in.newWords(best.said)
+}
+
+// noteLine is a quoted turn of the notes.
+type noteLine struct{ head, said string }
+
+// noteLines are the turns that notes quote, in their order.
+func noteLines(notes string) []noteLine {
+	var out []noteLine
+	for l := range strings.Lines(notes) {
+		l = strings.TrimSpace(l)
+		if l == "" {
+			continue
+		}
+		var n noteLine
+		if m := headedRE.FindStringSubmatch(l); m != nil {
+			n.head, l = m[1], m[2]
+		}
+		if m := saidRE.FindStringSubmatch(l); m != nil {
+			l = m[1]
+		}
+		n.said = strings.TrimSpace(picturedRE.ReplaceAllString(l, ""))
+		out = append(out, n)
+	}
+	return out
+}
+
+// date is the date of what a turn tells: what a relative date in it means, a date in it, or the day on which it was said.
+func (n noteLine) date() string {
+	if m := resolvedRE.FindStringSubmatch(n.said); m != nil {
+		return m[1]
+	}
+	said, known := text.ParseTime(n.head)
+	if !known {
+		if y := yearRE.FindString(n.said); y != "" {
+			return y
+		}
+		return ""
+	}
+	for _, e := range text.FindDates(n.said) {
+		if when := e.Resolve(said); when != "" && !e.Vague() {
+			return when
+		}
+	}
+	return n.head
+}
+
+func (n noteLine) names(what string) bool {
+	return strings.Contains(strings.ToLower(n.head+" "+n.said), strings.ToLower(what))
+}
+
+// shorterDate leaves the year, or month and year, where a question asks for no more.
+func shorterDate(question, date string) string {
+	q := strings.ToLower(question)
+	switch {
+	case strings.Contains(q, "what year") || strings.Contains(q, "which year"):
+		if y := yearRE.FindString(date); y != "" {
+			return y
+		}
+	case strings.Contains(q, "what month") || strings.Contains(q, "which month"):
+		if t, ok := text.ParseTime(date); ok {
+			return t.Format("January 2006")
+		}
+	}
+	return date
+}
+
+// options are the two things of a question such as "Which came first, A or B?".
+func options(question string) (a, b string, ok bool) {
+	m := optionsRE.FindStringSubmatch(question)
+	if m == nil {
+		return "", "", false
+	}
+	a = strings.TrimSpace(m[1])
+	if name := strings.TrimSpace(namedRE.FindString(a)); name != "" {
+		a = name
+	}
+	return a, strings.TrimSpace(m[2]), true
+}
+
+// newNames are the names in a turn of which the question has no word.
+func (in Input) newNames(said string) []string {
+	asked := in.Language.Stems(in.Query)
+	return slices.DeleteFunc(text.Names(said), func(name string) bool {
+		return overlaps(in.Language.Stems(name), asked)
+	})
+}
+
+// newWords are the content words that the question does not have, of the clause of a turn that shares most words with it.
+func (in Input) newWords(said string) string {
+	asked := in.Language.Stems(in.Query)
+	best, most := "", -1
+	for _, clause := range clauseRE.Split(resolvedRE.ReplaceAllString(said, ""), -1) {
+		shared := 0
+		var left []string
+		for _, w := range strings.Fields(clause) {
+			stems := in.Language.Stems(w)
+			switch {
+			case len(stems) == 0:
+			case overlaps(stems, asked):
+				shared++
+			default:
+				left = append(left, strings.Trim(w, `"'.,;:!?()`))
+			}
+		}
+		if len(left) > 0 && shared > most {
+			best, most = strings.Join(left, " "), shared
+		}
+	}
+	return best
+}
+
+var clauseRE = regexp.MustCompile(`[.!?;,…]+(?:\s|$)| - `)
+
+func overlaps(a, b map[string]bool) bool {
+	for w := range a {
+		if b[w] {
+			return true
+		}
+	}
+	return false
+}
