@@ -88,7 +88,7 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 	for _, r := range group {
 		byName[r.name] = r.answers
 	}
-	header := "\n| reader | category | n | evidence retrieved | quoted | score where all is quoted | a part | none | score from the evidence alone |\n|---|---|---|---|---|---|---|---|---|\n"
+	header := "\n| reader | category | n | evidence retrieved | quoted | score where all is quoted | a part | none | score from the evidence alone | where all is quoted |\n|---|---|---|---|---|---|---|---|---|---|\n"
 	for _, r := range group {
 		byCategory := map[string][]string{}
 		for id, p := range r.answers {
@@ -103,7 +103,7 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 		header = ""
 		for _, category := range slices.Sorted(maps.Keys(byCategory)) {
 			var retrieved, quoted float64
-			parts := make([][]float64, 4) // scores where all, a part and none of the evidence is quoted, and from it alone
+			parts := make([][]float64, 5) // scores where all, a part and none of the evidence is quoted; from it alone, and that where all is quoted
 			ids := byCategory[category]
 			for _, id := range ids {
 				p := r.answers[id]
@@ -120,6 +120,9 @@ func writeLosses(t *testing.T, w io.Writer, group []reading) {
 					continue
 				} else if q, ok := from[id]; ok {
 					parts[3] = append(parts[3], q.Score)
+					if p.Evidence.Quoted == 1 {
+						parts[4] = append(parts[4], q.Score)
+					}
 				} else {
 					t.Fatalf("%s was not asked %s from the evidence", r.name, id)
 				}
