@@ -25,7 +25,7 @@ type pack struct {
 // minusInf hides a score it is added to: exp of the sum is 0.
 const minusInf = float32(-1e30)
 
-// packer puts sequences into packs. Few sizes of packs mean few programs to compile.
+// packer puts sequences into packs. A program is compiled for each size of pack, so that there are few.
 type packer struct {
 	seqs   []sequence
 	tokens int // of a pack, unless a sequence is longer
@@ -53,6 +53,18 @@ func (p *packer) size(n int) int {
 	return size
 }
 
+// fitted shrinks packs to the room that their sequences need, in steps of an eighth: what is padding is computed too.
+func (p *packer) fitted(packs []pack) []pack {
+	for i, k := range packs {
+		n, step := 0, k.size/8
+		for _, m := range k.members {
+			n += len(p.seqs[m].tokens)
+		}
+		packs[i].size = (n + step - 1) / step * step
+	}
+	return packs
+}
+
 // inOrder fills one pack after the other, in the order of the sequences.
 func (p *packer) inOrder() []pack {
 	var packs []pack
@@ -66,7 +78,7 @@ func (p *packer) inOrder() []pack {
 		last.members = append(last.members, i)
 		room -= len(s.tokens)
 	}
-	return packs
+	return p.fitted(packs)
 }
 
 // batch packs the sequences of one step, the longest first, each into the first pack with room for it and its answer.
@@ -88,7 +100,7 @@ func (p *packer) batch(members []int) []pack {
 		room[at] -= len(s.tokens)
 		rows[at] -= s.answer()
 	}
-	return packs
+	return p.fitted(packs)
 }
 
 // layout is what a pack's program is given beside vectors and weights.
