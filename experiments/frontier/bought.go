@@ -23,10 +23,12 @@ import (
 type Bought struct {
 	// Policies are ordered by price, the cheapest first.
 	Policies []Priced `json:"policies"`
-	// Times is the multiple of the cheapest one's price that may be spent, and Best the index of the one that earns most for it.
+	// Base is the index of the cheapest one that costs something, Times the multiple of its price that may be spent, and Best the index
+	// of the one that earns most for it.
+	Base  int     `json:"base"`
 	Times float64 `json:"times"`
 	Best  int     `json:"best"`
-	// Gain is by how much the best one within that price beats the cheapest, where for each half of the questions it was chosen on the
+	// Gain is by how much the best one within that price beats Base, where for each half of the questions it was chosen on the
 	// other half, so that nothing is gained by the choice itself.
 	Gain stats.Interval `json:"gain"`
 }
@@ -50,7 +52,7 @@ type Priced struct {
 const boughtFolds = 5
 
 // WhatMoneyBuys compares the combinations of a file that have an episode for every question, and cascades over answers that come with
-// signals, cross-validated, at up to times the cheapest one's price. The seed draws the halves, the folds and the intervals. Fewer than
+// signals, cross-validated, at up to times the price of the cheapest one that costs something. The seed draws the halves, the folds and the intervals. Fewer than
 // two such combinations are an error.
 func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error) {
 	r, err := episodes.NewReplay(f, nil)
@@ -90,6 +92,7 @@ func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error)
 	}
 	b.Policies = append(b.Policies, cascades...)
 	slices.SortStableFunc(b.Policies, func(x, y Priced) int { return cmp.Compare(x.Dollars, y.Dollars) })
+	b.Base = max(0, slices.IndexFunc(b.Policies, func(c Priced) bool { return c.Dollars > 0 }))
 	top := -1.0
 	for i := range b.Policies {
 		c := &b.Policies[i]
@@ -169,7 +172,7 @@ func differences(x, y []float64) []float64 {
 func (b *Bought) best(questions []int) int {
 	best, top := 0, -1.0
 	for i, c := range b.Policies {
-		if c.Dollars > b.Times*b.Policies[0].Dollars {
+		if c.Dollars > b.Times*b.Policies[b.Base].Dollars {
 			break
 		}
 		sum := 0.0
@@ -184,14 +187,14 @@ func (b *Bought) best(questions []int) int {
 }
 
 func (b *Bought) gain(seed int64) stats.Interval {
-	cheapest := b.Policies[0].scores
-	order := rand.New(rand.NewPCG(uint64(seed), 3)).Perm(len(cheapest))
+	base := b.Policies[b.Base].scores
+	order := rand.New(rand.NewPCG(uint64(seed), 3)).Perm(len(base))
 	halves := [][]int{order[:len(order)/2], order[len(order)/2:]}
-	gains := make([]float64, len(cheapest))
+	gains := make([]float64, len(base))
 	for i, half := range halves {
 		chosen := b.Policies[b.best(halves[1-i])].scores
 		for _, q := range half {
-			gains[q] = chosen[q] - cheapest[q]
+			gains[q] = chosen[q] - base[q]
 		}
 	}
 	return stats.Bootstrap(gains, seed)
@@ -199,9 +202,9 @@ func (b *Bought) gain(seed int64) stats.Interval {
 
 // String is the result in one sentence.
 func (b *Bought) String() string {
-	cheapest, best := b.Policies[0], b.Policies[b.Best]
+	base, best := b.Policies[b.Base], b.Policies[b.Best]
 	return fmt.Sprintf("Up to %g times the price of %s (%.2f µ$ a question) buys %+.4f %s of score on %d questions (chosen on one half, measured on the other); best on all is %s for %.2f µ$.",
-		b.Times, cheapest.Name, 1e6*cheapest.Dollars, b.Gain.Mean, spread(b.Gain, "%+.4f"), b.Gain.N,
+		b.Times, base.Name, 1e6*base.Dollars, b.Gain.Mean, spread(b.Gain, "%+.4f"), b.Gain.N,
 		best.Name, 1e6*best.Dollars)
 }
 

@@ -47,6 +47,26 @@ func TestWhatMoneyBuys(t *testing.T) {
 	}
 }
 
+// What is free has no multiple: the price is that of the cheapest policy that costs something.
+func TestWhatMoneyBuysAboveWhatIsFree(t *testing.T) {
+	f := answersFile("validation", 100, 1)
+	for i, e := range f.Episodes {
+		if e.Choices[0] == 0 && e.Choices[1] == 0 {
+			f.Episodes[i].ModulesDollars, f.Episodes[i].AnswerDollars = 0, 0
+		}
+	}
+	b, err := WhatMoneyBuys(f, 25, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if free, base := b.Policies[0], b.Policies[b.Base]; free.Dollars != 0 || b.Base == 0 || base.Dollars <= 0 || b.Policies[b.Best].Dollars <= base.Dollars {
+		t.Errorf("base %+v, best %+v", base, b.Policies[b.Best])
+	}
+	if !strings.Contains(b.String(), "25 times the price of "+b.Policies[b.Base].Name) {
+		t.Error(b)
+	}
+}
+
 func TestWhatMoneyBuysRefuses(t *testing.T) {
 	f := answersFile("validation", 5, 1)
 	if _, err := WhatMoneyBuys(f, 0.5, 1); err == nil || !strings.Contains(err.Error(), "at least 1") {

@@ -93,7 +93,7 @@ func Learnable(ctx context.Context, shape router.Shape, episodes []router.Episod
 		if len(f.Values) != len(episodes) {
 			return fail(fmt.Errorf("view %s has features of %d episodes for %d", f.View, len(f.Values), len(episodes)))
 		}
-		views = append(views, view{f.View, slices.Repeat([]*mat.SymDense{featureGram(f.Values)}, shape.Memories())})
+		views = append(views, view{f.View, slices.Repeat([]*mat.SymDense{featureGram(f.Values)}, len(embeddings))})
 	}
 	out, err := v.run(ctx, views)
 	if err != nil {

@@ -68,6 +68,25 @@ func TestLearnable(t *testing.T) {
 	}
 }
 
+// Further views are measured also where the last module sees signals.
+func TestLearnableByFeaturesWithSignals(t *testing.T) {
+	env := withAnswer(24, 30, 1)
+	episodes := env.episodes(4, 0.05)
+	values := make([][]float64, len(episodes))
+	for i, e := range episodes {
+		cluster, _ := env.Query(number(t, e))
+		values[i] = []float64{float64(cluster)}
+	}
+	held, err := Learnable(t.Context(), env.shape, episodes, observed(episodes, true),
+		LearnableOptions{Lambdas: []float64{0.2}, Seed: 1, Features: []FeatureView{{View: "cluster", Values: values}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := held[len(held)-1]; last.View != "cluster" || len(last.Returns[0]) != 30 {
+		t.Errorf("%+v", last)
+	}
+}
+
 func TestLearnableRefuses(t *testing.T) {
 	env := newClusters(12, 20, 1)
 	episodes := env.episodes(2, 0)
