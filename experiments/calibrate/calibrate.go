@@ -100,8 +100,6 @@ func Fit(o Options) (*cascade.Calibration, error) {
 			return fail(fmt.Errorf("training and validation traces are of different systems: %s", diff))
 		}
 		train, _ = Measured(o.Train)
-	} else {
-		train, validation = halves(validation)
 	}
 	of, err := readers(h.Space, o)
 	if err != nil {
@@ -124,24 +122,6 @@ func Fit(o Options) (*cascade.Calibration, error) {
 		}
 	}
 	return c, c.Check()
-}
-
-// halves divides measurements by their questions.
-func halves(all []cascade.Measurement) (a, b []cascade.Measurement) {
-	number := map[string]int{}
-	for _, m := range all {
-		n, ok := number[m.Question]
-		if !ok {
-			n = len(number)
-			number[m.Question] = n
-		}
-		if n%2 == 0 {
-			a = append(a, m)
-		} else {
-			b = append(b, m)
-		}
-	}
-	return a, b
 }
 
 // Complete returns the measurements that have an answer of every reader, of those notes for which most questions have them, grouped by

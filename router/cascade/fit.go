@@ -47,32 +47,44 @@ var ErrNoSignals = errors.New("the answers come without signals")
 // bins of the calibration error.
 const bins = 10
 
-// Fit fits the estimates of readers: the weights to train, the isotonic functions to validation. names are the signals to use; with
+// Fit fits the estimates of readers: the weights to train, the isotonic functions to validation; without train both to validation, where
+// questions are held out in turn (see confidence.Fit). names are the signals to use; with
 // none, all that nine tenths of a reader's answers have. Readers have their names set; prices, estimates and measures are filled in.
 // A reader without answers or signals is an ErrNoSignals or a confidence.ErrTooFew that names it; where too few questions were
 // answered by two readers from the same notes, their gain is left out.
 func Fit(readers []Reader, train, validation []Measurement, reward *Reward, names []string) (*Calibration, error) {
 	c := &Calibration{Format: Format, Version: Version, Readers: slices.Clone(readers), Reward: reward}
+	crossed := len(train) == 0
+	fit := func(of func([]Measurement) []confidence.Sample, loss confidence.Loss) (*confidence.Estimate, error) {
+		if crossed {
+			return confidence.Fit(of(validation), nil, names, loss)
+		}
+		return confidence.Fit(of(train), of(validation), names, loss)
+	}
 	for i := range c.Readers {
 		r := &c.Readers[i]
-		fitted, calibrated := samples(train, i), samples(validation, i)
+		answers := func(of []Measurement) []confidence.Sample { return samples(of, i) }
+		fitted := answers(train)
+		if crossed {
+			fitted = answers(validation)
+		}
 		fail := func(err error) error { return fmt.Errorf("calibrate reader %q of %s: %w", r.Tier, r.Model, err) }
 		if len(confidence.Names(fitted)) == 0 && len(fitted) > 0 {
 			return nil, fail(ErrNoSignals)
 		}
 		var err error
-		if r.Score, err = confidence.Fit(fitted, calibrated, names, confidence.Logistic); err != nil {
+		if r.Score, err = fit(answers, confidence.Logistic); err != nil {
 			return nil, fail(err)
 		}
 		r.Dollars = meanDollars(slices.Concat(train, validation), i)
-		if r.Measured, err = measured(r.Score, validation, i); err != nil {
+		if r.Measured, err = measured(r.Score, validation, i, crossed); err != nil {
 			return nil, fail(err)
 		}
 		r.Measured.Fitted = len(fitted)
 	}
 	for i := range c.Readers {
 		for j := i + 1; j < len(c.Readers); j++ {
-			gain, err := confidence.Fit(c.gains(train, i, j), c.gains(validation, i, j), names, confidence.Squared)
+			gain, err := fit(func(of []Measurement) []confidence.Sample { return c.gains(of, i, j) }, confidence.Squared)
 			if errors.Is(err, confidence.ErrTooFew) {
 				continue
 			}
@@ -92,7 +104,7 @@ func samples(of []Measurement, reader int) []confidence.Sample {
 	var out []confidence.Sample
 	for _, m := range of {
 		if a := m.Answers[reader]; a != nil {
-			out = append(out, confidence.Sample{Signals: a.Signals, Score: a.Score})
+			out = append(out, confidence.Sample{Signals: a.Signals, Score: a.Score, Group: m.Question})
 		}
 	}
 	return out
@@ -120,13 +132,14 @@ func (c *Calibration) gains(of []Measurement, first, second int) []confidence.Sa
 		if c.Best([]Asked{{first, a.Signals}, {second, b.Signals}}) == 1 {
 			gain = b.Score - a.Score
 		}
-		out = append(out, confidence.Sample{Signals: a.Signals, Score: gain})
+		out = append(out, confidence.Sample{Signals: a.Signals, Score: gain, Group: m.Question})
 	}
 	return out
 }
 
-// measured measures an estimate on the answers that it was calibrated on, the calibration error by two halves of the questions.
-func measured(e *confidence.Estimate, of []Measurement, reader int) (Measured, error) {
+// measured measures an estimate on the answers that it was calibrated on, the calibration error by two halves of the questions. One
+// whose weights were fitted to them too (crossed) is fitted to each half anew.
+func measured(e *confidence.Estimate, of []Measurement, reader int, crossed bool) (Measured, error) {
 	halves := [2][]confidence.Sample{}
 	half := map[string]int{}
 	var confidences, scores []float64
@@ -143,7 +156,7 @@ func measured(e *confidence.Estimate, of []Measurement, reader int) (Measured, e
 			half[q.Question] = h
 		}
 		if v, ok := e.Value(a.Signals); ok {
-			halves[h] = append(halves[h], confidence.Sample{Signals: a.Signals, Score: a.Score})
+			halves[h] = append(halves[h], confidence.Sample{Signals: a.Signals, Score: a.Score, Group: q.Question})
 			confidences, right = append(confidences, v), append(right, a.Score >= 0.5)
 			m.Score += a.Score
 		}
@@ -156,6 +169,12 @@ func measured(e *confidence.Estimate, of []Measurement, reader int) (Measured, e
 	confidences = nil
 	for h, others := range [2][]confidence.Sample{halves[1], halves[0]} {
 		again, err := e.Recalibrate(others)
+		if crossed {
+			again, err = confidence.Fit(others, nil, e.Signals, confidence.Logistic)
+		}
+		if errors.Is(err, confidence.ErrTooFew) {
+			again, err = e.Recalibrate(others)
+		}
 		if err != nil {
 			return m, err
 		}

@@ -3,6 +3,7 @@ package confidence
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -165,7 +166,7 @@ func TestFit(t *testing.T) {
 	// What is to be estimated may be negative, and all of it may be equal.
 	var gains []Sample
 	for _, s := range draw(100) {
-		gains = append(gains, Sample{s.Signals, s.Signals["noise"]})
+		gains = append(gains, Sample{Signals: s.Signals, Score: s.Signals["noise"]})
 	}
 	if e, err = Fit(gains, gains, nil, Squared); err != nil {
 		t.Fatal(err)
@@ -181,6 +182,51 @@ func TestFit(t *testing.T) {
 	}
 	if v, _ := e.Value(gains[0].Signals); v != 1 {
 		t.Errorf("always right, expected %v", v)
+	}
+}
+
+// Without validation samples, those held out in turn calibrate. Few samples with many signals that say nothing are estimated by their
+// mean or nearly so, and samples of one group are not told by each other.
+func TestFitCrossed(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	draw := func(groups, each int) []Sample {
+		var out []Sample
+		for g := range groups {
+			signals := Signals{}
+			for i := range 10 {
+				signals[fmt.Sprint(i)] = rng.NormFloat64()
+			}
+			score := float64(rng.IntN(2))
+			for range each {
+				out = append(out, Sample{Signals: signals, Score: score, Group: fmt.Sprint(g)})
+			}
+		}
+		return out
+	}
+	for _, samples := range [][]Sample{draw(60, 1), draw(60, 5)} {
+		e, err := Fit(samples, nil, nil, Squared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mean := 0.0
+		for _, s := range samples {
+			mean += s.Score / float64(len(samples))
+		}
+		fresh, wrong := draw(500, 1), 0.0
+		for _, s := range fresh {
+			v, _ := e.Value(s.Signals)
+			wrong += (v - mean) * (v - mean) / float64(len(fresh))
+		}
+		if wrong > 0.05 {
+			t.Errorf("%d samples of noise: estimates differ by %.2f from the mean", len(samples), math.Sqrt(wrong))
+		}
+	}
+	if _, err := Fit(draw(19, 1), nil, nil, Logistic); !errors.Is(err, ErrTooFew) {
+		t.Errorf("19 samples: %v", err)
+	}
+	one := draw(1, 30)
+	if _, err := Fit(one, nil, []string{"0"}, Logistic); err != nil {
+		t.Errorf("one group: %v", err)
 	}
 }
 
@@ -202,7 +248,7 @@ func TestRefused(t *testing.T) {
 		"no signals":   (&Estimate{}).Check(),
 		"scale of 0":   (&Estimate{Signals: []string{"a"}, Center: []float64{0}, Scale: []float64{0}, Weights: []float64{1}}).Check(),
 		"infinite":     (&Estimate{Signals: []string{"a"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Bias: math.Inf(1)}).Check(),
-		"score beyond": errOf(Fit(slices.Repeat([]Sample{{Signals{"a": 1}, 2}}, 20), slices.Repeat([]Sample{{Signals{"a": 1}, 2}}, 20), []string{"a"}, Logistic)),
+		"score beyond": errOf(Fit(slices.Repeat([]Sample{{Signals: Signals{"a": 1}, Score: 2}}, 20), slices.Repeat([]Sample{{Signals: Signals{"a": 1}, Score: 2}}, 20), []string{"a"}, Logistic)),
 	} {
 		if err == nil {
 			t.Errorf("%s is taken", name)

@@ -15,7 +15,7 @@ type Signals = map[string]float64
 //
 //	E = f(bias + Σᵢ weightᵢ·(signalᵢ − centerᵢ)/scaleᵢ)    f isotonic
 //
-// The weights are fitted to some questions and f to others, so that f corrects what the weights take for certain from too few.
+// f is fitted to questions that the weights were not fitted to, so that it corrects what these take for certain from too few.
 type Estimate struct {
 	// Signals are the names, in ascending order; the other slices have one number for each.
 	Signals []string  `json:"signals"`
@@ -70,6 +70,8 @@ func (e *Estimate) Check() error {
 type Sample struct {
 	Signals Signals
 	Score   float64
+	// Group is the same for samples that are not independent, such as answers to one question; "" means that there are no others.
+	Group string
 }
 
 // Loss is how weights are fitted.
@@ -82,9 +84,6 @@ const (
 	Squared
 )
 
-// penalty is the weight of the squared weights in the loss, against a sum over samples.
-const penalty = 1.0
-
 // minimum is the number of samples from which on something is fitted.
 const minimum = 20
 
@@ -92,9 +91,14 @@ const minimum = 20
 var ErrTooFew = errors.New("too few answers with signals")
 
 // Fit fits the weights to train and the isotonic function to validation, by the signals of the given names, or, if there are none,
-// by all that at least nine tenths of the samples of both have and that differ. Samples that lack one of these are left out. Fewer
-// than 20 samples of either are an ErrTooFew.
+// by all that at least nine tenths of the samples of both have and that differ. Without validation the isotonic function is fitted to
+// what weights make of the samples of train that were held out from them (cross-fitting). The penalty of the weights is chosen by
+// five-fold cross-validation. Samples that lack a signal are left out. Fewer than 20 samples of either are an ErrTooFew.
 func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, error) {
+	crossed := validation == nil
+	if crossed {
+		validation = train
+	}
 	if len(names) == 0 {
 		names = usable(train, validation)
 	}
@@ -123,9 +127,16 @@ func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, erro
 		}
 		rows[i] = row
 	}
-	w := regress(rows, targets, loss, penalty)
+	w, heldOut := ridge(rows, targets, foldsOf(train), loss)
 	e.Bias, e.Weights = w[0], w[1:]
-	return e.Recalibrate(validation)
+	if !crossed {
+		return e.Recalibrate(validation)
+	}
+	var err error
+	if e.Levels, err = FitIsotonic(heldOut, targets, nil); err != nil {
+		return nil, err
+	}
+	return e, e.Check()
 }
 
 // Recalibrate returns an estimate with the same weights and an isotonic function fitted to samples. Samples that lack a signal are left
