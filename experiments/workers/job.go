@@ -165,7 +165,11 @@ func (r result) encode() ([]byte, error) {
 // mostUnpacked bounds a result in bytes.
 const mostUnpacked = 256 << 20
 
-func decodeResult(packed []byte) (r result, err error) {
+// errStrange: a message is not the result that its place says.
+var errStrange = errors.New("it is of an earlier version, or damaged")
+
+// decodeResult unpacks a result of the run id that was stored under a subject.
+func decodeResult(id, subject string, packed []byte) (r result, err error) {
 	n, err := s2.DecodedLen(packed)
 	if err == nil && n > mostUnpacked {
 		err = fmt.Errorf("%d bytes, more than the %d that one may have", n, mostUnpacked)
@@ -177,8 +181,13 @@ func decodeResult(packed []byte) (r result, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, &r)
 	}
-	if err != nil {
-		return r, fmt.Errorf("unpack a result: %w", err)
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("%w: %w", errStrange, err)
+	case r.Stop != "" && !strings.HasPrefix(subject, stopSubjects(id)):
+		return r, fmt.Errorf("%w: it is the end of a spend limit", errStrange)
+	case r.Stop == "" && subject != resultSubject(id, r.Record.ID, r.Record.Policy):
+		return r, fmt.Errorf("%w: it is that of question %q under policy %q", errStrange, r.Record.ID, r.Record.Policy)
 	}
 	return r, nil
 }
