@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -74,12 +75,17 @@ func (f *benchFlags) meetWorkers(cmd *cobra.Command, dir string) (*workers.Coord
 		}
 		spec.Allowance = f.conn.Allowance(folder.ID, workers.CoordinatorHolder)
 	}
+	return &workers.Coordinator{Conn: f.conn, Folder: folder, Limit: spec.MaxDollars, Note: notes(cmd.ErrOrStderr(), "note: ")}, nil
+}
+
+// notes returns a function that shows the user a line, which may quote what another machine sent. It is safe for concurrent use.
+func notes(w io.Writer, before string) func(line string) {
 	var mu sync.Mutex
-	return &workers.Coordinator{Conn: f.conn, Folder: folder, Limit: spec.MaxDollars, Note: func(line string) {
+	return func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintln(cmd.ErrOrStderr(), "note:", chunk.Plain(line)) // it may quote what a worker sent
-	}}, nil
+		fmt.Fprintln(w, before+chunk.Plain(line))
+	}
 }
 
 // disconnect ends the connection to the workers' server, if there is one.
@@ -174,18 +180,12 @@ func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 		return fmt.Errorf("--nats: %w", err)
 	}
 	defer conn.Close()
-	var mu sync.Mutex
-	note := func(line string) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintln(cmd.ErrOrStderr(), line)
-	}
 	fmt.Fprintf(cmd.OutOrStdout(), "worker %s answers up to %d questions at one time; interrupt it to end it\n", f.name, f.capacity)
 	var received func(context.Context, http.Header) context.Context
 	if o := f.system.watch.observer; o != nil {
 		received = o.Receive
 	}
-	w := &workers.Worker{Received: received, Conn: conn, Name: f.name, Capacity: f.capacity, Note: note, Open: func(ctx context.Context, job workers.Job) (workers.Opened, error) {
+	w := &workers.Worker{Received: received, Conn: conn, Name: f.name, Capacity: f.capacity, Note: notes(cmd.ErrOrStderr(), ""), Open: func(ctx context.Context, job workers.Job) (workers.Opened, error) {
 		return f.open(ctx, cmd, conn, job)
 	}}
 	return w.Work(ctx)

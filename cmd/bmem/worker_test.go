@@ -65,3 +65,12 @@ func TestWorkerKeepsItsKeys(t *testing.T) {
 		}
 	}
 }
+
+// What another machine sent does not reach the terminal as a command.
+func TestNotesArePlain(t *testing.T) {
+	var b strings.Builder
+	notes(&b, "note: ")("run r: \x1b]0;title\a locomo\r\nmore")
+	if got := b.String(); strings.ContainsAny(got, "\x1b\a\r") || !strings.HasPrefix(got, "note: run r:") || !strings.Contains(got, "locomo") {
+		t.Errorf("the user is shown %q", got)
+	}
+}

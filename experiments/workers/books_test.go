@@ -2,6 +2,7 @@ package workers
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -45,5 +46,11 @@ func TestBooksNeverPassTheLimit(t *testing.T) {
 	lost := Books{}.resume(2_000_000, b)
 	if !reflect.DeepEqual(lost.Holders, b.Holders) || lost.Limit != 2_000_000 {
 		t.Errorf("after the server lost its disk: %+v, want the holdings of %+v", lost, b)
+	}
+	// So it does after the server was set back.
+	was := Books{Holders: maps.Clone(b.Holders)}
+	was.Holders["0"] = Holding{}
+	if back := was.resume(b.Limit, b); !reflect.DeepEqual(back.Holders, b.Holders) {
+		t.Errorf("after the server was set back: %+v, want the holdings of %+v", back, b)
 	}
 }

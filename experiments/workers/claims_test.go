@@ -4,6 +4,10 @@ package workers_test
 
 import (
 	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,4 +72,83 @@ func TestClaimIsKeptAfterALostReply(t *testing.T) {
 	if _, err := c.Replies().Claim(ctx, "k"); err == nil {
 		t.Error("the claim ended while its holder was there")
 	}
+}
+
+// A call that is given up while the server cannot be reached is free as soon as it can, not when the claim's lease ends.
+func TestClaimGivenUpWhileAwayIsFree(t *testing.T) {
+	t.Parallel()
+	url := startServer(t)
+	way := newWay(t, strings.TrimPrefix(url, "nats://"))
+	const lease = 30 * time.Second
+	a, b := connect(t, "nats://"+way.addr, "a", lease), connect(t, url, "b", lease)
+	release, err := a.Replies().Claim(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	way.cut()
+	release()
+	time.Sleep(100 * time.Millisecond)
+	way.mend()
+	ctx, cancel := context.WithTimeout(t.Context(), lease/3)
+	defer cancel()
+	if _, err := b.Replies().Claim(ctx, "k"); err != nil {
+		t.Errorf("nobody makes the call, and it cannot be claimed: %v", err)
+	}
+}
+
+// way is a connection to a server that can be cut.
+type way struct {
+	addr, to string
+	t        testing.TB
+
+	mu    sync.Mutex
+	in    net.Listener
+	conns []net.Conn
+}
+
+func newWay(t testing.TB, to string) *way {
+	w := &way{addr: freeAddr(t), to: to, t: t}
+	w.mend()
+	t.Cleanup(w.cut)
+	return w
+}
+
+// mend lets connections through.
+func (w *way) mend() {
+	in, err := net.Listen("tcp", w.addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.in = in
+	w.mu.Unlock()
+	go func() {
+		for {
+			from, err := in.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", w.to)
+			if err != nil {
+				from.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns = append(w.conns, from, to)
+			w.mu.Unlock()
+			go func() { _, _ = io.Copy(to, from); to.Close() }()
+			go func() { _, _ = io.Copy(from, to); from.Close() }()
+		}
+	}()
+}
+
+// cut ends the connections and lets none through.
+func (w *way) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.in.Close()
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.conns = nil
 }

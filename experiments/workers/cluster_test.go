@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/workers"
@@ -118,6 +120,7 @@ func TestCluster(t *testing.T) {
 			showsAtOnce(t, conns[i%3], conns[(i+1+i/3%2)%3], i)
 		}
 	})
+	t.Run("gives a call to one after another", func(t *testing.T) { claimInTurn(t, conns) })
 	// A run starts and ends while a server is away that has led its tasks.
 	t.Run("does with two of three", func(t *testing.T) {
 		all[all.leader(t, "BMEM_TASKS")].kill()
@@ -166,5 +169,34 @@ func showsAtOnce(t *testing.T, a, b *workers.Conn, i int) {
 	}
 	if _, err := b.Books(t.Context(), run); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// claimInTurn has many want the same calls. Each gets every one of them, and nobody while another has it.
+func claimInTurn(t *testing.T, conns []*workers.Conn) {
+	t.Helper()
+	const keys, wanting = 8, 9
+	var all errgroup.Group
+	for i := range keys {
+		key := fmt.Sprintf("%063da", i)
+		var have atomic.Int32
+		for j := range wanting {
+			all.Go(func() error {
+				release, err := conns[j%3].Replies().Claim(t.Context(), key)
+				if err != nil {
+					return err
+				}
+				if n := have.Add(1); n > 1 {
+					t.Errorf("%d have call %d", n, i)
+				}
+				time.Sleep(time.Millisecond)
+				have.Add(-1)
+				release()
+				return nil
+			})
+		}
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -190,7 +190,7 @@ func (co *coordination) clear(ctx context.Context) (uint64, error) {
 			return first, nil
 		}
 		seq = m.Sequence + 1
-		r, err := decodeResult(m.Data)
+		r, err := decodeResult(co.Folder.ID, m.Subject, m.Data)
 		if err == nil && r.Stop == "" && !r.Record.Failed() {
 			if first == 0 {
 				first = m.Sequence
@@ -211,9 +211,9 @@ func (co *coordination) collect(ctx context.Context, seq uint64, stop string, re
 			return err
 		}
 		seq = m.Sequence + 1
-		r, err := decodeResult(m.Data)
+		r, err := decodeResult(co.Folder.ID, m.Subject, m.Data)
 		if err != nil {
-			return fmt.Errorf("a result in stream %s: %w", resultsStream, err)
+			return fmt.Errorf("the result %s in stream %s, which a new start asks for again: %w", m.Subject, resultsStream, err)
 		}
 		if r.Stop != "" {
 			if m.Subject == stop {

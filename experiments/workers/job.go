@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/s2"
@@ -19,7 +21,7 @@ import (
 type Job struct {
 	// Run identifies the run's folder.
 	Run string `json:"run"`
-	// Version is the coordinator's program.
+	// Version is the coordinator's program, as program tells it.
 	Version  string       `json:"version"`
 	Settings run.Settings `json:"settings"`
 	// Policies are written as router.Parse takes them. Routers holds the SHA-256 of those that are files.
@@ -36,9 +38,12 @@ type Job struct {
 
 // newJob describes a run to workers.
 func newJob(id string, a *run.Asker, limit float64, opens any) (Job, error) {
-	j := Job{Run: id, Version: run.Commit(), Settings: a.Settings(), Policies: a.Policies, Questions: a.Questions, Sample: a.Sample,
+	j := Job{Run: id, Settings: a.Settings(), Policies: a.Policies, Questions: a.Questions, Sample: a.Sample,
 		RecordStates: a.RecordStates, Limit: limit}
 	var err error
+	if j.Version, err = program(); err != nil {
+		return j, err
+	}
 	if j.Routers, err = routerHashes(a.Policies); err != nil {
 		return j, err
 	}
@@ -57,7 +62,9 @@ func (j Job) Configure(c *run.Config) {
 // Check finds what a worker would answer with in another way than the coordinator. The error names each difference.
 func (j Job) Check(a *run.Asker) error {
 	var diffs []string
-	if v := run.Commit(); v != j.Version {
+	if v, err := program(); err != nil {
+		diffs = append(diffs, err.Error())
+	} else if v != j.Version {
 		diffs = append(diffs, fmt.Sprintf("the run's program is version %s, this one is %s", j.Version, v))
 	}
 	if d := j.Settings.Differences(a.Settings(), "%s is %v in the run and %v here", "%s is %v here and nothing in the run"); d != "" {
@@ -76,6 +83,40 @@ func (j Job) Check(a *run.Asker) error {
 		return errors.New(strings.Join(diffs, "; "))
 	}
 	return nil
+}
+
+// program tells versions of the program apart: by the commit, or where that does not say all, as in a container or with changed files, by
+// what was built too.
+func program() (string, error) {
+	v := run.Commit()
+	if !slices.Contains([]string{"", "unknown", "(devel)"}, v) && !strings.HasSuffix(v, "+") {
+		return v, nil
+	}
+	sum, err := executableHash()
+	if err != nil {
+		return "", fmt.Errorf("tell which version of the program this is: %w", err)
+	}
+	return fmt.Sprintf("%s, built as %s", v, sum), nil
+}
+
+// executableHash returns the start of the SHA-256 of the program's file.
+func executableHash() (string, error) {
+	path := "/proc/self/exe" // on Linux, also once another version has taken its place
+	if _, err := os.Stat(path); err != nil {
+		if path, err = os.Executable(); err != nil {
+			return "", err
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6]), nil
 }
 
 // routerHashes returns the SHA-256 of the policies that are router files.
@@ -124,7 +165,11 @@ func (r result) encode() ([]byte, error) {
 // mostUnpacked bounds a result in bytes.
 const mostUnpacked = 256 << 20
 
-func decodeResult(packed []byte) (r result, err error) {
+// errStrange: a message is not the result that its place says.
+var errStrange = errors.New("it is of an earlier version, or damaged")
+
+// decodeResult unpacks a result of the run id that was stored under a subject.
+func decodeResult(id, subject string, packed []byte) (r result, err error) {
 	n, err := s2.DecodedLen(packed)
 	if err == nil && n > mostUnpacked {
 		err = fmt.Errorf("%d bytes, more than the %d that one may have", n, mostUnpacked)
@@ -136,8 +181,13 @@ func decodeResult(packed []byte) (r result, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, &r)
 	}
-	if err != nil {
-		return r, fmt.Errorf("unpack a result: %w", err)
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("%w: %w", errStrange, err)
+	case r.Stop != "" && !strings.HasPrefix(subject, stopSubjects(id)):
+		return r, fmt.Errorf("%w: it is the end of a spend limit", errStrange)
+	case r.Stop == "" && subject != resultSubject(id, r.Record.ID, r.Record.Policy):
+		return r, fmt.Errorf("%w: it is that of question %q under policy %q", errStrange, r.Record.ID, r.Record.Policy)
 	}
 	return r, nil
 }

@@ -45,6 +45,7 @@ type child struct {
 	Cluster             string // of a server
 	Routes              []string
 	Latency             time.Duration // of an endpoint
+	Program             string        // that it runs, instead of this one
 	Each                int           // questions of a history without evidence, so that there is no ceiling; 0 means 4 with it
 }
 
@@ -171,7 +172,7 @@ func (c child) start(t testing.TB) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{child: c, t: t, cmd: exec.Command(os.Args[0]), output: &bytes.Buffer{}, ended: make(chan struct{})}
+	p := &process{child: c, t: t, cmd: exec.Command(cmp.Or(c.Program, os.Args[0])), output: &bytes.Buffer{}, ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(spec))
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {

@@ -28,6 +28,9 @@ type Holding struct {
 	Spent money.Picodollars `json:"spent"`
 }
 
+// ErrOtherLedger: a ledger has spent less than was reported under its name, so that what it says is not all.
+var ErrOtherLedger = errors.New("the ledger was replaced, or another one has its name")
+
 // ErrNoLimit: a run has no spend limit that others could take part in.
 var ErrNoLimit = errors.New("the run has no spend limit")
 
@@ -62,13 +65,18 @@ func (b Books) hold(holder string, spent, least, need money.Picodollars) Books {
 	return out
 }
 
-// resume returns books with a limit, in which every machine of earlier has its holding.
+// resume returns books with a limit, in which every machine of earlier has its holding. Of two the later one counts, in which more is
+// spent: the server may have been set back to an earlier state.
 func (b Books) resume(limit money.Picodollars, earlier Books) Books {
 	out := Books{Limit: limit, Holders: maps.Clone(earlier.Holders)}
 	if out.Holders == nil {
 		out.Holders = map[string]Holding{}
 	}
-	maps.Copy(out.Holders, b.Holders)
+	for name, h := range b.Holders {
+		if was, ok := earlier.Holders[name]; !ok || h.Spent >= was.Spent {
+			out.Holders[name] = h
+		}
+	}
 	return out
 }
 
@@ -161,11 +169,15 @@ type allowance struct {
 	run, holder string
 }
 
-// Hold implements llm.Allowance.
+// Hold implements llm.Allowance. The error is ErrOtherLedger for spent less than before, and ErrNoLimit if the run has none.
 func (a allowance) Hold(ctx context.Context, spent, least, need money.Picodollars) (held, others money.Picodollars, err error) {
 	b, err := a.conn.change(ctx, a.run, func(b Books, there bool) (Books, error) {
 		if !there {
 			return b, ErrNoLimit
+		}
+		if known := b.Holders[a.holder].Spent; spent < known {
+			return b, fmt.Errorf("%w: %s has spent $%s, but $%s was reported: restore it (a worker's machine goes on under a new name once the file 'machine' beside its ledgers is removed)",
+				ErrOtherLedger, a.holder, money.Text(spent.Dollars()), money.Text(known.Dollars()))
 		}
 		return b.hold(a.holder, spent, least, need), nil
 	})

@@ -139,3 +139,43 @@ func TestSharedLimitIsNeverPassed(t *testing.T) {
 		t.Errorf("the books say that $%v of $%v held were spent, the bill says $%v", spent, held, billed)
 	}
 }
+
+// A ledger that was removed, and one of a machine that is the copy of another, would spend what is spent already.
+func TestOtherLedgerOfTheSameNameIsRefused(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t), "test", workers.DefaultLease)
+	if err := conn.OpenLimit(t.Context(), "r", 1, workers.Books{}); err != nil {
+		t.Fatal(err)
+	}
+	spend := func(dir string) error {
+		ledger, err := llm.OpenLedger(filepath.Join(dir, "r-0.db"), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ledger.Close()
+		if err := ledger.Share(t.Context(), conn.Allowance("r", "m-0")); err != nil {
+			return err
+		}
+		bill, err := os.Create(filepath.Join(t.TempDir(), "bill"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bill.Close()
+		client, err := llm.Stack(payer{bill}, llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"test-model": {In: 100}}), Ledger: ledger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client.Chat(t.Context(), llm.Request{Messages: []llm.Message{{Role: llm.User, Content: "x"}}, MaxTokens: 1})
+		return err
+	}
+	dir := t.TempDir()
+	if err := spend(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := spend(dir); err != nil {
+		t.Errorf("the same ledger again: %v", err)
+	}
+	if err := spend(t.TempDir()); !errors.Is(err, workers.ErrOtherLedger) || !errors.Is(err, llm.ErrLedger) {
+		t.Errorf("another ledger of the same name: %v", err)
+	}
+}

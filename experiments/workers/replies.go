@@ -43,7 +43,7 @@ func (r *Replies) Load(ctx context.Context, key string) ([]byte, error) {
 func (r *Replies) Store(ctx context.Context, key string, value []byte) ([]byte, error) {
 	kv := r.conn.buckets[repliesBucket]
 	_, err := retry(ctx, func(ctx context.Context) (uint64, error) { return kv.Create(ctx, key, value) })
-	if !errors.Is(err, jetstream.ErrKeyExists) {
+	if !conflict(err) {
 		return value, err
 	}
 	first, err := r.Load(ctx, key)
@@ -60,7 +60,7 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 	connected := r.conn.nc.Stats().Reconnects
 	revision, err := r.create(ctx, key, mine)
 	if err != nil {
-		r.conn.pending.Go(func() { r.withdrawUnseen(key, mine) }) // it may be there all the same
+		r.conn.pending.Go(func() { r.withdrawUnseen(key, mine, false) }) // it may be there all the same
 		return nil, err
 	}
 	kept, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -90,30 +90,34 @@ func (r *Replies) Claim(ctx context.Context, key string) (release func(), err er
 		stop()
 		r.conn.pending.Go(func() { // nobody here waits for it
 			<-ended
-			if r.conn.nc.Stats().Reconnects != connected {
-				r.withdrawUnseen(key, mine)
-				return
+			if r.conn.nc.Stats().Reconnects == connected {
+				ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
+				defer cancel()
+				if r.withdraw(ctx, key, revision) {
+					return
+				}
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
-			defer cancel()
-			r.withdraw(ctx, key, revision)
+			r.withdrawUnseen(key, mine, true)
 		})
 	}, nil
 }
 
-// withdraw removes a claim. It ends by itself otherwise, and so does the mark that the removal leaves.
-func (r *Replies) withdraw(ctx context.Context, key string, revision uint64) {
-	_ = r.conn.buckets[claimsBucket].Delete(ctx, key, jetstream.LastRevision(revision))
+// withdraw removes a claim and says whether the server has answered: that it is removed, or has another revision by now. The mark that
+// the removal leaves ends by itself, as the claim does otherwise.
+func (r *Replies) withdraw(ctx context.Context, key string, revision uint64) (answered bool) {
+	err := r.conn.buckets[claimsBucket].Delete(ctx, key, jetstream.LastRevision(revision))
+	return err == nil || conflict(err)
 }
 
-// withdrawUnseen removes a claim of unknown revision: one whose making was broken off, as soon as the server shows it, and one
-// that the server may have lost. The bucket lies in memory: after a restart, another's claim may have the revision that this one had.
-func (r *Replies) withdrawUnseen(key string, mine []byte) {
+// withdrawUnseen removes a claim of unknown revision as soon as the server shows it: one whose making was broken off (made is false), and
+// one that the server may have lost, or was not reached to remove. The bucket lies in memory: after a restart, another's claim may have
+// the revision that this one had.
+func (r *Replies) withdrawUnseen(key string, mine []byte, made bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
-	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
-		if revision, err := r.revision(ctx, key, mine); err == nil {
-			r.withdraw(ctx, key, revision)
+	for pause := 20 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 500*time.Millisecond) {
+		revision, err := r.revision(ctx, key, mine)
+		if err == nil && r.withdraw(ctx, key, revision) || made && errors.Is(err, jetstream.ErrKeyNotFound) {
 			return
 		}
 		time.Sleep(pause)
@@ -125,7 +129,7 @@ func (r *Replies) create(ctx context.Context, key string, mine []byte) (uint64, 
 	kv := r.conn.buckets[claimsBucket]
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		revision, err := retry(ctx, func(ctx context.Context) (uint64, error) { return kv.Create(ctx, key, mine) })
-		if !errors.Is(err, jetstream.ErrKeyExists) {
+		if !conflict(err) {
 			return revision, err
 		}
 		// An attempt that seemed to fail may have made it.

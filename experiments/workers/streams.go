@@ -184,8 +184,11 @@ func resultSubject(run, question, policy string) string {
 // stopSubject is where workers say that a run is at the end of its spend limit. It depends on the limit, so that what workers say of
 // one does not stop a run that has got more.
 func stopSubject(j Job) string {
-	return "bmem.results." + j.Run + ".stop." + token(fmt.Sprint(j.Limit))
+	return stopSubjects(j.Run) + token(fmt.Sprint(j.Limit))
 }
+
+// stopSubjects is what the subjects of a run's ends begin with.
+func stopSubjects(run string) string { return "bmem.results." + run + ".stop." }
 
 // consumerOf is the name of a run's consumer of tasks.
 func consumerOf(run string) string { return "run-" + run }

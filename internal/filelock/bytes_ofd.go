@@ -22,7 +22,7 @@ func setLock() int {
 // lockByte locks one byte of a file, which need not be there. The lock belongs to the open file, not to the process, so that
 // closing another descriptor of the same file does not end it.
 func lockByte(f *os.File, at int64) error {
-	err := unix.FcntlFlock(f.Fd(), setLock(), &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1})
+	err := setByte(f, at, unix.F_WRLCK)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return ErrHeld
 	}
@@ -30,5 +30,11 @@ func lockByte(f *os.File, at int64) error {
 }
 
 func unlockByte(f *os.File, at int64) {
-	_ = unix.FcntlFlock(f.Fd(), setLock(), &unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart, Start: at, Len: 1}) // fails only once f is closed, which unlocks too
+	_ = setByte(f, at, unix.F_UNLCK) // fails only once f is closed, which unlocks too
+}
+
+func setByte(f *os.File, at int64, kind int16) error {
+	return control(f, func(fd uintptr) error {
+		return unix.FcntlFlock(fd, setLock(), &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1})
+	})
 }

@@ -97,3 +97,34 @@ func TestKeys(t *testing.T) {
 		release()
 	}
 }
+
+// Closing keys while others wait for them, or give them up, is an error for those that wait and touches no other file.
+func TestKeysAreClosedWhileWanted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	for range 20 {
+		keys, err := filelock.OpenKeys(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for i := range 4 {
+			all.Go(func() {
+				for {
+					release, err := keys.Wait(t.Context(), uint64(i)<<8)
+					if errors.Is(err, os.ErrClosed) {
+						return
+					} else if err != nil {
+						t.Error(err)
+						return
+					}
+					release()
+				}
+			})
+		}
+		time.Sleep(time.Millisecond)
+		if err := keys.Close(); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+	}
+}

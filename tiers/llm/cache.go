@@ -46,8 +46,8 @@ type Cache struct {
 	path    string
 	flights flights[entry]
 	batch   batch
-	// The statements of every call, compiled once.
-	find, insert, lately *sql.Stmt
+	// The statements of every call, compiled once. insert and gone are nil if the file can only be read.
+	find, insert, gone *sql.Stmt
 	// claims are the keys that processes are making calls for; nil if the file can only be read.
 	claims *filelock.Keys
 	// patience is how long a reply that another process has claimed is waited for.
@@ -119,13 +119,15 @@ func (c *Cache) open() (err error) {
 	return nil
 }
 
-// prepare compiles the statements of a call. They are closed with the file.
+// prepare compiles the statements of a call. They are closed with the file. One that can only be read may be of an earlier version, which
+// lacks what the others write.
 func (c *Cache) prepare() error {
-	for statement, text := range map[**sql.Stmt]string{
-		&c.find:   "SELECT reply, sum FROM replies WHERE key = ?",
-		&c.insert: "INSERT INTO replies (key, client, reply, created, sum, sources) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		&c.lately: "SELECT source FROM forgotten WHERE at >= ?",
-	} {
+	texts := map[**sql.Stmt]string{&c.find: "SELECT reply, sum FROM replies WHERE key = ?"}
+	if !c.readOnly {
+		texts[&c.insert] = "INSERT INTO replies (key, client, reply, created, sum, sources) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+		texts[&c.gone] = anyForgotten
+	}
+	for statement, text := range texts {
 		made, err := c.db.Prepare(text)
 		if err != nil {
 			return err
@@ -322,7 +324,7 @@ func (c *Cache) store(ctx context.Context, key cacheKey, client string, e entry)
 	var stored int64
 	from, _ := ctx.Value(madeKey{}).(made)
 	err = c.batch.do(func(tx *sql.Tx) error {
-		if gone, err := forgotten(tx, c.lately, from); err != nil || gone {
+		if gone, err := forgotten(tx, c.gone, from); err != nil || gone {
 			stored = 1
 			return err
 		}

@@ -169,6 +169,17 @@ func TestReadOnlyReplay(t *testing.T) {
 	for name, last := range map[string]func(t *testing.T, dir string){
 		"closed":          func(*testing.T, string) {},
 		"left with a log": leaveLog,
+		"of a version that forgot nothing": func(t *testing.T, dir string) {
+			db := rawDB(t, filepath.Join(dir, "replies.db"))
+			for _, q := range []string{"DROP TABLE forgotten", "ALTER TABLE replies DROP COLUMN sources", "PRAGMA user_version = 1"} {
+				if _, err := db.Exec(q); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// Test folders are closed to other users, who play the part of one that may not write if this one may do everything.

@@ -1,7 +1,6 @@
 package llm
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -141,24 +140,17 @@ func (c *Cache) scrub(ctx context.Context, deleted bool) error {
 	return err
 }
 
-// forgotten says whether one of the sources of a call was forgotten after they were read. Few are: those of the last day at most.
-func forgotten(tx *sql.Tx, lately *sql.Stmt, m made) (gone bool, err error) {
+// anyForgotten says whether one of sources, 16 bytes each and one after the other, was forgotten since a moment. Mostly nothing ever was.
+// Else it looks each up by its key: a memory that was forgotten has left as many rows as it had turns.
+const anyForgotten = `SELECT EXISTS (SELECT 1 FROM forgotten) AND EXISTS (
+	WITH RECURSIVE place(i) AS (SELECT 1 UNION ALL SELECT i + 16 FROM place WHERE i + 16 < length(?1))
+	SELECT 1 FROM place CROSS JOIN forgotten ON source = substr(?1, i, 16) WHERE at >= ?2)`
+
+// forgotten says whether one of the sources of a call was forgotten after they were read.
+func forgotten(tx *sql.Tx, statement *sql.Stmt, m made) (gone bool, err error) {
 	if len(m.sources) == 0 {
 		return false, nil
 	}
-	rows, err := tx.Stmt(lately).Query(m.since.UnixNano())
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var source sql.RawBytes
-		if err := rows.Scan(&source); err != nil {
-			return false, err
-		}
-		for s := range slices.Chunk(m.sources, sourceSize) {
-			gone = gone || bytes.Equal(s, source)
-		}
-	}
-	return gone, rows.Err()
+	err = tx.Stmt(statement).QueryRow(m.sources, m.since.UnixNano()).Scan(&gone)
+	return gone, err
 }
