@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
@@ -31,7 +33,9 @@ func newCalibrateCmd() *cobra.Command {
 
 For each way of answering, the signals of an answer (log-probabilities, agreement of samples, the evidence's margin …) are
 combined by a regression on the training questions, and made an expected score by isotonic regression on the validation
-questions. Where the tier set routes the answer, the gain of asking each dearer tier too is fitted the same way.
+questions. Without training questions, as where the readers were tuned on these, both use the validation questions, of which
+a fifth at a time is held out from the regression. Where the tier set routes the answer, the gain of asking each dearer tier
+too is fitted the same way.
 
 The file gives answers a confidence (bmem ask --calibration FILE --min-confidence 0.4) and is a policy (--policy cascade:FILE@λ).
 With --router it is put into a router's file, as its last decision.
@@ -40,19 +44,23 @@ With --unanswerable, traces of questions that the memory cannot answer, it says 
 which the validation questions lose at most --most-lost of their mean score, and how many unanswerable ones it abstains from.`,
 		Example: `  bmem calibrate --traces traces/locomo-readers --out calibration.json
   bmem calibrate --traces train.jsonl.gz --validation-traces validation.jsonl.gz --out calibration.json
+  bmem calibrate --validation-traces validation.jsonl.gz --out calibration.json
   bmem calibrate --traces traces/locomo-readers --unanswerable unanswerable.jsonl.gz --most-lost 0.02 --out calibration.json
   bmem calibrate --traces traces/locomo-readers --router router.safetensors --out cascading.safetensors`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.spread()
 			train, validation := *f.files[splits[0]], *f.files[splits[1]]
-			if train == "" || validation == "" {
-				return errors.New("give --traces and --validation-traces, or --traces with the folder that has both")
+			if validation == "" {
+				return errors.New("give --validation-traces, and --traces if there are training questions, or --traces with their folder")
 			}
 			o := calibrate.Options{Signals: signals, Lambdas: frontier.DefaultLambdas(), Note: note}
 			var err error
-			if o.Train, err = episodes.ReadSplit(train, splits[0]); err != nil {
-				return err
+			if train != "" {
+				o.Train, err = episodes.ReadSplit(train, splits[0])
+			}
+			if without := f.folder == filepath.Dir(train) && errors.Is(err, fs.ErrNotExist); err != nil && !without {
+				return err // a folder may hold no training questions
 			}
 			if o.Validation, err = episodes.ReadSplit(validation, splits[1]); err != nil {
 				return err
