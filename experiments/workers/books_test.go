@@ -54,3 +54,16 @@ func TestBooksNeverPassTheLimit(t *testing.T) {
 		t.Errorf("after the server was set back: %+v, want the holdings of %+v", back, b)
 	}
 }
+
+// A machine that has no call in flight and wants to make none holds what it spent and nothing beside it. What it kept, as the process
+// of a run does that only watches, would be missing to the others, and their last call would wait for it.
+func TestIdleMachineHoldsNothing(t *testing.T) {
+	b := Books{Limit: 1_000_000}.hold("busy", 100, 300, 400)
+	if h := b.Holders["busy"]; h.Held <= 400 {
+		t.Errorf("a machine with calls in flight holds %d, want more than the 400 that it needs", h.Held)
+	}
+	b = b.hold("watches", 0, 0, 0).hold("busy", 300, 300, 300)
+	if _, unspent := b.without(""); unspent != 0 {
+		t.Errorf("%d are held and not spent by idle machines: %+v", unspent, b.Holders)
+	}
+}

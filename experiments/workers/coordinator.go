@@ -99,7 +99,10 @@ func (co *coordination) execute(ctx context.Context, tasks []run.Task, done func
 	group.Go(func() error { return co.collect(ctx, next, stopSubject(job), records) })
 	group.Go(func() error { return co.bury(ctx, records) })
 	group.Go(func() error { return co.publish(ctx, tasks) })
-	group.Go(func() error { return co.watch(ctx) })
+	if co.Note != nil {
+		group.Go(func() error { return co.watch(ctx) })
+		group.Go(func() error { co.Conn.tellOutages(ctx, co.Note); return nil })
+	}
 	if co.Limit > 0 {
 		group.Go(func() error { return co.keepBooks(ctx) })
 	}

@@ -48,13 +48,14 @@ func (b Books) without(holder string) (held, unspent money.Picodollars) {
 	return held, unspent
 }
 
-// hold returns the books after a machine reported what it spent, and asked to hold need, or else least. It is a function of its arguments alone,
-// since it runs again when another machine changed the books meanwhile; making the change twice is the same as making it once.
+// hold returns the books after a machine reported what it spent, and asked to hold need, or else least. One that needs more than it spent gets
+// a part of what is free too; one without calls keeps nothing, since others would wait for that in vain. It is a function of its arguments
+// alone: it runs again when another machine changed the books meanwhile, and making the change twice is the same as making it once.
 func (b Books) hold(holder string, spent, least, need money.Picodollars) Books {
 	others, _ := b.without(holder)
 	free := max(0, b.Limit-others)
 	held := min(least, free)
-	if need <= free {
+	if need > spent && need <= free {
 		held = need.Plus((free - need) / tranches)
 	}
 	out := Books{Limit: b.Limit, Holders: maps.Clone(b.Holders)}

@@ -16,6 +16,8 @@ const (
 	workerTTL    = 8 * time.Second
 	// watchEvery is how often a coordinator looks which workers are there.
 	watchEvery = 500 * time.Millisecond
+	// outageAfter is how long the server may be away before that is said: another one of a cluster takes over sooner.
+	outageAfter = 2 * time.Second
 )
 
 // presence is what a worker says of itself.
@@ -30,14 +32,16 @@ type presence struct {
 
 // watch tells the user of the workers that come, go and refuse, until ctx ends.
 func (co *coordination) watch(ctx context.Context) error {
-	if co.Note == nil {
-		return nil
-	}
 	known := map[string]string{}
+	var unsure time.Time // until when a worker that is missing may only not have said again that it is there
 	for first := true; ; first = false {
+		asked := time.Now()
 		now, err := co.Conn.present(ctx)
 		if err != nil {
 			return err
+		}
+		if time.Since(asked) > watchEvery { // the server was away, and has forgotten who was there
+			unsure = time.Now().Add(workerTTL)
 		}
 		states := map[string]string{}
 		for _, p := range now {
@@ -54,7 +58,11 @@ func (co *coordination) watch(ctx context.Context) error {
 			}
 		}
 		for _, w := range slices.Sorted(maps.Keys(known)) {
-			if states[w] == "" {
+			switch {
+			case states[w] != "":
+			case time.Now().Before(unsure):
+				states[w] = known[w]
+			default:
 				co.Note("worker " + w + " is gone")
 			}
 		}
@@ -66,6 +74,33 @@ func (co *coordination) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// tellOutages says when the server is away for longer than a moment, and when it is back, until ctx ends. Calls only wait meanwhile,
+// which looks like a run that hangs.
+func (c *Conn) tellOutages(ctx context.Context, note func(string)) {
+	var since time.Time
+	told := false
+	for tick := time.NewTicker(watchEvery); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+		switch away := !c.nc.IsConnected(); {
+		case !away && told:
+			note("the NATS server is back")
+			fallthrough
+		case !away:
+			since, told = time.Time{}, false
+		case since.IsZero():
+			since = time.Now()
+		case !told && time.Since(since) >= outageAfter:
+			note("the NATS server is away; waiting until it is back")
+			told = true
 		}
 	}
 }

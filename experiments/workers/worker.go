@@ -62,6 +62,7 @@ func (w *Worker) Work(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { w.present(ctx) })
+	all.Go(func() { w.Conn.tellOutages(ctx, w.Note) })
 	type serving struct {
 		job []byte
 		end context.CancelFunc
@@ -133,12 +134,12 @@ func (w *Worker) note(change func(*presence)) {
 	}
 }
 
-// refuse says that the worker does not work for a run, until ctx ends.
-func (w *Worker) refuse(ctx context.Context, id string, reason error) {
+// refuse says that the worker does not work for a run, until ctx ends; what is "is refused" or another verb that the worker's user reads.
+func (w *Worker) refuse(ctx context.Context, id, what string, reason error) {
 	if ctx.Err() != nil {
 		return
 	}
-	w.Note(fmt.Sprintf("run %s is refused: %v", id, reason))
+	w.Note(fmt.Sprintf("run %s %s: %v", id, what, reason))
 	w.note(func(p *presence) { p.Refused[id] = reason.Error() })
 	<-ctx.Done()
 	w.note(func(p *presence) { delete(p.Refused, id) })
@@ -148,12 +149,12 @@ func (w *Worker) refuse(ctx context.Context, id string, reason error) {
 func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 	var job Job
 	if err := json.Unmarshal(described, &job); err != nil {
-		w.refuse(ctx, id, fmt.Errorf("it is described in a way that this version does not know: %w", err))
+		w.refuse(ctx, id, "is refused", fmt.Errorf("it is described in a way that this version does not know: %w", err))
 		return
 	}
 	opened, err := w.Open(ctx, job)
 	if err != nil {
-		w.refuse(ctx, id, err)
+		w.refuse(ctx, id, "is refused", err)
 		return
 	}
 	defer func() {
@@ -162,7 +163,7 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 		}
 	}()
 	if err := job.Check(opened.Asker); err != nil {
-		w.refuse(ctx, id, err)
+		w.refuse(ctx, id, "is refused", err)
 		return
 	}
 	w.Note(fmt.Sprintf("run %s: %s %s, policies %v", id, job.Settings.Dataset, job.Settings.Split, job.Policies))
@@ -170,7 +171,7 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 	err = w.answerAll(ctx, job, opened.Asker)
 	w.note(func(p *presence) { p.Serves = slices.DeleteFunc(p.Serves, func(s string) bool { return s == id }) })
 	if err != nil {
-		w.refuse(ctx, id, err)
+		w.refuse(ctx, id, "is given up", err)
 	}
 }
 

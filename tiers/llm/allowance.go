@@ -30,7 +30,9 @@ const (
 // the reports before it.
 func (l *Ledger) Share(ctx context.Context, a Allowance) error {
 	ctx, cancel := context.WithCancel(ctx)
+	l.mu.Lock() // metrics may be looking at the balance
 	l.shared, l.stopReports = a, cancel
+	l.mu.Unlock()
 	if _, err := l.hold(ctx, 0); err != nil {
 		cancel()
 		return fmt.Errorf("%w: take part in the shared limit: %w", ErrLedger, err)

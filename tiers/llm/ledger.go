@@ -48,11 +48,12 @@ func NewLedger(limit float64) (*Ledger, error) {
 
 // Balance is the state of a Ledger, in dollars.
 type Balance struct {
-	Limit     float64 `json:"limit"`
-	Spent     float64 `json:"spent"`     // known cost of settled calls
-	Uncertain float64 `json:"uncertain"` // most that failed calls of unknown cost can have cost
-	Reserved  float64 `json:"reserved"`  // most that the calls in flight can cost
-	Overruns  int     `json:"overruns"`  // calls whose reported usage was impossible or beyond their bound
+	Limit     float64 `json:"limit"`            // with Shared what this machine holds
+	Spent     float64 `json:"spent"`            // known cost of settled calls
+	Uncertain float64 `json:"uncertain"`        // most that failed calls of unknown cost can have cost
+	Reserved  float64 `json:"reserved"`         // most that the calls in flight can cost
+	Overruns  int     `json:"overruns"`         // calls whose reported usage was impossible or beyond their bound
+	Shared    bool    `json:"shared,omitempty"` // other machines spend from the same limit, see Allowance
 }
 
 // Left is what new calls can reserve, in dollars.
@@ -66,7 +67,7 @@ func (l *Ledger) Balance() Balance {
 }
 
 func (l *Ledger) balance() Balance {
-	return Balance{l.limit.Dollars(), l.spent.Dollars(), l.unsure.Dollars(), l.reserved.Dollars(), l.overruns}
+	return Balance{l.limit.Dollars(), l.spent.Dollars(), l.unsure.Dollars(), l.reserved.Dollars(), l.overruns, l.shared != nil}
 }
 
 // BudgetError says that a call was not made, and what would fit. It matches ErrBudget.
@@ -86,8 +87,12 @@ func (e *BudgetError) Error() string {
 	if e.FitsReply < 0 {
 		fits = "the prompt alone is too much"
 	}
-	return fmt.Sprintf("%v: a call to %s can cost $%s (prompt up to %d tokens, reply up to %d), but $%s of $%s is left: %s",
-		ErrBudget, e.Model, money.Text(e.Need.Dollars), e.Need.In, e.Need.Out, money.Text(left), money.Text(e.Balance.Limit), fits)
+	of := "$" + money.Text(e.Balance.Limit)
+	if e.Balance.Shared {
+		of = "this machine's part, " + of + ", of a limit that machines share"
+	}
+	return fmt.Sprintf("%v: a call to %s can cost $%s (prompt up to %d tokens, reply up to %d), but $%s of %s is left: %s",
+		ErrBudget, e.Model, money.Text(e.Need.Dollars), e.Need.In, e.Need.Out, money.Text(left), of, fits)
 }
 
 // Unwrap returns ErrBudget.

@@ -165,6 +165,9 @@ func TestLedgersShareALimit(t *testing.T) {
 	if !errors.Is(err, llm.ErrBudget) || model.Calls() < 4 {
 		t.Errorf("ended after %d calls: %v", model.Calls(), err)
 	}
+	if err == nil || !strings.Contains(err.Error(), "of a limit that machines share") { // what one holds is not the limit that the user set
+		t.Errorf("the refusal %v does not say that others spend from the limit too", err)
+	}
 	for _, l := range ledgers {
 		if err := l.Close(); err != nil {
 			t.Error(err)
