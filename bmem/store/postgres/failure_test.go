@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -185,6 +186,48 @@ func TestServerKilled(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d turns acknowledged, %d there, %d calls failed", added.Load(), len(m.Turns), failed.Load())
+}
+
+// A server that is away for a while is waited for, by reads and changes; a context ends the waiting.
+func TestOutageIsWaitedFor(t *testing.T) {
+	server := pgtest.Own(t)
+	s := openStore(t, server.URL("outage"))
+	add := func(ctx context.Context, id string) error {
+		_, err := s.Append(ctx, "m", []chunk.Turn{turn(id, "what was said in "+id)}, cutter, store.AddOptions{})
+		return err
+	}
+	if err := add(t.Context(), "before"); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if err := add(ctx, "never"); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > time.Second+300*time.Millisecond {
+		t.Errorf("%v after %s", err, time.Since(begun))
+	}
+	done := make(chan error, 2)
+	go func() { done <- add(t.Context(), "during") }()
+	go func() {
+		_, err := s.Memory(t.Context(), "m")
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("ended without a server: %v", err)
+	case <-time.After(time.Second):
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if m, err := s.Memory(t.Context(), "m"); err != nil || len(m.Turns) != 2 {
+		t.Errorf("%d turns, %v", len(m.Turns), err)
+	}
 }
 
 // A change whose connection breaks before it was stored is made again, once.

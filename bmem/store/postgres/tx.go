@@ -38,20 +38,38 @@ func (db *database) begin(access store.Access) string {
 	return fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = %s; SELECT pg_catalog.%s(%d)", pgx.Identifier{db.schema}.Sanitize(), lock, db.lock)
 }
 
-// attempts is how often a transaction is begun again.
+// attempts is how often a transaction is begun again at a server that answers.
 const attempts = 8
 
-// retry does once again what failed because of another transaction, or because the connection was of a server that has been
-// restarted meanwhile.
+// outage is how long a server that is away is waited for: restarts and failovers take seconds, and a run must not fail all of its
+// questions over one.
+const outage = 30 * time.Second
+
+// retry does once again what failed because of another transaction, because the connection was of a server that has been
+// restarted meanwhile, or because there is no server for now.
 func (db *database) retry(ctx context.Context, once func() error) error {
+	var away time.Time // since when
 	for attempt := 1; ; attempt++ {
 		err := once()
 		var a *again
 		if !errors.As(err, &a) {
 			return err
 		}
-		if attempt == attempts || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return explain(a.err)
+		}
+		pause := time.Duration(attempt*attempt) * 2 * time.Millisecond
+		switch {
+		case a.away && away.IsZero():
+			away = time.Now()
+		case a.away && time.Since(away) > outage:
+			return fmt.Errorf("after %s: %w", outage, explain(a.err))
+		case a.away:
+		case attempt >= attempts:
+			return explain(a.err)
+		}
+		if a.away {
+			pause, attempt = 200*time.Millisecond, 0
 		}
 		if a.lost {
 			db.pool.Reset() // the other connections are likely lost as well
@@ -59,7 +77,7 @@ func (db *database) retry(ctx context.Context, once func() error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Duration(attempt*attempt) * 2 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -68,6 +86,7 @@ func (db *database) retry(ctx context.Context, once func() error) error {
 type again struct {
 	err  error
 	lost bool // the connection is gone
+	away bool // there is no server, or it is starting or stopping
 }
 
 func (a *again) Error() string { return a.err.Error() }
@@ -76,7 +95,10 @@ func (a *again) Error() string { return a.err.Error() }
 func (db *database) once(ctx context.Context, begin string, write bool, fn func(store.Tx) error) error {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return explain(err) // no server, or the context is done
+		if ctx.Err() == nil && isAway(err) {
+			return &again{err: err, away: true}
+		}
+		return explain(err)
 	}
 	defer conn.Release()
 	t := &tx{ctx: ctx}
@@ -101,6 +123,16 @@ func (db *database) once(ctx context.Context, begin string, write bool, fn func(
 		return t.judge(err, conn.Conn())
 	}
 	return nil
+}
+
+// isAway says whether no server answers for now. One that refuses the user or the database is there.
+func isAway(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code == starting
+	}
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect)
 }
 
 // rollbackTimeout is how long a transaction is waited for whose caller has gone.
