@@ -183,9 +183,19 @@ func (sys *System) openMoney(ctx context.Context, cacheFile string) error {
 	if err != nil {
 		return err
 	}
-	sys.closers.Add(sys.Ledger.Close)
+	sys.closers.Add(func() error {
+		sys.noteUncertain()
+		return sys.Ledger.Close()
+	})
 	if s.Allowance != nil {
 		return sys.Ledger.Share(ctx, s.Allowance)
 	}
 	return nil
+}
+
+// noteUncertain says what may have been billed beyond what is known to be.
+func (sys *System) noteUncertain() {
+	if b := sys.Ledger.Balance(); b.Uncertain > 0 && sys.spec.Warn != nil {
+		sys.spec.Warn(fmt.Sprintf("$%.6f are spent, and up to $%.6f more may be: for calls that failed or were cancelled after they were sent. Both count against the limit", b.Spent, b.Uncertain))
+	}
 }

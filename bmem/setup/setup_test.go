@@ -96,6 +96,33 @@ func TestOpenWithEndpoint(t *testing.T) {
 	}
 }
 
+// What calls of unknown outcome may have cost is said at the end.
+func TestUncertainMoneyIsSaid(t *testing.T) {
+	modelstest.Path(t, setup.Embedder)
+	server := llmtest.New(llmtest.Config{Script: func(llmtest.Call) llmtest.Fault { return llmtest.Fault{Kind: llmtest.Cut} }})
+	defer server.Close()
+	var notes []string
+	sys, err := open(t.Context(), setup.Spec{Model: "test-model", Endpoints: []string{server.URL()}, CacheDir: t.TempDir(), MaxDollars: 1,
+		Prices: filepath.Join("testdata", "prices.yaml"), Warn: func(line string) { notes = append(notes, line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sys.Memory.Add(t.Context(), bmem.DefaultMemory, []chunk.Turn{{ID: "1", Session: "1", Text: "I moved to Bern."}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := sys.Memory.Ask(ctx, "Where?", bmem.WithTiers("low")); err == nil {
+		t.Error("no error from an endpoint that ends every reply")
+	}
+	if err := sys.Close(); err != nil {
+		t.Error(err)
+	}
+	if len(notes) == 0 || !strings.Contains(notes[len(notes)-1], "are spent, and up to $0.") {
+		t.Errorf("the user was told %q", notes)
+	}
+}
+
 // Where the model's endpoint fails, the one in its place answers: at its price, by its own key, and the trace says so.
 func TestOpenWithFallback(t *testing.T) {
 	ctx := context.Background()
