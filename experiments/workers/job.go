@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/internal/filehash"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 )
 
@@ -107,16 +107,11 @@ func executableHash() (string, error) {
 			return "", err
 		}
 	}
-	f, err := os.Open(path)
+	sum, err := filehash.SHA256(path)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+	return sum[:12], nil
 }
 
 // routerHashes returns the SHA-256 of the policies that are router files.

@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/budgetmem/budgetmem/internal/filehash"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/tokenizer"
 )
@@ -48,7 +49,7 @@ func openBase(path string, be compute.Backend) (*Base, error) {
 	if b.tok, err = tokenizer.FromGGUF(f); err != nil {
 		return nil, err
 	}
-	if b.SHA256, err = fileSHA256(path); err != nil {
+	if b.SHA256, err = filehash.SHA256(path); err != nil {
 		return nil, err
 	}
 	if b.w, err = loadWeights(be, f, &b.Config, sharing{}); err != nil {

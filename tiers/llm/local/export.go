@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/go-huggingface/models/gguf"
 
 	"github.com/budgetmem/budgetmem/internal/atomicfile"
+	"github.com/budgetmem/budgetmem/internal/filehash"
 	"github.com/budgetmem/budgetmem/internal/ggufile"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
@@ -47,7 +48,7 @@ func export(ctx context.Context, path, dir, out string, progress func(done, all 
 	if err != nil {
 		return err
 	}
-	sha256, err := fileSHA256(path)
+	sha256, err := filehash.SHA256(path)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/go-huggingface/models/gguf"
 
 	"github.com/budgetmem/budgetmem/internal/backend"
+	"github.com/budgetmem/budgetmem/internal/filehash"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/localtest"
@@ -40,7 +41,7 @@ func TestExport(t *testing.T) {
 	for _, family := range []string{"llama", "qwen2"} {
 		path := localtest.Tiny(t, family, 1)
 		_, cfg := header(t, path)
-		dir := strong(t, cfg, must(fileSHA256(path)))
+		dir := strong(t, cfg, must(filehash.SHA256(path)))
 		out := filepath.Join(t.TempDir(), "merged.gguf")
 		done, all := 0, 0
 		if err := Export(t.Context(), path, dir, out, func(d, a int) { done, all = d, a }); err != nil {

@@ -8,12 +8,8 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -21,6 +17,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/gobackend"
 
+	"github.com/budgetmem/budgetmem/internal/filehash"
 	"github.com/budgetmem/budgetmem/internal/osmem"
 	"github.com/budgetmem/budgetmem/tiers/llm"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
@@ -107,7 +104,7 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	}
 	hashed := make(chan sum, 1)
 	go func() {
-		h, err := fileSHA256(path)
+		h, err := filehash.SHA256(path)
 		hashed <- sum{h, err}
 	}()
 	f, err := openGGUF(path)
@@ -178,19 +175,6 @@ func open(path string, be compute.Backend, opts Options) (*Model, error) {
 	}
 	m.sched = newScheduler(m.eng, m.context, opts.MaxBatch, opts.PrefixCacheBytes)
 	return m, nil
-}
-
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // Close frees the model. Requests in flight end with ErrClosed.
