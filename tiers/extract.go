@@ -14,7 +14,7 @@ const extractMethod = "rules"
 
 // answerExtracted takes the answer out of the turn that the notes end with, which is the likeliest one.
 func (tb *toolbox) answerExtracted(_ context.Context, in Input, step *Step) (Output, error) {
-	step.Method = "rules"
+	step.Method = extractMethod
 	answer := extractAnswer(in)
 	return Output{Text: answer, Answer: Answer{Text: answer, Raw: answer}}, nil
 }
@@ -25,6 +25,7 @@ var (
 	// resolvedRE finds what quote puts behind a relative date expression.
 	resolvedRE = regexp.MustCompile(`\(([^()]*\b\d{4})\)`)
 	picturedRE = regexp.MustCompile(`\[shared picture: [^\[\]]*\]`)
+	clauseRE   = regexp.MustCompile(`[.!?;,…]+(?:\s|$)| - `)
 	yearRE     = regexp.MustCompile(`\b(?:1[5-9]|20)\d\d\b`)
 	// optionsRE finds the two things that a question gives to choose from.
 	optionsRE = regexp.MustCompile(`([^,?:]+?),? or ([^,?]+)\?\s*$`)
@@ -185,8 +186,6 @@ func (in Input) newWords(said string) string {
 	}
 	return best
 }
-
-var clauseRE = regexp.MustCompile(`[.!?;,…]+(?:\s|$)| - `)
 
 func overlaps(a, b map[string]bool) bool {
 	for w := range a {

@@ -165,14 +165,7 @@ var errStrange = errors.New("it is of an earlier version, or damaged")
 
 // decodeResult unpacks a result of the run id that was stored under a subject.
 func decodeResult(id, subject string, packed []byte) (r result, err error) {
-	n, err := s2.DecodedLen(packed)
-	if err == nil && n > mostUnpacked {
-		err = fmt.Errorf("%d bytes, more than the %d that one may have", n, mostUnpacked)
-	}
-	var data []byte
-	if err == nil {
-		data, err = s2.Decode(nil, packed)
-	}
+	data, err := unpack(packed)
 	if err == nil {
 		err = json.Unmarshal(data, &r)
 	}
@@ -185,4 +178,15 @@ func decodeResult(id, subject string, packed []byte) (r result, err error) {
 		return r, fmt.Errorf("%w: it is that of question %q under policy %q", errStrange, r.Record.ID, r.Record.Policy)
 	}
 	return r, nil
+}
+
+func unpack(packed []byte) ([]byte, error) {
+	n, err := s2.DecodedLen(packed)
+	if err != nil {
+		return nil, err
+	}
+	if n > mostUnpacked {
+		return nil, fmt.Errorf("%d bytes, more than the %d that one may have", n, mostUnpacked)
+	}
+	return s2.Decode(nil, packed)
 }

@@ -1,12 +1,10 @@
 package workers_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/workers"
 	"github.com/budgetmem/budgetmem/experiments/workers/natsserver"
 )
@@ -22,12 +20,7 @@ func TestUserIsToldOfAnOutage(t *testing.T) {
 	nats := s.ClientURL()
 	_, url := newEndpoint(t, 300*time.Millisecond)
 	cfg, _, notes := coordinate(t, nats, url, workers.DefaultLease)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, _ = run.Run(ctx, cfg) // its end is not waited for
-	}()
+	stop := startRun(t, cfg)
 	startWorker(t, nats, url, "a", 1, nil)
 	await(t, notes, "worker a answers up to 1 questions")
 	s.Stop()
@@ -37,8 +30,7 @@ func TestUserIsToldOfAnOutage(t *testing.T) {
 	}
 	await(t, notes, "the NATS server is back")
 	time.Sleep(3 * time.Second) // the worker says that it is there every two seconds
-	cancel()
-	<-ended
+	stop()
 	for _, n := range notes() {
 		if strings.Contains(n, "is gone") {
 			t.Errorf("the user was told %q of an outage of the server", n)

@@ -325,17 +325,25 @@ func TestUserIsToldOfWorkers(t *testing.T) {
 	nats := startServer(t)
 	_, url := newEndpoint(t, 200*time.Millisecond)
 	cfg, _, notes := coordinate(t, nats, url, workers.DefaultLease)
+	stop := startRun(t, cfg)
+	await(t, notes, "no worker is there yet")
+	startWorker(t, nats, url, "a", 3, nil)
+	await(t, notes, "worker a answers up to 3 questions")
+	stop()
+}
+
+// startRun begins a run whose result nobody wants; stop ends it.
+func startRun(t *testing.T, cfg run.Config) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = run.Run(ctx, cfg) // its end is not waited for
+		_, _ = run.Run(ctx, cfg)
 	}()
-	await(t, notes, "no worker is there yet")
-	startWorker(t, nats, url, "a", 3, nil)
-	await(t, notes, "worker a answers up to 3 questions")
-	cancel()
-	<-ended
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // await waits until the user has been told something.

@@ -48,26 +48,26 @@ var ErrNoSignals = errors.New("the answers come without signals")
 const bins = 10
 
 // Fit fits the estimates of readers: the weights to train, the isotonic functions to validation; without train both to validation, where
-// questions are held out in turn (see confidence.Fit). names are the signals to use; with
+// questions are held out in turn (see confidence.FitCrossed). names are the signals to use; with
 // none, all that nine tenths of a reader's answers have. Readers have their names set; prices, estimates and measures are filled in.
 // A reader without answers or signals is an ErrNoSignals or a confidence.ErrTooFew that names it; where too few questions were
 // answered by two readers from the same notes, their gain is left out.
 func Fit(readers []Reader, train, validation []Measurement, reward *Reward, names []string) (*Calibration, error) {
 	c := &Calibration{Format: Format, Version: Version, Readers: slices.Clone(readers), Reward: reward}
-	crossed := len(train) == 0
+	crossed, weighed := len(train) == 0, train
+	if crossed {
+		weighed = validation
+	}
 	fit := func(of func([]Measurement) []confidence.Sample, loss confidence.Loss) (*confidence.Estimate, error) {
 		if crossed {
-			return confidence.Fit(of(validation), nil, names, loss)
+			return confidence.FitCrossed(of(validation), names, loss)
 		}
 		return confidence.Fit(of(train), of(validation), names, loss)
 	}
 	for i := range c.Readers {
 		r := &c.Readers[i]
 		answers := func(of []Measurement) []confidence.Sample { return samples(of, i) }
-		fitted := answers(train)
-		if crossed {
-			fitted = answers(validation)
-		}
+		fitted := answers(weighed)
 		fail := func(err error) error { return fmt.Errorf("calibrate reader %q of %s: %w", r.Tier, r.Model, err) }
 		if len(confidence.Names(fitted)) == 0 && len(fitted) > 0 {
 			return nil, fail(ErrNoSignals)
@@ -170,10 +170,9 @@ func measured(e *confidence.Estimate, of []Measurement, reader int, crossed bool
 	for h, others := range [2][]confidence.Sample{halves[1], halves[0]} {
 		again, err := e.Recalibrate(others)
 		if crossed {
-			again, err = confidence.Fit(others, nil, e.Signals, confidence.Logistic)
-		}
-		if errors.Is(err, confidence.ErrTooFew) {
-			again, err = e.Recalibrate(others)
+			if fresh, unfit := confidence.FitCrossed(others, e.Signals, confidence.Logistic); !errors.Is(unfit, confidence.ErrTooFew) {
+				again, err = fresh, unfit
+			}
 		}
 		if err != nil {
 			return m, err

@@ -160,6 +160,9 @@ func TestFit(t *testing.T) {
 	if _, err := Fit(draw(19), draw(100), nil, Logistic); !errors.Is(err, ErrTooFew) {
 		t.Errorf("19 samples: %v", err)
 	}
+	if _, err := Fit(draw(100), nil, nil, Logistic); !errors.Is(err, ErrTooFew) {
+		t.Errorf("nothing to calibrate on: %v", err)
+	}
 	if _, err := Fit(draw(100), draw(100), []string{"rare", "unknown"}, Logistic); !errors.Is(err, ErrTooFew) {
 		t.Errorf("unknown signal: %v", err)
 	}
@@ -204,7 +207,7 @@ func TestFitCrossed(t *testing.T) {
 		return out
 	}
 	for _, samples := range [][]Sample{draw(60, 1), draw(60, 5)} {
-		e, err := Fit(samples, nil, nil, Squared)
+		e, err := FitCrossed(samples, nil, Squared)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,11 +224,11 @@ func TestFitCrossed(t *testing.T) {
 			t.Errorf("%d samples of noise: estimates differ by %.2f from the mean", len(samples), math.Sqrt(wrong))
 		}
 	}
-	if _, err := Fit(draw(19, 1), nil, nil, Logistic); !errors.Is(err, ErrTooFew) {
+	if _, err := FitCrossed(draw(19, 1), nil, Logistic); !errors.Is(err, ErrTooFew) {
 		t.Errorf("19 samples: %v", err)
 	}
 	one := draw(1, 30)
-	if _, err := Fit(one, nil, []string{"0"}, Logistic); err != nil {
+	if _, err := FitCrossed(one, []string{"0"}, Logistic); err != nil {
 		t.Errorf("one group: %v", err)
 	}
 }

@@ -91,23 +91,44 @@ const minimum = 20
 var ErrTooFew = errors.New("too few answers with signals")
 
 // Fit fits the weights to train and the isotonic function to validation, by the signals of the given names, or, if there are none,
-// by all that at least nine tenths of the samples of both have and that differ. Without validation the isotonic function is fitted to
-// what weights make of the samples of train that were held out from them (cross-fitting). The penalty of the weights is chosen by
-// five-fold cross-validation. Samples that lack a signal are left out. Fewer than 20 samples of either are an ErrTooFew.
+// by all that at least nine tenths of the samples of both have and that differ. The penalty of the weights is chosen by five-fold
+// cross-validation. Samples that lack a signal are left out. Fewer than 20 samples of either are an ErrTooFew.
 func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, error) {
-	crossed := validation == nil
-	if crossed {
-		validation = train
+	e, _, err := weigh(train, validation, names, loss)
+	if err != nil {
+		return nil, err
 	}
+	return e.Recalibrate(validation)
+}
+
+// FitCrossed is Fit where there are no other samples to calibrate on: the isotonic function is fitted to what weights make of the
+// samples that were held out from them.
+func FitCrossed(samples []Sample, names []string, loss Loss) (*Estimate, error) {
+	e, heldOut, err := weigh(samples, samples, names, loss)
+	if err != nil {
+		return nil, err
+	}
+	var scores []float64
+	for _, s := range complete(samples, e.Signals) {
+		scores = append(scores, s.Score)
+	}
+	if e.Levels, err = FitIsotonic(heldOut, scores, nil); err != nil {
+		return nil, err
+	}
+	return e, e.Check()
+}
+
+// weigh fits the weights of an estimate to train, and returns too what weights make of each of its complete samples that was held out.
+func weigh(train, validation []Sample, names []string, loss Loss) (e *Estimate, heldOut []float64, err error) {
 	if len(names) == 0 {
 		names = usable(train, validation)
 	}
 	names = slices.Sorted(slices.Values(names))
 	train, validation = complete(train, names), complete(validation, names)
 	if len(names) == 0 || len(train) < minimum || len(validation) < minimum {
-		return nil, fmt.Errorf("estimate scores from the signals %q: %w: %d to fit weights, %d to calibrate; at least %d of each are needed", names, ErrTooFew, len(train), len(validation), minimum)
+		return nil, nil, fmt.Errorf("estimate scores from the signals %q: %w: %d to fit weights, %d to calibrate; at least %d of each are needed", names, ErrTooFew, len(train), len(validation), minimum)
 	}
-	e := &Estimate{Signals: names}
+	e = &Estimate{Signals: names}
 	for _, name := range names {
 		mean, deviation := moments(train, name)
 		if deviation == 0 {
@@ -119,7 +140,7 @@ func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, erro
 	for i, s := range train {
 		targets[i] = s.Score
 		if loss == Logistic && !(s.Score >= 0 && s.Score <= 1) {
-			return nil, fmt.Errorf("estimate scores: sample %d has score %v, outside of 0 to 1", i, s.Score)
+			return nil, nil, fmt.Errorf("estimate scores: sample %d has score %v, outside of 0 to 1", i, s.Score)
 		}
 		row := []float64{1}
 		for j, name := range names {
@@ -129,14 +150,7 @@ func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, erro
 	}
 	w, heldOut := ridge(rows, targets, foldsOf(train), loss)
 	e.Bias, e.Weights = w[0], w[1:]
-	if !crossed {
-		return e.Recalibrate(validation)
-	}
-	var err error
-	if e.Levels, err = FitIsotonic(heldOut, targets, nil); err != nil {
-		return nil, err
-	}
-	return e, e.Check()
+	return e, heldOut, nil
 }
 
 // Recalibrate returns an estimate with the same weights and an isotonic function fitted to samples. Samples that lack a signal are left

@@ -59,17 +59,15 @@ func (db *database) retry(ctx context.Context, once func() error) error {
 			return explain(a.err)
 		}
 		pause := time.Duration(attempt*attempt) * 2 * time.Millisecond
-		switch {
-		case a.away && away.IsZero():
-			away = time.Now()
-		case a.away && time.Since(away) > outage:
-			return fmt.Errorf("after %s: %w", outage, explain(a.err))
-		case a.away:
-		case attempt >= attempts:
-			return explain(a.err)
-		}
 		if a.away {
+			if away.IsZero() {
+				away = time.Now()
+			} else if time.Since(away) > outage {
+				return fmt.Errorf("after %s: %w", outage, explain(a.err))
+			}
 			pause, attempt = 200*time.Millisecond, 0
+		} else if attempt == attempts {
+			return explain(a.err)
 		}
 		if a.lost {
 			db.pool.Reset() // the other connections are likely lost as well
