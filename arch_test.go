@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"experiments/run/runtest": nil, // tests
 	"experiments/stats":       {},
 	"experiments/track":       {"internal"},
-	"experiments/workers":     {"experiments/run", "tiers/llm", "internal"},
+	"experiments/workers":     {"experiments/run", "router", "tiers/llm", "internal"},
 	"experiments/train":       {"experiments/episodes", "experiments/frontier", "experiments/report", "experiments/run", "experiments/stats", "experiments/track", "kernel", "router", "router/offline", "router/portable", "internal"},
 
 	"examples":                {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/inprocess"},

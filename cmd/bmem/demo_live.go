@@ -65,6 +65,7 @@ func (f *demoFlags) live(cmd *cobra.Command) (check *liveCheck, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer closing(live, &err)
 	traced := f.files[run.TestSplit]
 	check = &liveCheck{Model: sys.Client.Model(), Tiers: traced.Space.Uniform(), Differs: episodes.Difference(traced.Header, live.Header())}
 	ids := cheapFirst(traced.IDs(), live.History, tracedDollars(traced))

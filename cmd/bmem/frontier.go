@@ -31,7 +31,7 @@ stand rules on cue words, regressions on the nearest questions and on the questi
 where these are given, and for each router the tiers that it gives most validation questions.
 Without --live, outcomes that are not traced are predicted by an outcome model of those that are, and the table says how many.
 With --live=test the models are asked for these, and static assignments are still chosen from the validation traces; with
---live also those are searched for by asking, which takes long.`,
+--live also those are searched for by asking, which takes long. With --workers other machines answer.`,
 		Example: `  bmem frontier --validation-traces validation.jsonl.gz --test-traces test.jsonl.gz --training runs/NAME
   bmem frontier --validation-traces v.jsonl.gz --test-traces t.jsonl.gz --live=test --axis implementation --router router.safetensors`,
 		Args: cobra.NoArgs,
@@ -48,20 +48,18 @@ With --live=test the models are asked for these, and static assignments are stil
 				return err
 			}
 			f.name = cmp.Or(f.name, "frontier") // of ledger and traces, where something is asked live
-			sys, replays, err := f.open(cmd)
+			ask, replays, err := f.open(cmd)
 			if err != nil {
 				return err
 			}
-			if sys != nil {
-				defer closing(sys, &err)
-			}
+			defer closing(ask, &err)
 			o := frontier.Options{Train: replays[splits[0]], Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
 			if unaligned {
 				file, _ := o.Validation.Snapshot()
 				o.Reward = file.Reward(false)
 			}
 			end := func(error) {}
-			if sys != nil { // else it takes a second
+			if len(ask) > 0 { // else it takes a second
 				bar := display.ProgressTo(cmd.ErrOrStderr(), "outcomes")
 				o.Progress, end = func(done, of int) { bar.Set(done, of, "") }, bar.End
 			}
@@ -80,7 +78,7 @@ With --live=test the models are asked for these, and static assignments are stil
 					return err
 				}
 			}
-			if sys != nil {
+			if len(ask) > 0 {
 				for split, replay := range replays {
 					if file, grown := replay.Snapshot(); grown {
 						if err := file.WriteFile(filepath.Join(f.runs, f.name, "traces."+split+".jsonl.gz")); err != nil {
@@ -96,6 +94,7 @@ With --live=test the models are asked for these, and static assignments are stil
 		},
 	}
 	f.bindReplay(cmd, splits...)
+	f.bindWorkers(cmd.Flags())
 	_ = cmd.Flags().MarkHidden("questions") // training questions are never asked; the flag was just defined
 	flags := cmd.Flags()
 	flags.StringArrayVar(&trainings, "training", nil, "`folder` of a training, whose best routers of all seeds are a family; may be repeated")

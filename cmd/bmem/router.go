@@ -105,13 +105,11 @@ the curve by which bmem.WithMaxCost chooses λ.`,
 				return err
 			}
 			f.name = cmp.Or(f.name, "calibrate")
-			sys, replays, err := f.open(cmd)
+			ask, replays, err := f.open(cmd)
 			if err != nil {
 				return err
 			}
-			if sys != nil {
-				defer closing(sys, &err)
-			}
+			defer closing(ask, &err)
 			curve, counts, err := frontier.Calibrate(cmd.Context(), replays[splits[1]], r, points, cmp.Or(f.inFlight, 8))
 			if err != nil {
 				return err

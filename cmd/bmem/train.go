@@ -17,7 +17,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/run"
@@ -35,6 +34,19 @@ type replayFlags struct {
 	asked map[string]*int
 	// folder is where the files of splits are that were given as a folder; "" if none was.
 	folder string
+}
+
+// asking closes what a verb has opened to ask the models, in its order: workers, the system, and what asks each split. It is empty
+// without --live.
+type asking []func() error
+
+// Close closes the last that was opened first.
+func (a asking) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(a) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
 }
 
 var splits = []string{string(datasets.Train), string(datasets.Validation), run.TestSplit}
@@ -105,6 +117,9 @@ const tracesExt = ".jsonl.gz"
 // check finds flags that cannot work, before anything slow is done.
 func (f *replayFlags) check() error {
 	f.spread()
+	if f.workers != "" && len(f.live) == 0 {
+		return errors.New("--workers: nothing is asked without --live")
+	}
 	return f.benchFlags.check()
 }
 
@@ -119,9 +134,9 @@ func (f *replayFlags) asks(split string) bool {
 // given says whether there is something to play of a split, a file or models.
 func (f *replayFlags) given(split string) bool { return *f.files[split] != "" || f.asks(split) }
 
-// open reads the files and, if wanted, opens the system behind them; sys is nil without. Splits without a file and without a
-// system are missing from the result.
-func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[string]*episodes.Replay, err error) {
+// open reads the files and, if wanted, opens the system behind them, which the caller closes; ask is empty without. Splits without a
+// file and without a system are missing from the result.
+func (f *replayFlags) open(cmd *cobra.Command) (ask asking, replays map[string]*episodes.Replay, err error) {
 	replays = map[string]*episodes.Replay{}
 	var cfg run.Config
 	for _, split := range f.live {
@@ -131,24 +146,27 @@ func (f *replayFlags) open(cmd *cobra.Command) (sys *setup.System, replays map[s
 	}
 	if len(f.live) > 0 {
 		asked := slices.DeleteFunc(slices.Clone(splits), func(split string) bool { return f.files[split] == nil || !f.asks(split) })
-		if sys, cfg, err = f.benchFlags.open(cmd, "", asked...); err != nil {
+		sys, c, err := f.benchFlags.open(cmd, "", asked...)
+		if err != nil {
 			return nil, nil, err
 		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, sys.Close())
-			}
-		}()
+		cfg, f.inFlight = c, c.InFlight
+		ask = asking{func() error { f.disconnect(); return nil }, sys.Close} // the system gives back what is left of a shared limit
 	}
 	for _, split := range splits {
 		if _, used := f.files[split]; !used || !f.given(split) {
 			continue
 		}
-		if replays[split], err = f.replay(cmd, split, *f.files[split], cfg); err != nil {
-			return sys, nil, err
+		live, replay, err := f.replay(cmd, split, *f.files[split], cfg)
+		if live != nil {
+			ask = append(ask, live.Close)
 		}
+		if err != nil {
+			return nil, nil, errors.Join(err, ask.Close())
+		}
+		replays[split] = replay
 	}
-	return sys, replays, nil
+	return ask, replays, nil
 }
 
 // failures returns an error if questions that were asked live failed.
@@ -169,44 +187,44 @@ func failures(replays map[string]*episodes.Replay) error {
 	return fmt.Errorf("%d answers failed and are in no mean; the first: %w", failed, reason)
 }
 
-// replay opens one split.
-func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Config) (*episodes.Replay, error) {
+// replay opens one split. live, which asks it, is nil where the models are not asked; the caller closes it, also after an error.
+func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Config) (live *run.Live, replay *episodes.Replay, err error) {
 	file := &episodes.File{}
 	if path != "" {
-		var err error
 		if file, err = episodes.ReadSplit(path, split); err != nil {
-			return nil, errors.Join(err, f.notCollected(err, split))
+			return nil, nil, errors.Join(err, f.notCollected(err, split))
 		}
 		if cmd.Flags().Changed("dataset") {
 			data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if file.Dataset != data.Name() {
-				return nil, fmt.Errorf("%s holds traces of %s, not of --dataset %s", path, file.Dataset, f.dataset)
+				return nil, nil, fmt.Errorf("%s holds traces of %s, not of --dataset %s", path, file.Dataset, f.dataset)
 			}
 		}
 		if axis := file.System["axis"]; cmd.Flags().Changed("axis") && axis != nil && axis != f.system.spec.Tiers {
-			return nil, fmt.Errorf("%s holds traces of the axis %v, not of --axis %s", path, axis, f.system.spec.Tiers)
+			return nil, nil, fmt.Errorf("%s holds traces of the axis %v, not of --axis %s", path, axis, f.system.spec.Tiers)
 		}
 	}
 	if !f.asks(split) {
-		return episodes.NewReplay(file, nil)
+		replay, err = episodes.NewReplay(file, nil)
+		return nil, replay, err
 	}
 	cfg.Split, cfg.Questions = split, 0
 	if path == "" {
 		cfg.Questions = *f.asked[split]
 	}
-	live, err := run.NewLive(cmd.Context(), cfg)
-	if err != nil {
-		return nil, err
+	if live, err = run.NewLive(cmd.Context(), cfg); err != nil {
+		return nil, nil, err
 	}
 	if path == "" {
 		file.Header = live.Header()
 	} else if diff := episodes.Difference(file.Header, live.Header()); diff != "" {
-		return nil, fmt.Errorf("%s was collected with another system than the one that --live asks: %s", path, diff)
+		return live, nil, fmt.Errorf("%s was collected with another system than the one that --live asks: %s", path, diff)
 	}
-	return episodes.NewReplay(file, live)
+	replay, err = episodes.NewReplay(file, live)
+	return live, replay, err
 }
 
 // trainFlags are the flags of `bmem train`.
@@ -234,6 +252,7 @@ lambda_max=….
 Trace files come from 'bmem traces collect'. What PPO wants to know and a file does not hold is asked of the models with
 --live; without it an outcome model of the traces predicts it, and the report says how often. After training,
 the best router on validation and the last one are evaluated on the test traces, or on the test split with --live.
+With --workers other machines answer what is asked live; the policy that is trained decides here.
 
 Everything is kept in the folder of the run, and a training that was stopped, by whatever, goes on when the same command
 is given again, and ends as if it had not been stopped.
@@ -251,6 +270,7 @@ tracker that fails neither stops nor changes the training; what it lacks is deli
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.bindReplay(cmd, splits...)
+	f.bindWorkers(cmd.Flags())
 	flags := cmd.Flags()
 	f.track.bind(flags)
 	flags.StringVar(&f.method, "method", train.Offline, "how to train: "+strings.Join(train.Methods(), ", "))
@@ -310,13 +330,11 @@ func (f *trainFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	o.Warn = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
-	sys, replays, err := f.open(cmd)
+	ask, replays, err := f.open(cmd)
 	if err != nil {
 		return err
 	}
-	if sys != nil {
-		defer closing(sys, &err)
-	}
+	defer closing(ask, &err)
 	o.Train, o.Validation, o.Test = replays[splits[0]], replays[splits[1]], replays[splits[2]]
 	if o.Test != nil {
 		o.NoTest = ""

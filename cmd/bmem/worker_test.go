@@ -22,7 +22,9 @@ func TestEvalWithWorkers(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "workers"),
 		Setup: func(env *testscript.Env) error {
-			endpoint := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { return "Thursday" }})
+			endpoint := llmtest.New(llmtest.Config{Reply: func(c llmtest.Call) string { // differs, and is right now and then
+				return []string{"Thursday", "the second of May", "Rita"}[len(c.Messages[len(c.Messages)-1].Content)%3]
+			}})
 			env.Defer(endpoint.Close)
 			s, err := natsserver.Start(natsserver.Config{Addr: "127.0.0.1:0", Dir: filepath.Join(env.WorkDir, "nats")})
 			if err != nil {

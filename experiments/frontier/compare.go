@@ -57,7 +57,7 @@ func (e *entry) at(seed, l int) Evaluation {
 // errors.Is) are errors.
 func Compare(ctx context.Context, o Options) (*Result, error) {
 	c := &comparison{Options: o}
-	if err := c.prepare(); err != nil {
+	if err := c.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("compare policies: %w", err)
 	}
 	how, err := c.evaluate(ctx)
@@ -67,7 +67,7 @@ func Compare(ctx context.Context, o Options) (*Result, error) {
 	return c.measure(how)
 }
 
-func (c *comparison) prepare() error {
+func (c *comparison) prepare(ctx context.Context) error {
 	if c.Validation == nil || c.Test == nil {
 		return errors.New("Validation and Test are required")
 	}
@@ -96,11 +96,31 @@ func (c *comparison) prepare() error {
 		c.InFlight = 8
 	}
 	if c.Reward == nil {
+		if err := c.scale(ctx); err != nil {
+			return err
+		}
 		f, _ := c.Validation.Snapshot()
 		if err := f.Usable(); err != nil {
 			return err
 		}
 		c.Reward = f.Reward(true)
+	}
+	return nil
+}
+
+// scale asks the uniform policies on validation where nothing is traced yet: rewards are measured by what was earned and paid there.
+func (c *comparison) scale(ctx context.Context) error {
+	if f, _ := c.Validation.Snapshot(); len(f.Episodes) > 0 || !c.Validation.CanAsk() {
+		return nil
+	}
+	same, err := uniform(c.space)
+	if err != nil {
+		return err
+	}
+	for _, p := range same {
+		if _, err := Evaluate(ctx, c.Validation, p, c.InFlight); err != nil {
+			return err
+		}
 	}
 	return nil
 }

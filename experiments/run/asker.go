@@ -118,6 +118,22 @@ func (a *Asker) Ask(ctx context.Context, t Task) ([]Record, error) {
 	return done, nil
 }
 
+// AskUnder answers a question, by its ID, under a policy that need not be among those of the run. Its results are as Ask's.
+func (a *Asker) AskUnder(ctx context.Context, question string, p router.Policy) (Record, error) {
+	q, ok := a.questions[question]
+	if !ok {
+		return Record{}, fmt.Errorf("question %s is not among those that can be asked", question)
+	}
+	records, errs := a.attempt(ctx, []job{{policy{p.Name(), p}, q}})
+	rec, err := records[0], errs[0]
+	if err != nil && stops(ctx.Err(), err) {
+		return Record{}, err
+	} else if err != nil {
+		rec.Error = err.Error()
+	}
+	return rec, nil
+}
+
 // Parts divides a task into parts that may be done at the same time: the policies of a part share their notes.
 func (a *Asker) Parts(t Task) []Task {
 	var out []Task

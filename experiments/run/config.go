@@ -153,6 +153,9 @@ func (c *Config) checkSystem() error {
 	c.TopK = cmp.Or(c.TopK, bmem.DefaultTopK)
 	c.KeepK = cmp.Or(c.KeepK, bmem.DefaultKeepK)
 	c.Retrieval = cmp.Or(c.Retrieval, retrieve.Hybrid)
+	if c.Executor == nil {
+		c.Executor = local{}
+	}
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/budgetmem/budgetmem/router"
 )
 
 // Task is a question, by its ID, and the policies that it is still to be asked under, by name; Gold is the ceiling.
@@ -18,6 +20,17 @@ type Executor interface {
 	// question that failed. done may be called from several goroutines. Execute ends early with ctx, with the first error of
 	// done, or with an error that no question caused, such as an llm.ErrBudget. It returns when no done is running any more.
 	Execute(ctx context.Context, a *Asker, tasks []Task, done func(context.Context, Record) error) error
+	// Open starts a session, in which questions are asked as a caller thinks of them. The caller closes it.
+	Open(ctx context.Context, a *Asker) (Session, error)
+}
+
+// Session has questions answered one at a time.
+type Session interface {
+	// Ask answers a question, by its ID, under a policy that decides in this process. A question that fails is a Record with an
+	// Error. The error is one that the question did not cause; see Asker.Ask. It is safe for concurrent use.
+	Ask(ctx context.Context, question string, p router.Policy) (Record, error)
+	// Close ends the session. Questions that are still being answered fail.
+	Close() error
 }
 
 // local answers questions in this process.
@@ -45,3 +58,16 @@ func (local) Execute(ctx context.Context, a *Asker, tasks []Task, done func(cont
 	}
 	return group.Wait()
 }
+
+// Open implements Executor.
+func (local) Open(_ context.Context, a *Asker) (Session, error) { return localSession{a}, nil }
+
+type localSession struct{ asker *Asker }
+
+// Ask implements Session.
+func (s localSession) Ask(ctx context.Context, question string, p router.Policy) (Record, error) {
+	return s.asker.AskUnder(ctx, question, p)
+}
+
+// Close implements Session.
+func (localSession) Close() error { return nil }

@@ -8,19 +8,30 @@ import (
 	"github.com/budgetmem/budgetmem/router"
 )
 
-// Live asks a system a data set's questions; it implements episodes.Live.
-type Live struct{ asker *Asker }
+// Live asks a system a data set's questions, wherever the Executor has them answered; it implements episodes.Live.
+type Live struct {
+	asker   *Asker
+	session Session
+}
 
 // NewLive prepares to ask the questions of c. Its policies, folder and judges are not used. Settings that do not fit together
-// are an error, as are data files that are not there (match it with datasets.ErrMissingData).
+// are an error, as are data files that are not there (match it with datasets.ErrMissingData), and those of the Executor. The caller
+// closes it.
 func NewLive(ctx context.Context, c Config) (*Live, error) {
 	c.RecordStates, c.Policies = true, nil
 	a, err := NewAsker(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("ask live: %w", err)
 	}
-	return &Live{a}, nil
+	s, err := a.Executor.Open(ctx, a)
+	if err != nil {
+		return nil, fmt.Errorf("ask live: %w", err)
+	}
+	return &Live{a, s}, nil
 }
+
+// Close ends the asking.
+func (l *Live) Close() error { return l.session.Close() }
 
 // Header describes episodes of the system.
 func (l *Live) Header() episodes.Header { return l.asker.header() }
@@ -41,17 +52,15 @@ func (l *Live) History(id string) string { return l.asker.questions[id].History 
 // spend limit is reached it wraps llm.ErrBudget, if a data set's memory was changed bmem.ErrMemoryChanged, and if ctx has ended ctx's error,
 // all without router.ErrFailed.
 func (l *Live) Ask(ctx context.Context, id string, p router.Policy) (router.Episode, error) {
-	q, ok := l.asker.questions[id]
-	if !ok {
+	if _, ok := l.asker.questions[id]; !ok {
 		return router.Episode{}, fmt.Errorf("question %s is not among those that can be asked", id)
 	}
-	records, errs := l.asker.attempt(ctx, []job{{policy{p.Name(), p}, q}})
-	rec, err := records[0], errs[0]
+	rec, err := l.session.Ask(ctx, id, p)
 	if err != nil {
-		if stops(ctx.Err(), err) {
-			return router.Episode{}, err
-		}
-		return router.Episode{}, fmt.Errorf("%w: question %s: %w", router.ErrFailed, id, err)
+		return router.Episode{}, err
+	}
+	if rec.Failed() {
+		return router.Episode{}, fmt.Errorf("%w: question %s: %s", router.ErrFailed, id, rec.Error)
 	}
 	return rec.episode(l.asker.Memory.Space(), l.asker.metric)
 }

@@ -168,11 +168,7 @@ func (r *run) answerAll(ctx context.Context) error {
 	if err := r.judgeAll(ctx, unjudged); err != nil {
 		return err
 	}
-	var e Executor = local{}
-	if r.Executor != nil {
-		e = r.Executor
-	}
-	return e.Execute(ctx, r.Asker, tasks, func(ctx context.Context, rec Record) error {
+	return r.Executor.Execute(ctx, r.Asker, tasks, func(ctx context.Context, rec Record) error {
 		return r.finish(ctx, rec, rec.Trace.Usage().Paid)
 	})
 }

@@ -34,6 +34,8 @@ type Coordinator struct {
 	// Sending, if not nil, is called before a task is sent, and may add headers, such as the trace that it belongs to. It must be safe
 	// for concurrent use.
 	Sending func(ctx context.Context, header http.Header)
+
+	books sync.Mutex // held while Folder changes
 }
 
 // pair is a question under a policy.
@@ -42,12 +44,40 @@ type pair struct{ question, policy string }
 // coordination is one Execute in progress.
 type coordination struct {
 	*Coordinator
+	job   Job
+	id    string // of the job
 	asker *run.Asker
-	tasks map[string]run.Task // by subject
 
 	mu      sync.Mutex
-	pending map[pair]bool // not done
-	handed  map[pair]bool // of these, given to done
+	order   []string            // of the tasks, by subject, but for those that are done
+	tasks   map[string]run.Task // by subject
+	pending map[pair]bool       // not done
+	handed  map[pair]bool       // of these, given to done
+}
+
+// coordinate describes a run, or a session, to workers. The run's folder knows its identity from then on.
+func (c *Coordinator) coordinate(a *run.Asker, live bool) (*coordination, error) {
+	job, err := newJob(c.Folder.ID, live, a, c.Limit, c.Opens)
+	if err != nil {
+		return nil, err
+	}
+	c.books.Lock()
+	defer c.books.Unlock()
+	if err := c.Folder.Save(); err != nil {
+		return nil, err
+	}
+	return &coordination{Coordinator: c, job: job, id: job.id(), asker: a, tasks: map[string]run.Task{}, pending: map[pair]bool{}, handed: map[pair]bool{}}, nil
+}
+
+// add notes a task that is to be done, before it is put into the queue.
+func (co *coordination) add(t run.Task) {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	subject := co.job.taskSubject(t)
+	co.order, co.tasks[subject] = append(co.order, subject), t
+	for _, p := range t.Policies {
+		co.pending[pair{t.Question, p}] = true
+	}
 }
 
 // Execute implements run.Executor. The errors are those of done, of the run's folder and of ctx.
@@ -55,50 +85,39 @@ func (c *Coordinator) Execute(ctx context.Context, a *run.Asker, tasks []run.Tas
 	if len(tasks) == 0 {
 		return nil
 	}
-	co := &coordination{Coordinator: c, asker: a, tasks: map[string]run.Task{}, pending: map[pair]bool{}, handed: map[pair]bool{}}
-	for _, t := range tasks {
-		co.tasks[taskSubject(c.Folder.ID, t.Question)] = t
-		for _, p := range t.Policies {
-			co.pending[pair{t.Question, p}] = true
-		}
-	}
-	if err := c.Folder.Save(); err != nil {
+	co, err := c.coordinate(a, false)
+	if err != nil {
 		return err
 	}
-	err := co.execute(ctx, tasks, done)
-	patience := 10 * time.Second
-	if ctx.Err() != nil {
-		patience = time.Second // the user waits
+	for _, t := range tasks {
+		co.add(t)
 	}
-	co.end(err == nil, patience)
+	from, err := co.clear(ctx)
+	if err == nil {
+		err = co.execute(ctx, from, done)
+	}
+	co.end(ctx, err == nil)
 	return err
 }
 
 // errAllDone ends the helpers of an execution once every question is done.
 var errAllDone = errors.New("all questions are done")
 
-func (co *coordination) execute(ctx context.Context, tasks []run.Task, done func(context.Context, run.Record) error) error {
-	job, err := newJob(co.Folder.ID, co.asker, co.Limit, co.Opens)
-	if err != nil {
-		return err
-	}
-	described, err := json.Marshal(job)
+// execute has the tasks done, whose results are read from the sequence from on. It returns once all are; those of a session never are.
+func (co *coordination) execute(ctx context.Context, from uint64, done func(context.Context, run.Record) error) error {
+	described, err := json.Marshal(co.job)
 	if err != nil {
 		return fmt.Errorf("describe the run to workers: %w", err)
 	}
 	runs := co.Conn.buckets[runsBucket]
-	if _, err := retry(ctx, func(ctx context.Context) (uint64, error) { return runs.Put(ctx, co.Folder.ID, described) }); err != nil {
+	if _, err := retry(ctx, func(ctx context.Context) (uint64, error) { return runs.Put(ctx, co.id, described) }); err != nil {
 		return fmt.Errorf("announce the run to workers: %w", err)
-	}
-	next, err := co.clear(ctx)
-	if err != nil {
-		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	records := make(chan run.Record)
-	group.Go(func() error { return co.collect(ctx, next, stopSubject(job), records) })
+	group.Go(func() error { return co.collect(ctx, from, records) })
 	group.Go(func() error { return co.bury(ctx, records) })
-	group.Go(func() error { return co.publish(ctx, tasks) })
+	group.Go(func() error { return co.publish(ctx) })
 	if co.Note != nil {
 		group.Go(func() error { return co.watch(ctx) })
 		group.Go(func() error { co.Conn.tellOutages(ctx, co.Note); return nil })
@@ -134,7 +153,7 @@ func (co *coordination) keepBooks(ctx context.Context) error {
 	for {
 		b, err := co.Conn.Books(ctx, co.Folder.ID)
 		if err == nil {
-			err = co.Folder.keep(b)
+			err = co.keep(b)
 		}
 		if err != nil {
 			return err
@@ -147,12 +166,19 @@ func (co *coordination) keepBooks(ctx context.Context) error {
 	}
 }
 
+// keep keeps the books of the spend limit in the run's folder.
+func (c *Coordinator) keep(b Books) error {
+	c.books.Lock()
+	defer c.books.Unlock()
+	return c.Folder.keep(b)
+}
+
 // finished notes that a record is done with, and says whether it was the last.
 func (co *coordination) finished(rec run.Record) bool {
 	co.mu.Lock()
 	defer co.mu.Unlock()
 	delete(co.pending, pair{rec.ID, rec.Policy})
-	return len(co.pending) == 0
+	return len(co.pending) == 0 && !co.job.Live
 }
 
 // hand passes a record on, unless it is not wanted or another one came first.
@@ -175,14 +201,12 @@ func (co *coordination) hand(ctx context.Context, rec run.Record, records chan<-
 	}
 }
 
-func (co *coordination) results() string { return "bmem.results." + co.Folder.ID + ".>" }
-
 // clear removes the failures among the results that are there from an earlier start: their questions are asked again. It returns
 // the sequence that results are read from.
 func (co *coordination) clear(ctx context.Context) (uint64, error) {
 	first := uint64(0)
 	for seq := uint64(1); ; {
-		m, err := co.Conn.look(ctx, resultsStream, seq, co.results())
+		m, err := co.Conn.look(ctx, resultsStream, seq, co.job.results())
 		if err != nil {
 			return 0, err
 		}
@@ -193,7 +217,7 @@ func (co *coordination) clear(ctx context.Context) (uint64, error) {
 			return first, nil
 		}
 		seq = m.Sequence + 1
-		r, err := decodeResult(co.Folder.ID, m.Subject, m.Data)
+		r, err := decodeResult(co.id, m.Subject, m.Data)
 		if err == nil && r.Stop == "" && !r.Record.Failed() {
 			if first == 0 {
 				first = m.Sequence
@@ -207,25 +231,30 @@ func (co *coordination) clear(ctx context.Context) (uint64, error) {
 }
 
 // collect reads results as they come.
-func (co *coordination) collect(ctx context.Context, seq uint64, stop string, records chan<- run.Record) error {
+func (co *coordination) collect(ctx context.Context, seq uint64, records chan<- run.Record) error {
 	for {
-		m, err := co.Conn.next(ctx, resultsStream, seq, co.results(), 50*time.Millisecond)
+		m, err := co.Conn.next(ctx, resultsStream, seq, co.job.results(), 50*time.Millisecond)
 		if err != nil {
 			return err
 		}
 		seq = m.Sequence + 1
-		r, err := decodeResult(co.Folder.ID, m.Subject, m.Data)
+		r, err := decodeResult(co.id, m.Subject, m.Data)
 		if err != nil {
 			return fmt.Errorf("the result %s in stream %s, which a new start asks for again: %w", m.Subject, resultsStream, err)
 		}
 		if r.Stop != "" {
-			if m.Subject == stop {
+			if m.Subject == co.job.stopSubject() {
 				return r.stopped()
 			}
 			continue
 		}
 		if err := co.hand(ctx, r.Record, records); err != nil {
 			return err
+		}
+		if co.job.Live { // no later start reads it
+			if err := co.Conn.remove(ctx, resultsStream, m.Sequence); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -234,15 +263,15 @@ func (co *coordination) collect(ctx context.Context, seq uint64, stop string, re
 const publishing = 16
 
 // publish puts the tasks into the queue. It puts those in again that are neither there nor done, in case the server lost them.
-func (co *coordination) publish(ctx context.Context, tasks []run.Task) error {
+func (co *coordination) publish(ctx context.Context) error {
 	if err := co.consumer(ctx); err != nil {
 		return err
 	}
 	for {
 		group, gctx := errgroup.WithContext(ctx)
 		group.SetLimit(publishing)
-		for _, t := range tasks {
-			if t = co.left(t); len(t.Policies) > 0 && gctx.Err() == nil {
+		for _, t := range co.left() {
+			if gctx.Err() == nil {
 				group.Go(func() error { return co.put(gctx, t) })
 			}
 		}
@@ -255,14 +284,22 @@ func (co *coordination) publish(ctx context.Context, tasks []run.Task) error {
 	}
 }
 
-// left is a task without the policies that are done.
-func (co *coordination) left(t run.Task) run.Task {
+// left lists the tasks without the policies that are done, in the order in which they were added.
+func (co *coordination) left() []run.Task {
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	out := run.Task{Question: t.Question}
-	for _, p := range t.Policies {
-		if k := (pair{t.Question, p}); co.pending[k] && !co.handed[k] {
-			out.Policies = append(out.Policies, p)
+	var out []run.Task
+	order := co.order
+	co.order = nil
+	for _, subject := range order {
+		t := run.Task{Question: co.tasks[subject].Question}
+		for _, p := range co.tasks[subject].Policies {
+			if k := (pair{t.Question, p}); co.pending[k] && !co.handed[k] {
+				t.Policies = append(t.Policies, p)
+			}
+		}
+		if len(t.Policies) > 0 {
+			out, co.order = append(out, t), append(co.order, subject)
 		}
 	}
 	return out
@@ -271,7 +308,7 @@ func (co *coordination) left(t run.Task) run.Task {
 // consumer makes the run's consumer, from which workers fetch.
 func (co *coordination) consumer(ctx context.Context) error {
 	_, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
-		return co.Conn.js.CreateOrUpdateConsumer(ctx, tasksStream, jetstream.ConsumerConfig{Durable: consumerOf(co.Folder.ID), FilterSubject: "bmem.tasks." + co.Folder.ID + ".*",
+		return co.Conn.js.CreateOrUpdateConsumer(ctx, tasksStream, jetstream.ConsumerConfig{Durable: consumerOf(co.id), FilterSubject: co.job.taskSubjects(),
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: co.Conn.lease, MaxDeliver: cmp.Or(co.MostDeliveries, mostDeliveries), MaxAckPending: mostTasks, Replicas: co.Conn.replicas})
 	})
 	if err != nil {
@@ -292,7 +329,7 @@ func (co *coordination) put(ctx context.Context, t run.Task) error {
 	}
 	for {
 		_, err = retry(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
-			return co.Conn.js.PublishMsg(ctx, &nats.Msg{Subject: taskSubject(co.Folder.ID, t.Question), Header: nats.Header(header), Data: data})
+			return co.Conn.js.PublishMsg(ctx, &nats.Msg{Subject: co.job.taskSubject(t), Header: nats.Header(header), Data: data})
 		})
 		switch {
 		case err == nil || refusedSecond(err):
@@ -329,7 +366,7 @@ func (co *coordination) drained(ctx context.Context) error {
 
 // bury records the questions whose tasks were delivered too often as failed.
 func (co *coordination) bury(ctx context.Context, records chan<- run.Record) error {
-	subject := "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + "." + consumerOf(co.Folder.ID)
+	subject := "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + "." + consumerOf(co.id)
 	for seq := uint64(1); ; {
 		notice, err := co.Conn.next(ctx, deadStream, seq, subject, time.Second)
 		if err != nil {
@@ -348,7 +385,9 @@ func (co *coordination) bury(ctx context.Context, records chan<- run.Record) err
 			return err
 		}
 		if m != nil && m.Sequence == dead.Task {
+			co.mu.Lock()
 			t := co.tasks[m.Subject]
+			co.mu.Unlock()
 			for _, p := range t.Policies {
 				rec := co.asker.FailedRecord(t.Question, p, fmt.Sprintf("%d workers in turn died or went silent for %s while they answered it", dead.Deliveries, co.Conn.lease))
 				if err := co.hand(ctx, rec, records); err != nil {
@@ -365,27 +404,27 @@ func (co *coordination) bury(ctx context.Context, records chan<- run.Record) err
 	}
 }
 
-// end takes the run back from the workers. What they stored before is kept for the next start unless all is done.
-func (co *coordination) end(all bool, patience time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// end takes the run back from the workers, for whose server a user that ended ctx does not wait for long. What they stored before is
+// kept for the next start unless all is done.
+func (co *coordination) end(ctx context.Context, all bool) {
+	patience := 10 * time.Second
+	if ctx.Err() != nil {
+		patience = time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, co.Conn.buckets[runsBucket].Purge(ctx, co.Folder.ID)
+		return struct{}{}, co.Conn.buckets[runsBucket].Purge(ctx, co.id)
 	})
-	purge := func(stream, subject string) {
-		if err == nil {
-			_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
-				return struct{}{}, co.Conn.streams[stream].Purge(ctx, jetstream.WithPurgeSubject(subject))
-			})
-		}
+	if err == nil {
+		err = co.Conn.purge(ctx, tasksStream, co.job.taskSubjects())
 	}
-	purge(tasksStream, "bmem.tasks."+co.Folder.ID+".*")
-	if all {
-		purge(resultsStream, co.results())
+	if err == nil && all {
+		err = co.Conn.purge(ctx, resultsStream, co.job.results())
 	}
 	if err == nil {
 		_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.Folder.ID))
+			return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.id))
 		})
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			err = nil
@@ -394,7 +433,7 @@ func (co *coordination) end(all bool, patience time.Duration) {
 	if err == nil && co.Limit > 0 {
 		var b Books
 		if b, err = co.Conn.Books(ctx, co.Folder.ID); err == nil {
-			err = co.Folder.keep(b)
+			err = co.keep(b)
 		}
 	}
 	if err != nil && co.Note != nil {

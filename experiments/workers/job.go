@@ -21,6 +21,8 @@ import (
 type Job struct {
 	// Run identifies the run's folder.
 	Run string `json:"run"`
+	// Live means that questions come one at a time, under policies that decide where the run was started; see Coordinator.Open.
+	Live bool `json:"live,omitempty"`
 	// Version is the coordinator's program, as program tells it.
 	Version  string       `json:"version"`
 	Settings run.Settings `json:"settings"`
@@ -36,9 +38,17 @@ type Job struct {
 	Opens json.RawMessage `json:"opens,omitempty"`
 }
 
+// id tells apart what a server has of this job, and of others. A run that asks live does so in a session for each split.
+func (j Job) id() string {
+	if j.Live {
+		return j.Run + "-" + j.Settings.Split
+	}
+	return j.Run
+}
+
 // newJob describes a run to workers.
-func newJob(id string, a *run.Asker, limit float64, opens any) (Job, error) {
-	j := Job{Run: id, Settings: a.Settings(), Policies: a.Policies, Questions: a.Questions, Sample: a.Sample,
+func newJob(id string, live bool, a *run.Asker, limit float64, opens any) (Job, error) {
+	j := Job{Run: id, Live: live, Settings: a.Settings(), Policies: a.Policies, Questions: a.Questions, Sample: a.Sample,
 		RecordStates: a.RecordStates, Limit: limit}
 	var err error
 	if j.Version, err = program(); err != nil {

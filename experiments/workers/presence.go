@@ -45,10 +45,10 @@ func (co *coordination) watch(ctx context.Context) error {
 		}
 		states := map[string]string{}
 		for _, p := range now {
-			switch reason, refused := p.Refused[co.Folder.ID]; {
+			switch reason, refused := p.Refused[co.id]; {
 			case refused:
 				states[p.Worker] = "refuses the run: " + reason
-			case slices.Contains(p.Serves, co.Folder.ID):
+			case slices.Contains(p.Serves, co.id):
 				states[p.Worker] = fmt.Sprintf("answers up to %d questions at one time", p.Capacity)
 			}
 		}

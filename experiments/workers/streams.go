@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/budgetmem/budgetmem/experiments/run"
 )
 
 const (
@@ -146,6 +148,14 @@ func (c *Conn) remove(ctx context.Context, stream string, seq uint64) error {
 	return nil
 }
 
+// purge deletes the messages of a stream with matching subjects.
+func (c *Conn) purge(ctx context.Context, stream, subjects string) error {
+	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.streams[stream].Purge(ctx, jetstream.WithPurgeSubject(subjects))
+	})
+	return err
+}
+
 // entries returns the values of a bucket with few keys, by key. It asks the stream below the bucket, since the bucket's own list of
 // keys makes the server set up a consumer each time, on its disk.
 func (c *Conn) entries(ctx context.Context, bucket string) (map[string][]byte, error) {
@@ -175,20 +185,34 @@ func token(name string) string {
 	return hex.EncodeToString(h[:12])
 }
 
-func taskSubject(run, question string) string { return "bmem.tasks." + run + "." + token(question) }
+// taskSubject is the place of a task. In a session the same question can wait under several policies.
+func (j Job) taskSubject(t run.Task) string {
+	name := t.Question
+	if j.Live {
+		name = t.Policies[0]
+	}
+	return "bmem.tasks." + j.id() + "." + token(name)
+}
 
-func resultSubject(run, question, policy string) string {
-	return "bmem.results." + run + "." + token(question) + "." + token(policy)
+// taskSubjects matches the tasks of a run, results all that workers store for it.
+func (j Job) taskSubjects() string { return "bmem.tasks." + j.id() + ".*" }
+func (j Job) results() string      { return "bmem.results." + j.id() + ".>" }
+
+// decisions is where workers ask what a session's policies decide.
+func (j Job) decisions() string { return "bmem.decide." + j.id() }
+
+func resultSubject(id, question, policy string) string {
+	return "bmem.results." + id + "." + token(question) + "." + token(policy)
 }
 
 // stopSubject is where workers say that a run is at the end of its spend limit. It depends on the limit, so that what workers say of
 // one does not stop a run that has got more.
-func stopSubject(j Job) string {
-	return stopSubjects(j.Run) + token(fmt.Sprint(j.Limit))
+func (j Job) stopSubject() string {
+	return stopSubjects(j.id()) + token(fmt.Sprint(j.Limit))
 }
 
 // stopSubjects is what the subjects of a run's ends begin with.
-func stopSubjects(run string) string { return "bmem.results." + run + ".stop." }
+func stopSubjects(id string) string { return "bmem.results." + id + ".stop." }
 
 // consumerOf is the name of a run's consumer of tasks.
 func consumerOf(run string) string { return "run-" + run }

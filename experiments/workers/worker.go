@@ -179,7 +179,7 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 func (w *Worker) answerAll(ctx context.Context, job Job, a *run.Asker) error {
 	queue, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
 		for {
-			queue, err := w.Conn.js.Consumer(ctx, tasksStream, consumerOf(job.Run))
+			queue, err := w.Conn.js.Consumer(ctx, tasksStream, consumerOf(job.id()))
 			if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 				return queue, err
 			}
@@ -300,6 +300,9 @@ func (w *Worker) answerOne(ctx context.Context, job Job, a *run.Asker, msg jetst
 	if w.Received != nil {
 		ctx = w.Received(ctx, http.Header(msg.Headers()))
 	}
+	if job.Live {
+		return w.answerLive(ctx, job, a, t)
+	}
 	return w.answer(ctx, job, a, t, msg)
 }
 
@@ -333,24 +336,46 @@ func (w *Worker) answer(ctx context.Context, job Job, a *run.Asker, t run.Task, 
 	for _, part := range a.Parts(t) {
 		records, err := a.Ask(ctx, part)
 		for _, rec := range records {
-			if err := w.store(ctx, resultSubject(job.Run, t.Question, rec.Policy), result{Worker: w.Name, Record: rec}); err != nil {
+			if err := w.store(ctx, resultSubject(job.id(), t.Question, rec.Policy), result{Worker: w.Name, Record: rec}); err != nil {
 				return err
 			}
 		}
-		if errors.Is(err, llm.ErrBudget) {
-			return errors.Join(err, w.store(ctx, stopSubject(job), result{Worker: w.Name, Stop: err.Error()}))
-		} else if err != nil {
-			return err
+		if err != nil {
+			return w.stopped(ctx, job, err)
 		}
 	}
 	return nil
+}
+
+// answerLive answers a question of a session. Its error is as answer's.
+func (w *Worker) answerLive(ctx context.Context, job Job, a *run.Asker, t run.Task) error {
+	if len(t.Policies) != 1 {
+		return fmt.Errorf("a task of a session has %d policies", len(t.Policies))
+	}
+	p := &remote{conn: w.Conn, subject: job.decisions(), key: t.Policies[0]}
+	rec, err := a.AskUnder(ctx, t.Question, p)
+	if err != nil {
+		return w.stopped(ctx, job, err)
+	}
+	if p.gone.Load() {
+		return nil
+	}
+	return w.store(ctx, resultSubject(job.id(), t.Question, rec.Policy), result{Worker: w.Name, Record: rec})
+}
+
+// stopped passes on why a run cannot go on. That its spend limit is reached all are told.
+func (w *Worker) stopped(ctx context.Context, job Job, err error) error {
+	if errors.Is(err, llm.ErrBudget) {
+		return errors.Join(err, w.store(ctx, job.stopSubject(), result{Worker: w.Name, Stop: err.Error()}))
+	}
+	return err
 }
 
 // unanswered lists the policies of a task that have no result: another worker may have stored some before it died.
 func (w *Worker) unanswered(ctx context.Context, job Job, t run.Task) ([]string, error) {
 	var left []string
 	for _, policy := range t.Policies {
-		m, err := w.Conn.look(ctx, resultsStream, 1, resultSubject(job.Run, t.Question, policy))
+		m, err := w.Conn.look(ctx, resultsStream, 1, resultSubject(job.id(), t.Question, policy))
 		if err != nil {
 			return nil, err
 		}
