@@ -209,7 +209,9 @@ func (r *remote) Decide(ctx context.Context, s router.State) (int, error) {
 	}
 	wctx, cancel := context.WithTimeoutCause(ctx, r.conn.lease, errGone)
 	defer cancel()
-	reply, err := retry(wctx, func(ctx context.Context) (*nats.Msg, error) { return r.conn.nc.RequestWithContext(ctx, r.subject, data) })
+	reply, err := retry(wctx, func(ctx context.Context) (*nats.Msg, error) {
+		return r.conn.nc.RequestWithContext(ctx, r.subject, data)
+	})
 	if err != nil {
 		r.gone.Store(errors.Is(err, errGone))
 		return 0, fmt.Errorf("ask for a decision: %w", err)

@@ -216,4 +216,3 @@ type broken struct{ router.Policy }
 func (broken) Decide(context.Context, router.State) (int, error) {
 	return 0, errors.New("it does not know")
 }
-
