@@ -32,7 +32,7 @@ const (
 	AsksYesNo = "asks_yes_no"
 )
 
-// The signals that an answer's own words tell.
+// The signals that an answer tells of itself.
 const (
 	// LogProbMean and LogProbMin are the mean and the least log-probability (natural logarithm) of the reply's tokens, and FirstMargin
 	// is by how much the first token's is above that of the likeliest other one. They are known where the model tells them.
@@ -41,6 +41,8 @@ const (
 	FirstMargin = "first_margin"
 	// SampleAgreement is the share of the sampled replies that give the answer; known where several were sampled.
 	SampleAgreement = "sample_agreement"
+	// FormPrefix begins the signals that an answer by rules has, one for each of tiers.Forms: 1 if it has the form and else 0.
+	FormPrefix = "form_"
 )
 
 // Signals lists what a router of a memory that routes the answer decides on beside embeddings.
@@ -99,7 +101,7 @@ func evidenceSignals(hits []retrieve.Hit, quoted []string, known map[string]floa
 	}
 }
 
-// AnswerSignals returns what an answer's words tell, by name such as LogProbMean; nil if they tell nothing.
+// AnswerSignals returns what an answer tells of itself, by name such as LogProbMean; nil if it tells nothing.
 func AnswerSignals(a tiers.Answer) map[string]float64 {
 	known := map[string]float64{}
 	if tokens := a.LogProbs; len(tokens) > 0 {
@@ -119,6 +121,11 @@ func AnswerSignals(a tiers.Answer) map[string]float64 {
 			same += indicator(slices.Equal(text.Words(d.Text), text.Words(a.Text)))
 		}
 		known[SampleAgreement] = same / float64(len(a.Draws))
+	}
+	if a.Form != "" {
+		for _, f := range tiers.Forms() {
+			known[FormPrefix+string(f)] = indicator(f == a.Form)
+		}
 	}
 	for name, v := range known {
 		if math.IsNaN(v) || math.IsInf(v, 0) { // an endpoint's −∞

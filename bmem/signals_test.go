@@ -50,6 +50,10 @@ func TestAnswerSignals(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got[name], v)
 		}
 	}
+	got = AnswerSignals(tiers.Answer{Text: "2 June 2023", Form: tiers.ToldDate})
+	if len(got) != len(tiers.Forms()) || got[FormPrefix+"told_date"] != 1 || got[FormPrefix+"words"] != 0 {
+		t.Errorf("an answer by rules has %v", got)
+	}
 	if got := AnswerSignals(tiers.Answer{Text: "Bern"}); got != nil {
 		t.Errorf("an answer that tells nothing has %v", got)
 	}

@@ -70,6 +70,8 @@ type Answer struct {
 	LogProbs []llm.TokenLogProb `json:"logprobs,omitempty"`
 	// Draws are the sampled replies; nil where one was asked for.
 	Draws []Draw `json:"draws,omitempty"`
+	// Form is what an answer by rules is; "" for a model's.
+	Form Form `json:"form,omitempty"`
 	// Usage is what the call consumed, on error too.
 	Usage llm.Usage `json:"usage"`
 	// Model is the one that answered in place of the one that was asked; "" where the latter did.

@@ -15,8 +15,29 @@ const extractMethod = "rules"
 // answerExtracted takes the answer out of the turn that the notes end with, which is the likeliest one.
 func (tb *toolbox) answerExtracted(_ context.Context, in Input, step *Step) (Output, error) {
 	step.Method = extractMethod
-	answer := extractAnswer(in)
-	return Output{Text: answer, Answer: Answer{Text: answer, Raw: answer}}, nil
+	answer, form := extractAnswer(in)
+	return Output{Text: answer, Answer: Answer{Text: answer, Raw: answer, Form: form}}, nil
+}
+
+// Form is what an answer by rules is, which tells how far it can be trusted.
+type Form string
+
+// The forms, in the order in which they are tried: a date that the turn tells, also by a relative expression such as "last week"; the
+// day on which the turn was said; one of two things that the question names; yes; a number; names; and words.
+const (
+	ToldDate     Form = "told_date"
+	RelativeDate Form = "relative_date"
+	SaidDate     Form = "said_date"
+	Option       Form = "option"
+	Yes          Form = "yes"
+	Number       Form = "number"
+	Names        Form = "names"
+	Words        Form = "words"
+)
+
+// Forms lists all forms.
+func Forms() []Form {
+	return []Form{ToldDate, RelativeDate, SaidDate, Option, Yes, Number, Names, Words}
 }
 
 var (
@@ -38,16 +59,16 @@ var (
 )
 
 // extractAnswer answers by the form that the question asks for: a date, one of two things, a number, yes or no; else the words of
-// the clause nearest to the question that the question does not have itself. "" if there are no notes.
-func extractAnswer(in Input) string {
+// the clause nearest to the question that the question does not have itself. Both are "" if there are no notes.
+func extractAnswer(in Input) (string, Form) {
 	lines := noteLines(in.Notes)
 	if len(lines) == 0 {
-		return ""
+		return "", ""
 	}
 	best := lines[len(lines)-1]
 	if dateFirstRE.MatchString(in.Query) {
-		if date := best.date(); date != "" {
-			return shorterDate(in.Query, date)
+		if date, form := best.date(); date != "" {
+			return shorterDate(in.Query, date), form
 		}
 	}
 	if a, b, ok := options(in.Query); ok {
@@ -55,27 +76,27 @@ func extractAnswer(in Input) string {
 			inA, inB := lines[i].names(a), lines[i].names(b)
 			if inA != inB {
 				if inA {
-					return a
+					return a, Option
 				}
-				return b
+				return b, Option
 			}
 		}
-		return a
+		return a, Option
 	}
 	if text.QuestionForm(in.Query).YesNo {
-		return "Yes"
+		return "Yes", Yes
 	}
 	if countRE.MatchString(in.Query) {
 		if n := numberRE.FindString(resolvedRE.ReplaceAllString(best.said, "")); n != "" {
-			return n
+			return n, Number
 		}
 	}
 	if nameFirstRE.MatchString(in.Query) {
 		if names := in.newNames(best.said); len(names) > 0 {
-			return strings.Join(names, ", ")
+			return strings.Join(names, ", "), Names
 		}
 	}
-	return in.newWords(best.said)
+	return in.newWords(best.said), Words
 }
 
 // noteLine is a quoted turn of the notes.
@@ -103,23 +124,31 @@ func noteLines(notes string) []noteLine {
 }
 
 // date is the date of what a turn tells: what a relative date in it means, a date in it, or the day on which it was said.
-func (n noteLine) date() string {
+func (n noteLine) date() (string, Form) {
 	if m := resolvedRE.FindStringSubmatch(n.said); m != nil {
-		return m[1]
+		return m[1], dateForm(m[1])
 	}
 	said, known := text.ParseTime(n.head)
 	if !known {
 		if y := yearRE.FindString(n.said); y != "" {
-			return y
+			return y, ToldDate
 		}
-		return ""
+		return "", ""
 	}
 	for _, e := range text.FindDates(n.said) {
 		if when := e.Resolve(said); when != "" && !e.Vague() {
-			return when
+			return when, dateForm(when)
 		}
 	}
-	return n.head
+	return n.head, SaidDate
+}
+
+// dateForm tells a day, month or year from what is only near one, such as "the week before 3 July 2023".
+func dateForm(date string) Form {
+	if _, ok := text.ParseTime(date); ok || yearRE.FindString(date) == date {
+		return ToldDate
+	}
+	return RelativeDate
 }
 
 func (n noteLine) names(what string) bool {

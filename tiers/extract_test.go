@@ -11,24 +11,28 @@ import (
 func TestAnswerByRules(t *testing.T) {
 	const notes = `[8 May 2022] James said, "Wow, organizing that tournament must have been a lot of work!"
 [8 May 2022] John said, "Hey James! I've been organizing something with my friends yesterday (7 May 2022). [shared picture: a photo of a controller]"`
-	for _, c := range []struct{ name, question, notes, want string }{
-		{"a relative date, resolved", "When did John organize the tournament?", notes, "7 May 2022"},
-		{"the day of the turn", "When did Ann adopt Rex?", `[3 June 2023] Ann said, "I adopted Rex!"`, "3 June 2023"},
-		{"a date of its own", "When did they marry?", `[3 June 2023] Ann said, "They married in 1993."`, "1993"},
-		{"a year", "In which year did Ann adopt Rex?", `[3 June 2023] Ann said, "I adopted Rex!"`, "2023"},
-		{"a month", "What month did Ann adopt Rex?", `[3 June 2023] Ann said, "I adopted Rex!"`, "June 2023"},
-		{"a year in a document", "When was the bridge built?", "[Old Bridge] The bridge was built in 1874 by the town.", "1874"},
-		{"when inside a question asks for no date", "Who was there when Ann moved?", `[3 June 2023] Ann said, "Carla Ruiz helped me."`, "Carla Ruiz"},
-		{"a number", "How many dogs does Ann have?", `[3 June 2023] Ann said, "I have three dogs."`, "three"},
-		{"yes or no", "Does Ann like tea?", `[3 June 2023] Ann said, "I drink tea all day."`, "Yes"},
-		{"one of two", "Which is older, Old Bridge or New Bridge?", "[New Bridge] New Bridge was built in 1900.\n[Old Bridge] Old Bridge was built in 1874.", "Old Bridge"},
-		{"a name", "What is the name of Ann's dog?", `[3 June 2023] Ann said, "This is Rex, my dog."`, "Rex"},
-		{"words that the question lacks", "What did Ann plant in the garden?", `[3 June 2023] Ann said, "Hello! I planted two rose bushes in the garden."`, "two rose bushes"},
-		{"no notes", "When did Ann move?", "", ""},
-		{"blank notes", "Who moved?", " \n\n", ""},
+	for _, c := range []struct {
+		name, question, notes, want string
+		form                        Form
+	}{
+		{"a relative date, resolved", "When did John organize the tournament?", notes, "7 May 2022", ToldDate},
+		{"the day of the turn", "When did Ann adopt Rex?", `[3 June 2023] Ann said, "I adopted Rex!"`, "3 June 2023", SaidDate},
+		{"a date of its own", "When did they marry?", `[3 June 2023] Ann said, "They married in 1993."`, "1993", ToldDate},
+		{"a year", "In which year did Ann adopt Rex?", `[3 June 2023] Ann said, "I adopted Rex!"`, "2023", SaidDate},
+		{"a month", "What month did Ann adopt Rex?", `[3 June 2023] Ann said, "I adopted Rex!"`, "June 2023", SaidDate},
+		{"a year in a document", "When was the bridge built?", "[Old Bridge] The bridge was built in 1874 by the town.", "1874", ToldDate},
+		{"when inside a question asks for no date", "Who was there when Ann moved?", `[3 June 2023] Ann said, "Carla Ruiz helped me."`, "Carla Ruiz", Names},
+		{"a number", "How many dogs does Ann have?", `[3 June 2023] Ann said, "I have three dogs."`, "three", Number},
+		{"yes or no", "Does Ann like tea?", `[3 June 2023] Ann said, "I drink tea all day."`, "Yes", Yes},
+		{"one of two", "Which is older, Old Bridge or New Bridge?", "[New Bridge] New Bridge was built in 1900.\n[Old Bridge] Old Bridge was built in 1874.", "Old Bridge", Option},
+		{"a name", "What is the name of Ann's dog?", `[3 June 2023] Ann said, "This is Rex, my dog."`, "Rex", Names},
+		{"words that the question lacks", "What did Ann plant in the garden?", `[3 June 2023] Ann said, "Hello! I planted two rose bushes in the garden."`, "two rose bushes", Words},
+		{"near a day", "When did Ann move?", `[3 June 2023] Ann said, "I moved last week (the week before 3 June 2023)."`, "the week before 3 June 2023", RelativeDate},
+		{"no notes", "When did Ann move?", "", "", ""},
+		{"blank notes", "Who moved?", " \n\n", "", ""},
 	} {
-		if got := extractAnswer(Input{Query: c.question, Notes: c.notes}); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		if got, form := extractAnswer(Input{Query: c.question, Notes: c.notes}); got != c.want || form != c.form {
+			t.Errorf("%s: %q, %s, want %q, %s", c.name, got, form, c.want, c.form)
 		}
 	}
 }
