@@ -62,14 +62,13 @@ func (p *pipeline) runAnswer(ctx context.Context, tier int, in tiers.Input) (tie
 	return out, err
 }
 
-// cascade lets the policy look at the answer and have other tiers answer too, each once, and takes the answer that counts. One that
+// cascade lets the policy look at the answer and have other tiers answer too, each once, and takes the last answer. One that
 // fails, or that the cost limit may not allow, leaves the answers that there are.
 func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer *Answer) error {
 	t, list := p.trace, p.set[tiers.Answering]
 	in := p.in
 	in.Notes = t.Summary
 	t.Answer.Text = answer.Text
-	calls := []Call{t.Answer}
 	answered := []router.Answered{p.answered(t.Answer)}
 	for len(answered) < len(list) {
 		next, again := policy.Next(answered, t.Usage().Dollars)
@@ -77,7 +76,7 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 			break
 		}
 		fail := func(err error) error {
-			return &StepError{Step: tiers.Answering.String(), Tier: calls[len(calls)-1].Asked, Err: fmt.Errorf("cascade: %w", err)}
+			return &StepError{Step: tiers.Answering.String(), Tier: t.Answer.Asked, Err: fmt.Errorf("cascade: %w", err)}
 		}
 		if next < 0 || next >= len(list) || slices.ContainsFunc(answered, func(a router.Answered) bool { return a.Tier == next }) {
 			return fail(fmt.Errorf("policy %s wants tier %d of %d after %d answers", policy.Name(), next, len(list), len(answered)))
@@ -91,7 +90,6 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 			}
 			if worst > p.budget.cap.Left() {
 				last.Notes = append(last.Notes, fmt.Sprintf("%s was not asked too: %s", name, p.budget.mayNotFit(0)))
-				calls[len(calls)-1] = *last
 				break
 			}
 		}
@@ -102,25 +100,14 @@ func (p *pipeline) cascade(ctx context.Context, policy router.Cascading, answer 
 				return fail(err)
 			}
 			last.Notes = append(last.Notes, fmt.Sprintf("%s was asked too and failed: %v", name, err))
-			calls[len(calls)-1] = *last
 			break
 		}
 		t.Drafts = append(t.Drafts, *last)
 		t.Answer = Call{Text: out.Text}
 		t.Answer.record(out, name, "")
-		calls, answered = append(calls, t.Answer), append(answered, p.answered(t.Answer))
+		answered = append(answered, p.answered(t.Answer))
 	}
-	best := policy.Best(answered)
-	if best < 0 || best >= len(calls) {
-		return fmt.Errorf("policy %s takes answer %d of %d", policy.Name(), best, len(calls))
-	}
-	t.Answer, t.Drafts = calls[best], nil
 	answer.Text, t.Answer.Text = t.Answer.Text, ""
-	for i, c := range calls {
-		if i != best {
-			t.Drafts = append(t.Drafts, c)
-		}
-	}
 	return nil
 }
 

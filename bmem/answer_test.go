@@ -148,59 +148,54 @@ func TestAskEachSharesNotes(t *testing.T) {
 type cascading struct {
 	decider
 	next func(answered []router.Answered, dollars float64) (int, bool)
-	best int
 }
 
 func (c cascading) Next(answered []router.Answered, dollars float64) (int, bool) {
 	return c.next(answered, dollars)
 }
-func (c cascading) Best(answered []router.Answered) int { return min(c.best, len(answered)-1) }
 
-// A policy that looks at answers has another tier answer too; the one that counts is the answer, both are paid.
+// A policy that looks at answers has another tier answer too; the last is the answer, both are paid.
 func TestCascade(t *testing.T) {
 	m := open(t, Options{Tiers: fakes(withReaders)})
 	if _, err := m.Add(t.Context(), DefaultMemory, talk); err != nil {
 		t.Fatal(err)
 	}
 	first := decider(func(context.Context, router.State) (int, error) { return 0, nil })
-	for best, want := range []string{"low; entity by low", "LOW; ENTITY BY LOW"} {
-		var seen []router.Answered
-		p := cascading{first, func(answered []router.Answered, dollars float64) (int, bool) {
-			seen = answered
-			if dollars != 2.5 { // of five modules, the answers are free
-				t.Errorf("$%v so far", dollars)
-			}
-			return 1, true
-		}, best}
-		a, err := m.Ask(t.Context(), "Where does Ann live?", WithPolicy(p))
-		if err != nil || !strings.HasPrefix(a.Text, want) {
-			t.Fatalf("%q, %v", a.Text, err)
+	var seen []router.Answered
+	a, err := m.Ask(t.Context(), "Where does Ann live?", WithPolicy(cascading{first, func(answered []router.Answered, dollars float64) (int, bool) {
+		seen = answered
+		if dollars != 2.5 { // of five modules, the answers are free
+			t.Errorf("$%v so far", dollars)
 		}
-		tr := a.Trace
-		if len(tr.Drafts) != 1 || tr.Answer.Served != []string{"plain", "loud"}[best] || tr.Drafts[0].Served != []string{"loud", "plain"}[best] || tr.Drafts[0].Text == "" || tr.Answer.Text != "" {
-			t.Errorf("answer %+v, drafts %+v", tr.Answer, tr.Drafts)
-		}
-		if tr.Usage().Calls != 7 || len(tr.Steps()) != 6 || tr.Steps()[5].Usage.Calls != 2 {
-			t.Errorf("%d calls", tr.Usage().Calls)
-		}
-		if len(seen) != 1 || seen[0].Tier != 0 || seen[0].Signals[NotesTokens] == 0 {
-			t.Errorf("the policy saw %+v", seen)
-		}
+		return 1, true
+	}}))
+	if err != nil || !strings.HasPrefix(a.Text, "LOW; ENTITY BY LOW") {
+		t.Fatalf("%q, %v", a.Text, err)
+	}
+	tr := a.Trace
+	if len(tr.Drafts) != 1 || tr.Answer.Served != "loud" || tr.Drafts[0].Served != "plain" || tr.Drafts[0].Text == "" || tr.Answer.Text != "" {
+		t.Errorf("answer %+v, drafts %+v", tr.Answer, tr.Drafts)
+	}
+	if tr.Usage().Calls != 7 || len(tr.Steps()) != 6 || tr.Steps()[5].Usage.Calls != 2 {
+		t.Errorf("%d calls", tr.Usage().Calls)
+	}
+	if len(seen) != 1 || seen[0].Tier != 0 || seen[0].Signals[NotesTokens] == 0 {
+		t.Errorf("the policy saw %+v", seen)
 	}
 	for name, p := range map[string]cascading{
-		"enough": {first, func([]router.Answered, float64) (int, bool) { return 1, false }, 0},
+		"enough": {first, func([]router.Answered, float64) (int, bool) { return 1, false }},
 	} {
 		if a, err := m.Ask(t.Context(), "Where does Ann live?", WithPolicy(p)); err != nil || a.Trace.Drafts != nil || a.Trace.Answer.Served != "plain" {
 			t.Errorf("%s: %+v, %v", name, a.Trace, err)
 		}
 	}
-	again := cascading{first, func([]router.Answered, float64) (int, bool) { return 0, true }, 0}
+	again := cascading{first, func([]router.Answered, float64) (int, bool) { return 0, true }}
 	if _, err := m.Ask(t.Context(), "Where does Ann live?", WithPolicy(again)); err == nil || !strings.Contains(err.Error(), "wants tier 0") {
 		t.Errorf("the same tier twice: %v", err)
 	}
 	// A tier that fails leaves the answer that there is.
 	m.set[tiers.Summary][0] = fake{"low", func(context.Context, tiers.Input) (tiers.Output, error) { return tiers.Output{Text: "boom"}, nil }}
-	a, err := m.Ask(t.Context(), "Where does Ann live?", WithPolicy(cascading{first, func([]router.Answered, float64) (int, bool) { return 1, true }, 1}))
+	a, err = m.Ask(t.Context(), "Where does Ann live?", WithPolicy(cascading{first, func([]router.Answered, float64) (int, bool) { return 1, true }}))
 	if err != nil || a.Text != "boom" || len(a.Trace.Answer.Notes) != 1 || !strings.Contains(a.Trace.Answer.Notes[0], "too loud") {
 		t.Errorf("%q, %+v, %v", a.Text, a.Trace.Answer, err)
 	}

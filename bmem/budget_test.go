@@ -147,7 +147,7 @@ func cappedMemory(t *testing.T, rng *rand.Rand, b *biller, cache *llm.Cache, low
 	return m
 }
 
-// wavering is a policy that has other tiers answer too at random, and takes any of the answers.
+// wavering is a policy that has other tiers answer too at random.
 type wavering struct {
 	router.Policy
 	rng   *rand.Rand
@@ -162,8 +162,6 @@ func (w wavering) Next(answered []router.Answered, _ float64) (int, bool) {
 	}
 	return 0, false
 }
-
-func (w wavering) Best(answered []router.Answered) int { return w.rng.IntN(len(answered)) }
 
 // Ten thousand random questions and caps: the cap is never passed, neither by what the trace says nor by what was billed; and
 // a question that is refused before anything was spent would have fitted into what the error says.

@@ -37,7 +37,7 @@ func (s sureOf) Chat(_ context.Context, req llm.Request) (llm.Response, error) {
 // byLogProb expects a score of e^x from a mean log-probability of x, roughly: a line from 0 at −2 to 1 at 0; falling is 1 minus that.
 func byLogProb(falling bool) *confidence.Estimate {
 	e := &confidence.Estimate{Signals: []string{LogProbMean}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1},
-		Levels: confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}}
+		Levels: &confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}}
 	if falling {
 		e.Weights, e.Levels.X = []float64{-1}, []float64{0, 2}
 	}
@@ -75,7 +75,7 @@ func openWith(t *testing.T, o Options) *Memory {
 
 func near(got *float64, want float64) bool { return got != nil && math.Abs(*got-want) < 1e-9 }
 
-// A sure answer stands alone; after an unsure one the better model is asked too, both are paid, and the surer answer counts.
+// A sure answer stands alone; after an unsure one the better model is asked too, both are paid, and the last answer counts.
 func TestCascadeAsksAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		small, large float64
@@ -85,7 +85,7 @@ func TestCascadeAsksAgain(t *testing.T) {
 	}{
 		"sure":               {-0.02, -0.02, "said by small", 0.99, 0},
 		"unsure":             {-1.8, -0.2, "said by large", 0.9, 1},
-		"both unsure":        {-1.4, -1.8, "said by small", 0.3, 1},
+		"both unsure":        {-1.4, -1.8, "said by large", 0.1, 1},
 		"no log-probability": {math.NaN(), -0.2, "said by small", math.NaN(), 0},
 	} {
 		var asked []llm.Request

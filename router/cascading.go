@@ -25,14 +25,13 @@ func (e Episode) Answered() Answered {
 	return a
 }
 
-// Cascading is a Policy that looks at an answer before it counts, and may have another tier of the last module answer too.
+// Cascading is a Policy that looks at an answer before it counts, and may have another tier of the last module answer too. The last
+// answer counts.
 type Cascading interface {
 	Policy
 	// Next returns the tier to ask after those that have answered, in the order of asking; ok is false if the answers are good enough.
 	// dollars is what the question cost so far.
 	Next(answered []Answered, dollars float64) (tier int, ok bool)
-	// Best returns the index of the answer that counts; there must be one.
-	Best(answered []Answered) int
 }
 
 // answers decides between the tiers of the last module by a calibration. Without one, the first answer is good enough.
@@ -83,14 +82,6 @@ func (a answers) Next(answered []Answered, dollars float64) (tier int, ok bool) 
 		return 0, false
 	}
 	return slices.Index(a.tiers, a.calibration.Readers[reader].Tier), true
-}
-
-// Best implements Cascading.
-func (a answers) Best(answered []Answered) int {
-	if a.calibration == nil {
-		return len(answered) - 1
-	}
-	return a.calibration.Best(a.asked(answered))
 }
 
 // Cascade is a policy without a network: the tiers of a calibration's point for all modules, and better answers where they pay.

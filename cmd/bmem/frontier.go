@@ -13,12 +13,13 @@ import (
 
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/kernel/display"
+	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
 func newFrontierCmd() *cobra.Command {
 	var f replayFlags
-	var trainings, routers []string
+	var trainings, routers, cascades []string
 	var last, asJSON, unaligned bool
 	var jsonFile, html string
 	cmd := &cobra.Command{
@@ -47,13 +48,17 @@ With --live=test the models are asked for these, and static assignments are stil
 			if err != nil {
 				return err
 			}
+			calibrations, err := readCascades(cascades)
+			if err != nil {
+				return err
+			}
 			f.name = cmp.Or(f.name, "frontier") // of ledger and traces, where something is asked live
 			ask, replays, err := f.open(cmd)
 			if err != nil {
 				return err
 			}
 			defer closing(ask, &err)
-			o := frontier.Options{Train: replays[splits[0]], Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Seed: f.seed, InFlight: f.inFlight}
+			o := frontier.Options{Train: replays[splits[0]], Validation: replays[splits[1]], Test: replays[splits[2]], Routers: families, Cascades: calibrations, Seed: f.seed, InFlight: f.inFlight}
 			if unaligned {
 				file, _ := o.Validation.Snapshot()
 				o.Reward = file.Reward(false)
@@ -100,6 +105,7 @@ With --live=test the models are asked for these, and static assignments are stil
 	flags.StringArrayVar(&trainings, "training", nil, "`folder` of a training, whose best routers of all seeds are a family; may be repeated")
 	flags.BoolVar(&last, "last", false, "take the trainings' last routers instead of the best")
 	flags.StringArrayVar(&routers, "router", nil, "router `file`, a family of its own; several, joined by commas, are the seeds of one; may be repeated")
+	flags.StringArrayVar(&cascades, "cascade", nil, "calibration `file` of 'bmem calibrate', whose cascade is compared; may be repeated")
 	flags.BoolVar(&unaligned, "no-align", false, "measure returns without reward-scale alignment")
 	flags.StringVar(&jsonFile, "json-file", "", "also write the result into a JSON `file`")
 	flags.StringVar(&html, "html", "", "also write a report into an HTML `file`")
@@ -114,6 +120,23 @@ func (f *replayFlags) withoutTraining(cmd *cobra.Command) {
 	if _, err := os.Stat(path); err != nil && !cmd.Flags().Changed("traces") {
 		delete(f.files, splits[0])
 	}
+}
+
+// readCascades reads calibrations, each named by its file.
+func readCascades(paths []string) ([]frontier.Cascade, error) {
+	var out []frontier.Cascade
+	for _, path := range paths {
+		c, err := cascade.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("--cascade: %w", err)
+		}
+		name := "cascade " + strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		if slices.ContainsFunc(out, func(o frontier.Cascade) bool { return o.Name == name }) {
+			return nil, fmt.Errorf("--cascade: two files are called %s: rename one", filepath.Base(path))
+		}
+		out = append(out, frontier.Cascade{Name: name, Calibration: c})
+	}
+	return out, nil
 }
 
 // readFamilies reads the routers of trainings and of single files.

@@ -10,17 +10,17 @@ import (
 
 func newTracesFrontierCmd() *cobra.Command {
 	var asJSON bool
-	var times float64
-	var seed int64
+	var o frontier.BoughtOptions
 	cmd := &cobra.Command{
 		Use:   "frontier FILE…",
 		Short: "See what money buys: score and price of the tiers that every question was asked with",
 		Long: `See what money buys: score and price of the combinations of tiers that every question was asked with.
 
 Each is compared with the cheapest, question by question. Where the answer is routed and comes with signals, cascades stand
-beside them, each question answered by a calibration that was fitted to other questions. The last line says what the best
+beside them, each question answered by a calibration that was fitted to other questions. A line says what the best
 one within --times the cheapest one's price earns more, chosen on one half of the questions and measured on the other. If
-that is nothing, no fixed choice is worth more money; 'bmem traces learnable' says whether choosing by the question would be.`,
+that is nothing, no fixed choice is worth more money; 'bmem traces learnable' says whether choosing by the question would be.
+The last line says how far the return of cascades is above that of fixed choices: what to expect of a comparison on test.`,
 		Example: `  bmem traces frontier traces/locomo-implementation/validation.jsonl.gz`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,7 +32,7 @@ that is nothing, no fixed choice is worth more money; 'bmem traces learnable' sa
 			if err != nil {
 				return err
 			}
-			b, err := frontier.WhatMoneyBuys(f, times, seed)
+			b, err := frontier.WhatMoneyBuys(f, o)
 			if err != nil {
 				return err
 			}
@@ -43,8 +43,9 @@ that is nothing, no fixed choice is worth more money; 'bmem traces learnable' sa
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the table")
-	cmd.Flags().Float64Var(&times, "times", 3, "multiple of the cheapest combination's price that may be spent")
-	cmd.Flags().Int64Var(&seed, "seed", 42, "draws the halves, the folds of cascades, and the bootstrap")
+	cmd.Flags().Float64Var(&o.Times, "times", 3, "multiple of the cheapest combination's price that may be spent")
+	cmd.Flags().StringSliceVar(&o.Signals, "signals", nil, "`names` of the signals that cascades use, joined by commas (default all that nine tenths of the answers have)")
+	cmd.Flags().Int64Var(&o.Seed, "seed", 42, "draws the halves, the folds of cascades, and the bootstrap")
 	return cmd
 }
 

@@ -94,7 +94,7 @@ func route(router *portable.Router, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// next says which answer to take, or which tier to ask as well because that pays.
+// next says whether the last answer is good enough, or which tier to ask as well because that pays.
 func next(c *cascade.Calibration, answers []answer, lambda float64) string {
 	var asked []cascade.Asked
 	for _, a := range answers {
@@ -103,5 +103,5 @@ func next(c *cascade.Calibration, answers []answer, lambda float64) string {
 	if reader, pays := c.Next(asked, lambda, answers[len(answers)-1].Dollars); pays {
 		return "ask " + c.Readers[reader].Tier + " too"
 	}
-	return "take " + answers[c.Best(asked)].Tier
+	return "take " + answers[len(answers)-1].Tier
 }

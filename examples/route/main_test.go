@@ -87,7 +87,7 @@ func TestRouteSix(t *testing.T) {
 func TestRouteCascade(t *testing.T) {
 	line := func(weight float64) *confidence.Estimate { // expected by the mean log-probability, from 0 at −2 to 1 at 0, or the other way round
 		e := &confidence.Estimate{Signals: []string{"logprob_mean"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{weight}}
-		e.Levels = confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}
+		e.Levels = &confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}
 		if weight < 0 {
 			e.Levels.X = []float64{0, 2}
 		}

@@ -132,7 +132,7 @@ func TestFitRefuses(t *testing.T) {
 
 // A least confidence is the highest one whose loss stays within the bound; answers to unanswerable questions that look as unsure are withheld.
 func TestAbstain(t *testing.T) {
-	line := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
+	line := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
 	c := &cascade.Calibration{Readers: []cascade.Reader{{Model: "m", Score: line}}}
 	file := func(dataset string, answers ...[2]float64) *episodes.File { // confidence and score
 		f := &episodes.File{Header: episodes.Header{Dataset: dataset, Metric: dataset, Space: router.Space{{Name: "filter", Tiers: []string{"low"}}}, Dim: 1}}

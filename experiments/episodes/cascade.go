@@ -8,8 +8,7 @@ import (
 )
 
 // AskAll is Ask that also asks what a cascading policy asks after the first answer, from the same notes: the last module's other
-// tiers. The outcome's price is that of the notes and of all answers, its score that of the answer that counts; choices are those of
-// the last answer. A policy that does not cascade is asked once. The errors are those of Ask.
+// tiers. The outcome's price is that of the notes and of all answers, its score and choices are those of the last answer. A policy that does not cascade is asked once. The errors are those of Ask.
 func (r *Replay) AskAll(ctx context.Context, i int, p router.Policy) (router.Outcome, []int, error) {
 	e, choices, err := r.Ask(ctx, i, once{p})
 	cascading, ok := p.(router.Cascading)
@@ -17,13 +16,12 @@ func (r *Replay) AskAll(ctx context.Context, i int, p router.Policy) (router.Out
 		return e.Outcome(), choices, err
 	}
 	last := len(choices) - 1
-	asked, episodes := []router.Answered{answered(e, choices)}, []router.Episode{e}
+	asked := []router.Answered{answered(e, choices)}
 	dollars := e.Outcome().Dollars
 	for {
 		tier, more := cascading.Next(asked, dollars)
 		if !more {
-			best := episodes[cascading.Best(asked)]
-			return router.Outcome{Score: best.Score, Dollars: dollars}, choices, nil
+			return router.Outcome{Score: e.Score, Dollars: dollars}, choices, nil
 		}
 		if len(asked) > len(r.file.Space[last].Tiers) {
 			return router.Outcome{}, choices, fmt.Errorf("policy %s asks for more answers than there are tiers", p.Name())
@@ -36,7 +34,7 @@ func (r *Replay) AskAll(ctx context.Context, i int, p router.Policy) (router.Out
 		if e, _, err = r.Ask(ctx, i, static); err != nil {
 			return router.Outcome{}, choices, err
 		}
-		asked, episodes = append(asked, answered(e, choices)), append(episodes, e)
+		asked = append(asked, answered(e, choices))
 		dollars += e.AnswerDollars
 	}
 }

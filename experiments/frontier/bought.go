@@ -2,21 +2,16 @@ package frontier
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
 
-	"github.com/budgetmem/budgetmem/experiments/calibrate"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/report"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/kernel/chart"
-	"github.com/budgetmem/budgetmem/router"
-	"github.com/budgetmem/budgetmem/router/cascade"
-	"github.com/budgetmem/budgetmem/router/confidence"
 )
 
 // Bought says what money buys: by the combinations of tiers that every question was asked with, and by cascades over their answers.
@@ -31,6 +26,8 @@ type Bought struct {
 	// Gain is by how much the best one within that price beats Base, where for each half of the questions it was chosen on the
 	// other half, so that nothing is gained by the choice itself.
 	Gain stats.Interval `json:"gain"`
+	// Routed compares cascades with fixed choices; nil where answers come without signals, or are too few.
+	Routed *Advantage `json:"routed,omitempty"`
 }
 
 // Priced is a policy with what it earned and cost on all questions.
@@ -45,16 +42,22 @@ type Priced struct {
 	// Pareto says that no cheaper one earns as much.
 	Pareto bool `json:"pareto"`
 
-	scores []float64 // in the order of the questions
+	scores, dollars []float64 // in the order of the questions
 }
 
-// boughtFolds is how many parts the questions are divided into for cascades, each answered by a calibration that was fitted to the others.
-const boughtFolds = 5
+// BoughtOptions says what WhatMoneyBuys compares.
+type BoughtOptions struct {
+	// Times is the multiple of the price of the cheapest policy that costs something, up to which may be spent; at least 1.
+	Times float64
+	// Signals are the names of the signals that cascades use; nil uses all that nine tenths of the answers have.
+	Signals []string
+	// Seed draws the halves, the folds and the intervals.
+	Seed int64
+}
 
 // WhatMoneyBuys compares the combinations of a file that have an episode for every question, and cascades over answers that come with
-// signals, cross-validated, at up to times the price of the cheapest one that costs something. The seed draws the halves, the folds and the intervals. Fewer than
-// two such combinations are an error.
-func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error) {
+// signals, cross-validated. Fewer than two such combinations are an error.
+func WhatMoneyBuys(f *episodes.File, o BoughtOptions) (*Bought, error) {
 	r, err := episodes.NewReplay(f, nil)
 	if err != nil {
 		return nil, err
@@ -63,41 +66,44 @@ func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error)
 	if len(everywhere) < 2 {
 		return nil, fmt.Errorf("%d combinations of tiers were asked with every question; two are needed to compare", len(everywhere))
 	}
-	if !(times >= 1) {
-		return nil, fmt.Errorf("the price may be %v times the cheapest one's: must be at least 1", times)
+	if !(o.Times >= 1) {
+		return nil, fmt.Errorf("the price may be %v times the cheapest one's: must be at least 1", o.Times)
 	}
 	ids := r.IDs()
 	at := map[string]int{}
 	for i, id := range ids {
 		at[id] = i
 	}
-	b := &Bought{Times: times}
+	b := &Bought{Times: o.Times}
 	for _, choices := range everywhere {
 		var tiers []string
 		for m, t := range choices {
 			tiers = append(tiers, f.Space[m].Tiers[t])
 		}
-		c := Priced{Name: strings.Join(tiers, ","), scores: make([]float64, len(ids))}
+		c := Priced{Name: strings.Join(tiers, ","), scores: make([]float64, len(ids)), dollars: make([]float64, len(ids))}
 		for _, e := range f.Episodes {
 			if slices.Equal(e.Choices, choices) {
-				c.scores[at[e.ID]] = e.Score
+				c.scores[at[e.ID]], c.dollars[at[e.ID]] = e.Score, e.Outcome().Dollars
 				c.Dollars += e.Outcome().Dollars / float64(len(ids))
 			}
 		}
 		b.Policies = append(b.Policies, c)
 	}
-	cascades, err := crossCascades(f, ids, at, seed)
+	crossed, err := crossCascades(f, ids, o)
 	if err != nil {
 		return nil, err
 	}
-	b.Policies = append(b.Policies, cascades...)
+	if crossed != nil {
+		b.Routed = crossed.advantage(b.Policies, o.Seed)
+		b.Policies = append(b.Policies, crossed.shown()...)
+	}
 	slices.SortStableFunc(b.Policies, func(x, y Priced) int { return cmp.Compare(x.Dollars, y.Dollars) })
 	b.Base = max(0, slices.IndexFunc(b.Policies, func(c Priced) bool { return c.Dollars > 0 }))
 	top := -1.0
 	for i := range b.Policies {
 		c := &b.Policies[i]
-		c.Score = stats.Bootstrap(c.scores, seed)
-		c.Versus = stats.Bootstrap(differences(c.scores, b.Policies[0].scores), seed)
+		c.Score = stats.Bootstrap(c.scores, o.Seed)
+		c.Versus = stats.Bootstrap(differences(c.scores, b.Policies[0].scores), o.Seed)
 		if c.Score.Mean > top {
 			top, c.Pareto = c.Score.Mean, true
 		}
@@ -107,57 +113,8 @@ func WhatMoneyBuys(f *episodes.File, times float64, seed int64) (*Bought, error)
 		all[i] = i
 	}
 	b.Best = b.best(all)
-	b.Gain = b.gain(seed)
+	b.Gain = b.gain(o.Seed)
 	return b, nil
-}
-
-// crossCascades plays a cascade for each λ on every question, by a calibration that was fitted to other questions. There are none where
-// answers come without signals, or are too few.
-func crossCascades(f *episodes.File, ids []string, at map[string]int, seed int64) ([]Priced, error) {
-	measured, notes := calibrate.Measured(f)
-	groups, of := calibrate.Complete(measured, notes)
-	if len(groups) == 0 || len(groups[0][0].Answers) < 2 {
-		return nil, nil
-	}
-	lambdas := []float64{0, 0.1, 0.2, 0.4}
-	out := make([]Priced, len(lambdas))
-	for l, lambda := range lambdas {
-		out[l] = Priced{Name: fmt.Sprintf("cascade at λ %g", lambda), scores: make([]float64, len(ids))}
-	}
-	order := rand.New(rand.NewPCG(uint64(seed), 4)).Perm(len(ids))
-	for k := range boughtFolds {
-		held := map[string]bool{}
-		for i := k; i < len(order); i += boughtFolds {
-			held[ids[order[i]]] = true
-		}
-		others := f.Where(func(e router.Episode) bool { return !held[e.ID] })
-		c, err := calibrate.Fit(calibrate.Options{Validation: others, Models: f.Space[len(f.Space)-1].Tiers, Lambdas: lambdas})
-		if errors.Is(err, cascade.ErrNoSignals) || errors.Is(err, confidence.ErrTooFew) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		for l, lambda := range lambdas {
-			begin, err := f.Space.Choices(c.At(lambda).Tiers)
-			if err != nil {
-				return nil, err
-			}
-			last := len(begin) - 1
-			g := slices.IndexFunc(of, func(n []int) bool { return slices.Equal(n, begin[:last]) })
-			if g < 0 || len(groups[g]) != len(ids) {
-				return nil, nil // not every question has these answers
-			}
-			for _, m := range groups[g] {
-				if held[m.Question] {
-					score, dollars, _ := c.Play(m, begin[last], lambda) // all are measured
-					out[l].scores[at[m.Question]] = score
-					out[l].Dollars += dollars / float64(len(ids))
-				}
-			}
-		}
-	}
-	return out, nil
 }
 
 func differences(x, y []float64) []float64 {
@@ -223,5 +180,8 @@ func (b *Bought) WriteTable(w io.Writer) error {
 		return err
 	}
 	_, err := fmt.Fprintln(w, b)
+	if err == nil && b.Routed != nil {
+		_, err = fmt.Fprintln(w, b.Routed)
+	}
 	return err
 }

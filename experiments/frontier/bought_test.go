@@ -11,7 +11,7 @@ import (
 // better this is its advantage, and where all are alike it is nothing on average, although the best in hindsight is above the cheapest.
 func TestWhatMoneyBuys(t *testing.T) {
 	f := answersFile("validation", 300, 1)
-	b, err := WhatMoneyBuys(f, 25, 1)
+	b, err := WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestWhatMoneyBuys(t *testing.T) {
 	// Twice the price reaches the mid reader, which is no better than the low one.
 	gains := 0.0
 	for seed := range uint64(6) {
-		b, err := WhatMoneyBuys(answersFile("validation", 60, seed), 2.1, 1)
+		b, err := WhatMoneyBuys(answersFile("validation", 60, seed), BoughtOptions{Times: 2.1, Seed: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestWhatMoneyBuysAboveWhatIsFree(t *testing.T) {
 			f.Episodes[i].ModulesDollars, f.Episodes[i].AnswerDollars = 0, 0
 		}
 	}
-	b, err := WhatMoneyBuys(f, 25, 1)
+	b, err := WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,11 +69,11 @@ func TestWhatMoneyBuysAboveWhatIsFree(t *testing.T) {
 
 func TestWhatMoneyBuysRefuses(t *testing.T) {
 	f := answersFile("validation", 5, 1)
-	if _, err := WhatMoneyBuys(f, 0.5, 1); err == nil || !strings.Contains(err.Error(), "at least 1") {
+	if _, err := WhatMoneyBuys(f, BoughtOptions{Times: 0.5, Seed: 1}); err == nil || !strings.Contains(err.Error(), "at least 1") {
 		t.Errorf("less than the cheapest: %v", err)
 	}
 	f.Episodes = f.Episodes[:1]
-	if _, err := WhatMoneyBuys(f, 3, 1); err == nil || !strings.Contains(err.Error(), "two are needed") {
+	if _, err := WhatMoneyBuys(f, BoughtOptions{Times: 3, Seed: 1}); err == nil || !strings.Contains(err.Error(), "two are needed") {
 		t.Errorf("one combination: %v", err)
 	}
 }
@@ -82,7 +82,7 @@ func TestWhatMoneyBuysRefuses(t *testing.T) {
 // the dear one. Without signals there is none.
 func TestWhatMoneyBuysByCascades(t *testing.T) {
 	f := answersFile("validation", 400, 5)
-	b, err := WhatMoneyBuys(f, 25, 1)
+	b, err := WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestWhatMoneyBuysByCascades(t *testing.T) {
 	for i := range f.Episodes {
 		f.Episodes[i].AnswerSignals = nil
 	}
-	if b, err = WhatMoneyBuys(f, 25, 1); err != nil || len(b.Policies) != 6 {
+	if b, err = WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1}); err != nil || len(b.Policies) != 6 {
 		t.Errorf("without signals: %v, %+v", err, b)
 	}
 }

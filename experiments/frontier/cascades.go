@@ -63,15 +63,21 @@ func (c *comparison) cascades() ([]plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := plan{name: cascadeName, kind: trainedKind, lambdas: c.Lambdas, seeds: make([][]router.Policy, 1)}
+	p, err := c.cascade(cascadeName, calibration)
+	return append(plans, p), err
+}
+
+// cascade is the entry of a calibration's cascade at each λ.
+func (c *comparison) cascade(name string, calibration *cascade.Calibration) (plan, error) {
+	p := plan{name: name, kind: trainedKind, lambdas: c.Lambdas, seeds: make([][]router.Policy, 1)}
 	for _, lambda := range c.Lambdas {
 		policy, err := router.NewCascade(calibration, c.space, lambda)
 		if err != nil {
-			return nil, err
+			return plan{}, fmt.Errorf("%s: %w", name, err)
 		}
 		p.seeds[0] = append(p.seeds[0], policy)
 	}
-	return append(plans, p), nil
+	return p, nil
 }
 
 // thresholdCascade asks a second tier for the answer where a signal of the first answer lies below a threshold, and takes the last
@@ -91,9 +97,6 @@ func (t *thresholdCascade) Name() string { return t.name }
 func (t *thresholdCascade) Next(answered []router.Answered, _ float64) (tier int, ok bool) {
 	return t.second, len(answered) == 1 && t.asks(answered[0].Signals)
 }
-
-// Best implements router.Cascading.
-func (t *thresholdCascade) Best(answered []router.Answered) int { return len(answered) - 1 }
 
 // asks reports whether an answer is too weak; one without the signal is.
 func (t *thresholdCascade) asks(s confidence.Signals) bool {

@@ -228,6 +228,13 @@ func (c *comparison) plan(ctx context.Context) (plans []plan, how string, err er
 		return nil, "", err
 	}
 	plans = append(plans, cascades...)
+	for _, f := range c.Cascades {
+		p, err := c.cascade(f.Name, f.Calibration)
+		if err != nil {
+			return nil, "", err
+		}
+		plans = append(plans, p)
+	}
 	for _, f := range c.Routers {
 		family, err := c.family(ctx, f)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/router"
+	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/router/offline"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
@@ -16,6 +17,8 @@ type Options struct {
 	Train *episodes.Replay
 	// Routers are the trained policies, by family.
 	Routers []Family
+	// Cascades are fitted calibrations; one that is fitted to Validation with all signals is always compared beside them.
+	Cascades []Cascade
 	// Reward computes the returns of all policies; nil means one with alignment that has observed the validation traces.
 	Reward *router.Reward
 	// Lambdas are the weights of cost at which policies that depend on λ are evaluated; nil means DefaultLambdas. A router is
@@ -34,6 +37,12 @@ type Options struct {
 type Family struct {
 	Name  string
 	Seeds []*portable.Router
+}
+
+// Cascade is a calibration whose cascade is compared at each λ.
+type Cascade struct {
+	Name        string
+	Calibration *cascade.Calibration
 }
 
 // DefaultLambdas returns the λs of a comparison.

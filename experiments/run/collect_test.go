@@ -227,7 +227,7 @@ func TestDesign(t *testing.T) {
 
 func TestDesignRefusesCascades(t *testing.T) {
 	space := router.Space{{Name: "filter", Tiers: []string{"low"}}, {Name: "answer", Tiers: []string{"low", "high"}}}
-	estimate := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
+	estimate := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
 	c := &cascade.Calibration{Format: cascade.Format, Version: cascade.Version, Reward: &cascade.Reward{Scale: 1, Low: 0, High: 1},
 		Readers: []cascade.Reader{{Tier: "low", Model: "small", Score: estimate, Gains: map[string]*confidence.Estimate{"high": estimate}}, {Tier: "high", Model: "large", Dollars: 1, Score: estimate}},
 		Points:  []cascade.Point{{Lambda: 0.1, Tiers: []string{"low", "low"}, Dollars: 1, Score: 0.5}}}

@@ -7,7 +7,8 @@
 //
 //	α·gain > λ·(e(spent) − e(spent + price))    e the efficiency of all dollars of the question
 //
-// so both calls are in the cost. Of several answers the one with the highest expected score counts (Best). This is the cascade of
+// so both calls are in the cost. The last answer counts: two estimates that were fitted to different signals are no measure of which
+// answer is better, and choosing by them lost on LoCoMo's validation questions. This is the cascade of
 // FrugalGPT (Chen, Zaharia and Zou 2023) with the return that routers are trained for in place of thresholds.
 package cascade
 
@@ -30,8 +31,8 @@ type Reader struct {
 	Dollars float64 `json:"dollars"`
 	// Score is the expected score of an answer by its signals.
 	Score *confidence.Estimate `json:"score"`
-	// Gains are the expected differences of score, by the signals of this reader's answer, between the better of its answer and
-	// that of another reader, as Best chooses it, and its own; by the other's tier.
+	// Gains are the expected differences of score, by the signals of this reader's answer, between another reader's answer and its
+	// own; by the other's tier.
 	Gains map[string]*confidence.Estimate `json:"gains,omitempty"`
 	// Measured says how good Score is on the questions that it was calibrated on.
 	Measured Measured `json:"measured"`
@@ -93,22 +94,6 @@ func (c *Calibration) Next(asked []Asked, lambda, spent float64) (reader int, ok
 		}
 	}
 	return reader, ok
-}
-
-// Best returns the index of the answer that counts: the one with the highest expected score, of equal ones the last, and the last
-// also where nothing is known of an answer.
-func (c *Calibration) Best(asked []Asked) int {
-	best, top := len(asked)-1, math.Inf(-1)
-	for i, a := range asked {
-		v, ok := c.Confidence(a)
-		if !ok {
-			return len(asked) - 1
-		}
-		if v >= top {
-			best, top = i, v
-		}
-	}
-	return best
 }
 
 // Index is the index of the reader with a tier's name, -1 if there is none.

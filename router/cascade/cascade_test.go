@@ -114,15 +114,6 @@ func TestNext(t *testing.T) {
 			t.Errorf("after %s: reader %d", name, next)
 		}
 	}
-	low, high := confidence.Signals{"logprob_mean": -4}, confidence.Signals{"logprob_mean": -0.01}
-	for _, tt := range []struct {
-		asked []Asked
-		want  int
-	}{{[]Asked{{0, high}, {1, low}}, 0}, {[]Asked{{0, low}, {1, high}}, 1}, {[]Asked{{0, high}, {1, nil}}, 1}, {[]Asked{{0, low}}, 0}} {
-		if got := c.Best(tt.asked); got != tt.want {
-			t.Errorf("best of %v is %d, want %d", tt.asked, got, tt.want)
-		}
-	}
 	if v, ok := c.Confidence(Asked{0, nil}); ok {
 		t.Errorf("confidence %v of nothing", v)
 	}

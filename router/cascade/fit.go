@@ -25,7 +25,7 @@ type Measure struct {
 	Dollars float64
 }
 
-// Play replays a cascade on a measurement, from a first reader on: the score of the answer that counts, and the dollars of the notes
+// Play replays a cascade on a measurement, from a first reader on: the score of the last answer, and the dollars of the notes
 // and of all answers. It returns false if a reader that is asked was not measured.
 func (c *Calibration) Play(m Measurement, first int, lambda float64) (score, dollars float64, ok bool) {
 	dollars = m.Dollars
@@ -36,9 +36,10 @@ func (c *Calibration) Play(m Measurement, first int, lambda float64) (score, dol
 			return 0, 0, false
 		}
 		asked, dollars = append(asked, Asked{reader, a.Signals}), dollars+a.Dollars
+		score = a.Score
 		reader, more = c.Next(asked, lambda, dollars)
 	}
-	return m.Answers[asked[c.Best(asked)].Reader].Score, dollars, true
+	return score, dollars, true
 }
 
 // ErrNoSignals means that a reader's answers come without signals: nothing can be told of them.
@@ -59,6 +60,14 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 		weighed = validation
 	}
 	fit := func(of func([]Measurement) []confidence.Sample, loss confidence.Loss) (*confidence.Estimate, error) {
+		names := names
+		if len(names) > 0 {
+			there := confidence.Names(of(weighed))
+			names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(there, name) })
+			if len(names) == 0 {
+				return nil, ErrNoSignals
+			}
+		}
 		if crossed {
 			return confidence.FitCrossed(of(validation), names, loss)
 		}
@@ -84,7 +93,7 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 	}
 	for i := range c.Readers {
 		for j := i + 1; j < len(c.Readers); j++ {
-			gain, err := fit(func(of []Measurement) []confidence.Sample { return c.gains(of, i, j) }, confidence.Squared)
+			gain, err := fit(func(of []Measurement) []confidence.Sample { return gains(of, i, j) }, confidence.Squared)
 			if errors.Is(err, confidence.ErrTooFew) {
 				continue
 			}
@@ -121,18 +130,14 @@ func meanDollars(of []Measurement, reader int) float64 {
 }
 
 // gains are the differences that asking one reader after another made.
-func (c *Calibration) gains(of []Measurement, first, second int) []confidence.Sample {
+func gains(of []Measurement, first, second int) []confidence.Sample {
 	var out []confidence.Sample
 	for _, m := range of {
 		a, b := m.Answers[first], m.Answers[second]
 		if a == nil || b == nil {
 			continue
 		}
-		gain := 0.0
-		if c.Best([]Asked{{first, a.Signals}, {second, b.Signals}}) == 1 {
-			gain = b.Score - a.Score
-		}
-		out = append(out, confidence.Sample{Signals: a.Signals, Score: gain, Group: m.Question})
+		out = append(out, confidence.Sample{Signals: a.Signals, Score: b.Score - a.Score, Group: m.Question})
 	}
 	return out
 }

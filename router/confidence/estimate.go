@@ -23,7 +23,7 @@ type Estimate struct {
 	Scale   []float64 `json:"scale"`
 	Weights []float64 `json:"weights"`
 	Bias    float64   `json:"bias"`
-	Levels  Isotonic  `json:"isotonic"`
+	Levels  *Isotonic `json:"isotonic,omitempty"` // nil for E = the sum
 }
 
 // Value is the expected score. It returns false if a signal is missing or not finite: an estimate from less than it was fitted to
@@ -33,7 +33,10 @@ func (e *Estimate) Value(s Signals) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return e.Levels.At(x), true
+	if e.Levels != nil {
+		x = e.Levels.At(x)
+	}
+	return x, true
 }
 
 // combine is the weighted sum of the signals.
@@ -62,6 +65,9 @@ func (e *Estimate) Check() error {
 	}
 	if !finite(e.Bias) {
 		return fmt.Errorf("estimate: bias is %v", e.Bias)
+	}
+	if e.Levels == nil {
+		return nil
 	}
 	return e.Levels.check()
 }
@@ -102,19 +108,25 @@ func Fit(train, validation []Sample, names []string, loss Loss) (*Estimate, erro
 }
 
 // FitCrossed is Fit where there are no other samples to calibrate on: the isotonic function is fitted to what weights make of the
-// samples that were held out from them.
+// samples that were held out from them. Least squares have none then: their sum is in the units of the score already, and steps that are
+// fitted to few questions made cascades worse.
 func FitCrossed(samples []Sample, names []string, loss Loss) (*Estimate, error) {
 	e, heldOut, err := weigh(samples, samples, names, loss)
 	if err != nil {
 		return nil, err
 	}
+	if loss == Squared {
+		return e, e.Check()
+	}
 	var scores []float64
 	for _, s := range complete(samples, e.Signals) {
 		scores = append(scores, s.Score)
 	}
-	if e.Levels, err = FitIsotonic(heldOut, scores, nil); err != nil {
+	levels, err := FitIsotonic(heldOut, scores, nil)
+	if err != nil {
 		return nil, err
 	}
+	e.Levels = &levels
 	return e, e.Check()
 }
 
@@ -162,11 +174,12 @@ func (e *Estimate) Recalibrate(samples []Sample) (*Estimate, error) {
 			x, y = append(x, v), append(y, s.Score)
 		}
 	}
-	again := *e
-	var err error
-	if again.Levels, err = FitIsotonic(x, y, nil); err != nil {
+	levels, err := FitIsotonic(x, y, nil)
+	if err != nil {
 		return nil, err
 	}
+	again := *e
+	again.Levels = &levels
 	return &again, again.Check()
 }
 

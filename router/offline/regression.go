@@ -38,7 +38,7 @@ func ChooseByFeatures(shape router.Shape, measured, asked []router.Episode, feat
 	if err != nil {
 		return fail(err)
 	}
-	shape.MemoryIndex = make([]int, len(shape.Modules)) // all modules look at the same
+	shape.MemoryIndex, shape.Signals = make([]int, len(shape.Modules)), nil // all modules look at the same
 	gram := []*mat.SymDense{featureGram(features)}
 	rows := indices(len(measured))
 	if len(rows) > regressionRows {

@@ -68,3 +68,18 @@ func TestRegressionWithoutFeatures(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A last module that sees signals is chosen for by the features too.
+func TestChooseByFeaturesWithSignals(t *testing.T) {
+	env := withAnswer(24, 30, 1)
+	measured := env.episodes(4, 0.05)
+	var features [][]float64
+	for _, e := range slices.Concat(measured, measured[:1]) {
+		cluster, _ := env.Query(number(t, e))
+		features = append(features, []float64{float64(cluster)})
+	}
+	choices, err := ChooseByFeatures(env.shape, measured, measured[:1], features, observed(measured, true), []float64{0.5}, 1)
+	if err != nil || len(choices[0]) != 1 || len(choices[0][0]) != len(env.shape.Modules) {
+		t.Errorf("%v, %v", choices, err)
+	}
+}
