@@ -353,7 +353,7 @@ func (co *coordination) drained(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(co.Conn.lease / 10):
 		}
-		m, err := co.Conn.look(ctx, tasksStream, 1, "bmem.tasks."+co.Folder.ID+".*")
+		m, err := co.Conn.look(ctx, tasksStream, 1, co.job.taskSubjects())
 		if err != nil {
 			return err
 		}
@@ -380,7 +380,7 @@ func (co *coordination) bury(ctx context.Context, records chan<- run.Record) err
 		if err := json.Unmarshal(notice.Data, &dead); err != nil {
 			return fmt.Errorf("a notice in stream %s: %w", deadStream, err)
 		}
-		m, err := co.Conn.look(ctx, tasksStream, dead.Task, "bmem.tasks."+co.Folder.ID+".*")
+		m, err := co.Conn.look(ctx, tasksStream, dead.Task, co.job.taskSubjects())
 		if err != nil {
 			return err
 		}
