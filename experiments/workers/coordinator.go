@@ -413,8 +413,8 @@ func (co *coordination) end(ctx context.Context, all bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, co.Conn.buckets[runsBucket].Purge(ctx, co.id)
+	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) { // Purge of the bucket would leave a mark, which workers look at
+		return struct{}{}, co.Conn.below[runsBucket].Purge(ctx, jetstream.WithPurgeSubject("$KV."+runsBucket+"."+co.id))
 	})
 	if err == nil {
 		err = co.Conn.purge(ctx, tasksStream, co.job.taskSubjects())
