@@ -68,6 +68,16 @@ func openLive(t *testing.T, cfg run.Config) *run.Live {
 	return live
 }
 
+// awaitDecision returns once a policy has been asked.
+func awaitDecision(t *testing.T, p *seeing) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); p.total() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no decision was asked for")
+		}
+	}
+}
+
 // askAll asks every question under every policy, all at one time, and returns the episodes without their times.
 func askAll(t *testing.T, live *run.Live, policies ...router.Policy) map[string]router.Episode {
 	t.Helper()
@@ -137,11 +147,7 @@ func TestSessionOutlivesItsWorker(t *testing.T) {
 	}()
 	t.Run("worker that is stopped", func(t *testing.T) {
 		startWorker(t, nats, slow, "a", 3, nil)
-		for deadline := time.Now().Add(20 * time.Second); p.total() == 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("no decision was asked for")
-			}
-		}
+		awaitDecision(t, p)
 	})
 	startWorker(t, nats, fast, "b", 3, nil)
 	if err := <-ended; err != nil {
