@@ -35,7 +35,8 @@ type Coordinator struct {
 	// for concurrent use.
 	Sending func(ctx context.Context, header http.Header)
 
-	books sync.Mutex // held while Folder changes
+	books   sync.Mutex // held while Folder changes
+	telling sync.Mutex // held by what tells of outages
 }
 
 // pair is a question under a policy.
@@ -120,7 +121,13 @@ func (co *coordination) execute(ctx context.Context, from uint64, done func(cont
 	group.Go(func() error { return co.publish(ctx) })
 	if co.Note != nil {
 		group.Go(func() error { return co.watch(ctx) })
-		group.Go(func() error { co.Conn.tellOutages(ctx, co.Note); return nil })
+		group.Go(func() error {
+			if co.telling.TryLock() { // else another session does
+				defer co.telling.Unlock()
+				co.Conn.tellOutages(ctx, co.Note)
+			}
+			return nil
+		})
 	}
 	if co.Limit > 0 {
 		group.Go(func() error { return co.keepBooks(ctx) })
@@ -146,6 +153,14 @@ func (co *coordination) execute(ctx context.Context, from uint64, done func(cont
 		return err
 	}
 	return nil
+}
+
+// tell tells the user of the run's workers, and of which split's where there are several.
+func (co *coordination) tell(line string) {
+	if co.job.Live {
+		line = co.job.Settings.Split + " questions: " + line
+	}
+	co.Note(line)
 }
 
 // keepBooks keeps the books of the spend limit in the run's folder, until ctx ends.
@@ -437,6 +452,6 @@ func (co *coordination) end(ctx context.Context, all bool) {
 		}
 	}
 	if err != nil && co.Note != nil {
-		co.Note(fmt.Sprintf("the run's end may not have reached the server: %v", err))
+		co.tell(fmt.Sprintf("the run's end may not have reached the server: %v", err))
 	}
 }

@@ -175,7 +175,11 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 		w.refuse(ctx, id, "is refused", err)
 		return
 	}
-	w.Note(fmt.Sprintf("run %s: %s %s, policies %v", id, job.Settings.Dataset, job.Settings.Split, job.Policies))
+	how := fmt.Sprintf("policies %v", job.Policies)
+	if job.Live {
+		how = "asked live"
+	}
+	w.Note(fmt.Sprintf("run %s: %s %s, %s", id, job.Settings.Dataset, job.Settings.Split, how))
 	w.note(func(p *presence) { p.Serves = append(p.Serves, id) })
 	err = w.answerAll(ctx, job, opened.Asker)
 	w.note(func(p *presence) { p.Serves = slices.DeleteFunc(p.Serves, func(s string) bool { return s == id }) })
