@@ -31,6 +31,8 @@ type benchFlags struct {
 	workers              string // URL of their NATS server; "" for none
 
 	conn *workers.Conn // to that server
+	// unlock lets other processes coordinate the run again; nil where this one does not.
+	unlock func()
 }
 
 // bind defines the flags; the split's default is what it is set to.

@@ -50,6 +50,13 @@ func (f *benchFlags) bindWorkers(flags *pflag.FlagSet) {
 // them. What workers spent for the run before counts without them too.
 func (f *benchFlags) meetWorkers(cmd *cobra.Command, dir string) (*workers.Coordinator, error) {
 	spec := &f.system.spec
+	if f.workers != "" {
+		unlock, err := workers.LockFolder(dir)
+		if err != nil {
+			return nil, fmt.Errorf("--workers: %w", err)
+		}
+		f.unlock = unlock
+	}
 	folder, err := workers.OpenFolder(dir)
 	if err != nil {
 		return nil, err
@@ -88,10 +95,13 @@ func notes(w io.Writer, before string) func(line string) {
 	}
 }
 
-// disconnect ends the connection to the workers' server, if there is one.
+// disconnect ends the connection to the workers' server, if there is one, and lets others coordinate the run.
 func (f *benchFlags) disconnect() {
 	if f.conn != nil {
 		f.conn.Close()
+	}
+	if f.unlock != nil {
+		f.unlock()
 	}
 }
 

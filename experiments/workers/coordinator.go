@@ -35,7 +35,8 @@ type Coordinator struct {
 	// for concurrent use.
 	Sending func(ctx context.Context, header http.Header)
 
-	books sync.Mutex // held while Folder changes
+	books   sync.Mutex // held while Folder changes
+	telling sync.Mutex // held by what tells of outages
 }
 
 // pair is a question under a policy.
@@ -120,7 +121,13 @@ func (co *coordination) execute(ctx context.Context, from uint64, done func(cont
 	group.Go(func() error { return co.publish(ctx) })
 	if co.Note != nil {
 		group.Go(func() error { return co.watch(ctx) })
-		group.Go(func() error { co.Conn.tellOutages(ctx, co.Note); return nil })
+		group.Go(func() error {
+			if co.telling.TryLock() { // else another session does
+				defer co.telling.Unlock()
+				co.Conn.tellOutages(ctx, co.Note)
+			}
+			return nil
+		})
 	}
 	if co.Limit > 0 {
 		group.Go(func() error { return co.keepBooks(ctx) })
@@ -146,6 +153,14 @@ func (co *coordination) execute(ctx context.Context, from uint64, done func(cont
 		return err
 	}
 	return nil
+}
+
+// tell tells the user of the run's workers, and of which split's where there are several.
+func (co *coordination) tell(line string) {
+	if co.job.Live {
+		line = co.job.Settings.Split + " questions: " + line
+	}
+	co.Note(line)
 }
 
 // keepBooks keeps the books of the spend limit in the run's folder, until ctx ends.
@@ -353,7 +368,7 @@ func (co *coordination) drained(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(co.Conn.lease / 10):
 		}
-		m, err := co.Conn.look(ctx, tasksStream, 1, "bmem.tasks."+co.Folder.ID+".*")
+		m, err := co.Conn.look(ctx, tasksStream, 1, co.job.taskSubjects())
 		if err != nil {
 			return err
 		}
@@ -380,7 +395,7 @@ func (co *coordination) bury(ctx context.Context, records chan<- run.Record) err
 		if err := json.Unmarshal(notice.Data, &dead); err != nil {
 			return fmt.Errorf("a notice in stream %s: %w", deadStream, err)
 		}
-		m, err := co.Conn.look(ctx, tasksStream, dead.Task, "bmem.tasks."+co.Folder.ID+".*")
+		m, err := co.Conn.look(ctx, tasksStream, dead.Task, co.job.taskSubjects())
 		if err != nil {
 			return err
 		}
@@ -413,8 +428,8 @@ func (co *coordination) end(ctx context.Context, all bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, co.Conn.buckets[runsBucket].Purge(ctx, co.id)
+	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) { // Purge of the bucket would leave a mark, which workers look at
+		return struct{}{}, co.Conn.below[runsBucket].Purge(ctx, jetstream.WithPurgeSubject("$KV."+runsBucket+"."+co.id))
 	})
 	if err == nil {
 		err = co.Conn.purge(ctx, tasksStream, co.job.taskSubjects())
@@ -437,6 +452,6 @@ func (co *coordination) end(ctx context.Context, all bool) {
 		}
 	}
 	if err != nil && co.Note != nil {
-		co.Note(fmt.Sprintf("the run's end may not have reached the server: %v", err))
+		co.tell(fmt.Sprintf("the run's end may not have reached the server: %v", err))
 	}
 }

@@ -35,6 +35,20 @@ type Folder struct {
 	path string
 }
 
+// LockFolder keeps other processes from coordinating the run of a folder, which is there, until unlock is called or this process ends: to
+// workers and server both would be the same run. That another one does already is an error.
+func LockFolder(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "workers.lock"), os.O_RDWR|os.O_CREATE, private.FileMode)
+	if err != nil {
+		return nil, fmt.Errorf("lock the run's folder: %w", err)
+	}
+	if err := filelock.Try(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s is in use by another process; wait for it, or give this run another name: %w", dir, err)
+	}
+	return func() { f.Close() }, nil
+}
+
 // OpenFolder reads what a run's folder, which is there, knows of workers. It writes nothing; see Save. A file that cannot be
 // read or parsed is an error.
 func OpenFolder(dir string) (*Folder, error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/workers"
 	"github.com/budgetmem/budgetmem/experiments/workers/natsserver"
 	"github.com/budgetmem/budgetmem/internal/testenv"
+	"github.com/budgetmem/budgetmem/router"
 )
 
 // childEnv makes the test binary be one process of a test and nothing else; it holds a child in JSON.
@@ -330,15 +331,16 @@ func TestTortureWorkers(t *testing.T) {
 	}
 }
 
-// A question that kills every worker that reads it is given up, and recorded as failed with the reason; the others are answered.
-func TestPoisonedQuestionIsBuried(t *testing.T) {
+// poisoned keeps a worker going, as a service manager does, that dies whenever it reads the history h1. The run that it is for gives a
+// question up once two have died.
+func poisonedRun(t *testing.T) run.Config {
 	nats := startServer(t)
 	_, url := newEndpoint(t, 0)
 	const lease = time.Second
 	c := child{Kind: "worker", NATS: nats, Endpoint: url, Histories: 3, Lease: lease, Capacity: 1, Poison: "h1"}
 	ctx, cancel := context.WithCancel(t.Context())
 	tended := make(chan struct{})
-	go func() { // what a service manager does
+	go func() {
 		defer close(tended)
 		for i := 0; ctx.Err() == nil; i++ {
 			c.Name, c.Dir = "w", filepath.Join(t.TempDir(), strconv.Itoa(i))
@@ -349,10 +351,15 @@ func TestPoisonedQuestionIsBuried(t *testing.T) {
 			}
 		}
 	}()
-	defer func() { cancel(); <-tended }()
+	t.Cleanup(func() { cancel(); <-tended })
 	cfg, co, _ := coordinate(t, nats, url, lease)
 	cfg.Dataset, cfg.Policies, cfg.NoCeiling, co.MostDeliveries = runtest.Tiny{Histories: 3, Each: 1}, []string{"low"}, true, 2
-	o, err := run.Run(t.Context(), cfg)
+	return cfg
+}
+
+// A question that kills every worker that reads it is given up, and recorded as failed with the reason; the others are answered.
+func TestPoisonedQuestionIsBuried(t *testing.T) {
+	o, err := run.Run(t.Context(), poisonedRun(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,6 +369,20 @@ func TestPoisonedQuestionIsBuried(t *testing.T) {
 	for _, r := range o.Columns[1].Records {
 		if poisoned := r.ID == "h1-q0"; poisoned != r.Failed() || poisoned && !strings.Contains(r.Error, "2 workers in turn died") {
 			t.Errorf("question %s: error %q", r.ID, r.Error)
+		}
+	}
+}
+
+// So it is where it is asked live.
+func TestPoisonedQuestionOfASessionIsBuried(t *testing.T) {
+	cfg := poisonedRun(t)
+	live := openLive(t, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, id := range live.IDs() {
+		_, err := live.Ask(ctx, id, newSeeing(cfg))
+		if poisoned := id == "h1-q0"; poisoned != errors.Is(err, router.ErrFailed) || poisoned && !strings.Contains(err.Error(), "2 workers in turn died") {
+			t.Errorf("question %s: %v", id, err)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (co *coordination) watch(ctx context.Context) error {
 		}
 		for _, w := range slices.Sorted(maps.Keys(states)) {
 			if known[w] != states[w] {
-				co.Note("worker " + w + " " + states[w])
+				co.tell("worker " + w + " " + states[w])
 			}
 		}
 		for _, w := range slices.Sorted(maps.Keys(known)) {
@@ -63,11 +63,11 @@ func (co *coordination) watch(ctx context.Context) error {
 			case time.Now().Before(unsure):
 				states[w] = known[w]
 			default:
-				co.Note("worker " + w + " is gone")
+				co.tell("worker " + w + " is gone")
 			}
 		}
 		if first && len(now) == 0 {
-			co.Note("no worker is there yet: start some with 'bmem worker --nats URL'")
+			co.tell("no worker is there yet: start some with 'bmem worker --nats URL'")
 		}
 		known = states
 		select {

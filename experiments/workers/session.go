@@ -28,16 +28,20 @@ type session struct {
 
 	mu    sync.Mutex
 	asked map[string]*asked // by key
+	over  bool              // nothing is asked any more
+	asks  sync.WaitGroup    // what is asked
 }
 
 // asked is a question that waits for its answer.
 type asked struct {
 	question string
 	policy   router.Policy
+	ctx      context.Context // that the policy decides under
 	record   chan run.Record
 
-	mu      sync.Mutex
+	mu      sync.Mutex  // held while the policy decides
 	choices map[int]int // by module
+	over    bool        // nobody waits for the answer any more
 }
 
 // errClosed is why a session ended that its caller closed.
@@ -67,6 +71,10 @@ func (c *Coordinator) Open(ctx context.Context, a *run.Asker) (run.Session, erro
 		err := co.execute(s.ctx, 1, s.answered)
 		_ = decisions.Unsubscribe() // the connection is closed soon
 		s.close(err)
+		s.mu.Lock()
+		s.over = true
+		s.mu.Unlock()
+		s.asks.Wait() // what they put into the queue is removed
 		co.end(ctx, true)
 	}()
 	return s, nil
@@ -83,24 +91,44 @@ func (s *session) Close() error {
 func (s *session) Ask(ctx context.Context, question string, p router.Policy) (run.Record, error) {
 	key := fmt.Sprintf("%s-%d", s.key, s.n.Add(1))
 	t := run.Task{Question: question, Policies: []string{key}}
-	q := &asked{question: question, policy: p, record: make(chan run.Record, 1), choices: map[int]int{}}
-	s.mu.Lock()
-	s.asked[key] = q
-	s.mu.Unlock()
-	defer s.forget(t)
-	s.add(t)
-	if err := s.put(ctx, t); err != nil {
+	both, cancel := context.WithCancel(ctx) // ends with the session too
+	defer context.AfterFunc(s.ctx, cancel)()
+	q := &asked{question: question, policy: p, ctx: both, record: make(chan run.Record, 1), choices: map[int]int{}}
+	if err := s.begin(key, q); err != nil {
+		cancel()
 		return run.Record{}, err
 	}
-	select {
-	case rec := <-q.record:
-		rec.Policy = p.Name()
-		return rec, nil
-	case <-ctx.Done():
+	defer s.forget(t)
+	defer cancel()
+	s.add(t)
+	err := s.put(both, t)
+	if err == nil {
+		select {
+		case rec := <-q.record:
+			rec.Policy = p.Name()
+			return rec, nil
+		case <-both.Done():
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
 		return run.Record{}, ctx.Err()
-	case <-s.ctx.Done():
+	case s.ctx.Err() != nil:
 		return run.Record{}, context.Cause(s.ctx)
 	}
+	return run.Record{}, err
+}
+
+// begin notes a question, unless the session has ended; forget is due then.
+func (s *session) begin(key string, q *asked) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return context.Cause(s.ctx)
+	}
+	s.asks.Add(1)
+	s.asked[key] = q
+	return nil
 }
 
 // answered passes a record on to who asked.
@@ -113,12 +141,17 @@ func (s *session) answered(_ context.Context, rec run.Record) error {
 	return nil
 }
 
-// forget ends a question, whether it is answered or not wanted any more.
+// forget ends a question, whether it is answered or not wanted any more. Its policy is not used any more then.
 func (s *session) forget(t run.Task) {
+	defer s.asks.Done()
 	key := t.Policies[0]
 	s.mu.Lock()
+	q := s.asked[key]
 	delete(s.asked, key)
 	s.mu.Unlock()
+	q.mu.Lock()
+	q.over = true
+	q.mu.Unlock()
 	s.coordination.mu.Lock()
 	defer s.coordination.mu.Unlock()
 	delete(s.tasks, s.job.taskSubject(t))
@@ -170,10 +203,13 @@ func (s *session) decision(ask query) decision {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.over {
+		return decision{Gone: true}
+	}
 	choice, ok := q.choices[ask.Module]
 	if !ok {
 		var err error
-		choice, err = q.policy.Decide(s.ctx, router.State{Question: q.question, Module: ask.Module, Query: ask.Query,
+		choice, err = q.policy.Decide(q.ctx, router.State{Question: q.question, Module: ask.Module, Query: ask.Query,
 			Memory: func(context.Context) ([]float32, error) { return ask.Memory, nil }, Signals: ask.Signals})
 		if err != nil {
 			return decision{Error: err.Error()}

@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
+	"github.com/budgetmem/budgetmem/experiments/run/runtest"
 	"github.com/budgetmem/budgetmem/experiments/workers"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -66,6 +68,16 @@ func openLive(t *testing.T, cfg run.Config) *run.Live {
 		}
 	})
 	return live
+}
+
+// awaitDecision returns once a policy has been asked.
+func awaitDecision(t *testing.T, p *seeing) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); p.total() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no decision was asked for")
+		}
+	}
 }
 
 // askAll asks every question under every policy, all at one time, and returns the episodes without their times.
@@ -137,11 +149,7 @@ func TestSessionOutlivesItsWorker(t *testing.T) {
 	}()
 	t.Run("worker that is stopped", func(t *testing.T) {
 		startWorker(t, nats, slow, "a", 3, nil)
-		for deadline := time.Now().Add(20 * time.Second); p.total() == 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("no decision was asked for")
-			}
-		}
+		awaitDecision(t, p)
 	})
 	startWorker(t, nats, fast, "b", 3, nil)
 	if err := <-ended; err != nil {
@@ -215,4 +223,53 @@ type broken struct{ router.Policy }
 
 func (broken) Decide(context.Context, router.State) (int, error) {
 	return 0, errors.New("it does not know")
+}
+
+// halves is the test's data set with a validation split too.
+type halves struct{ runtest.Tiny }
+
+func (d halves) Questions(ctx context.Context, _ datasets.Split) ([]datasets.Question, error) {
+	return d.Test(ctx)
+}
+
+// Sessions of several splits at a time have one spend limit, and end at it.
+func TestSessionsShareTheSpendLimit(t *testing.T) {
+	nats := startServer(t)
+	_, url := newEndpoint(t, time.Millisecond)
+	cfg, c, notes := coordinate(t, nats, url, workers.DefaultLease)
+	cfg.Dataset = halves{cfg.Dataset.(runtest.Tiny)}
+	startWorker(t, nats, url, "a", 3, func(w *run.Config) { w.Dataset = cfg.Dataset })
+	c.Limit = 0.01
+	if err := c.Conn.OpenLimit(t.Context(), c.Folder.ID, c.Limit, c.Folder.Books); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, split := range []string{string(datasets.Validation), run.TestSplit} {
+		cfg.Split = split
+		live, err := run.NewLive(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			var err error
+			for seed := int64(1); err == nil; seed++ {
+				for _, id := range live.IDs() {
+					if _, err = live.Ask(t.Context(), id, router.NewRandom(cfg.Memory.Space(), seed)); err != nil {
+						break
+					}
+				}
+			}
+			if !errors.Is(err, llm.ErrBudget) {
+				t.Errorf("%s: %v", split, err)
+			}
+			if err := live.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if spent := c.Folder.Elsewhere(); spent <= 0 || spent > c.Limit {
+		t.Errorf("$%f is held, of $%f", spent, c.Limit)
+	}
+	await(t, notes, "validation questions: worker a answers up to 3 questions")
 }

@@ -48,6 +48,9 @@ type Worker struct {
 // runsEvery is how often a worker looks for runs that began or ended.
 const runsEvery = 500 * time.Millisecond
 
+// errOver: the coordinator took a run back, with the tasks that are in the queue.
+var errOver = errors.New("the run is over")
+
 // Work answers questions until ctx ends, and then gives back those in flight. The error is why it could not start.
 func (w *Worker) Work(ctx context.Context) error {
 	if w.Capacity < 1 {
@@ -65,7 +68,7 @@ func (w *Worker) Work(ctx context.Context) error {
 	all.Go(func() { w.Conn.tellOutages(ctx, w.Note) })
 	type serving struct {
 		job []byte
-		end context.CancelFunc
+		end context.CancelCauseFunc
 	}
 	served := map[string]serving{} // by run
 	for {
@@ -76,19 +79,25 @@ func (w *Worker) Work(ctx context.Context) error {
 			return fmt.Errorf("look for runs: %w", err)
 		}
 		for id, s := range served {
-			if !bytes.Equal(jobs[id], s.job) {
-				s.end()
-				delete(served, id)
+			job, there := jobs[id]
+			switch {
+			case !there:
+				s.end(errOver)
+			case !bytes.Equal(job, s.job):
+				s.end(nil)
+			default:
+				continue
 			}
+			delete(served, id)
 		}
 		for id, job := range jobs {
 			if _, ok := served[id]; ok {
 				continue
 			}
-			rctx, end := context.WithCancel(ctx)
+			rctx, end := context.WithCancelCause(ctx)
 			served[id] = serving{job, end}
 			all.Go(func() {
-				defer end()
+				defer end(nil)
 				w.serve(rctx, id, job)
 			})
 		}
@@ -166,7 +175,11 @@ func (w *Worker) serve(ctx context.Context, id string, described []byte) {
 		w.refuse(ctx, id, "is refused", err)
 		return
 	}
-	w.Note(fmt.Sprintf("run %s: %s %s, policies %v", id, job.Settings.Dataset, job.Settings.Split, job.Policies))
+	how := fmt.Sprintf("policies %v", job.Policies)
+	if job.Live {
+		how = "asked live"
+	}
+	w.Note(fmt.Sprintf("run %s: %s %s, %s", id, job.Settings.Dataset, job.Settings.Split, how))
 	w.note(func(p *presence) { p.Serves = append(p.Serves, id) })
 	err = w.answerAll(ctx, job, opened.Asker)
 	w.note(func(p *presence) { p.Serves = slices.DeleteFunc(p.Serves, func(s string) bool { return s == id }) })
@@ -226,7 +239,7 @@ func (w *Worker) answerSome(ctx context.Context, job Job, queue jetstream.Consum
 		err := w.answerOne(ctx, job, a, msg)
 		stop()
 		if err != nil {
-			w.giveBack(msg)
+			w.giveBack(ctx, msg)
 			return err
 		}
 		// The next task need not wait. A lost acknowledgement leads to another delivery, and that to results that are refused as the second.
@@ -259,7 +272,7 @@ func (w *Worker) fetch(ctx context.Context, queue jetstream.Consumer) jetstream.
 	case <-ctx.Done():
 		go func() {
 			for msg := range batch.Messages() {
-				w.giveBack(msg)
+				w.giveBack(ctx, msg)
 			}
 		}()
 		return nil
@@ -267,9 +280,13 @@ func (w *Worker) fetch(ctx context.Context, queue jetstream.Consumer) jetstream.
 }
 
 // giveBack puts a task into the queue again as a new one: it did not fail, and so the delivery must not count against it. Where that
-// does not succeed another worker has it when its lease ends, or the coordinator finds that it is missing.
-func (w *Worker) giveBack(msg jetstream.Msg) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// does not succeed another worker has it when its lease ends, or the coordinator finds that it is missing. Nobody would take a task of
+// a run that is over out of the queue again. ctx is what the run is served under.
+func (w *Worker) giveBack(ctx context.Context, msg jetstream.Msg) {
+	if errors.Is(context.Cause(ctx), errOver) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if msg.Term() != nil {
 		return
