@@ -316,3 +316,31 @@ func TestNewerParameters(t *testing.T) {
 		}
 	}
 }
+
+// A comparison of readers has its examples answered by all endpoints that are named.
+func TestTuneEvalOverEndpoints(t *testing.T) {
+	a := newAsker(t)
+	var examples strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&examples, `{"id": "q%d", "question": "Where do they meet, time %d?", "notes": "[12 March 2025] Rita said, \"At the old mill.\"", "answer": "the old mill", "category": "single-hop"}`+"\n", i, i)
+	}
+	file := filepath.Join(a.dir, "examples.jsonl")
+	if err := os.WriteFile(file, []byte(examples.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"tune", "eval", file, "--variant", "", "--against", "none", "--backend", "go", "--model", "m", "--prices", a.list, "--cache", filepath.Join(a.dir, "cache")}
+	var servers []*llmtest.Server
+	for range 2 {
+		s := llmtest.New(llmtest.Config{Reply: func(llmtest.Call) string { time.Sleep(5 * time.Millisecond); return "the old mill" }})
+		t.Cleanup(s.Close)
+		servers = append(servers, s)
+		args = append(args, "--endpoint", s.URL())
+	}
+	if _, err := runVerb(t, "", args...); err != nil {
+		t.Fatal(err)
+	}
+	one, other := servers[0].Count(), servers[1].Count()
+	if one+other != 40 || min(one, other) < 8 {
+		t.Errorf("the endpoints answered %d and %d of 40 examples", one, other)
+	}
+}

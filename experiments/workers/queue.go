@@ -119,4 +119,3 @@ func (co *coordination) drained(ctx context.Context) error {
 	}
 	return nil
 }
-
