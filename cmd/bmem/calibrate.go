@@ -204,8 +204,7 @@ func (c calibrated) write(out io.Writer) error {
 	}
 	for _, r := range c.Readers {
 		if a, ok := c.Abstention[r.Tier]; ok {
-			fmt.Fprintf(w, "abstain %s\tbelow a confidence of %.3f: %.3f of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% of %d unanswerable ones are withheld (AUROC %.3f)\n", r.Tier,
-				a.MinConfidence, a.Lost, a.Answerable, 100*a.Withheld, 100*a.Abstained, a.Unanswerable, a.AUROC)
+			writeAbstention(w, r.Tier, a)
 		}
 	}
 	return w.Flush()

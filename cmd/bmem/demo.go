@@ -25,9 +25,11 @@ import (
 type demoFlags struct {
 	bench  benchFlags
 	traces string
-	seeds  int
-	epochs int
-	asJSON bool
+	// readers is a folder with traces of several readers and a calibration of them; "" compares no cascade.
+	readers string
+	seeds   int
+	epochs  int
+	asJSON  bool
 	// files are the traces by split.
 	files map[string]*episodes.File
 }
@@ -48,7 +50,11 @@ the system that answered the traces is opened, with the same model and settings,
 uniform tier: score and cost have to be those of the traces. The command fails if the system has the settings of the traces and
 fewer than two thirds of the scores agree; local models are deterministic, but processors add up in different orders.
 
-Everything is kept in the folder of the run: router/ (the training), frontier.html, frontier.json, frontier.txt and live.json.`,
+Beside these a cascade, which lets a free answer stand or asks a model where that pays, is compared with fixed choices of who
+answers: by validation.jsonl.gz, test.jsonl.gz and the calibration words.json in the folder of --readers.
+
+Everything is kept in the folder of the run: router/ (the training), frontier.html, frontier.json, frontier.txt, the same of the readers
+(readers.html, …) and live.json.`,
 		Example: `  bmem demo
   bmem demo --traces traces/hotpotqa-implementation --name hotpotqa --questions 3`,
 		Args: cobra.NoArgs,
@@ -56,6 +62,7 @@ Everything is kept in the folder of the run: router/ (the training), frontier.ht
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.traces, "traces", filepath.Join("traces", "locomo-implementation"), "`folder` with the traces of the three splits")
+	flags.StringVar(&f.readers, "readers", filepath.Join("traces", "locomo-readers"), "`folder` with traces of several readers and their calibration; \"\" for none")
 	flags.IntVar(&f.seeds, "seeds", 3, "how many routers are trained")
 	flags.IntVar(&f.epochs, "epochs", 20, "passes over the training traces; the router of the best pass is compared")
 	flags.IntVar(&f.bench.questions, "questions", 6, "how many test questions are asked live; 0 asks none")
@@ -71,9 +78,11 @@ Everything is kept in the folder of the run: router/ (the training), frontier.ht
 type demoResult struct {
 	Seconds  float64            `json:"seconds"`
 	Verdicts []frontier.Verdict `json:"verdicts"`
-	Live     *liveCheck         `json:"live,omitempty"`
-	Page     string             `json:"page"`
-	Tables   string             `json:"tables"`
+	// Readers are the verdicts on cascades over readers.
+	Readers []frontier.Verdict `json:"readers,omitempty"`
+	Live    *liveCheck         `json:"live,omitempty"`
+	Page    string             `json:"page"`
+	Tables  string             `json:"tables"`
 }
 
 func (f *demoFlags) run(cmd *cobra.Command) error {
@@ -103,7 +112,14 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	who, err := f.compareReaders(cmd)
+	if err != nil {
+		return err
+	}
 	result := demoResult{Verdicts: compared.Verdicts, Page: filepath.Join(f.dir(), "frontier.html"), Tables: filepath.Join(f.dir(), "frontier.txt")}
+	if who != nil {
+		result.Readers = who.Verdicts
+	}
 	if f.bench.questions > 0 {
 		if result.Live, err = f.live(cmd); err != nil {
 			return err
@@ -113,7 +129,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 	if f.asJSON {
 		err = writeJSON(cmd.OutOrStdout(), result)
 	} else {
-		err = f.print(cmd.OutOrStdout(), compared, result)
+		err = f.print(cmd.OutOrStdout(), compared, who, result)
 	}
 	if err == nil && result.Live != nil {
 		err = result.Live.fault()
@@ -170,6 +186,33 @@ func (f *demoFlags) compare(cmd *cobra.Command, s *train.Summary) (*frontier.Res
 	if o.Test, err = episodes.NewReplay(f.files[splits[2]], nil); err != nil {
 		return nil, err
 	}
+	return f.compared(cmd, o, "frontier")
+}
+
+// compareReaders compares the cascade of the readers' calibration on their test traces; nil if there is no folder of readers.
+func (f *demoFlags) compareReaders(cmd *cobra.Command) (*frontier.Result, error) {
+	if f.readers == "" {
+		return nil, nil
+	}
+	o := frontier.Options{Seed: f.bench.seed}
+	var err error
+	if o.Cascades, err = readCascades([]string{filepath.Join(f.readers, "words.json")}); err != nil {
+		return nil, fmt.Errorf("--readers: %w", err)
+	}
+	for split, replay := range map[string]**episodes.Replay{splits[1]: &o.Validation, splits[2]: &o.Test} {
+		file, err := episodes.ReadSplit(filepath.Join(f.readers, split+tracesExt), split)
+		if err != nil {
+			return nil, fmt.Errorf("--readers: %w", err)
+		}
+		if *replay, err = episodes.NewReplay(file, nil); err != nil {
+			return nil, err
+		}
+	}
+	return f.compared(cmd, o, "readers")
+}
+
+// compared compares policies and writes page, JSON and tables of a name into the run's folder.
+func (f *demoFlags) compared(cmd *cobra.Command, o frontier.Options, name string) (*frontier.Result, error) {
 	bar := display.ProgressTo(cmd.ErrOrStderr(), "outcomes compared")
 	o.Progress = func(done, of int) { bar.Set(done, of, "") }
 	r, err := frontier.Compare(cmd.Context(), o)
@@ -177,12 +220,12 @@ func (f *demoFlags) compare(cmd *cobra.Command, s *train.Summary) (*frontier.Res
 	if err != nil {
 		return nil, err
 	}
-	path := func(name string) string { return filepath.Join(f.dir(), name) }
-	return r, errors.Join(r.WriteHTML(path("frontier.html")), r.WriteJSON(path("frontier.json")), atomicfile.Write(path("frontier.txt"), 0o644, r.WriteTable))
+	path := filepath.Join(f.dir(), name)
+	return r, errors.Join(r.WriteHTML(path+".html"), r.WriteJSON(path+".json"), atomicfile.Write(path+".txt", 0o644, r.WriteTable))
 }
 
-// print writes the run in at most 25 lines.
-func (f *demoFlags) print(out io.Writer, r *frontier.Result, result demoResult) error {
+// print writes the run in at most 25 lines; who may be nil.
+func (f *demoFlags) print(out io.Writer, r, who *frontier.Result, result demoResult) error {
 	stats := f.files[splits[0]].Stats()
 	fmt.Fprintf(out, "\nCompared on %d %s test questions: %d routers trained on %d answers of %v to %d training questions.\n\n%s\n\n",
 		r.Questions, r.Dataset, f.seeds, stats.Episodes, r.System["model"], stats.Questions, r.Verdict())
@@ -202,6 +245,9 @@ func (f *demoFlags) print(out io.Writer, r *frontier.Result, result demoResult) 
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if who != nil {
+		fmt.Fprintf(out, "\nWho answers, of %d %s test questions: %s Page: %s.\n", who.Questions, who.Dataset, who.Verdict(), filepath.Join(f.dir(), "readers.html"))
 	}
 	if result.Live != nil {
 		fmt.Fprintf(out, "\n%s\n", result.Live)

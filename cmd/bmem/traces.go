@@ -31,7 +31,7 @@ func newTracesCmd() *cobra.Command {
 		Use:   "traces",
 		Short: "Collect the outcomes of combinations of tiers on questions, to train and compare routers from a file",
 	}
-	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd(), newTracesSelectCmd(), newTracesFrontierCmd(), newTracesLearnableCmd())
+	cmd.AddCommand(newTracesCollectCmd(), newTracesInfoCmd(), newTracesMergeCmd(), newTracesSelectCmd(), newTracesFrontierCmd(), newTracesLearnableCmd(), newTracesConfidenceCmd())
 	return cmd
 }
 

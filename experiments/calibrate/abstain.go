@@ -31,17 +31,47 @@ type Abstention struct {
 // most, and says what share of the unanswerable ones it abstains from. Files of other systems, and answers without a confidence, are
 // errors.
 func Abstain(c *cascade.Calibration, reader int, answerable, unanswerable *episodes.File, most float64) (Abstention, error) {
+	all, err := judged(c, reader, answerable, unanswerable)
+	if err != nil {
+		return Abstention{}, err
+	}
+	out, err := withhold(all, 0)
+	for _, a := range all {
+		next, err := withhold(all, a.confidence)
+		if err != nil {
+			return Abstention{}, err
+		}
+		if next.Lost > most {
+			break
+		}
+		out = next
+	}
+	return out, err
+}
+
+// AbstainBelow says what a least confidence that was chosen on other questions does. The errors are those of Abstain.
+func AbstainBelow(c *cascade.Calibration, reader int, answerable, unanswerable *episodes.File, least float64) (Abstention, error) {
+	all, err := judged(c, reader, answerable, unanswerable)
+	if err != nil {
+		return Abstention{}, err
+	}
+	return withhold(all, least)
+}
+
+// judgement is an answer with its confidence, and whether the question has an answer.
+type judgement struct {
+	confidence, score float64
+	answerable        bool
+}
+
+// judged has a reader's answers to both kinds of questions, the least confident first.
+func judged(c *cascade.Calibration, reader int, answerable, unanswerable *episodes.File) ([]judgement, error) {
 	a, h := answerable.Header, unanswerable.Header
 	h.Dataset, h.DataHash, h.Split, h.Metric = a.Dataset, a.DataHash, a.Split, a.Metric
 	if diff := episodes.Difference(a, h); diff != "" {
-		return Abstention{}, fmt.Errorf("abstaining: traces of answerable and unanswerable questions are of different systems: %s", diff)
+		return nil, fmt.Errorf("abstaining: traces of answerable and unanswerable questions are of different systems: %s", diff)
 	}
-	type answer struct {
-		confidence, score float64
-		right             bool // to answer
-	}
-	var all []answer
-	out := Abstention{}
+	var all []judgement
 	for _, f := range []*episodes.File{answerable, unanswerable} {
 		measured, _ := Measured(f)
 		for _, m := range measured {
@@ -50,42 +80,39 @@ func Abstain(c *cascade.Calibration, reader int, answerable, unanswerable *episo
 			}
 			v, ok := c.Confidence(cascade.Asked{Reader: reader, Signals: m.Answers[reader].Signals})
 			if !ok {
-				return Abstention{}, fmt.Errorf("abstaining: the answer to %s has no confidence", m.Question)
+				return nil, fmt.Errorf("abstaining: the answer to %s has no confidence", m.Question)
 			}
-			all = append(all, answer{v, m.Answers[reader].Score, f == answerable})
-			if f == answerable {
-				out.Answerable++
-			} else {
-				out.Unanswerable++
+			all = append(all, judgement{v, m.Answers[reader].Score, f == answerable})
+		}
+	}
+	slices.SortStableFunc(all, func(x, y judgement) int { return cmp.Compare(x.confidence, y.confidence) })
+	return all, nil
+}
+
+// withhold withholds the answers below a least confidence. Without questions of both kinds it fails.
+func withhold(all []judgement, least float64) (Abstention, error) {
+	out := Abstention{MinConfidence: least}
+	confidences, answerable := make([]float64, len(all)), make([]bool, len(all))
+	lost, withheld, abstained := 0.0, 0.0, 0.0
+	for i, a := range all {
+		confidences[i], answerable[i] = a.confidence, a.answerable
+		below := a.confidence < least
+		switch {
+		case a.answerable:
+			if out.Answerable++; below {
+				lost, withheld = lost+a.score, withheld+1
+			}
+		default:
+			if out.Unanswerable++; below {
+				abstained++
 			}
 		}
 	}
 	if out.Answerable == 0 || out.Unanswerable == 0 {
 		return Abstention{}, errors.New("abstaining: there must be answerable and unanswerable questions")
 	}
-	slices.SortStableFunc(all, func(x, y answer) int { return cmp.Compare(x.confidence, y.confidence) })
-	lost, withheld, abstained := 0.0, 0, 0
-	for from := 0; from < len(all); {
-		to := from
-		for ; to < len(all) && all[to].confidence == all[from].confidence; to++ {
-			if all[to].right {
-				lost, withheld = lost+all[to].score, withheld+1
-			} else {
-				abstained++
-			}
-		}
-		if lost/float64(out.Answerable) > most || to == len(all) {
-			break
-		}
-		out.MinConfidence = all[to].confidence
-		out.Lost, out.Withheld, out.Abstained = lost/float64(out.Answerable), float64(withheld)/float64(out.Answerable), float64(abstained)/float64(out.Unanswerable)
-		from = to
-	}
-	confidences, right := make([]float64, len(all)), make([]bool, len(all))
-	for i, x := range all {
-		confidences[i], right[i] = x.confidence, x.right
-	}
+	out.Lost, out.Withheld, out.Abstained = lost/float64(out.Answerable), withheld/float64(out.Answerable), abstained/float64(out.Unanswerable)
 	var err error
-	out.AUROC, err = confidence.AUROC(confidences, right)
+	out.AUROC, err = confidence.AUROC(confidences, answerable)
 	return out, err
 }

@@ -160,6 +160,21 @@ func TestAbstain(t *testing.T) {
 			t.Errorf("at most %v: %+v, want %+v", most, got, want)
 		}
 	}
+	if got, err := AbstainBelow(c, 0, answerable, unanswerable, 0.5); err != nil || got.MinConfidence != 0.5 || math.Abs(got.Lost-0.025) > 1e-12 || got.Withheld != 0.5 || got.Abstained != 2./3 {
+		t.Errorf("below one half: %+v, %v", got, err)
+	}
+	held, err := Confidences(c, answerable)
+	if err != nil || len(held) != 1 {
+		t.Fatalf("%+v, %v", held, err)
+	}
+	// Errors of 0.1, 0.1, 0 and 0.1 in a bin each; both answers of at least one half have the higher confidence; the mean risks of the 1, 2,
+	// 3 and 4 surest answers are 0, 0.25, 0.4667 and 0.6.
+	if x := held[0]; x.Questions != 4 || x.Score != 0.4 || math.Abs(x.Mean-0.425) > 1e-12 || math.Abs(x.Error-0.075) > 1e-12 || *x.AUROC != 1 || math.Abs(x.Area-(0.25+1.4/3+0.6)/4) > 1e-12 {
+		t.Errorf("%+v", x)
+	}
+	if _, err := Confidences(&cascade.Calibration{Readers: c.Readers[:0]}, answerable); err == nil || !strings.Contains(err.Error(), "0 ways of answering") {
+		t.Errorf("another number of readers: %v", err)
+	}
 	unanswerable.Dim = 2
 	if _, err := Abstain(c, 0, answerable, unanswerable, 1); err == nil {
 		t.Error("traces of another system were taken")
