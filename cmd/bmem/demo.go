@@ -194,20 +194,11 @@ func (f *demoFlags) compareReaders(cmd *cobra.Command) (*frontier.Result, error)
 	if f.readers == "" {
 		return nil, nil
 	}
-	o := frontier.Options{Seed: f.bench.seed}
-	var err error
-	if o.Cascades, err = readCascades([]string{filepath.Join(f.readers, "words.json")}); err != nil {
+	o, err := frontier.ReadCascade(f.readers, "words.json")
+	if err != nil {
 		return nil, fmt.Errorf("--readers: %w", err)
 	}
-	for split, replay := range map[string]**episodes.Replay{splits[1]: &o.Validation, splits[2]: &o.Test} {
-		file, err := episodes.ReadSplit(filepath.Join(f.readers, split+tracesExt), split)
-		if err != nil {
-			return nil, fmt.Errorf("--readers: %w", err)
-		}
-		if *replay, err = episodes.NewReplay(file, nil); err != nil {
-			return nil, err
-		}
-	}
+	o.Seed = f.bench.seed
 	return f.compared(cmd, o, "readers")
 }
 

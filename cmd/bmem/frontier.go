@@ -13,7 +13,6 @@ import (
 
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/kernel/display"
-	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/router/portable"
 )
 
@@ -126,15 +125,14 @@ func (f *replayFlags) withoutTraining(cmd *cobra.Command) {
 func readCascades(paths []string) ([]frontier.Cascade, error) {
 	var out []frontier.Cascade
 	for _, path := range paths {
-		c, err := cascade.ReadFile(path)
+		c, err := frontier.OpenCascade(path)
 		if err != nil {
 			return nil, fmt.Errorf("--cascade: %w", err)
 		}
-		name := "cascade " + strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-		if slices.ContainsFunc(out, func(o frontier.Cascade) bool { return o.Name == name }) {
+		if slices.ContainsFunc(out, func(o frontier.Cascade) bool { return o.Name == c.Name }) {
 			return nil, fmt.Errorf("--cascade: two files are called %s: rename one", filepath.Base(path))
 		}
-		out = append(out, frontier.Cascade{Name: name, Calibration: c})
+		out = append(out, c)
 	}
 	return out, nil
 }

@@ -83,7 +83,7 @@ func TestRouteSix(t *testing.T) {
 	}
 }
 
-// With a calibration an unsure answer has a better model asked too, where its price is worth that, and the surer answer is taken.
+// With a calibration an unsure answer has a better model asked too, where its price is worth that, and the last answer is taken.
 func TestRouteCascade(t *testing.T) {
 	line := func(weight float64) *confidence.Estimate { // expected by the mean log-probability, from 0 at −2 to 1 at 0, or the other way round
 		e := &confidence.Estimate{Signals: []string{"logprob_mean"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{weight}}

@@ -1,0 +1,45 @@
+package frontier
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/router/cascade"
+)
+
+// The names of the splits.
+const (
+	validationSplit = "validation"
+	testSplit       = "test"
+)
+
+// ReadCascade reads what the comparison of a cascade needs from a folder: validation.jsonl.gz, test.jsonl.gz, and the calibration in a
+// file of that folder. The errors name the file.
+func ReadCascade(dir, calibration string) (Options, error) {
+	c, err := OpenCascade(filepath.Join(dir, calibration))
+	if err != nil {
+		return Options{}, err
+	}
+	o := Options{Cascades: []Cascade{c}}
+	for split, replay := range map[string]**episodes.Replay{validationSplit: &o.Validation, testSplit: &o.Test} {
+		file, err := episodes.ReadSplit(filepath.Join(dir, split+".jsonl.gz"), split)
+		if err != nil {
+			return Options{}, err
+		}
+		if *replay, err = episodes.NewReplay(file, nil); err != nil {
+			return Options{}, err
+		}
+	}
+	return o, nil
+}
+
+// OpenCascade reads a calibration, whose cascade is named by its file.
+func OpenCascade(path string) (Cascade, error) {
+	c, err := cascade.ReadFile(path)
+	if err != nil {
+		return Cascade{}, fmt.Errorf("read the calibration of a cascade: %w", err)
+	}
+	return Cascade{Name: "cascade " + strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), Calibration: c}, nil
+}
