@@ -15,14 +15,15 @@ import (
 
 // Options says what is fitted.
 type Options struct {
-	// Weights are fitted to Train, isotonic functions to Validation. With no Train, both are fitted to halves of the questions of
-	// Validation.
+	// Weights are fitted to Train, isotonic functions to Validation. With no Train, both are fitted to Validation, of which a fifth at a
+	// time is held out from the weights.
 	Train, Validation *episodes.File
 	// Models are the names of the models that answer, one for each tier of the answer; a single one answers all.
 	Models []string
 	// Samples are the numbers of replies that the tiers sample, 0 for one; nil for one each.
 	Samples []int
-	// Signals are the names of the signals that are used; nil uses all that nine tenths of the answers have.
+	// Signals are the names of the signals that are used, of which each reader has those that its answers come with; nil uses all that
+	// nine tenths of the answers have.
 	Signals []string
 	// Lambdas are the weights of cost for which it is chosen how a cascade begins; nil means none.
 	Lambdas []float64

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -151,6 +152,14 @@ func TestFile(t *testing.T) {
 	if _, err := Parse(bytes.Replace(data, []byte(`"version": 1`), []byte(`"version": 2`), 1)); !errors.Is(err, ErrVersion) {
 		t.Errorf("a newer version: %v", err)
 	}
+	flat := *c
+	flat.Readers = slices.Clone(c.Readers)
+	weighed := *c.Readers[0].Score
+	weighed.Levels = nil // a sum of signals, on the scale of log odds
+	flat.Readers[0].Score = &weighed
+	if _, err := flat.Marshal(); err == nil || !strings.Contains(err.Error(), "isotonic") {
+		t.Errorf("a score that is no expected score: %v", err)
+	}
 	for from, to := range map[string]string{
 		Format:                          "other",
 		`"version": 1`:                  `"version": 0`,
@@ -187,9 +196,28 @@ func TestFitRefuses(t *testing.T) {
 	for i, m := range apart {
 		m.Answers[i%2] = nil
 	}
-	c, err := Fit(readers, apart, apart, reward, nil)
-	if err != nil || c.Readers[0].Gains != nil {
-		t.Errorf("gains %v, %v", c.Readers[0].Gains, err)
+	for _, names := range [][]string{nil, {"logprob_mean"}} {
+		c, err := Fit(readers, apart, apart, reward, names)
+		if err != nil || c.Readers[0].Gains != nil {
+			t.Errorf("by %q: %+v, %v", names, c, err)
+		}
+	}
+}
+
+// A signal that is named and that no answer has is a mistake, also beside others; one that only some readers' answers have is not.
+func TestFitNamedSignals(t *testing.T) {
+	of := world(100, 1)
+	for _, m := range of {
+		m.Answers[0].Signals["form_words"] = m.Answers[0].Score
+	}
+	c, err := Fit(readers, nil, of, reward, []string{"form_words", "logprob_mean"})
+	if err != nil || len(c.Readers[0].Score.Signals) != 2 || len(c.Readers[1].Score.Signals) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for want, names := range map[string][]string{`"form_wrods"`: {"logprob_mean", "form_wrods"}, `large: its answers have none of the signals ["form_words"]`: {"form_words"}} {
+		if _, err := Fit(readers, nil, of, reward, names); err == nil || errors.Is(err, ErrNoSignals) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "logprob_mean") {
+			t.Errorf("%q: %v", names, err)
+		}
 	}
 }
 

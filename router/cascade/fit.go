@@ -49,8 +49,9 @@ var ErrNoSignals = errors.New("the answers come without signals")
 const bins = 10
 
 // Fit fits the estimates of readers: the weights to train, the isotonic functions to validation; without train both to validation, where
-// questions are held out in turn (see confidence.FitCrossed). names are the signals to use; with
-// none, all that nine tenths of a reader's answers have. Readers have their names set; prices, estimates and measures are filled in.
+// questions are held out in turn (see confidence.FitCrossed). names are the signals to use, of which each reader has those that its
+// answers come with; without names, all that nine tenths of a reader's answers have. A name that no answer has is an error, and so is a
+// reader whose answers have none of them. Readers have their names set; prices, estimates and measures are filled in.
 // A reader without answers or signals is an ErrNoSignals or a confidence.ErrTooFew that names it; where too few questions were
 // answered by two readers from the same notes, their gain is left out.
 func Fit(readers []Reader, train, validation []Measurement, reward *Reward, names []string) (*Calibration, error) {
@@ -59,14 +60,13 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 	if crossed {
 		weighed = validation
 	}
+	if err := known(names, weighed); err != nil {
+		return nil, err
+	}
 	fit := func(of func([]Measurement) []confidence.Sample, loss confidence.Loss) (*confidence.Estimate, error) {
 		names := names
-		if len(names) > 0 {
-			there := confidence.Names(of(weighed))
-			names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(there, name) })
-			if len(names) == 0 {
-				return nil, ErrNoSignals
-			}
+		if some := among(names, confidence.Names(of(weighed))); len(some) > 0 {
+			names = some
 		}
 		if crossed {
 			return confidence.FitCrossed(of(validation), names, loss)
@@ -77,9 +77,18 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 		r := &c.Readers[i]
 		answers := func(of []Measurement) []confidence.Sample { return samples(of, i) }
 		fitted := answers(weighed)
-		fail := func(err error) error { return fmt.Errorf("calibrate reader %q of %s: %w", r.Tier, r.Model, err) }
-		if len(confidence.Names(fitted)) == 0 && len(fitted) > 0 {
+		fail := func(err error) error {
+			if r.Model == "" {
+				return fmt.Errorf("calibrate reader %q: %w", r.Tier, err)
+			}
+			return fmt.Errorf("calibrate reader %q of %s: %w", r.Tier, r.Model, err)
+		}
+		there := confidence.Names(fitted)
+		if len(there) == 0 && len(fitted) > 0 {
 			return nil, fail(ErrNoSignals)
+		}
+		if len(names) > 0 && len(there) > 0 && len(among(names, there)) == 0 {
+			return nil, fail(fmt.Errorf("its answers have none of the signals %q, but %q", names, there))
 		}
 		var err error
 		if r.Score, err = fit(answers, confidence.Logistic); err != nil {
@@ -107,6 +116,30 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 		}
 	}
 	return c, c.Check()
+}
+
+// known returns an error for a signal that no answer has.
+func known(names []string, of []Measurement) error {
+	var all []confidence.Sample
+	for _, m := range of {
+		for _, a := range m.Answers {
+			if a != nil {
+				all = append(all, confidence.Sample{Signals: a.Signals})
+			}
+		}
+	}
+	there := confidence.Names(all)
+	for _, name := range names {
+		if len(there) > 0 && !slices.Contains(there, name) {
+			return fmt.Errorf("no answer has the signal %q; there are %q", name, there)
+		}
+	}
+	return nil
+}
+
+// among returns the names that are there.
+func among(names, there []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(there, name) })
 }
 
 func samples(of []Measurement, reader int) []confidence.Sample {
