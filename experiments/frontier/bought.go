@@ -2,8 +2,10 @@ package frontier
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -47,9 +49,10 @@ type Priced struct {
 
 // BoughtOptions says what WhatMoneyBuys compares.
 type BoughtOptions struct {
-	// Times is the multiple of the price of the cheapest policy that costs something, up to which may be spent; at least 1.
+	// Times is the multiple of the price of the cheapest policy that costs something, up to which may be spent; at least 1, and finite.
 	Times float64
-	// Signals are the names of the signals that cascades use; nil uses all that nine tenths of the answers have.
+	// Signals are the names of the signals that cascades use; nil uses all that nine tenths of the answers have. With names, that there
+	// can be no cascades is an error.
 	Signals []string
 	// Seed draws the halves, the folds and the intervals.
 	Seed int64
@@ -66,8 +69,8 @@ func WhatMoneyBuys(f *episodes.File, o BoughtOptions) (*Bought, error) {
 	if len(everywhere) < 2 {
 		return nil, fmt.Errorf("%d combinations of tiers were asked with every question; two are needed to compare", len(everywhere))
 	}
-	if !(o.Times >= 1) {
-		return nil, fmt.Errorf("the price may be %v times the cheapest one's: must be at least 1", o.Times)
+	if !(o.Times >= 1) || math.IsInf(o.Times, 0) {
+		return nil, fmt.Errorf("the price may be %v times the cheapest one's: must be at least 1, and finite", o.Times)
 	}
 	ids := r.IDs()
 	at := map[string]int{}
@@ -90,8 +93,8 @@ func WhatMoneyBuys(f *episodes.File, o BoughtOptions) (*Bought, error) {
 		b.Policies = append(b.Policies, c)
 	}
 	crossed, err := crossCascades(f, ids, o)
-	if err != nil {
-		return nil, err
+	if err != nil && (len(o.Signals) > 0 || !errors.Is(err, errNoCascade)) {
+		return nil, fmt.Errorf("compare cascades: %w", err)
 	}
 	if crossed != nil {
 		b.Routed = crossed.advantage(b.Policies, o.Seed)

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/router"
 )
 
 // Of combinations within the price the best is chosen on one half of the questions and measured on the other: where a dearer reader is
@@ -69,8 +72,10 @@ func TestWhatMoneyBuysAboveWhatIsFree(t *testing.T) {
 
 func TestWhatMoneyBuysRefuses(t *testing.T) {
 	f := answersFile("validation", 5, 1)
-	if _, err := WhatMoneyBuys(f, BoughtOptions{Times: 0.5, Seed: 1}); err == nil || !strings.Contains(err.Error(), "at least 1") {
-		t.Errorf("less than the cheapest: %v", err)
+	for _, times := range []float64{0.5, -1, math.NaN(), math.Inf(1)} {
+		if _, err := WhatMoneyBuys(f, BoughtOptions{Times: times, Seed: 1}); err == nil || !strings.Contains(err.Error(), "at least 1") {
+			t.Errorf("%v times the cheapest: %v", times, err)
+		}
 	}
 	f.Episodes = f.Episodes[:1]
 	if _, err := WhatMoneyBuys(f, BoughtOptions{Times: 3, Seed: 1}); err == nil || !strings.Contains(err.Error(), "two are needed") {
@@ -95,5 +100,28 @@ func TestWhatMoneyBuysByCascades(t *testing.T) {
 	}
 	if b, err = WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1}); err != nil || len(b.Policies) != 6 {
 		t.Errorf("without signals: %v, %+v", err, b)
+	}
+}
+
+// Who names signals asks for cascades: it is said why there are none. Without names there is then a table without them.
+func TestWhatMoneyBuysByNamedSignals(t *testing.T) {
+	full, few, gaps, fixed := answersFile("validation", 60, 5), answersFile("validation", 10, 5), answersFile("validation", 60, 5), answersFile("validation", 60, 5)
+	gaps.Episodes = slices.DeleteFunc(gaps.Episodes, func(e router.Episode) bool { return e.Choices[1] == 2 && e.ID == "validation7" })
+	fixed.Space = router.Space{fixed.Space[0], {Name: "filter", Tiers: fixed.Space[1].Tiers}}
+	for want, f := range map[string]*episodes.File{"no answer has the signal \"typo\"": full, "too few": few, "every question": gaps, "one way of answering": fixed} {
+		signals := []string{"logprob_mean"}
+		if f == full {
+			signals = append(signals, "typo")
+		}
+		if _, err := WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1, Signals: signals}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if b, err := WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1}); err != nil || (b.Routed != nil) != (f == full) {
+			t.Errorf("%s: without names %+v, %v", want, b, err)
+		}
+	}
+	b, err := WhatMoneyBuys(full, BoughtOptions{Times: 25, Seed: 1, Signals: []string{"logprob_mean"}})
+	if err != nil || b.Routed == nil {
+		t.Errorf("%+v, %v", b, err)
 	}
 }

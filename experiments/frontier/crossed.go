@@ -42,13 +42,19 @@ type crossed struct {
 // played is what a question earned and cost.
 type played struct{ score, dollars float64 }
 
-// crossCascades plays a cascade for each λ on every question, by a calibration that was fitted to other questions. There are none where
-// answers come without signals, or are too few.
+// errNoCascade means that no cascade can be played on the traces.
+var errNoCascade = errors.New("no cascade can be played")
+
+// crossCascades plays a cascade for each λ on every question, by a calibration that was fitted to other questions. Where there can be
+// none, since answers come without signals or are too few, that is an errNoCascade.
 func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, error) {
 	measured, notes := calibrate.Measured(f)
 	groups, of := calibrate.Complete(measured, notes)
-	if len(groups) == 0 || len(groups[0][0].Answers) < 2 {
-		return nil, nil
+	if len(measured[0].Answers) < 2 {
+		return nil, fmt.Errorf("%w: the traces have one way of answering", errNoCascade)
+	}
+	if len(groups) == 0 || len(groups[0]) != len(ids) {
+		return nil, fmt.Errorf("%w: not every question has an answer of every tier from the same notes", errNoCascade)
 	}
 	x := &crossed{lambdas: DefaultLambdas(), fold: make([]int, len(ids)), reward: f.Reward(true).Fixed()}
 	for range x.lambdas {
@@ -65,7 +71,7 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 		others := f.Where(func(e router.Episode) bool { return x.fold[at[e.ID]] != k })
 		c, err := calibrate.Fit(calibrate.Options{Validation: others, Models: f.Space[len(f.Space)-1].Tiers, Signals: o.Signals, Lambdas: x.lambdas})
 		if errors.Is(err, cascade.ErrNoSignals) || errors.Is(err, confidence.ErrTooFew) {
-			return nil, nil
+			return nil, fmt.Errorf("%w: %w", errNoCascade, err)
 		}
 		if err != nil {
 			return nil, err
@@ -77,8 +83,8 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 			}
 			last := len(begin) - 1
 			g := slices.IndexFunc(of, func(n []int) bool { return slices.Equal(n, begin[:last]) })
-			if g < 0 || len(groups[g]) != len(ids) {
-				return nil, nil // not every question has these answers
+			if g < 0 {
+				return nil, fmt.Errorf("%w: not every question has an answer of every tier from the notes %v", errNoCascade, c.At(lambda).Tiers[:last])
 			}
 			for _, m := range groups[g] {
 				if q := at[m.Question]; x.fold[q] == k {
