@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -62,7 +63,7 @@ Everything is kept in the folder of the run: router/ (the training), frontier.ht
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.traces, "traces", filepath.Join("traces", "locomo-implementation"), "`folder` with the traces of the three splits")
-	flags.StringVar(&f.readers, "readers", filepath.Join("traces", "locomo-readers"), "`folder` with traces of several readers and their calibration; \"\" for none")
+	flags.StringVar(&f.readers, "readers", filepath.Join("traces", "locomo-readers"), "`folder` with traces of several readers and their calibration, left out if it is not there; \"\" for none")
 	flags.IntVar(&f.seeds, "seeds", 3, "how many routers are trained")
 	flags.IntVar(&f.epochs, "epochs", 20, "passes over the training traces; the router of the best pass is compared")
 	flags.IntVar(&f.bench.questions, "questions", 6, "how many test questions are asked live; 0 asks none")
@@ -101,6 +102,10 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		}
 		f.files[split] = file
 	}
+	readers, err := f.openReaders(cmd)
+	if err != nil {
+		return err
+	}
 	if err := private.Dir(f.dir()); err != nil {
 		return fmt.Errorf("make the run's folder: %w", err)
 	}
@@ -112,9 +117,11 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	who, err := f.compareReaders(cmd)
-	if err != nil {
-		return err
+	var who *frontier.Result
+	if readers != nil {
+		if who, err = f.compared(cmd, *readers, "readers"); err != nil {
+			return err
+		}
 	}
 	result := demoResult{Verdicts: compared.Verdicts, Page: filepath.Join(f.dir(), "frontier.html"), Tables: filepath.Join(f.dir(), "frontier.txt")}
 	if who != nil {
@@ -189,17 +196,21 @@ func (f *demoFlags) compare(cmd *cobra.Command, s *train.Summary) (*frontier.Res
 	return f.compared(cmd, o, "frontier")
 }
 
-// compareReaders compares the cascade of the readers' calibration on their test traces; nil if there is no folder of readers.
-func (f *demoFlags) compareReaders(cmd *cobra.Command) (*frontier.Result, error) {
+// openReaders reads what the comparison of the readers' cascade needs; nil if there is no folder of readers. One that is named has to be
+// there.
+func (f *demoFlags) openReaders(cmd *cobra.Command) (*frontier.Options, error) {
 	if f.readers == "" {
 		return nil, nil
 	}
 	o, err := frontier.ReadCascade(f.readers, "words.json")
+	if errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("readers") {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--readers: %w", err)
 	}
 	o.Seed = f.bench.seed
-	return f.compared(cmd, o, "readers")
+	return &o, nil
 }
 
 // compared compares policies and writes page, JSON and tables of a name into the run's folder.

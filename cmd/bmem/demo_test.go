@@ -23,6 +23,13 @@ func TestDemo(t *testing.T) {
 	if err != nil || !strings.Contains(out, "modal tiers of router") || strings.Count(out, "\n") > 25 {
 		t.Errorf("%v\n%s", err, out)
 	}
+	// A folder of readers that is named has to be there, which is said before anything is trained.
+	if _, err := runVerb(t, "", "demo", "--traces", dir, "--runs", dir, "--name", "without", "--readers", dir, "--questions", "0", "--backend", "go"); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "words.json")) {
+		t.Errorf("no readers: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "without")); err == nil {
+		t.Error("it was trained before its readers were looked for")
+	}
 	page, err := os.ReadFile(filepath.Join(dir, "demo", "frontier.html"))
 	if err != nil || !strings.Contains(string(page), "best static") {
 		t.Errorf("the page: %v", err)

@@ -23,16 +23,26 @@ func ReadCascade(dir, calibration string) (Options, error) {
 		return Options{}, err
 	}
 	o := Options{Cascades: []Cascade{c}}
-	for split, replay := range map[string]**episodes.Replay{validationSplit: &o.Validation, testSplit: &o.Test} {
-		file, err := episodes.ReadSplit(filepath.Join(dir, split+".jsonl.gz"), split)
-		if err != nil {
-			return Options{}, err
-		}
-		if *replay, err = episodes.NewReplay(file, nil); err != nil {
-			return Options{}, err
-		}
+	if o.Validation, err = readSplit(dir, validationSplit); err != nil {
+		return Options{}, err
+	}
+	if o.Test, err = readSplit(dir, testSplit); err != nil {
+		return Options{}, err
 	}
 	return o, nil
+}
+
+func readSplit(dir, split string) (*episodes.Replay, error) {
+	path := filepath.Join(dir, split+".jsonl.gz")
+	file, err := episodes.ReadSplit(path, split)
+	if err != nil {
+		return nil, err
+	}
+	r, err := episodes.NewReplay(file, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
 }
 
 // OpenCascade reads a calibration, whose cascade is named by its file.
