@@ -35,7 +35,7 @@ For each way of answering, the signals of an answer (log-probabilities, agreemen
 combined by a regression on the training questions, and made an expected score by isotonic regression on the validation
 questions. Without training questions, as where the readers were tuned on these, both use the validation questions, of which
 a fifth at a time is held out from the regression. Where the tier set routes the answer, the gain of asking each dearer tier
-too is fitted the same way.
+too is fitted the same way; without training questions it is the regression's alone.
 
 The file gives answers a confidence (bmem ask --calibration FILE --min-confidence 0.4) and is a policy (--policy cascade:FILE@λ).
 With --router it is put into a router's file, as its last decision.
@@ -51,6 +51,9 @@ which the validation questions lose at most --most-lost of their mean score, and
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.spread()
 			train, validation := *f.files[splits[0]], *f.files[splits[1]]
+			if !(mostLost >= 0) {
+				return fmt.Errorf("--most-lost %v: must be at least 0", mostLost)
+			}
 			if validation == "" {
 				return errors.New("give --validation-traces, and --traces if there are training questions, or --traces with their folder")
 			}
@@ -114,7 +117,7 @@ which the validation questions lose at most --most-lost of their mean score, and
 	flags.StringVar(&routerFile, "router", "", "put the calibration into the router of this `file`, and write that to --out")
 	flags.StringVar(&unanswerable, "unanswerable", "", "trace `file` of questions without an answer (--dataset locomo-unanswerable), to find a confidence to abstain below")
 	flags.Float64Var(&mostLost, "most-lost", 0.02, "most of the mean score that abstaining may lose where there is an answer")
-	flags.StringSliceVar(&signals, "signals", nil, "`names` of the signals to use, joined by commas (default all that nine tenths of the answers have)")
+	flags.StringSliceVar(&signals, "signals", nil, "`names` of the signals to use, joined by commas (each reader has those that its answers come with; default all that nine tenths of them have)")
 	flags.StringVar(&note, "note", "", "how it was fitted, for people")
 	flags.BoolVar(&asJSON, "json", false, "write the calibration to the output too, instead of the table")
 	if err := cmd.MarkFlagRequired("out"); err != nil {

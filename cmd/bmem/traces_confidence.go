@@ -18,6 +18,8 @@ type confidences struct {
 	Readers []calibrate.Confidence `json:"readers"`
 	// Abstention is by tier of the answer.
 	Abstention map[string]calibrate.Abstention `json:"abstention,omitempty"`
+
+	fitted, measured string // questions and their score, for people
 }
 
 func newTracesConfidenceCmd() *cobra.Command {
@@ -50,8 +52,12 @@ answers below that confidence does to questions that have an answer and to those
 			if err != nil {
 				return fmt.Errorf("--calibration: %w", err)
 			}
-			var said confidences
-			if said.Readers, err = calibrate.Confidences(c, f); err != nil {
+			models, samples, err := answering(f.Header)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			said := confidences{fitted: c.Dataset + ", scored by " + c.Metric, measured: f.Dataset + " " + f.Split + ", scored by " + f.Metric}
+			if said.Readers, err = calibrate.Confidences(c, f, models, samples); err != nil {
 				return err
 			}
 			if unanswerable != "" {
@@ -60,9 +66,9 @@ answers below that confidence does to questions that have an answer and to those
 					return err
 				}
 				said.Abstention = map[string]calibrate.Abstention{}
-				for i, r := range c.Readers {
-					if said.Abstention[r.Tier], err = calibrate.AbstainBelow(c, i, f, others, least); err != nil {
-						return fmt.Errorf("--unanswerable %s: %w", unanswerable, err)
+				for _, r := range said.Readers { // others did not answer
+					if said.Abstention[r.Tier], err = calibrate.AbstainBelow(c, c.Index(r.Tier), f, others, least); err != nil {
+						return fmt.Errorf("--unanswerable %s: answers %q: %w", unanswerable, r.Tier, err)
 					}
 				}
 			}
@@ -85,6 +91,7 @@ answers below that confidence does to questions that have an answer and to those
 
 func (c confidences) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "fitted to %s; measured on %s\n", c.fitted, c.measured)
 	fmt.Fprintln(w, "answer\tmodel\tquestions\tscore\tmean confidence\tcalibration error\tAUROC\trisk–coverage area")
 	for _, r := range c.Readers {
 		auroc := "-"

@@ -28,9 +28,12 @@ type Abstention struct {
 }
 
 // Abstain finds, for a reader of a calibration, the highest least confidence by which answerable questions lose at most a mean score of
-// most, and says what share of the unanswerable ones it abstains from. Files of other systems, and answers without a confidence, are
-// errors.
+// most, at least 0, and says what share of the unanswerable ones it abstains from. Files of other systems, and answers without a
+// confidence, are errors.
 func Abstain(c *cascade.Calibration, reader int, answerable, unanswerable *episodes.File, most float64) (Abstention, error) {
+	if !(most >= 0) {
+		return Abstention{}, fmt.Errorf("abstaining: at most %v of the mean score may be lost: must be at least 0", most)
+	}
 	all, err := judged(c, reader, answerable, unanswerable)
 	if err != nil {
 		return Abstention{}, err
@@ -49,8 +52,11 @@ func Abstain(c *cascade.Calibration, reader int, answerable, unanswerable *episo
 	return out, err
 }
 
-// AbstainBelow says what a least confidence that was chosen on other questions does. The errors are those of Abstain.
+// AbstainBelow says what a least confidence in [0, 1] that was chosen on other questions does. The errors are those of Abstain.
 func AbstainBelow(c *cascade.Calibration, reader int, answerable, unanswerable *episodes.File, least float64) (Abstention, error) {
+	if !(least >= 0 && least <= 1) {
+		return Abstention{}, fmt.Errorf("abstaining: the least confidence is %v, must be in 0 to 1", least)
+	}
 	all, err := judged(c, reader, answerable, unanswerable)
 	if err != nil {
 		return Abstention{}, err

@@ -130,17 +130,21 @@ func TestFitRefuses(t *testing.T) {
 	}
 }
 
-// A least confidence is the highest one whose loss stays within the bound; answers to unanswerable questions that look as unsure are withheld.
-func TestAbstain(t *testing.T) {
-	line := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
-	c := &cascade.Calibration{Readers: []cascade.Reader{{Model: "m", Score: line}}}
-	file := func(dataset string, answers ...[2]float64) *episodes.File { // confidence and score
+// line is a calibration whose confidence is the signal x, and makes files of answers with a confidence and a score.
+func line() (*cascade.Calibration, func(dataset string, answers ...[2]float64) *episodes.File) {
+	e := &confidence.Estimate{Signals: []string{"x"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{0, 1}, Y: []float64{0, 1}}}
+	return &cascade.Calibration{Readers: []cascade.Reader{{Model: "m", Score: e}}}, func(dataset string, answers ...[2]float64) *episodes.File {
 		f := &episodes.File{Header: episodes.Header{Dataset: dataset, Metric: dataset, Space: router.Space{{Name: "filter", Tiers: []string{"low"}}}, Dim: 1}}
 		for i, a := range answers {
 			f.Episodes = append(f.Episodes, router.Episode{ID: fmt.Sprint(dataset, i), Choices: []int{0}, Score: a[1], AnswerSignals: map[string]float64{"x": a[0]}})
 		}
 		return f
 	}
+}
+
+// A least confidence is the highest one whose loss stays within the bound; answers to unanswerable questions that look as unsure are withheld.
+func TestAbstain(t *testing.T) {
+	c, file := line()
 	answerable := file("answerable", [2]float64{0.1, 0}, [2]float64{0.2, 0.1}, [2]float64{0.5, 0.5}, [2]float64{0.9, 1})
 	unanswerable := file("unanswerable", [2]float64{0.05, 0}, [2]float64{0.2, 0}, [2]float64{0.6, 0})
 	for most, want := range map[float64]Abstention{
@@ -163,7 +167,26 @@ func TestAbstain(t *testing.T) {
 	if got, err := AbstainBelow(c, 0, answerable, unanswerable, 0.5); err != nil || got.MinConfidence != 0.5 || math.Abs(got.Lost-0.025) > 1e-12 || got.Withheld != 0.5 || got.Abstained != 2./3 {
 		t.Errorf("below one half: %+v, %v", got, err)
 	}
-	held, err := Confidences(c, answerable)
+	for _, least := range []float64{-0.1, 1.1, math.NaN()} {
+		if got, err := AbstainBelow(c, 0, answerable, unanswerable, least); err == nil {
+			t.Errorf("below %v: %+v", least, got)
+		}
+	}
+	for _, most := range []float64{-0.1, math.NaN()} {
+		if got, err := Abstain(c, 0, answerable, unanswerable, most); err == nil {
+			t.Errorf("at most %v: %+v", most, got)
+		}
+	}
+	unanswerable.Dim = 2
+	if _, err := Abstain(c, 0, answerable, unanswerable, 1); err == nil {
+		t.Error("traces of another system were taken")
+	}
+}
+
+func TestConfidences(t *testing.T) {
+	c, file := line()
+	answers := file("answerable", [2]float64{0.1, 0}, [2]float64{0.2, 0.1}, [2]float64{0.5, 0.5}, [2]float64{0.9, 1})
+	held, err := Confidences(c, answers, []string{"m"}, nil)
 	if err != nil || len(held) != 1 {
 		t.Fatalf("%+v, %v", held, err)
 	}
@@ -172,11 +195,15 @@ func TestAbstain(t *testing.T) {
 	if x := held[0]; x.Questions != 4 || x.Score != 0.4 || math.Abs(x.Mean-0.425) > 1e-12 || math.Abs(x.Error-0.075) > 1e-12 || *x.AUROC != 1 || math.Abs(x.Area-(0.25+1.4/3+0.6)/4) > 1e-12 {
 		t.Errorf("%+v", x)
 	}
-	if _, err := Confidences(&cascade.Calibration{Readers: c.Readers[:0]}, answerable); err == nil || !strings.Contains(err.Error(), "0 ways of answering") {
-		t.Errorf("another number of readers: %v", err)
-	}
-	unanswerable.Dim = 2
-	if _, err := Abstain(c, 0, answerable, unanswerable, 1); err == nil {
-		t.Error("traces of another system were taken")
+	none := &cascade.Calibration{Readers: c.Readers[:0]}
+	for want, got := range map[string]func() ([]Confidence, error){
+		"0 ways of answering":     func() ([]Confidence, error) { return Confidences(none, answers, []string{"m"}, nil) },
+		`by "m"`:                  func() ([]Confidence, error) { return Confidences(c, answers, []string{"another"}, nil) },
+		"of 0 samples":            func() ([]Confidence, error) { return Confidences(c, answers, []string{"m"}, []int{3}) },
+		"the file holds no trace": func() ([]Confidence, error) { return Confidences(c, file("empty"), []string{"m"}, nil) },
+	} {
+		if x, err := got(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v, %v; want %q", x, err, want)
+		}
 	}
 }

@@ -29,9 +29,13 @@ type Confidence struct {
 const bins = 10
 
 // Confidences measures the confidences of a calibration on a file of other questions than it was fitted to, for each reader that
-// answered there. A file of another tier set, or without answers that have a confidence, is an error.
-func Confidences(c *cascade.Calibration, f *episodes.File) ([]Confidence, error) {
-	of, err := readers(f.Space, Options{Models: []string{""}})
+// answered there. models and samples say who answered, as in Options. A file of other readers, or without answers that have a
+// confidence, is an error.
+func Confidences(c *cascade.Calibration, f *episodes.File, models []string, samples []int) ([]Confidence, error) {
+	if err := f.Usable(); err != nil {
+		return nil, err
+	}
+	of, err := readers(f.Space, Options{Models: models, Samples: samples})
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +47,9 @@ func Confidences(c *cascade.Calibration, f *episodes.File) ([]Confidence, error)
 	for i, r := range c.Readers {
 		if of[i].Tier != r.Tier {
 			return nil, fmt.Errorf("the calibration's answer %q is called %q in the traces", r.Tier, of[i].Tier)
+		}
+		if of[i].Model != r.Model || of[i].Samples != r.Samples {
+			return nil, fmt.Errorf("the calibration is of answers %q by %q of %d samples, the traces' are by %q of %d", r.Tier, r.Model, r.Samples, of[i].Model, of[i].Samples)
 		}
 		var confidences, scores []float64
 		var right []bool
