@@ -34,7 +34,7 @@ func newTracesConfidenceCmd() *cobra.Command {
 For each way of answering: the mean score and the mean confidence, the expected calibration error (ten bins), and how well the
 confidence tells answers that score at least one half from others. With --unanswerable and --min-confidence also what withholding
 answers below that confidence does to questions that have an answer and to those that have none.`,
-		Example: `  bmem traces confidence traces/locomo-readers/validation.jsonl.gz --calibration traces/locomo-readers/words.json`,
+		Example: `  bmem traces confidence traces/locomo-readers/test.jsonl.gz --calibration traces/locomo-readers/words.json`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (unanswerable == "") == cmd.Flags().Changed("min-confidence") {

@@ -1,7 +1,9 @@
 package frontier
 
 import (
+	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -123,5 +125,27 @@ func TestWhatMoneyBuysByNamedSignals(t *testing.T) {
 	b, err := WhatMoneyBuys(full, BoughtOptions{Times: 25, Seed: 1, Signals: []string{"logprob_mean"}})
 	if err != nil || b.Routed == nil {
 		t.Errorf("%+v, %v", b, err)
+	}
+}
+
+// What is measured on a history's questions is chosen on others', or on its other questions where there is only one.
+func TestCascadesAreChosenOnOtherHistories(t *testing.T) {
+	got := histories([]string{"conv-1/q1", "conv-2/q1", "conv-1/q2", "alone", "conv-2/q2", "/odd"})
+	if want := [][]int{{0, 2}, {1, 4}, {3}, {5}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("histories %v, want %v", got, want)
+	}
+	f := answersFile("validation", 200, 5)
+	for _, n := range []int{1, 2} {
+		for i, e := range f.Episodes {
+			name := e.ID[strings.LastIndexByte(e.ID, '/')+1:]
+			f.Episodes[i].ID = fmt.Sprintf("h%d/%s", len(name)%n, name)
+		}
+		b, err := WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1})
+		if err != nil || b.Routed == nil {
+			t.Fatalf("%d histories: %v, %+v", n, err, b)
+		}
+		if want := map[int]string{1: "other questions", 2: "other histories"}[n]; b.Routed.Histories != n || !strings.Contains(b.Routed.String(), want) {
+			t.Errorf("%d histories: %d, %s", n, b.Routed.Histories, b.Routed)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/gonum/stat"
 
@@ -17,7 +18,8 @@ import (
 	"github.com/budgetmem/budgetmem/router/confidence"
 )
 
-// crossFolds is how many parts the questions are divided into, each answered by a calibration that was fitted to the others.
+// crossFolds is how many parts the histories are divided into at most. Questions about each part are answered by a calibration that was
+// fitted to questions about the others: what holds within a conversation need not hold in the next.
 const crossFolds = 10
 
 // Advantage is by how much the return of cascades is above that of fixed choices, both chosen on other questions than they are measured
@@ -26,6 +28,9 @@ type Advantage struct {
 	// Lambdas are the weights of cost, and ByLambda the mean advantage at each.
 	Lambdas  []float64 `json:"lambdas"`
 	ByLambda []float64 `json:"by_lambda"`
+	// Histories is the number of histories that the questions are about. With few of them the interval, which is over questions, is too
+	// narrow for what to expect of others.
+	Histories int `json:"histories"`
 	// Mean is that over all λ, with an interval over questions, and Error its standard error with this number of them.
 	Mean  stats.Interval `json:"mean"`
 	Error float64        `json:"standard_error"`
@@ -33,10 +38,11 @@ type Advantage struct {
 
 // crossed are cascades of which each question's was fitted to other questions.
 type crossed struct {
-	lambdas []float64
-	fold    []int      // of each question
-	played  [][]played // by λ and question
-	reward  cascade.Reward
+	lambdas   []float64
+	fold      []int // of each question
+	histories int
+	played    [][]played // by λ and question
+	reward    cascade.Reward
 }
 
 // played is what a question earned and cost.
@@ -60,8 +66,17 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 	for range x.lambdas {
 		x.played = append(x.played, make([]played, len(ids)))
 	}
-	for i, q := range rand.New(rand.NewPCG(uint64(o.Seed), 4)).Perm(len(ids)) {
-		x.fold[q] = i % crossFolds
+	about := histories(ids)
+	if x.histories = len(about); x.histories == 1 { // there is no other one to choose on
+		about = nil
+		for q := range ids {
+			about = append(about, []int{q})
+		}
+	}
+	for i, h := range rand.New(rand.NewPCG(uint64(o.Seed), 4)).Perm(len(about)) {
+		for _, q := range about[h] {
+			x.fold[q] = i % crossFolds
+		}
 	}
 	at := map[string]int{}
 	for q, id := range ids {
@@ -97,6 +112,27 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 	return x, nil
 }
 
+// histories groups questions, by their index, whose identifiers have the same beginning before the last slash, as those about one of
+// LoCoMo's conversations have. A question without a slash is about a history of its own.
+func histories(ids []string) [][]int {
+	var out [][]int
+	at := map[string]int{}
+	for q, id := range ids {
+		name := id
+		if i := strings.LastIndexByte(id, '/'); i > 0 {
+			name = id[:i]
+		}
+		h, ok := at[name]
+		if !ok {
+			h = len(out)
+			at[name] = h
+			out = append(out, nil)
+		}
+		out[h] = append(out[h], q)
+	}
+	return out
+}
+
 // shown are the cascades that a table has.
 func (x *crossed) shown() []Priced {
 	var out []Priced
@@ -113,7 +149,7 @@ func (x *crossed) shown() []Priced {
 
 // advantage compares with the fixed choice that has the highest return at each λ on the questions of the other folds.
 func (x *crossed) advantage(fixed []Priced, seed int64) *Advantage {
-	a := &Advantage{Lambdas: x.lambdas, ByLambda: make([]float64, len(x.lambdas))}
+	a := &Advantage{Histories: x.histories, Lambdas: x.lambdas, ByLambda: make([]float64, len(x.lambdas))}
 	gains := make([]float64, len(x.fold))
 	for l, lambda := range x.lambdas {
 		earned := func(p Priced, q int) float64 { return x.reward.Return(p.scores[q], p.dollars[q], lambda) }
@@ -146,6 +182,10 @@ func (x *crossed) advantage(fixed []Priced, seed int64) *Advantage {
 
 // String is the comparison in one sentence.
 func (a *Advantage) String() string {
-	return fmt.Sprintf("The return of cascades, averaged over λ, is %+.4f %s above that of the best fixed choice at each λ (%d questions, standard error %.4f; both are chosen on other questions).",
-		a.Mean.Mean, spread(a.Mean, "%+.4f"), a.Mean.N, a.Error)
+	chosen := "histories"
+	if a.Histories == 1 {
+		chosen = "questions"
+	}
+	return fmt.Sprintf("The return of cascades, averaged over λ, is %+.4f %s above that of the best fixed choice at each λ (%d questions about %d histories, standard error over questions %.4f; both are chosen on other %s).",
+		a.Mean.Mean, spread(a.Mean, "%+.4f"), a.Mean.N, a.Histories, a.Error, chosen)
 }
