@@ -191,11 +191,7 @@ func (c calibrated) write(out io.Writer) error {
 	fmt.Fprintf(w, "%s, scored by %s\n", c.Dataset, c.Metric)
 	fmt.Fprintln(w, "answer\tmodel\t$/answer\tscore\tcalibration error\tAUROC\tfitted to\tcalibrated on\tsignals")
 	for _, r := range c.Readers {
-		auroc := "-"
-		if r.Measured.AUROC != nil {
-			auroc = fmt.Sprintf("%.3f", *r.Measured.AUROC)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%.3g\t%.4f\t%.3f\t%s\t%d\t%d\t%v\n", r.Tier, r.Model, r.Dollars, r.Measured.Score, r.Measured.CalibrationError, auroc,
+		fmt.Fprintf(w, "%s\t%s\t%.3g\t%.4f\t%.3f\t%s\t%d\t%d\t%v\n", r.Tier, r.Model, r.Dollars, r.Measured.Score, r.Measured.CalibrationError, orDash(r.Measured.AUROC),
 			r.Measured.Fitted, r.Measured.Calibrated, r.Score.Signals)
 	}
 	for i, p := range c.Points {

@@ -292,6 +292,15 @@ func readTraces(paths []string) ([]*episodes.File, error) {
 	return files, nil
 }
 
+// mergeTraces reads files of one system as one.
+func mergeTraces(paths []string) (*episodes.File, error) {
+	files, err := readTraces(paths)
+	if err != nil {
+		return nil, err
+	}
+	return episodes.Merge(files...)
+}
+
 func newTracesSelectCmd() *cobra.Command {
 	var names, categories []string
 	var without, out string

@@ -40,11 +40,7 @@ answers below that confidence does to questions that have an answer and to those
 			if (unanswerable == "") == cmd.Flags().Changed("min-confidence") {
 				return errors.New("--unanswerable and --min-confidence: give both or none")
 			}
-			files, err := readTraces(args)
-			if err != nil {
-				return err
-			}
-			f, err := episodes.Merge(files...)
+			f, err := mergeTraces(args)
 			if err != nil {
 				return err
 			}
@@ -94,11 +90,7 @@ func (c confidences) write(out io.Writer) error {
 	fmt.Fprintf(w, "fitted to %s; measured on %s\n", c.fitted, c.measured)
 	fmt.Fprintln(w, "answer\tmodel\tquestions\tscore\tmean confidence\tcalibration error\tAUROC\trisk–coverage area")
 	for _, r := range c.Readers {
-		auroc := "-"
-		if r.AUROC != nil {
-			auroc = fmt.Sprintf("%.3f", *r.AUROC)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.4f\t%.4f\t%.3f\t%s\t%.3f\n", r.Tier, r.Model, r.Questions, r.Score, r.Mean, r.Error, auroc, r.Area)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.4f\t%.4f\t%.3f\t%s\t%.3f\n", r.Tier, r.Model, r.Questions, r.Score, r.Mean, r.Error, orDash(r.AUROC), r.Area)
 	}
 	for _, r := range c.Readers {
 		if a, ok := c.Abstention[r.Tier]; ok {
@@ -112,4 +104,12 @@ func (c confidences) write(out io.Writer) error {
 func writeAbstention(w io.Writer, tier string, a calibrate.Abstention) {
 	fmt.Fprintf(w, "abstain %s\tbelow a confidence of %.3f: %.3f of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% of %d unanswerable ones are withheld (AUROC %.3f)\n",
 		tier, a.MinConfidence, a.Lost, a.Answerable, 100*a.Withheld, 100*a.Abstained, a.Unanswerable, a.AUROC)
+}
+
+// orDash writes a measure with three digits, or a dash where there is none.
+func orDash(v *float64) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.3f", *v)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/kernel/display"
 )
@@ -24,11 +23,7 @@ The last line says how far the return of cascades is above that of fixed choices
 		Example: `  bmem traces frontier traces/locomo-implementation/validation.jsonl.gz`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			files, err := readTraces(args)
-			if err != nil {
-				return err
-			}
-			f, err := episodes.Merge(files...)
+			f, err := mergeTraces(args)
 			if err != nil {
 				return err
 			}
