@@ -131,8 +131,8 @@ func newWorkerCmd() *cobra.Command {
 		Use:   "worker",
 		Short: "Answer questions for the runs that other machines start with --workers",
 		Long: `Answer questions for the runs that other machines start with --workers, by 'bmem eval', 'bmem traces collect', 'bmem frontier --live'
-or 'bmem train --live', until it is interrupted. It takes up each run at the NATS server by itself: what a run needs, data set, models, endpoints and tiers, the run says, and
-flags here go before that. A run whose data, models, prompts or version differ from what is here is refused, and told why.
+or 'bmem train --live', until it is interrupted. It takes up each run at the NATS server by itself: what a run needs, data set,
+models, endpoints and tiers, the run says, and flags here go before that. A run whose data, models, prompts or version differ from what is here is refused, and told why.
 
 Keys come from here alone. With --api-key-env give the endpoint that the key is for too, by --endpoint or as URL=NAME: an
 endpoint that only the run names gets none.

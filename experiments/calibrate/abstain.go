@@ -38,18 +38,25 @@ func Abstain(c *cascade.Calibration, reader int, answerable, unanswerable *episo
 	if err != nil {
 		return Abstention{}, err
 	}
-	out, err := withhold(all, 0)
+	n := 0.0
 	for _, a := range all {
-		next, err := withhold(all, a.confidence)
-		if err != nil {
-			return Abstention{}, err
+		if a.answerable {
+			n++
 		}
-		if next.Lost > most {
-			break
-		}
-		out = next
 	}
-	return out, err
+	least, lost := 0.0, 0.0
+	for i, a := range all {
+		if i == 0 || a.confidence > all[i-1].confidence { // all of the answers below are counted
+			if lost/n > most {
+				break
+			}
+			least = a.confidence
+		}
+		if a.answerable {
+			lost += a.score
+		}
+	}
+	return withhold(all, least)
 }
 
 // AbstainBelow says what a least confidence in [0, 1] that was chosen on other questions does. The errors are those of Abstain.

@@ -17,16 +17,13 @@ type Confidence struct {
 	Questions int     `json:"questions"`
 	Score     float64 `json:"score"`
 	Mean      float64 `json:"mean_confidence"`
-	// Error is the expected calibration error with ten bins, in the units of the score. AUROC is the probability that an answer
+	// Error is the expected calibration error with confidence.Bins bins, in the units of the score. AUROC is the probability that an answer
 	// that scores at least one half has a higher confidence than one that does not; nil if all or none do. Area is that under the
 	// risk–coverage curve: the mean over coverages of what the surest answers fall short of 1.
 	Error float64  `json:"calibration_error"`
 	AUROC *float64 `json:"auroc,omitempty"`
 	Area  float64  `json:"risk_coverage_area"`
 }
-
-// bins of the calibration error.
-const bins = 10
 
 // Confidences measures the confidences of a calibration on a file of other questions than it was fitted to, for each reader that
 // answered there. models and samples say who answered, as in Options. A file of other readers, or without answers that have a
@@ -68,7 +65,7 @@ func Confidences(c *cascade.Calibration, f *episodes.File, models []string, samp
 			x.Score += scores[q] / float64(len(scores))
 			x.Mean += confidences[q] / float64(len(scores))
 		}
-		if x.Error, err = confidence.CalibrationError(confidences, scores, bins); err != nil {
+		if x.Error, err = confidence.CalibrationError(confidences, scores, confidence.Bins); err != nil {
 			return nil, err
 		}
 		if _, x.Area, err = confidence.RiskCoverage(confidences, scores); err != nil {

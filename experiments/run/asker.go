@@ -99,23 +99,28 @@ func (a *Asker) Ask(ctx context.Context, t Task) ([]Record, error) {
 			}
 			jobs = append(jobs, job{p, q})
 		}
-		records, errs := a.attempt(ctx, jobs)
-		var stopped error
-		for i, rec := range records {
-			if errs[i] != nil && stops(ctx.Err(), errs[i]) {
-				stopped = errs[i] // the question did not cause it: the next start asks it again
-				continue
-			}
-			if errs[i] != nil {
-				rec.Error = errs[i].Error()
-			}
-			done = append(done, rec)
-		}
-		if stopped != nil {
-			return done, stopped
+		records, err := a.answer(ctx, jobs)
+		if done = append(done, records...); err != nil {
+			return done, err
 		}
 	}
 	return done, nil
+}
+
+// answer attempts jobs that share their notes. Its results are as Ask's.
+func (a *Asker) answer(ctx context.Context, jobs []job) (done []Record, stopped error) {
+	records, errs := a.attempt(ctx, jobs)
+	for i, rec := range records {
+		if errs[i] != nil && stops(ctx.Err(), errs[i]) {
+			stopped = errs[i] // the question did not cause it: the next start asks it again
+			continue
+		}
+		if errs[i] != nil {
+			rec.Error = errs[i].Error()
+		}
+		done = append(done, rec)
+	}
+	return done, stopped
 }
 
 // AskUnder answers a question, by its ID, under a policy that need not be among those of the run. Its results are as Ask's.
@@ -124,14 +129,11 @@ func (a *Asker) AskUnder(ctx context.Context, question string, p router.Policy) 
 	if !ok {
 		return Record{}, fmt.Errorf("question %s is not among those that can be asked", question)
 	}
-	records, errs := a.attempt(ctx, []job{{policy{p.Name(), p}, q}})
-	rec, err := records[0], errs[0]
-	if err != nil && stops(ctx.Err(), err) {
+	records, err := a.answer(ctx, []job{{policy{p.Name(), p}, q}})
+	if err != nil {
 		return Record{}, err
-	} else if err != nil {
-		rec.Error = err.Error()
 	}
-	return rec, nil
+	return records[0], nil
 }
 
 // Parts divides a task into parts that may be done at the same time: the policies of a part share their notes.

@@ -44,7 +44,6 @@ type pair struct{ question, policy string }
 type coordination struct {
 	*Coordinator
 	job   Job
-	id    string // of the job
 	asker *run.Asker
 
 	mu      sync.Mutex
@@ -65,7 +64,7 @@ func (c *Coordinator) coordinate(a *run.Asker, live bool) (*coordination, error)
 	if err := c.Folder.Save(); err != nil {
 		return nil, err
 	}
-	return &coordination{Coordinator: c, job: job, id: job.id(), asker: a, tasks: map[string]run.Task{}, pending: map[pair]bool{}, handed: map[pair]bool{}}, nil
+	return &coordination{Coordinator: c, job: job, asker: a, tasks: map[string]run.Task{}, pending: map[pair]bool{}, handed: map[pair]bool{}}, nil
 }
 
 // add notes a task that is to be done, before it is put into the queue.
@@ -109,7 +108,7 @@ func (co *coordination) execute(ctx context.Context, from uint64, done func(cont
 		return fmt.Errorf("describe the run to workers: %w", err)
 	}
 	runs := co.Conn.buckets[runsBucket]
-	if _, err := retry(ctx, func(ctx context.Context) (uint64, error) { return runs.Put(ctx, co.id, described) }); err != nil {
+	if _, err := retry(ctx, func(ctx context.Context) (uint64, error) { return runs.Put(ctx, co.job.id(), described) }); err != nil {
 		return fmt.Errorf("announce the run to workers: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -230,7 +229,7 @@ func (co *coordination) clear(ctx context.Context) (uint64, error) {
 			return first, nil
 		}
 		seq = m.Sequence + 1
-		r, err := decodeResult(co.id, m.Subject, m.Data)
+		r, err := decodeResult(co.job.id(), m.Subject, m.Data)
 		if err == nil && r.Stop == "" && !r.Record.Failed() {
 			if first == 0 {
 				first = m.Sequence
@@ -251,7 +250,7 @@ func (co *coordination) collect(ctx context.Context, seq uint64, records chan<- 
 			return err
 		}
 		seq = m.Sequence + 1
-		r, err := decodeResult(co.id, m.Subject, m.Data)
+		r, err := decodeResult(co.job.id(), m.Subject, m.Data)
 		if err != nil {
 			return fmt.Errorf("the result %s in stream %s, which a new start asks for again: %w", m.Subject, resultsStream, err)
 		}
@@ -274,7 +273,7 @@ func (co *coordination) collect(ctx context.Context, seq uint64, records chan<- 
 
 // bury records the questions whose tasks were delivered too often as failed.
 func (co *coordination) bury(ctx context.Context, records chan<- run.Record) error {
-	subject := "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + "." + consumerOf(co.id)
+	subject := "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + tasksStream + "." + consumerOf(co.job.id())
 	for seq := uint64(1); ; {
 		notice, err := co.Conn.next(ctx, deadStream, seq, subject, time.Second)
 		if err != nil {
@@ -322,7 +321,7 @@ func (co *coordination) end(ctx context.Context, all bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	_, err := retry(ctx, func(ctx context.Context) (struct{}, error) { // Purge of the bucket would leave a mark, which workers look at
-		return struct{}{}, co.Conn.below[runsBucket].Purge(ctx, jetstream.WithPurgeSubject("$KV."+runsBucket+"."+co.id))
+		return struct{}{}, co.Conn.below[runsBucket].Purge(ctx, jetstream.WithPurgeSubject("$KV."+runsBucket+"."+co.job.id()))
 	})
 	if err == nil {
 		err = co.Conn.purge(ctx, tasksStream, co.job.taskSubjects())
@@ -332,7 +331,7 @@ func (co *coordination) end(ctx context.Context, all bool) {
 	}
 	if err == nil {
 		_, err = retry(ctx, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.id))
+			return struct{}{}, co.Conn.js.DeleteConsumer(ctx, tasksStream, consumerOf(co.job.id()))
 		})
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			err = nil

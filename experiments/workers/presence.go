@@ -45,10 +45,10 @@ func (co *coordination) watch(ctx context.Context) error {
 		}
 		states := map[string]string{}
 		for _, p := range now {
-			switch reason, refused := p.Refused[co.id]; {
+			switch reason, refused := p.Refused[co.job.id()]; {
 			case refused:
 				states[p.Worker] = "refuses the run: " + reason
-			case slices.Contains(p.Serves, co.id):
+			case slices.Contains(p.Serves, co.job.id()):
 				states[p.Worker] = fmt.Sprintf("answers up to %d questions at one time", p.Capacity)
 			}
 		}

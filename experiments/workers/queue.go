@@ -64,7 +64,7 @@ func (co *coordination) left() []run.Task {
 // consumer makes the run's consumer, from which workers fetch.
 func (co *coordination) consumer(ctx context.Context) error {
 	_, err := retry(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
-		return co.Conn.js.CreateOrUpdateConsumer(ctx, tasksStream, jetstream.ConsumerConfig{Durable: consumerOf(co.id), FilterSubject: co.job.taskSubjects(),
+		return co.Conn.js.CreateOrUpdateConsumer(ctx, tasksStream, jetstream.ConsumerConfig{Durable: consumerOf(co.job.id()), FilterSubject: co.job.taskSubjects(),
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: co.Conn.lease, MaxDeliver: cmp.Or(co.MostDeliveries, mostDeliveries), MaxAckPending: mostTasks, Replicas: co.Conn.replicas})
 	})
 	if err != nil {

@@ -45,9 +45,6 @@ func (c *Calibration) Play(m Measurement, first int, lambda float64) (score, dol
 // ErrNoSignals means that a reader's answers come without signals: nothing can be told of them.
 var ErrNoSignals = errors.New("the answers come without signals")
 
-// bins of the calibration error.
-const bins = 10
-
 // Fit fits the estimates of readers: the weights to train, the isotonic functions to validation; without train both to validation, where
 // questions are held out in turn (see confidence.FitCrossed). names are the signals to use, of which each reader has those that its
 // answers come with; without names, all that nine tenths of a reader's answers have. A name that no answer has is an error, and so is a
@@ -221,6 +218,6 @@ func measured(e *confidence.Estimate, of []Measurement, reader int, crossed bool
 		}
 	}
 	var err error
-	m.CalibrationError, err = confidence.CalibrationError(confidences, scores, bins)
+	m.CalibrationError, err = confidence.CalibrationError(confidences, scores, confidence.Bins)
 	return m, err
 }

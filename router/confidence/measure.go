@@ -7,6 +7,9 @@ import (
 	"slices"
 )
 
+// Bins is the usual number of bins of a CalibrationError.
+const Bins = 10
+
 // CalibrationError is the expected calibration error (Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017, equation 3): confidences
 // in [0, 1] are sorted into bins of equal width, and the distances of a bin's mean confidence from its mean score are averaged over
 // the answers. Scores lie in [0, 1]; with 0 and 1 the mean score is the accuracy. Slices of different or no length, fewer than one
