@@ -41,6 +41,10 @@ const (
 	FirstMargin = "first_margin"
 	// SampleAgreement is the share of the sampled replies that give the answer; known where several were sampled.
 	SampleAgreement = "sample_agreement"
+	// RulesAgreement is the token F1 between a model's answer and the one that rules give to the same notes, and NotesSupport the share
+	// of its words that the notes hold (tiers.Backing). They need no log-probabilities, so every model's answer has them.
+	RulesAgreement = "rules_agreement"
+	NotesSupport   = "notes_support"
 	// FormPrefix begins the signals that an answer by rules has, one for each of tiers.Forms: 1 if it has the form and else 0.
 	FormPrefix = "form_"
 )
@@ -121,6 +125,9 @@ func AnswerSignals(a tiers.Answer) map[string]float64 {
 			same += indicator(slices.Equal(text.Words(d.Text), text.Words(a.Text)))
 		}
 		known[SampleAgreement] = same / float64(len(a.Draws))
+	}
+	if a.Backed != nil {
+		known[RulesAgreement], known[NotesSupport] = a.Backed.Rules, a.Backed.Notes
 	}
 	if a.Form != "" {
 		for _, f := range tiers.Forms() {

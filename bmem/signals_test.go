@@ -44,8 +44,8 @@ func TestNotesSignals(t *testing.T) {
 
 func TestAnswerSignals(t *testing.T) {
 	got := AnswerSignals(tiers.Answer{Text: "Bern", LogProbs: []llm.TokenLogProb{{LogProb: -0.5, Second: -1.5}, {LogProb: -0.1}},
-		Draws: []tiers.Draw{{Text: "Bern"}, {Text: "bern."}, {Text: "Basel"}, {Text: "Bern"}}})
-	for name, v := range map[string]float64{LogProbMean: -0.3, LogProbMin: -0.5, FirstMargin: 1, SampleAgreement: 0.75} {
+		Draws: []tiers.Draw{{Text: "Bern"}, {Text: "bern."}, {Text: "Basel"}, {Text: "Bern"}}, Backed: &tiers.Backing{Rules: 0.5, Notes: 1}})
+	for name, v := range map[string]float64{RulesAgreement: 0.5, NotesSupport: 1, LogProbMean: -0.3, LogProbMin: -0.5, FirstMargin: 1, SampleAgreement: 0.75} {
 		if math.Abs(got[name]-v) > 1e-12 {
 			t.Errorf("%s is %v, want %v", name, got[name], v)
 		}

@@ -72,6 +72,8 @@ type Answer struct {
 	Draws []Draw `json:"draws,omitempty"`
 	// Form is what an answer by rules is; "" for a model's.
 	Form Form `json:"form,omitempty"`
+	// Backed says how far the notes back a model's answer; nil where they were not looked at.
+	Backed *Backing `json:"backed,omitempty"`
 	// Usage is what the call consumed, on error too.
 	Usage llm.Usage `json:"usage"`
 	// Model is the one that answered in place of the one that was asked; "" where the latter did.
@@ -128,6 +130,9 @@ func (a Answerer) run(ctx context.Context, in Input, step *Step) (Output, error)
 	answer, err := a.Answer(ctx, in.Notes, in.Query, in.QueryDate)
 	step.Usage = answer.Usage
 	step.answeredBy(answer.Model, a.Client)
+	if err == nil {
+		answer.Backed = backing(answer.Text, in)
+	}
 	return Output{Text: answer.Text, Answer: answer}, err
 }
 

@@ -216,6 +216,37 @@ func (in Input) newWords(said string) string {
 	return best
 }
 
+// Backing is what can be told of a model's answer from the notes that it was written from, without a model. All are in [0, 1].
+type Backing struct {
+	// Rules is the token F1 with the answer that rules give to the same notes. Two ways of answering that agree are seldom both wrong.
+	Rules float64 `json:"rules"`
+	// Notes is the share of the answer's words that the notes hold.
+	Notes float64 `json:"notes"`
+}
+
+// backing compares an answer with the notes that in has. An answer without words is backed by nothing.
+func backing(answer string, in Input) *Backing {
+	b := &Backing{}
+	words := text.Words(answer)
+	if len(words) == 0 {
+		return b
+	}
+	byRules, _ := extractAnswer(in)
+	b.Rules = wordF1(words, text.Words(byRules))
+	held := map[string]bool{}
+	for _, w := range text.Words(in.Notes) {
+		held[w] = true
+	}
+	found := 0
+	for _, w := range words {
+		if held[w] {
+			found++
+		}
+	}
+	b.Notes = float64(found) / float64(len(words))
+	return b
+}
+
 func overlaps(a, b map[string]bool) bool {
 	for w := range a {
 		if b[w] {

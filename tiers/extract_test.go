@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/tiers/llm"
@@ -81,4 +82,25 @@ func FuzzAnswerByRules(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, question, notes string) {
 		extractAnswer(Input{Query: question, Notes: notes})
 	})
+}
+
+// What the notes tell of a model's answer: whether rules agree with it, and whether its words are there.
+func TestBacking(t *testing.T) {
+	in := Input{Query: "What is the name of Ann's dog?", Notes: `[3 June 2023] Ann said, "This is Rex, my dog."`}
+	for answer, want := range map[string]Backing{
+		"Rex":      {Rules: 1, Notes: 1},
+		"rex.":     {Rules: 1, Notes: 1},
+		"Rex Bell": {Rules: 2. / 3, Notes: 0.5},
+		"my dog":   {Notes: 1},
+		"Fido":     {},
+		"...":      {},
+		"":         {},
+	} {
+		if got := *backing(answer, in); math.Abs(got.Rules-want.Rules) > 1e-12 || math.Abs(got.Notes-want.Notes) > 1e-12 {
+			t.Errorf("%q has %+v, want %+v", answer, got, want)
+		}
+	}
+	if got := *backing("Rex", Input{Query: in.Query}); got != (Backing{}) {
+		t.Errorf("without notes: %+v", got)
+	}
 }
