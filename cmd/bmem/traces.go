@@ -256,19 +256,25 @@ func writeTracesInfo(out io.Writer, path string, f *episodes.File) error {
 func newTracesMergeCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "merge OUT IN…",
-		Short: "Put trace files of one system and split together",
-		Args:  cobra.MinimumNArgs(2),
+		Short: "Put trace files of one system together",
+		Long: `Put trace files of one system together. Files of several splits make one whose split has all their names, to report on
+questions of both; no training takes it for its own.`,
+		Example: `  bmem traces merge all.jsonl.gz test60.jsonl.gz test.jsonl.gz
+  bmem traces merge fresh.jsonl.gz validation.jsonl.gz test.jsonl.gz`,
+		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := readTraces(args[1:])
 			if err != nil {
 				return err
 			}
 			for i, f := range files {
-				if diff := episodes.Difference(files[0].Header, f.Header); diff != "" {
+				of := f.Header
+				of.Split = files[0].Split
+				if diff := episodes.Difference(files[0].Header, of); diff != "" {
 					return fmt.Errorf("%s and %s cannot be merged: %s", args[1], args[1+i], diff)
 				}
 			}
-			merged, err := episodes.Merge(files...)
+			merged, err := episodes.Join(files...)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,6 +175,35 @@ func TestMerge(t *testing.T) {
 	}
 	if _, err := episodes.Merge(); err == nil {
 		t.Error("nothing was merged")
+	}
+}
+
+// Files of two splits make one that is of neither; a question is in one split alone.
+func TestJoin(t *testing.T) {
+	a, b := task.File(1), task.File(2)
+	b.Split = "test"
+	if _, err := episodes.Join(a, b); err == nil || !strings.Contains(err.Error(), "in the splits train and test") {
+		t.Errorf("error %v", err)
+	}
+	for i := range b.Episodes {
+		b.Episodes[i].ID += "-test"
+	}
+	f, err := episodes.Join(a, b, a)
+	if err != nil || f.Split != "train+test" || !slices.Equal(f.Splits(), []string{"train", "test"}) || len(f.Episodes) != len(a.Episodes)+len(b.Episodes) {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if a.Split != "train" || b.Split != "test" {
+		t.Errorf("the files' own splits are %s and %s", a.Split, b.Split)
+	}
+	if f, err := episodes.Join(a, a); err != nil || f.Split != "train" {
+		t.Errorf("%+v, %v", f, err)
+	}
+	b.DataHash = "x"
+	if _, err := episodes.Join(a, b); err == nil || !strings.Contains(err.Error(), "data_hash") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := episodes.Join(); err == nil {
+		t.Error("nothing was joined")
 	}
 }
 

@@ -313,6 +313,39 @@ func Merge(files ...*File) (*File, error) {
 	return out, nil
 }
 
+// Join is Merge for files whose splits may differ, as long as no question is in two of them: the file's split is then their names
+// joined by "+", which no training or comparison takes for one of them.
+func Join(files ...*File) (*File, error) {
+	var splits []string
+	in := map[string]string{}
+	var same []*File
+	for _, f := range files {
+		if !slices.Contains(splits, f.Split) {
+			splits = append(splits, f.Split)
+		}
+		for _, id := range f.IDs() {
+			if other, ok := in[id]; ok && other != f.Split {
+				return nil, fmt.Errorf("join traces: question %s is in the splits %s and %s", id, other, f.Split)
+			}
+			in[id] = f.Split
+		}
+		of := *f
+		of.Split = files[0].Split
+		same = append(same, &of)
+	}
+	out, err := Merge(same...)
+	if err != nil {
+		return nil, err
+	}
+	out.Split = strings.Join(splits, splitSeparator)
+	return out, nil
+}
+
+const splitSeparator = "+"
+
+// Splits are the splits that the questions are of: one, or those of the files that were joined.
+func (h Header) Splits() []string { return strings.Split(h.Split, splitSeparator) }
+
 // Difference says in which fields two headers differ, "" if in none but the version and the commit.
 func Difference(a, b Header) string {
 	a.Commit, b.Commit = "", ""

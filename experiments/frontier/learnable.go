@@ -49,21 +49,14 @@ const hindsight offline.View = "outcomes"
 var learnableLambdas = []float64{0, 0.1, 0.2, 0.5, 1}
 
 // MeasureLearnable computes Learnable on the questions of several files together, such as training and validation, which must
-// have episodes of the same system. progress, if not nil, is called after each fit. The errors are those of episodes.Merge and
+// have episodes of the same system. progress, if not nil, is called after each fit. The errors are those of episodes.Join and
 // offline.Learnable.
 func MeasureLearnable(ctx context.Context, files []*episodes.File, seed int64, progress func(done, of int)) (*Learnable, error) {
-	r := &Learnable{Lambdas: learnableLambdas}
-	var one []*episodes.File
-	for _, f := range files {
-		r.Splits = append(r.Splits, f.Split)
-		of := *f
-		of.Split = files[0].Split
-		one = append(one, &of)
-	}
-	all, err := episodes.Merge(one...)
+	all, err := episodes.Join(files...)
 	if err != nil {
 		return nil, err
 	}
+	r := &Learnable{Lambdas: learnableLambdas, Splits: all.Splits()}
 	if err := all.Usable(); err != nil {
 		return nil, err
 	}
