@@ -24,7 +24,7 @@ const (
 
 // The page of the readers is made from the committed traces and the calibration that was announced.
 func TestReaders(t *testing.T) {
-	o, err := frontier.ReadCascade(readersTraces, "words.json")
+	o, err := frontier.ReadCascade(readersTraces, "words.json", "validation.jsonl.gz", "test.jsonl.gz")
 	if err != nil {
 		t.Fatal(err)
 	}

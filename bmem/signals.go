@@ -73,6 +73,7 @@ func notesSignals(a ask, l text.Language, hits []retrieve.Hit, notes tiers.Outpu
 		known[RetrieverAgreement] = both / float64(len(hits))
 	}
 	evidenceSignals(hits, notes.Quoted, known)
+	speakerSignals(l, a.question, hits, notes.Quoted, known)
 	return known
 }
 

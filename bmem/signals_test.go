@@ -42,6 +42,48 @@ func TestNotesSignals(t *testing.T) {
 	}
 }
 
+// A question that asks one speaker for what another one said is told by who said what the notes quote.
+func TestSpeakerSignals(t *testing.T) {
+	turn := func(id, speaker, said string) chunk.Turn { return chunk.Turn{ID: id, Speaker: speaker, Text: said} }
+	hits := []retrieve.Hit{{Chunk: chunk.Chunk{Turns: []chunk.Turn{turn("1", "Ann", "I adopted a puppy."), turn("2", "Ben Wood", "Nice! I like tea.")}}},
+		{Chunk: chunk.Chunk{Turns: []chunk.Turn{turn("3", "Ann", "Ben, do you like coffee?"), turn("4", "", "A document about puppies.")}}}}
+	for _, c := range []struct {
+		question            string
+		quoted              []string
+		share, words, leads float64 // words and leads by sign
+	}{
+		{"What did Ann adopt?", []string{"1", "3"}, 1, 1, 1},
+		{"What did Ben adopt?", []string{"1", "2"}, 0.5, 0, -1},
+		{"What did Ben adopt?", []string{"1"}, 0, 0, -1},
+		{"What was adopted?", []string{"1", "2"}, 1, 1, 1}, // nobody is named
+		{"What did Ann and Ben adopt?", []string{"2"}, 1, 1, 1},
+		{"What did Ben adopt?", []string{"4"}, 1, 0, -1}, // quoted is what nobody said
+		{"Ann?", []string{}, 1, 0, 0},
+	} {
+		got := map[string]float64{}
+		speakerSignals("", c.question, hits, c.quoted, got)
+		if got[SpeakerShare] != c.share || sign(got[SpeakerWords]) != c.words || sign(got[SpeakerLead]) != c.leads || len(got) != 3 {
+			t.Errorf("%s has %v, want %v", c.question, got, c)
+		}
+	}
+	got := map[string]float64{}
+	if speakerSignals("", "What did Ann adopt?", hits, nil, got); len(got) != 2 {
+		t.Errorf("notes that quote nothing: %v", got)
+	}
+	clear(got)
+	hits[0].Turns, hits[1].Turns = nil, hits[1].Turns[1:]
+	if speakerSignals("", "What did Ann adopt?", hits, []string{"4"}, got); len(got) != 0 {
+		t.Errorf("documents: %v", got)
+	}
+}
+
+func sign(v float64) float64 {
+	if v == 0 {
+		return 0
+	}
+	return math.Copysign(1, v)
+}
+
 func TestAnswerSignals(t *testing.T) {
 	got := AnswerSignals(tiers.Answer{Text: "Bern", LogProbs: []llm.TokenLogProb{{LogProb: -0.5, Second: -1.5}, {LogProb: -0.1}},
 		Draws: []tiers.Draw{{Text: "Bern"}, {Text: "bern."}, {Text: "Basel"}, {Text: "Bern"}}, Backed: &tiers.Backing{Rules: 0.5, Notes: 1}})

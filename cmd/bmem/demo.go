@@ -202,7 +202,7 @@ func (f *demoFlags) openReaders(cmd *cobra.Command) (*frontier.Options, error) {
 	if f.readers == "" {
 		return nil, nil
 	}
-	o, err := frontier.ReadCascade(f.readers, "words.json")
+	o, err := frontier.ReadCascade(f.readers, "words.json", "validation.jsonl.gz", "test.jsonl.gz")
 	if errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("readers") {
 		return nil, nil
 	}

@@ -9,32 +9,23 @@ import (
 	"github.com/budgetmem/budgetmem/router/cascade"
 )
 
-// The names of the splits.
-const (
-	validationSplit = "validation"
-	testSplit       = "test"
-)
-
-// ReadCascade reads what the comparison of a cascade needs from a folder: validation.jsonl.gz, test.jsonl.gz, and the calibration in a
-// file of that folder. The errors name the file.
-func ReadCascade(dir, calibration string) (Options, error) {
+// ReadCascade reads what the comparison of a cascade needs from a folder: its calibration, the traces of the questions that fixed choices
+// are chosen on, and those of the questions that are reported. The errors name the file.
+func ReadCascade(dir, calibration, chosen, reported string) (Options, error) {
 	c, err := OpenCascade(filepath.Join(dir, calibration))
 	if err != nil {
 		return Options{}, err
 	}
 	o := Options{Cascades: []Cascade{c}}
-	if o.Validation, err = readSplit(dir, validationSplit); err != nil {
+	if o.Validation, err = readReplay(filepath.Join(dir, chosen)); err != nil {
 		return Options{}, err
 	}
-	if o.Test, err = readSplit(dir, testSplit); err != nil {
-		return Options{}, err
-	}
-	return o, nil
+	o.Test, err = readReplay(filepath.Join(dir, reported))
+	return o, err
 }
 
-func readSplit(dir, split string) (*episodes.Replay, error) {
-	path := filepath.Join(dir, split+".jsonl.gz")
-	file, err := episodes.ReadSplit(path, split)
+func readReplay(path string) (*episodes.Replay, error) {
+	file, err := episodes.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

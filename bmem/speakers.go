@@ -1,0 +1,97 @@
+package bmem
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
+	"github.com/budgetmem/budgetmem/tiers/text"
+)
+
+// The signals of who said what. Where a question names somebody who speaks in the memory, the turns of that speaker should answer it; if
+// another speaker's match it better, it may ask the one for what the other said, which the memory does not answer. Where it names
+// nobody who speaks, all turns count as those of whom it means. Known where turns have speakers.
+const (
+	// SpeakerShare is the share of the quoted turns that those whom the question means said; known where the notes quote turns.
+	SpeakerShare = "speaker_share"
+	// SpeakerWords is the share of the question's content words that the best retrieved turn of theirs has, the words weighted by their
+	// rarity among the retrieved turns, and SpeakerLead by how much it is above that of the best turn of another speaker.
+	SpeakerWords = "speaker_words"
+	SpeakerLead  = "speaker_lead"
+)
+
+// spoken is a retrieved turn that somebody said.
+type spoken struct {
+	id, speaker string
+	stems       map[string]bool
+}
+
+// speakerSignals adds the signals of who said what to known.
+func speakerSignals(l text.Language, question string, hits []retrieve.Hit, quoted []string, known map[string]float64) {
+	var turns []spoken
+	for _, h := range hits {
+		for _, t := range h.Turns {
+			if t.Speaker != "" {
+				turns = append(turns, spoken{t.ID, t.Speaker, l.Stems(t.Text)})
+			}
+		}
+	}
+	if len(turns) == 0 {
+		return
+	}
+	asked := l.Stems(question)
+	meant := map[string]bool{} // by speaker
+	for _, t := range turns {
+		for s := range l.Stems(t.speaker) {
+			if asked[s] {
+				meant[t.speaker] = true
+			}
+		}
+	}
+	for speaker := range meant {
+		for s := range l.Stems(speaker) {
+			delete(asked, s)
+		}
+	}
+	words := slices.Sorted(maps.Keys(asked))
+	weights, total := rarities(words, turns)
+	own, others, said, all := 0.0, 0.0, 0.0, 0.0
+	for _, t := range turns {
+		share := 0.0
+		for i, w := range words {
+			if t.stems[w] {
+				share += weights[i] / total
+			}
+		}
+		mine := len(meant) == 0 || meant[t.speaker]
+		if mine {
+			own = max(own, share)
+		} else {
+			others = max(others, share)
+		}
+		if slices.Contains(quoted, t.id) {
+			all, said = all+1, said+indicator(mine)
+		}
+	}
+	known[SpeakerWords], known[SpeakerLead] = own, own-others
+	if all > 0 {
+		known[SpeakerShare] = said / all
+	} else if quoted != nil {
+		known[SpeakerShare] = 1
+	}
+}
+
+// rarities weighs words by the logarithm of how few of the turns have them; total is at least a little above 0.
+func rarities(words []string, turns []spoken) (weights []float64, total float64) {
+	weights, total = make([]float64, len(words)), 1e-9
+	for i, w := range words {
+		having := 0.0
+		for _, t := range turns {
+			having += indicator(t.stems[w])
+		}
+		weights[i] = math.Log(1 + float64(len(turns))/(1+having))
+		total += weights[i]
+	}
+	return weights, total
+}
