@@ -57,11 +57,11 @@ func TestShippedCalibration(t *testing.T) {
 	fmt.Fprintf(&b, "| questions | mean F1 | calibration error | AUROC of answers with F1 ≥ ½ |\n|---|---|---|---|\n| %d | %.3f | %.3f | %.3f |\n\n", m.Calibrated, m.Score, m.CalibrationError, *m.AUROC)
 	b.WriteString("| F1 that may be lost | least confidence | lost | withheld | unanswerable ones withheld | AUROC of answerable against unanswerable |\n|---|---|---|---|---|---|\n")
 	for _, most := range []float64{0.01, 0.02, 0.05, 0.1} {
-		a, err := calibrate.Abstain(c, 0, validation, unanswerable, most)
+		a, err := calibrate.Abstain(c, 0, calibrate.ByConfidence, calibrate.Questions{Answerable: validation, Unanswerable: unanswerable}, most)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "| %.2f | %.3f | %.3f | %.0f %% of %d | %.0f %% of %d | %.3f |\n", most, a.MinConfidence, a.Lost, 100*a.Withheld, a.Answerable, 100*a.Abstained, a.Unanswerable, a.AUROC)
+		fmt.Fprintf(&b, "| %.2f | %.3f | %.3f | %.0f %% of %d | %.0f %% of %d | %.3f |\n", most, a.Least, a.Lost, 100*a.Withheld, a.Answerable, 100*a.Abstained, a.Unanswerable, a.AUROC)
 	}
 	checkTable(t, confidencePage, confidenceBegin, confidenceEnd, b.String())
 }

@@ -238,12 +238,18 @@ func (m *Memory) ask(question string, opts []Option) (ask, error) {
 		}
 		a.policy = p
 	}
-	if c := a.minConfidence; c != nil {
-		if !(*c >= 0 && *c <= 1) {
-			return a, fmt.Errorf("WithMinConfidence: %v must be in 0 to 1", *c)
+	for _, least := range []struct {
+		name  string
+		value *float64
+	}{{"WithMinConfidence", a.minConfidence}, {"WithMinAnswerable", a.minAnswerable}} {
+		if least.value == nil {
+			continue
+		}
+		if !(*least.value >= 0 && *least.value <= 1) {
+			return a, fmt.Errorf("%s: %v must be in 0 to 1", least.name, *least.value)
 		}
 		if m.calibration(a.policy) == nil {
-			return a, fmt.Errorf("WithMinConfidence: %w", ErrNoCalibration)
+			return a, fmt.Errorf("%s: %w", least.name, ErrNoCalibration)
 		}
 	}
 	return a, a.atLambda(m.options.Embedder.ID())

@@ -9,8 +9,8 @@ import (
 	"github.com/budgetmem/budgetmem/router/cascade"
 )
 
-// ErrNoCalibration: WithMinConfidence was asked for, and there is no calibration of answers: neither Options.Calibration nor one of
-// the policy's.
+// ErrNoCalibration: WithMinConfidence or WithMinAnswerable was asked for, and there is no calibration of answers: neither
+// Options.Calibration nor one of the policy's.
 var ErrNoCalibration = errors.New("answers have no confidence without a calibration")
 
 // cascadeSpec is the policy of the memory's own calibration, alone or with a λ behind an @.
@@ -47,26 +47,33 @@ func (m *Memory) calibration(p router.Policy) *cascade.Calibration {
 	return m.options.Calibration
 }
 
-// judge sets the confidence of an answer, and withholds one that is not as sure as was asked for.
+// judge sets what is known of how good an answer is, and withholds one that is not as sure as was asked for.
 func (m *Memory) judge(a ask, answer *Answer) {
-	answer.Confidence = confidenceOf(m.calibration(a.policy), answer.Trace, m.AnswerSamples())
-	if a.minConfidence != nil && (answer.Confidence == nil || *answer.Confidence < *a.minConfidence) {
+	answer.Confidence, answer.Answerable = judged(m.calibration(a.policy), answer.Trace, m.AnswerSamples())
+	if below(answer.Confidence, a.minConfidence) || below(answer.Answerable, a.minAnswerable) {
 		answer.Abstained, answer.Withheld, answer.Text = true, answer.Text, ""
 	}
 }
 
-// confidenceOf is the expected score of a trace's answer; nil if the calibration is of other models, or the answer came without signals.
-func confidenceOf(c *cascade.Calibration, t Trace, samples int) *float64 {
+// below reports whether a value that is asked for is not reached, or not known.
+func below(value, least *float64) bool { return least != nil && (value == nil || *value < *least) }
+
+// judged are the expected score of a trace's answer and the probability that the memory answers the question; nil if the calibration is of
+// other models or does not have them, or the answer came without signals.
+func judged(c *cascade.Calibration, t Trace, samples int) (score, answerable *float64) {
 	if c == nil {
-		return nil
+		return nil, nil
 	}
 	reader := c.Index(t.Answer.Served)
 	if reader < 0 || c.Readers[reader].Model != t.Answer.Model || t.Answer.Served == "" && c.Readers[reader].Samples != samples {
-		return nil
+		return nil, nil
 	}
-	v, ok := c.Confidence(cascade.Asked{Reader: reader, Signals: allSignals(t.Signals, t.Answer.Signals)})
-	if !ok {
-		return nil
+	asked := cascade.Asked{Reader: reader, Signals: allSignals(t.Signals, t.Answer.Signals)}
+	known := func(v float64, ok bool) *float64 {
+		if !ok {
+			return nil
+		}
+		return &v
 	}
-	return &v
+	return known(c.Confidence(asked)), known(c.Answerable(asked))
 }

@@ -155,6 +155,34 @@ func TestMinConfidence(t *testing.T) {
 	}
 }
 
+// An answer to a question that the memory hardly answers is withheld, whatever its confidence; not known is not enough.
+func TestMinAnswerable(t *testing.T) {
+	var asked []llm.Request
+	small := sureOf{"small", -0.2, &asked}
+	reader := cascade.Reader{Model: "small", Score: byLogProb(false), Answerable: byLogProb(true)}
+	reader.Answerable.Levels = &confidence.Isotonic{X: []float64{0, 2}, Y: []float64{0.3, 1}}
+	calibration := &cascade.Calibration{Format: cascade.Format, Version: cascade.Version, Readers: []cascade.Reader{reader}}
+	ctx, question := context.Background(), "Where does Ann live?"
+	m := openWith(t, Options{Client: small, Calibration: calibration})
+	for least, abstains := range map[float64]bool{0: false, 0.37: false, 0.38: true} {
+		a, err := m.Ask(ctx, question, WithMinAnswerable(least), WithMinConfidence(0.9))
+		if err != nil || a.Abstained != abstains || !near(a.Confidence, 0.9) || !near(a.Answerable, 0.37) || a.Text+a.Withheld != "said by small" || (a.Text == "") != abstains {
+			t.Errorf("at least %v: %+v, %v", least, a, err)
+		}
+	}
+	if _, err := m.Ask(ctx, question, WithMinAnswerable(math.NaN())); err == nil || !strings.Contains(err.Error(), "WithMinAnswerable") {
+		t.Errorf("a probability of NaN: %v", err)
+	}
+	calibration.Readers[0].Answerable = nil
+	if a, err := m.Ask(ctx, question, WithMinAnswerable(0)); err != nil || !a.Abstained || a.Answerable != nil || a.Confidence == nil {
+		t.Errorf("not measured: %+v, %v", a, err)
+	}
+	plain := openWith(t, Options{Client: small})
+	if _, err := plain.Ask(ctx, question, WithMinAnswerable(0.5)); !errors.Is(err, ErrNoCalibration) {
+		t.Errorf("no calibration: %v", err)
+	}
+}
+
 // The λ of a cascade follows WithLambda and the cost limit.
 func TestCascadeLambda(t *testing.T) {
 	small, large := sureOf{"small", 0, nil}, sureOf{"large", 0, nil}

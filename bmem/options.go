@@ -124,8 +124,8 @@ type ask struct {
 	style       tiers.AnswerStyle
 	lambda      *float64 // of a learned policy; nil for its own
 	maxCost     *float64 // dollars; nil for no limit
-	// minConfidence is what an answer needs to be given; nil for all.
-	minConfidence *float64
+	// minConfidence and minAnswerable are what an answer needs to be given; nil for all.
+	minConfidence, minAnswerable *float64
 	// Turns from after and before before are seen; zero for no bound.
 	after, before time.Time
 }
@@ -141,6 +141,12 @@ func WithPolicy(p router.Policy) Option { return func(a *ask) { a.policy, a.poli
 // the model tells no log-probabilities or the calibration is of other models, is withheld too.
 func WithMinConfidence(confidence float64) Option {
 	return func(a *ask) { a.minConfidence = &confidence }
+}
+
+// WithMinAnswerable abstains, as WithMinConfidence does, where Answerable, the probability that the memory answers the question at all, is
+// below a value in [0, 1]. It needs a calibration that unanswerable questions were measured for (bmem calibrate --unanswerable).
+func WithMinAnswerable(probability float64) Option {
+	return func(a *ask) { a.minAnswerable = &probability }
 }
 
 // WithTiers fixes the tiers: one for all modules ("low") or one a module in their order ("low,high,mid,low,high");

@@ -16,7 +16,10 @@ type Answer struct {
 	// Confidence is the expected score of the answer, in [0, 1], by what it shows of itself (Options.Calibration). It is nil without a
 	// calibration of the model that answered, and where the model tells no log-probabilities.
 	Confidence *float64 `json:"confidence,omitempty"`
-	// Abstained says that the answer is less sure than WithMinConfidence asks for, or that it is not known how sure it is. Text is then
+	// Answerable is the probability, in [0, 1], that the memory answers the question at all, by the notes and the answer; nil without a
+	// calibration that unanswerable questions were measured for.
+	Answerable *float64 `json:"answerable,omitempty"`
+	// Abstained says that the answer is less sure than WithMinConfidence or WithMinAnswerable asks for, or that it is not known. Text is then
 	// "", and Withheld what would have been answered.
 	Abstained bool   `json:"abstained,omitempty"`
 	Withheld  string `json:"withheld,omitempty"`

@@ -36,20 +36,23 @@ func variablePath(k adapter.Key, matrix string) string {
 }
 
 // newMatrices draws A from a normal distribution of variance 1/in and sets B to zero, so that training starts from the base
-// model's own answers; or it takes them, with the optimizer's state, from a checkpoint.
-func newMatrices(be compute.Backend, cfg Config, c *local.Config, keys []adapter.Key, saved map[string]safetensors.Tensor) (*matrices, error) {
+// model's own answers; or it takes them from an adapter, or, with the optimizer's state, from a checkpoint.
+func newMatrices(be compute.Backend, cfg Config, c *local.Config, keys []adapter.Key, from *adapter.Adapter, saved map[string]safetensors.Tensor) (*matrices, error) {
 	m := &matrices{be: be, cfg: cfg, model: c, keys: keys, store: model.NewStore()}
 	rng := rand.New(rand.NewPCG(cfg.Seed, 1))
 	for _, k := range keys {
 		p, _ := c.Projection(k.Target)
-		a := make([]float32, cfg.Rank*p.In)
+		a, b := make([]float32, cfg.Rank*p.In), make([]float32, p.Out*cfg.Rank)
 		for i := range a {
 			a[i] = float32(rng.NormFloat64() / math.Sqrt(float64(p.In)))
+		}
+		if from != nil {
+			a, b = from.Pairs[k].A, from.Pairs[k].B
 		}
 		if err := m.create(variablePath(k, "A"), a, []int{cfg.Rank, p.In}, saved); err != nil {
 			return nil, err
 		}
-		if err := m.create(variablePath(k, "B"), make([]float32, p.Out*cfg.Rank), []int{p.Out, cfg.Rank}, saved); err != nil {
+		if err := m.create(variablePath(k, "B"), b, []int{p.Out, cfg.Rank}, saved); err != nil {
 			return nil, err
 		}
 	}

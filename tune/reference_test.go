@@ -123,7 +123,7 @@ func checkReference(t *testing.T, path string, ref reference) {
 	if tr.train.hidden, err = openHidden(t.TempDir(), "reference", base, tr.decoder.from, p); err != nil {
 		t.Fatal(err)
 	}
-	if tr.matrices, err = newMatrices(be, tr.Config, &base.Config, tr.decoder.keys, nil); err != nil {
+	if tr.matrices, err = newMatrices(be, tr.Config, &base.Config, tr.decoder.keys, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for i, v := range tr.matrices.variables() {

@@ -27,6 +27,8 @@ type Run struct {
 	Model, Path string
 	Backend     compute.Backend
 	Config      Config
+	// From is an adapter to go on from, which must be of this model and of Config's shape; nil begins with the model's own answers.
+	From *adapter.Adapter
 	// Train are the examples to train on. Valid, which may be empty, are those that the best adapter is chosen by.
 	Train, Valid []Example
 	// Data describes the files of Train, Commit the program and License the data, for the adapter.
@@ -71,7 +73,7 @@ type Result struct {
 	Best      string  `json:"best,omitempty"`
 	BestStep  int     `json:"best_step,omitempty"`
 	BestLoss  float64 `json:"best_valid_loss,omitempty"`
-	FirstLoss float64 `json:"first_valid_loss,omitempty"` // of the untrained adapter, which is the base model
+	FirstLoss float64 `json:"first_valid_loss,omitempty"` // before the first step: of the base model, or of the adapter gone on from
 }
 
 // ErrLocked is wrapped when another process trains in the same folder.
@@ -162,6 +164,9 @@ func (t *training) prepare() error {
 	}
 	keys, err := adapted(c, top, t.Config.Targets)
 	if err != nil {
+		return err
+	}
+	if err := t.checkFrom(keys); err != nil {
 		return err
 	}
 	t.decoder = decoder{cfg: c, angles: t.base.RopeFrequencies, from: c.Layers - top, to: c.Layers, keys: keys, scale: t.Config.Alpha / float64(t.Config.Rank)}
@@ -375,8 +380,44 @@ func scalar(t *tensors.Tensor) float64 {
 // info is what the adapter notes about its making.
 func (t *training) info() (adapter.Info, error) {
 	hash, err := tiers.TunedHash(t.Config.Template)
-	return adapter.Info{Base: t.Model, BaseSHA256: t.base.SHA256, Template: t.Config.Template, TemplateHash: hash,
-		Data: t.Data, Steps: t.at.Step, Commit: t.Commit, License: t.License}, err
+	i := adapter.Info{Base: t.Model, BaseSHA256: t.base.SHA256, Template: t.Config.Template, TemplateHash: hash,
+		Data: t.Data, Steps: t.at.Step, Commit: t.Commit, License: t.License}
+	if t.From == nil {
+		return i, err
+	}
+	before := t.From.Info
+	i.Data, i.Steps = slices.Concat(before.Data, t.Data), before.Steps+t.at.Step
+	switch {
+	case t.License == "":
+		i.License = before.License
+	case before.License != "" && before.License != t.License:
+		i.License = before.License + " AND " + t.License // an SPDX expression
+	}
+	return i, err
+}
+
+// checkFrom refuses an adapter that this run cannot go on from. keys are the maps that it adapts.
+func (t *training) checkFrom(keys []adapter.Key) error {
+	a := t.From
+	switch {
+	case a == nil:
+		return nil
+	case a.Info.BaseSHA256 != t.base.SHA256:
+		return fmt.Errorf("the adapter to go on from was trained on another model: %s of SHA-256 %.12s, not %.12s", a.Info.Base, a.Info.BaseSHA256, t.base.SHA256)
+	case a.Info.Template != t.Config.Template:
+		return fmt.Errorf("the adapter to go on from was trained with the prompt %q, not %q", a.Info.Template, t.Config.Template)
+	case a.Rank != t.Config.Rank || a.Alpha != t.Config.Alpha:
+		return fmt.Errorf("the adapter to go on from has rank %d and alpha %v, this run %d and %v", a.Rank, a.Alpha, t.Config.Rank, t.Config.Alpha)
+	}
+	have := len(a.Pairs) == len(keys)
+	for _, k := range keys {
+		_, ok := a.Pairs[k]
+		have = have && ok
+	}
+	if !have {
+		return fmt.Errorf("the adapter to go on from adapts %d maps, this run %d others: use its layers and targets", len(a.Pairs), len(keys))
+	}
+	return nil
 }
 
 func (t *training) result() Result {

@@ -42,7 +42,8 @@ const stateKey = "state"
 type settings struct {
 	Model  string `json:"model"`
 	SHA256 string `json:"model_sha256"`
-	Train  string `json:"train_sha256"` // of the tokens of all examples
+	From   string `json:"from_sha256,omitempty"` // of the adapter that it went on from
+	Train  string `json:"train_sha256"`          // of the tokens of all examples
 	Valid  string `json:"valid_sha256,omitempty"`
 	Config Config `json:"config"`
 }
@@ -69,12 +70,15 @@ func (t *training) restore() error {
 		}
 		saved = f.Tensors
 	}
-	t.matrices, err = newMatrices(t.Backend, t.Config, &t.base.Config, t.decoder.keys, saved)
+	t.matrices, err = newMatrices(t.Backend, t.Config, &t.base.Config, t.decoder.keys, t.From, saved)
 	return err
 }
 
 func (t *training) compareSettings() error {
 	now := settings{Model: t.Model, SHA256: t.base.SHA256, Train: t.train.hash(), Config: t.Config}
+	if t.From != nil {
+		now.From = t.From.SHA256
+	}
 	if t.valid != nil {
 		now.Valid = t.valid.hash()
 	}

@@ -22,7 +22,8 @@ func newAskCmd() *cobra.Command {
 	var flags systemFlags
 	var file, policy, date, before, after string
 	var explain, asJSON bool
-	var maxCost, lambda, minConfidence float64
+	var maxCost, lambda float64
+	var least abstaining
 	cmd := &cobra.Command{
 		Use:   "ask --memory FILE|NAME QUESTION",
 		Short: "Ask a question of a conversation of your own",
@@ -83,8 +84,8 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 			if cmd.Flags().Changed("max-cost") {
 				opts = append(opts, bmem.WithMaxCost(maxCost))
 			}
-			if cmd.Flags().Changed("min-confidence") {
-				opts = append(opts, bmem.WithMinConfidence(minConfidence))
+			for _, l := range least.limits(cmd) {
+				opts = append(opts, l.option(l.least))
 			}
 			if cmd.Flags().Changed("lambda") {
 				opts = append(opts, bmem.WithLambda(lambda))
@@ -117,7 +118,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 	cmd.Flags().StringVar(&policy, "policy", "mid", "tier of all modules, or one each for filter,entity,temporal,topic,summary (and answer, where the set has it), or random, or router:FILE, or cascade or cascade:FILE")
 	cmd.Flags().Float64Var(&maxCost, "max-cost", 0, "most that the answer may cost, in `dollars`; modules step down rather than pass it")
 	cmd.Flags().Float64Var(&lambda, "lambda", 0, "weight of cost against score that a router or a cascade decides by (default the router's smallest, or what its calibration gives for --max-cost)")
-	cmd.Flags().Float64Var(&minConfidence, "min-confidence", 0, "least confidence, from 0 to 1, that an answer needs to be given; needs --calibration or a policy with one")
+	least.bind(cmd.Flags(), "least %s, from 0 to 1, for an answer to be given; needs --calibration or a policy with one")
 	cmd.Flags().StringVar(&date, "date", "", "when the question is asked, if that matters")
 	cmd.Flags().StringVar(&before, "before", "", "ask the memory as it was before this `day` or time, such as 2025-03-03 or 2025-03-03T10:04:00Z")
 	cmd.Flags().StringVar(&after, "after", "", "leave out turns from before this `day` or time")
@@ -204,7 +205,7 @@ func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) e
 		fmt.Fprintln(&b, a.Text)
 	}
 	if a.Confidence != nil && !a.Abstained {
-		fmt.Fprintf(&b, "\nconfidence %.2f\n", *a.Confidence)
+		fmt.Fprintf(&b, "\n%s\n", sureness(a))
 	}
 	if explain {
 		explainTrace(&b, a, turns)
@@ -226,10 +227,22 @@ func labels(ids []string) []string {
 
 // unsure says why an answer is withheld, and what it would have been.
 func unsure(a bmem.Answer) string {
-	if a.Confidence == nil {
+	if a.Confidence == nil && a.Answerable == nil {
 		return fmt.Sprintf("it is not known how sure %q is", a.Withheld)
 	}
-	return fmt.Sprintf("%q is not sure enough, confidence %.2f", a.Withheld, *a.Confidence)
+	return fmt.Sprintf("%q is not sure enough, %s", a.Withheld, sureness(a))
+}
+
+// sureness is what is known of how good an answer is.
+func sureness(a bmem.Answer) string {
+	var parts []string
+	if a.Confidence != nil {
+		parts = append(parts, fmt.Sprintf("confidence %.2f", *a.Confidence))
+	}
+	if a.Answerable != nil {
+		parts = append(parts, fmt.Sprintf("answerable with probability %.2f", *a.Answerable))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func explainTrace(b *strings.Builder, a bmem.Answer, turns []chunk.Turn) {

@@ -40,8 +40,10 @@ too is fitted the same way; without training questions it is the regression's al
 The file gives answers a confidence (bmem ask --calibration FILE --min-confidence 0.4) and is a policy (--policy cascade:FILE@λ).
 With --router it is put into a router's file, as its last decision.
 
-With --unanswerable, traces of questions that the memory cannot answer, it says at what confidence to abstain: the highest one by
-which the validation questions lose at most --most-lost of their mean score, and how many unanswerable ones it abstains from.`,
+With --unanswerable, traces of questions that the memory cannot answer, the probability that it answers one is fitted too
+(bmem ask --min-answerable 0.7), and it says where to abstain: the highest least confidence, and the highest least probability, by which
+the validation questions lose at most --most-lost of their mean score, and how many unanswerable ones are withheld. Each question's
+probability is by estimates that were fitted to other histories.`,
 		Example: `  bmem calibrate --traces traces/locomo-readers --out calibration.json
   bmem calibrate --traces train.jsonl.gz --validation-traces validation.jsonl.gz --out calibration.json
   bmem calibrate --validation-traces validation.jsonl.gz --out calibration.json
@@ -71,6 +73,11 @@ which the validation questions lose at most --most-lost of their mean score, and
 			if o.Models, o.Samples, err = answering(o.Validation.Header); err != nil {
 				return fmt.Errorf("%s: %w", validation, err)
 			}
+			if unanswerable != "" {
+				if o.Unanswerable, err = episodes.ReadFile(unanswerable); err != nil {
+					return fmt.Errorf("--unanswerable: %w", err)
+				}
+			}
 			c, err := calibrate.Fit(o)
 			if errors.Is(err, cascade.ErrNoSignals) {
 				return fmt.Errorf("%w: collect the traces with --answer-logprobs, or with a tier set that routes the answer", err)
@@ -98,10 +105,8 @@ which the validation questions lose at most --most-lost of their mean score, and
 				return err
 			}
 			said := calibrated{Calibration: c}
-			if unanswerable != "" {
-				if err := said.abstain(o.Validation, unanswerable, mostLost); err != nil {
-					return err
-				}
+			if err := said.abstain(o, mostLost); err != nil {
+				return err
 			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), said)
@@ -115,7 +120,7 @@ which the validation questions lose at most --most-lost of their mean score, and
 	f.files[splits[1]] = flags.String("validation-traces", "", "validation questions: trace `file`")
 	flags.StringVar(&out, "out", "", "`file` to write")
 	flags.StringVar(&routerFile, "router", "", "put the calibration into the router of this `file`, and write that to --out")
-	flags.StringVar(&unanswerable, "unanswerable", "", "trace `file` of questions without an answer (--dataset locomo-unanswerable), to find a confidence to abstain below")
+	flags.StringVar(&unanswerable, "unanswerable", "", "trace `file` of questions without an answer (--dataset locomo-unanswerable), to fit whether the memory answers, and find where to abstain")
 	flags.Float64Var(&mostLost, "most-lost", 0.02, "most of the mean score that abstaining may lose where there is an answer")
 	flags.StringSliceVar(&signals, "signals", nil, "`names` of the signals to use, joined by commas (each reader has those that its answers come with; default all that nine tenths of them have)")
 	flags.StringVar(&note, "note", "", "how it was fitted, for people")
@@ -169,19 +174,28 @@ func answering(h episodes.Header) (models []string, samples []int, err error) {
 // calibrated is a calibration with what abstaining by it does, for each tier of the answer.
 type calibrated struct {
 	*cascade.Calibration
-	Abstention map[string]calibrate.Abstention `json:"abstention,omitempty"`
+	Abstention map[string][]calibrate.Abstention `json:"abstention,omitempty"`
 }
 
-func (c *calibrated) abstain(answerable *episodes.File, unanswerable string, most float64) error {
-	f, err := episodes.ReadFile(unanswerable)
-	if err != nil {
-		return err
+func (c *calibrated) abstain(o calibrate.Options, most float64) error {
+	if o.Unanswerable == nil {
+		return nil
 	}
-	c.Abstention = map[string]calibrate.Abstention{}
+	c.Abstention = map[string][]calibrate.Abstention{}
+	q := calibrate.Questions{Answerable: o.Validation, Unanswerable: o.Unanswerable}
 	for i, r := range c.Readers {
-		if c.Abstention[r.Tier], err = calibrate.Abstain(c.Calibration, i, answerable, f, most); err != nil {
-			return fmt.Errorf("--unanswerable %s: %w", unanswerable, err)
+		if r.Answerable == nil {
+			continue // it did not answer both kinds
 		}
+		byConfidence, err := calibrate.Abstain(c.Calibration, i, calibrate.ByConfidence, q, most)
+		if err != nil {
+			return fmt.Errorf("--unanswerable: %w", err)
+		}
+		byAnswerable, err := calibrate.AbstainHeldOut(c.Calibration, i, o.Signals, q, most)
+		if err != nil {
+			return fmt.Errorf("--unanswerable: %w", err)
+		}
+		c.Abstention[r.Tier] = []calibrate.Abstention{byConfidence, byAnswerable}
 	}
 	return nil
 }
@@ -202,7 +216,7 @@ func (c calibrated) write(out io.Writer) error {
 		fmt.Fprintf(w, "%s\tλ %g: %v, $%.3g a question, score %.4f on validation\n", label, p.Lambda, p.Tiers, p.Dollars, p.Score)
 	}
 	for _, r := range c.Readers {
-		if a, ok := c.Abstention[r.Tier]; ok {
+		for _, a := range c.Abstention[r.Tier] {
 			writeAbstention(w, r.Tier, a)
 		}
 	}

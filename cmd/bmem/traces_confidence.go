@@ -7,7 +7,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/experiments/calibrate"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/router/cascade"
@@ -17,14 +19,14 @@ import (
 type confidences struct {
 	Readers []calibrate.Confidence `json:"readers"`
 	// Abstention is by tier of the answer.
-	Abstention map[string]calibrate.Abstention `json:"abstention,omitempty"`
+	Abstention map[string][]calibrate.Abstention `json:"abstention,omitempty"`
 
 	fitted, measured string // questions and their score, for people
 }
 
 func newTracesConfidenceCmd() *cobra.Command {
 	var calibration, unanswerable string
-	var least float64
+	var least abstaining
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "confidence FILE…",
@@ -32,13 +34,13 @@ func newTracesConfidenceCmd() *cobra.Command {
 		Long: `See how good the confidences of a calibration are on questions that it was not fitted to.
 
 For each way of answering: the mean score and the mean confidence, the expected calibration error (ten bins), and how well the
-confidence tells answers that score at least one half from others. With --unanswerable and --min-confidence also what withholding
-answers below that confidence does to questions that have an answer and to those that have none.`,
+confidence tells answers that score at least one half from others. With --unanswerable, and --min-confidence or --min-answerable, also
+what withholding answers below that does to questions that have an answer and to those that have none.`,
 		Example: `  bmem traces confidence traces/locomo-readers/test.jsonl.gz --calibration traces/locomo-readers/words.json`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (unanswerable == "") == cmd.Flags().Changed("min-confidence") {
-				return errors.New("--unanswerable and --min-confidence: give both or none")
+			if limits := least.limits(cmd); (unanswerable == "") == (len(limits) > 0) {
+				return errors.New("--unanswerable and --min-confidence or --min-answerable: give both or none")
 			}
 			f, err := mergeTraces(args)
 			if err != nil {
@@ -61,10 +63,15 @@ answers below that confidence does to questions that have an answer and to those
 				if err != nil {
 					return err
 				}
-				said.Abstention = map[string]calibrate.Abstention{}
+				said.Abstention = map[string][]calibrate.Abstention{}
+				q := calibrate.Questions{Answerable: f, Unanswerable: others}
 				for _, r := range said.Readers { // others did not answer
-					if said.Abstention[r.Tier], err = calibrate.AbstainBelow(c, c.Index(r.Tier), f, others, least); err != nil {
-						return fmt.Errorf("--unanswerable %s: answers %q: %w", unanswerable, r.Tier, err)
+					for _, l := range least.limits(cmd) {
+						a, err := calibrate.AbstainBelow(c, c.Index(r.Tier), l.by, q, l.least)
+						if err != nil {
+							return fmt.Errorf("--unanswerable %s: answers %q: %w", unanswerable, r.Tier, err)
+						}
+						said.Abstention[r.Tier] = append(said.Abstention[r.Tier], a)
 					}
 				}
 			}
@@ -77,7 +84,7 @@ answers below that confidence does to questions that have an answer and to those
 	flags := cmd.Flags()
 	flags.StringVar(&calibration, "calibration", "", "calibration `file` of 'bmem calibrate'")
 	flags.StringVar(&unanswerable, "unanswerable", "", "trace `file` of questions without an answer (--dataset locomo-unanswerable)")
-	flags.Float64Var(&least, "min-confidence", 0, "withhold answers below this `confidence`, which 'bmem calibrate --unanswerable' chooses")
+	least.bind(flags, "withhold answers below this %s, which 'bmem calibrate --unanswerable' chooses")
 	flags.BoolVar(&asJSON, "json", false, "write JSON instead of the table")
 	if err := cmd.MarkFlagRequired("calibration"); err != nil {
 		panic(err) // the flag is defined above
@@ -93,17 +100,46 @@ func (c confidences) write(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%.4f\t%.4f\t%.3f\t%s\t%.3f\n", r.Tier, r.Model, r.Questions, r.Score, r.Mean, r.Error, orDash(r.AUROC), r.Area)
 	}
 	for _, r := range c.Readers {
-		if a, ok := c.Abstention[r.Tier]; ok {
+		for _, a := range c.Abstention[r.Tier] {
 			writeAbstention(w, r.Tier, a)
 		}
 	}
 	return w.Flush()
 }
 
-// writeAbstention writes what a least confidence does to the answers of a tier.
+// abstaining are the flags of what an answer needs to be given.
+type abstaining struct{ confidence, answerable float64 }
+
+func (a *abstaining) bind(flags *pflag.FlagSet, usage string) {
+	flags.Float64Var(&a.confidence, "min-confidence", 0, fmt.Sprintf(usage, "`confidence`"))
+	flags.Float64Var(&a.answerable, "min-answerable", 0, fmt.Sprintf(usage, "`probability` that the memory answers the question"))
+}
+
+// limit is a flag that was given.
+type limit struct {
+	by     calibrate.Measure
+	least  float64
+	option func(float64) bmem.Option
+}
+
+func (a *abstaining) limits(cmd *cobra.Command) []limit {
+	var out []limit
+	for _, l := range []limit{{calibrate.ByConfidence, a.confidence, bmem.WithMinConfidence}, {calibrate.ByAnswerable, a.answerable, bmem.WithMinAnswerable}} {
+		if cmd.Flags().Changed("min-" + string(l.by)) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// writeAbstention writes what a least value does to the answers of a tier.
 func writeAbstention(w io.Writer, tier string, a calibrate.Abstention) {
-	fmt.Fprintf(w, "abstain %s\tbelow a confidence of %.3f: %.3f of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% of %d unanswerable ones are withheld (AUROC %.3f)\n",
-		tier, a.MinConfidence, a.Lost, a.Answerable, 100*a.Withheld, 100*a.Abstained, a.Unanswerable, a.AUROC)
+	by := "a confidence"
+	if a.By == calibrate.ByAnswerable {
+		by = "a probability of being answerable"
+	}
+	fmt.Fprintf(w, "abstain %s\tbelow %s of %.3f: %.3f of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% of %d unanswerable ones are withheld (AUROC %.3f)\n",
+		tier, by, a.Least, a.Lost, a.Answerable, 100*a.Withheld, 100*a.Abstained, a.Unanswerable, a.AUROC)
 }
 
 // orDash writes a measure with three digits, or a dash where there is none.

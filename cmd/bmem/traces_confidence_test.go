@@ -30,7 +30,7 @@ func TestTracesConfidence(t *testing.T) {
 	args := []string{"traces", "confidence", path, "--calibration", filepath.Join(folder, "words.json"), "--unanswerable", path, "--min-confidence"}
 	out, err := runVerb(t, "", append(args, "0.4", "--json")...)
 	var said confidences
-	if err != nil || json.Unmarshal([]byte(out), &said) != nil || len(said.Readers) != 1 || len(said.Abstention) != 1 || said.Abstention["mid"].AUROC != 0.5 {
+	if err != nil || json.Unmarshal([]byte(out), &said) != nil || len(said.Readers) != 1 || len(said.Abstention["mid"]) != 1 || said.Abstention["mid"][0].AUROC != 0.5 {
 		t.Errorf("%v\n%s", err, out)
 	}
 	out, err = runVerb(t, "", append(args, "0.4")...)

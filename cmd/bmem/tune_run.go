@@ -44,8 +44,11 @@ Each line of a file is an example: {"notes": …, "question": …, "answer": …
 
 The run is kept in the folder of --dir and can be stopped at any moment: the same command goes on from the last checkpoint,
 and ends with the same adapter, byte for byte. The adapter is written in the format of PEFT, after the last step (last/) and
-where the loss on the --valid examples was lowest (best/).`,
+where the loss on the --valid examples was lowest (best/).
+
+With --model NAME+ADAPTER the training goes on from that adapter, with its rank, alpha, layers and targets.`,
 		Example: `  bmem tune run locomo.jsonl --model qwen2.5-coder-0.5b-instruct --dir runs/tune-locomo
+  bmem tune run mine.jsonl --model qwen2.5-coder-0.5b-instruct+locomo-0.5b --learning-rate 0.0003 --dir runs/further
   bmem tune run mine.jsonl --valid held-out.jsonl --layers 4 --epochs 3 --dir runs/mine
   bmem ask --memory talk.jsonl --model qwen2.5-coder-0.5b-instruct+runs/mine/best "Where does Ann live?"`,
 		Args: cobra.MinimumNArgs(1),
@@ -109,10 +112,14 @@ func (f *tuneRunFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if base.Adapter != "" {
-		return fmt.Errorf("--model %s: an adapter is trained on a model without one: leave out what follows the +", f.model)
-	}
 	r.Model, r.Path = base.Name, base.Path
+	if base.Adapter != "" {
+		if r.From, err = adapter.Read(base.Adapter); err != nil {
+			return fmt.Errorf("--model %s: %w", f.model, err)
+		}
+		r.Model = strings.TrimSuffix(base.Name, "+"+filepath.Base(base.Adapter))
+		r.Config.Take(r.From, cmd.Flags().Changed)
+	}
 	be, err := backend.Open(f.spec, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 	if err != nil {
 		return err

@@ -18,6 +18,9 @@ type Options struct {
 	// Weights are fitted to Train, isotonic functions to Validation. With no Train, both are fitted to Validation, of which a fifth at a
 	// time is held out from the weights.
 	Train, Validation *episodes.File
+	// Unanswerable are questions that the memories do not answer. The probability that one does is fitted to these and Validation; nil for
+	// none.
+	Unanswerable *episodes.File
 	// Models are the names of the models that answer, one for each tier of the answer; a single one answers all.
 	Models []string
 	// Samples are the numbers of replies that the tiers sample, 0 for one; nil for one each.
@@ -116,6 +119,15 @@ func Fit(o Options) (*cascade.Calibration, error) {
 		return fail(err)
 	}
 	c.Dataset, c.Metric, c.Note = h.Dataset, h.Metric, o.Note
+	if o.Unanswerable != nil {
+		if err := (Questions{o.Validation, o.Unanswerable}).check(); err != nil {
+			return fail(err)
+		}
+		unanswerable, _ := Measured(o.Unanswerable)
+		if err := c.FitAnswerable(validation, unanswerable, o.Signals); err != nil {
+			return fail(err)
+		}
+	}
 	if reward != nil {
 		all, _ := Measured(o.Validation)
 		if c.Points, err = points(c, h.Space, all, notes, o.Lambdas); err != nil {

@@ -148,14 +148,14 @@ func TestAbstain(t *testing.T) {
 	answerable := file("answerable", [2]float64{0.1, 0}, [2]float64{0.2, 0.1}, [2]float64{0.5, 0.5}, [2]float64{0.9, 1})
 	unanswerable := file("unanswerable", [2]float64{0.05, 0}, [2]float64{0.2, 0}, [2]float64{0.6, 0})
 	for most, want := range map[float64]Abstention{
-		0:     {MinConfidence: 0.2, Lost: 0, Withheld: 0.25, Abstained: 1. / 3},
-		0.03:  {MinConfidence: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
-		0.149: {MinConfidence: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
-		0.15:  {MinConfidence: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
-		1:     {MinConfidence: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
+		0:     {Least: 0.2, Lost: 0, Withheld: 0.25, Abstained: 1. / 3},
+		0.03:  {Least: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
+		0.149: {Least: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
+		0.15:  {Least: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
+		1:     {Least: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
 	} {
-		want.AUROC, want.Answerable, want.Unanswerable = 7.5/12, 4, 3
-		got, err := Abstain(c, 0, answerable, unanswerable, most)
+		want.By, want.AUROC, want.Answerable, want.Unanswerable = ByConfidence, 7.5/12, 4, 3
+		got, err := Abstain(c, 0, ByConfidence, Questions{answerable, unanswerable}, most)
 		if err != nil || math.Abs(got.Lost-want.Lost) > 1e-12 || math.Abs(got.AUROC-want.AUROC) > 1e-12 {
 			t.Errorf("at most %v: %+v, %v; want %+v", most, got, err, want)
 		}
@@ -164,22 +164,80 @@ func TestAbstain(t *testing.T) {
 			t.Errorf("at most %v: %+v, want %+v", most, got, want)
 		}
 	}
-	if got, err := AbstainBelow(c, 0, answerable, unanswerable, 0.5); err != nil || got.MinConfidence != 0.5 || math.Abs(got.Lost-0.025) > 1e-12 || got.Withheld != 0.5 || got.Abstained != 2./3 {
+	if got, err := AbstainBelow(c, 0, ByConfidence, Questions{answerable, unanswerable}, 0.5); err != nil || got.Least != 0.5 || math.Abs(got.Lost-0.025) > 1e-12 || got.Withheld != 0.5 || got.Abstained != 2./3 {
 		t.Errorf("below one half: %+v, %v", got, err)
 	}
 	for _, least := range []float64{-0.1, 1.1, math.NaN()} {
-		if got, err := AbstainBelow(c, 0, answerable, unanswerable, least); err == nil {
+		if got, err := AbstainBelow(c, 0, ByConfidence, Questions{answerable, unanswerable}, least); err == nil {
 			t.Errorf("below %v: %+v", least, got)
 		}
 	}
 	for _, most := range []float64{-0.1, math.NaN()} {
-		if got, err := Abstain(c, 0, answerable, unanswerable, most); err == nil {
+		if got, err := Abstain(c, 0, ByConfidence, Questions{answerable, unanswerable}, most); err == nil {
 			t.Errorf("at most %v: %+v", most, got)
 		}
 	}
 	unanswerable.Dim = 2
-	if _, err := Abstain(c, 0, answerable, unanswerable, 1); err == nil {
+	if _, err := Abstain(c, 0, ByConfidence, Questions{answerable, unanswerable}, 1); err == nil {
 		t.Error("traces of another system were taken")
+	}
+}
+
+// mixed are answers about four histories to answerable and unanswerable questions; a signal tells them apart with an error.
+func mixed(seed uint64) Questions {
+	make := func(dataset string, n int, mean float64) *episodes.File {
+		rng := rand.New(rand.NewPCG(seed, uint64(n)))
+		f := &episodes.File{Header: episodes.Header{Dataset: dataset, Metric: "f1", Space: router.Space{{Name: "filter", Tiers: []string{"low"}}}, Dim: 1}}
+		for i := range n {
+			f.Episodes = append(f.Episodes, router.Episode{ID: fmt.Sprintf("h%d/%s%d", i%4, dataset, i), Choices: []int{0}, Score: math.Round(rng.Float64()) * mean,
+				AnswerSignals: map[string]float64{"lead": mean + 0.4*rng.NormFloat64(), "logprob_mean": -rng.Float64()}})
+		}
+		return f
+	}
+	return Questions{make("answerable", 200, 1), make("unanswerable", 60, 0)}
+}
+
+// The probability that the memory answers withholds what it does not, on other questions too, and held out as well as in sample.
+func TestAnswerable(t *testing.T) {
+	q := mixed(1)
+	c, err := Fit(Options{Validation: q.Answerable, Unanswerable: q.Unanswerable, Models: []string{"m"}})
+	if err != nil || c.Readers[0].Answerable == nil {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	held, err := AbstainHeldOut(c, 0, nil, q, 0.02)
+	if err != nil || held.By != ByAnswerable || held.Lost > 0.02 || held.Abstained < 0.5 || held.AUROC < 0.9 || held.Answerable != 200 || held.Unanswerable != 60 {
+		t.Errorf("held out: %+v, %v", held, err)
+	}
+	byConfidence, err := Abstain(c, 0, ByConfidence, q, 0.02)
+	if err != nil || byConfidence.Abstained > held.Abstained/2 {
+		t.Errorf("by confidence: %+v, %v", byConfidence, err)
+	}
+	if other, err := AbstainBelow(c, 0, ByAnswerable, mixed(2), held.Least); err != nil || other.Lost > 0.05 || other.Abstained < 0.5 {
+		t.Errorf("other questions: %+v, %v", other, err)
+	}
+	if some, err := AbstainHeldOut(c, 0, []string{"logprob_mean"}, q, 0.02); err != nil || some.AUROC > 0.7 {
+		t.Errorf("by a signal that tells nothing: %+v, %v", some, err)
+	}
+	for i := range q.Answerable.Episodes { // one history
+		q.Answerable.Episodes[i].ID = fmt.Sprint("h/", i)
+	}
+	for i := range q.Unanswerable.Episodes {
+		q.Unanswerable.Episodes[i].ID = fmt.Sprint("h/none", i)
+	}
+	if one, err := AbstainHeldOut(c, 0, nil, q, 0.02); err != nil || one.AUROC < 0.9 {
+		t.Errorf("one history: %+v, %v", one, err)
+	}
+	// What was not measured, cannot be fitted or is of another system.
+	c.Readers[0].Answerable = nil
+	if a, err := AbstainBelow(c, 0, ByAnswerable, q, 0.5); err == nil || !strings.Contains(err.Error(), "has no answerable") {
+		t.Errorf("%+v, %v", a, err)
+	}
+	q.Unanswerable.Episodes = q.Unanswerable.Episodes[:5]
+	if c, err := Fit(Options{Validation: traces("validation", 50, 1), Unanswerable: q.Unanswerable, Models: models}); err == nil {
+		t.Errorf("traces of another system were taken: %+v", c)
+	}
+	if c, err := Fit(Options{Validation: q.Answerable, Unanswerable: &episodes.File{Header: q.Unanswerable.Header}, Models: []string{"m"}}); err != nil || c.Readers[0].Answerable != nil {
+		t.Errorf("no unanswerable questions: %+v, %v", c, err)
 	}
 }
 

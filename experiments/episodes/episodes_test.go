@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -390,5 +391,12 @@ func TestExtendConcurrent(t *testing.T) {
 	got, err := episodes.ReadFile(path)
 	if err != nil || len(got.Episodes) != len(whole.Episodes) {
 		t.Errorf("%d episodes of %d, %v", len(got.Episodes), len(whole.Episodes), err)
+	}
+}
+
+func TestHistories(t *testing.T) {
+	got := episodes.Histories([]string{"conv-1/q1", "conv-2/q1", "conv-1/q2", "alone", "conv-2/q2", "/odd"})
+	if want := [][]int{{0, 2}, {1, 4}, {3}, {5}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("histories %v, want %v", got, want)
 	}
 }

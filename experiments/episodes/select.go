@@ -53,3 +53,24 @@ func (f *File) Only(tiers ...string) (*File, error) {
 	}
 	return out, nil
 }
+
+// Histories groups questions, by their index, whose identifiers have the same beginning before the last slash, as those about one of
+// LoCoMo's conversations have. A question without a slash is about a history of its own.
+func Histories(ids []string) [][]int {
+	var out [][]int
+	at := map[string]int{}
+	for q, id := range ids {
+		name := id
+		if i := strings.LastIndexByte(id, '/'); i > 0 {
+			name = id[:i]
+		}
+		h, ok := at[name]
+		if !ok {
+			h = len(out)
+			at[name] = h
+			out = append(out, nil)
+		}
+		out[h] = append(out[h], q)
+	}
+	return out
+}

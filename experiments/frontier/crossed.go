@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"gonum.org/v1/gonum/stat"
 
@@ -66,7 +65,7 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 	for range x.lambdas {
 		x.played = append(x.played, make([]played, len(ids)))
 	}
-	about := histories(ids)
+	about := episodes.Histories(ids)
 	if x.histories = len(about); x.histories == 1 { // there is no other one to choose on
 		about = nil
 		for q := range ids {
@@ -110,27 +109,6 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 		}
 	}
 	return x, nil
-}
-
-// histories groups questions, by their index, whose identifiers have the same beginning before the last slash, as those about one of
-// LoCoMo's conversations have. A question without a slash is about a history of its own.
-func histories(ids []string) [][]int {
-	var out [][]int
-	at := map[string]int{}
-	for q, id := range ids {
-		name := id
-		if i := strings.LastIndexByte(id, '/'); i > 0 {
-			name = id[:i]
-		}
-		h, ok := at[name]
-		if !ok {
-			h = len(out)
-			at[name] = h
-			out = append(out, nil)
-		}
-		out[h] = append(out[h], q)
-	}
-	return out
 }
 
 // shown are the cascades that a table has.

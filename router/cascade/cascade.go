@@ -34,6 +34,9 @@ type Reader struct {
 	// Gains are the expected differences of score, by the signals of this reader's answer, between another reader's answer and its
 	// own; by the other's tier.
 	Gains map[string]*confidence.Estimate `json:"gains,omitempty"`
+	// Answerable is the probability that the memory answers the question, by the signals of this reader's answer; nil where no
+	// unanswerable questions were measured.
+	Answerable *confidence.Estimate `json:"answerable,omitempty"`
 	// Measured says how good Score is on the questions that it was calibrated on.
 	Measured Measured `json:"measured"`
 }
@@ -58,12 +61,27 @@ type Asked struct {
 	Signals confidence.Signals
 }
 
-// Confidence is the expected score of an answer, in [0, 1]. It returns false if the reader has no estimate or a signal is missing.
+// Confidence is the expected score of an answer to a question that the memory answers, in [0, 1]. It returns false if the reader has no
+// estimate or a signal is missing.
 func (c *Calibration) Confidence(a Asked) (float64, bool) {
-	if a.Reader < 0 || a.Reader >= len(c.Readers) || c.Readers[a.Reader].Score == nil {
+	return c.share(a, func(r *Reader) *confidence.Estimate { return r.Score })
+}
+
+// Answerable is the probability that the memory answers the question of an answer. It returns false if the reader has no estimate or a
+// signal is missing.
+func (c *Calibration) Answerable(a Asked) (float64, bool) {
+	return c.share(a, func(r *Reader) *confidence.Estimate { return r.Answerable })
+}
+
+func (c *Calibration) share(a Asked, of func(*Reader) *confidence.Estimate) (float64, bool) {
+	if a.Reader < 0 || a.Reader >= len(c.Readers) {
 		return 0, false
 	}
-	v, ok := c.Readers[a.Reader].Score.Value(a.Signals)
+	e := of(&c.Readers[a.Reader])
+	if e == nil {
+		return 0, false
+	}
+	v, ok := e.Value(a.Signals)
 	return min(max(v, 0), 1), ok
 }
 

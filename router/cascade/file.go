@@ -141,6 +141,14 @@ func (c *Calibration) checkReader(i int, r Reader) error {
 	if err := r.Score.Check(); err != nil {
 		return fmt.Errorf("field \"score\": %w", err)
 	}
+	if r.Answerable != nil {
+		if r.Answerable.Levels == nil {
+			return errors.New("field \"answerable\" has no isotonic function, without which the sum of signals is no probability")
+		}
+		if err := r.Answerable.Check(); err != nil {
+			return fmt.Errorf("field \"answerable\": %w", err)
+		}
+	}
 	for tier, g := range r.Gains {
 		if at := c.Index(tier); at <= i {
 			return fmt.Errorf("field \"gains\": there is no reader %q after it", tier)

@@ -115,6 +115,37 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 	return c, c.Check()
 }
 
+// FitAnswerable fits each reader's Answerable to its answers to questions that the memory answers and to ones that it does not, each
+// question held out in turn. names are the signals to use, as in Fit. Readers without answers to both kinds have none; too few of them are
+// a confidence.ErrTooFew.
+func (c *Calibration) FitAnswerable(answerable, unanswerable []Measurement, names []string) error {
+	for i := range c.Readers {
+		r := &c.Readers[i]
+		r.Answerable = nil
+		all := samples(answerable, i)
+		for k := range all {
+			all[k].Score = 1
+		}
+		none := samples(unanswerable, i)
+		for k := range none {
+			none[k].Score = 0
+		}
+		if len(all) == 0 || len(none) == 0 {
+			continue
+		}
+		all = append(all, none...)
+		names := names
+		if some := among(names, confidence.Names(all)); len(some) > 0 {
+			names = some
+		}
+		var err error
+		if r.Answerable, err = confidence.FitCrossed(all, names, confidence.Logistic); err != nil {
+			return fmt.Errorf("calibrate whether questions of reader %q are answerable: %w", r.Tier, err)
+		}
+	}
+	return nil
+}
+
 // known returns an error for a signal that no answer has.
 func known(names []string, of []Measurement) error {
 	var all []confidence.Sample

@@ -47,15 +47,19 @@ func openCalibrated(t *testing.T, c *cascade.Calibration, o memory.Options) clie
 // An answer tells how sure it is, and one that is less sure than was asked for is withheld.
 func TestConfidence(t *testing.T) {
 	c := openCalibrated(t, &cascade.Calibration{Format: cascade.Format, Version: cascade.Version, Readers: []cascade.Reader{{Model: "unsure",
-		Score: &confidence.Estimate{Signals: []string{bmem.LogProbMean}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}}}}}, memory.Options{})
-	for body, abstains := range map[string]bool{`{"question":"Where does Ann live?"}`: false, `{"question":"Where does Ann live?","min_confidence":0.4}`: false, `{"question":"Where does Ann live?","min_confidence":0.6}`: true} {
+		Score:      &confidence.Estimate{Signals: []string{bmem.LogProbMean}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0, 1}}},
+		Answerable: &confidence.Estimate{Signals: []string{bmem.LogProbMean}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Levels: &confidence.Isotonic{X: []float64{-2, 0}, Y: []float64{0.25, 1}}}}}}, memory.Options{})
+	for body, abstains := range map[string]bool{`{"question":"Where does Ann live?"}`: false, `{"question":"Where does Ann live?","min_confidence":0.4}`: false, `{"question":"Where does Ann live?","min_confidence":0.6}`: true,
+		`{"question":"Where does Ann live?","min_answerable":0.5}`: false, `{"question":"Where does Ann live?","min_answerable":0.7}`: true} {
 		var a memory.AskResult
-		if s := c.do("POST", "/v1/memories/chat/ask", body, &a); s != 200 || a.Confidence == nil || *a.Confidence != 0.5 || a.Abstained != abstains || (a.Answer == "Bern") == abstains || len(a.Evidence) == 0 {
+		if s := c.do("POST", "/v1/memories/chat/ask", body, &a); s != 200 || a.Confidence == nil || *a.Confidence != 0.5 || a.Answerable == nil || *a.Answerable != 0.625 || a.Abstained != abstains || (a.Answer == "Bern") == abstains || len(a.Evidence) == 0 {
 			t.Errorf("%s: %d %+v", body, s, a)
 		}
 	}
-	if s := c.do("POST", "/v1/memories/chat/ask", `{"question":"Where does Ann live?","min_confidence":1.5}`, nil); s != 400 {
-		t.Errorf("a confidence above 1: %d", s)
+	for _, name := range []string{"min_confidence", "min_answerable"} {
+		if s := c.do("POST", "/v1/memories/chat/ask", `{"question":"Where does Ann live?","`+name+`":1.5}`, nil); s != 400 {
+			t.Errorf("%s above 1: %d", name, s)
+		}
 	}
 }
 

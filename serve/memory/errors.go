@@ -43,7 +43,7 @@ func AsError(err error) *Error {
 	case errors.Is(err, bmem.ErrCursor):
 		return &Error{Status: http.StatusNotFound, Message: "cursor: it is none that a page gave as next"}
 	case errors.Is(err, bmem.ErrNoCalibration):
-		return &Error{Status: http.StatusConflict, Message: "min_confidence: answers have no confidence here; the server needs --calibration"}
+		return &Error{Status: http.StatusConflict, Message: "min_confidence, min_answerable: answers have no confidence here; the server needs --calibration"}
 	case errors.Is(err, bmem.ErrNoTurns), errors.Is(err, bmem.ErrNoQuestion):
 		return &Error{Status: http.StatusBadRequest, Message: err.Error()}
 	case errors.Is(err, bmem.ErrMaxCost), errors.Is(err, llm.ErrBudget):

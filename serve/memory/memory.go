@@ -192,11 +192,18 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 	} else {
 		opts = append(opts, s.options.Routing...)
 	}
-	if c := r.MinConfidence; c != nil {
-		if !(*c >= 0 && *c <= 1) {
-			return AskResult{}, bad("min_confidence: want 0 to 1")
+	for _, least := range []struct {
+		name  string
+		value *float64
+		with  func(float64) bmem.Option
+	}{{"min_confidence", r.MinConfidence, bmem.WithMinConfidence}, {"min_answerable", r.MinAnswerable, bmem.WithMinAnswerable}} {
+		if least.value == nil {
+			continue
 		}
-		opts = append(opts, bmem.WithMinConfidence(*c))
+		if !(*least.value >= 0 && *least.value <= 1) {
+			return AskResult{}, bad("%s: want 0 to 1", least.name)
+		}
+		opts = append(opts, least.with(*least.value))
 	}
 	want := math.Inf(1)
 	if r.MaxDollars != nil {
@@ -229,7 +236,7 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 // answered is what the caller gets to see of an answer.
 func (s *Service) answered(ctx context.Context, a bmem.Answer, left *Budget, steps bool) AskResult {
 	usage := a.Trace.Usage()
-	out := AskResult{Answer: a.Text, Confidence: a.Confidence, Abstained: a.Abstained, Evidence: []Turn{}, Tiers: servedTiers(a.Trace), TokensIn: usage.In, TokensOut: usage.Out,
+	out := AskResult{Answer: a.Text, Confidence: a.Confidence, Answerable: a.Answerable, Abstained: a.Abstained, Evidence: []Turn{}, Tiers: servedTiers(a.Trace), TokensIn: usage.In, TokensOut: usage.Out,
 		Dollars: usage.Dollars, Milliseconds: a.Trace.WallMS, Budget: left}
 	for _, id := range a.Evidence {
 		t, err := s.mem.Turn(ctx, a.Trace.Memory, id)

@@ -74,7 +74,7 @@ func limit(s *jsonschema.Schema) {
 			}
 		case "max_dollars":
 			p.Type, p.Types, p.ExclusiveMinimum = "number", nil, &zero
-		case "min_confidence":
+		case "min_confidence", "min_answerable":
 			p.Type, p.Types, p.Minimum, p.Maximum = "number", nil, &zero, ptr(1.0)
 		case "before", "after":
 			p.AnyOf = []*jsonschema.Schema{day(), moment()}

@@ -85,6 +85,8 @@ type AskRequest struct {
 	After      string   `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`
 	// MinConfidence withholds an answer whose expected score is lower; it needs a server with a calibration.
 	MinConfidence *float64 `json:"min_confidence,omitempty" jsonschema:"least confidence, 0 to 1, that an answer needs to be given; only where answers have a confidence"`
+	// MinAnswerable withholds an answer where the probability that the memory answers the question is lower; it needs such a calibration.
+	MinAnswerable *float64 `json:"min_answerable,omitempty" jsonschema:"least probability, 0 to 1, that the memory answers the question at all; only where that is known"`
 	Steps         bool     `json:"steps,omitempty" jsonschema:"also return each step with its tier, time and cost"`
 }
 
@@ -93,7 +95,8 @@ type AskResult struct {
 	Answer string `json:"answer" jsonschema:"empty if it was withheld"`
 	// Confidence is nil where the server has no calibration for the model that answered.
 	Confidence   *float64          `json:"confidence,omitempty" jsonschema:"how good the answer is expected to be, 0 to 1; left out where that is not known"`
-	Abstained    bool              `json:"abstained,omitempty" jsonschema:"true if the answer was withheld, as its confidence is below min_confidence or not known"`
+	Answerable   *float64          `json:"answerable,omitempty" jsonschema:"probability, 0 to 1, that the memory answers the question at all; left out where that is not known"`
+	Abstained    bool              `json:"abstained,omitempty" jsonschema:"true if the answer was withheld, as confidence or answerable is below what was asked for or not known"`
 	Evidence     []Turn            `json:"evidence" jsonschema:"the turns that the answer was made from, best first"`
 	Tiers        map[string]string `json:"tiers" jsonschema:"the tier that each module ran at"`
 	TokensIn     int               `json:"tokens_in"`
