@@ -62,6 +62,9 @@ func parseLast(spec string, space Space, seed int64) (p Policy, ok bool, err err
 	if err != nil {
 		return nil, true, err
 	}
+	if _, twice := first.(*FixedLast); twice {
+		return nil, true, fmt.Errorf("policy %q names the last module's tier twice", spec)
+	}
 	p, err = FixLast(space, first, tier)
 	return p, true, err
 }

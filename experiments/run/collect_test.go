@@ -250,6 +250,14 @@ func TestCollectSharesNotes(t *testing.T) {
 		strings.Join(got, " ") != "mid/mid mid/big random:1/mid random:1/big low/mid" {
 		t.Errorf("%v, %v", got, err)
 	}
+	// Two modules before the answer, whose own last one is no answer.
+	three := router.Space{{Name: "filter", Tiers: []string{"low", "mid"}}, {Name: "summary", Tiers: []string{"low", "mid"}}, {Name: "answer", Tiers: []string{"low", "mid"}}}
+	if got, err := run.Design("mid/low+low,mid", three); err != nil || strings.Join(got, " ") != "mid/low low,mid/low low,mid/mid" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := run.Design("mid/low/low", three); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("%v, %v", got, err)
+	}
 	server := llmtest.New(llmtest.Config{Reply: runtest.Reply})
 	defer server.Close()
 	m, _ := runtest.MustOpen(t, runtest.Rig{URL: server.URL(), Tiers: tiers.ReadersSet})
