@@ -36,7 +36,7 @@ var rooms = map[string][]string{
 	"datasets/judge":       {"tiers/llm", "internal"},
 
 	"experiments":           {},
-	"experiments/calibrate": {"experiments/episodes", "router", "router/cascade", "router/confidence"},
+	"experiments/calibrate": {"experiments/episodes", "experiments/stats", "router", "router/cascade", "router/confidence"},
 	"experiments/episodes":  {"router", "router/offline", "internal"},
 	"experiments/frontier":  {"router/cascade", "experiments/calibrate", "experiments/episodes", "experiments/report", "experiments/stats", "kernel", "router", "router/confidence", "router/offline", "router/portable", "tiers/text", "internal"},
 	"experiments/lab": {"bmem/setup", "bmem/setup/served", "datasets", "experiments/episodes", "experiments/frontier", "experiments/published",

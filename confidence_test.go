@@ -61,7 +61,7 @@ func TestShippedCalibration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "| %.2f | %.3f | %.3f | %.0f %% of %d | %.0f %% of %d | %.3f |\n", most, a.Least, a.Lost, 100*a.Withheld, a.Answerable, 100*a.Abstained, a.Unanswerable, a.AUROC)
+		fmt.Fprintf(&b, "| %.2f | %.3f | %.3f | %.0f %% of %d | %.0f %% of %d | %.3f |\n", most, a.Least, a.Lost.Mean, 100*a.Withheld, a.Lost.N, 100*a.Abstained.Mean, a.Abstained.N, a.AUROC)
 	}
 	checkTable(t, confidencePage, confidenceBegin, confidenceEnd, b.String())
 }

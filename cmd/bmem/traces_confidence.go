@@ -138,8 +138,8 @@ func writeAbstention(w io.Writer, tier string, a calibrate.Abstention) {
 	if a.By == calibrate.ByAnswerable {
 		by = "a probability of being answerable"
 	}
-	fmt.Fprintf(w, "abstain %s\tbelow %s of %.3f: %.3f of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% of %d unanswerable ones are withheld (AUROC %.3f)\n",
-		tier, by, a.Least, a.Lost, a.Answerable, 100*a.Withheld, 100*a.Abstained, a.Unanswerable, a.AUROC)
+	fmt.Fprintf(w, "abstain %s\tbelow %s of %.3f: %.3f [%.3f, %.3f] of the mean score is lost on %d questions (%.0f %% withheld), and %.0f %% [%.0f, %.0f] of %d unanswerable ones are withheld (AUROC %.3f)\n",
+		tier, by, a.Least, a.Lost.Mean, a.Lost.Low, a.Lost.High, a.Lost.N, 100*a.Withheld, 100*a.Abstained.Mean, 100*a.Abstained.Low, 100*a.Abstained.High, a.Abstained.N, a.AUROC)
 }
 
 // orDash writes a measure with three digits, or a dash where there is none.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/router/cascade"
 	"github.com/budgetmem/budgetmem/router/confidence"
@@ -36,16 +37,16 @@ type Abstention struct {
 	// Least is the highest least value that keeps Lost within the bound.
 	Least float64 `json:"least"`
 	// Lost is the mean score that the answerable questions lose, those that are withheld scoring 0, and Withheld their share.
-	Lost     float64 `json:"lost"`
-	Withheld float64 `json:"withheld"`
+	Lost     stats.Interval `json:"lost"`
+	Withheld float64        `json:"withheld"`
 	// Abstained is the share of the unanswerable questions whose answers are withheld, as they should be.
-	Abstained float64 `json:"abstained"`
+	Abstained stats.Interval `json:"abstained"`
 	// AUROC is the probability that the measure of an answerable question's answer is higher than that of an unanswerable one's.
 	AUROC float64 `json:"auroc"`
-	// Answerable and Unanswerable are the numbers of questions.
-	Answerable   int `json:"answerable"`
-	Unanswerable int `json:"unanswerable"`
 }
+
+// abstentionSeed draws the questions of the intervals.
+const abstentionSeed = 42
 
 // Questions are those that a memory answers, and those that it does not.
 type Questions struct{ Answerable, Unanswerable *episodes.File }
@@ -193,28 +194,25 @@ func (q Questions) judged(c *cascade.Calibration, reader int, by Measure) ([]jud
 
 // withhold withholds the answers below a least value. Without questions of both kinds it fails.
 func withhold(all []judgement, by Measure, least float64) (Abstention, error) {
-	out := Abstention{By: by, Least: least}
 	values, answerable := make([]float64, len(all)), make([]bool, len(all))
-	lost, withheld, abstained := 0.0, 0.0, 0.0
+	var lost, abstained []float64
+	withheld := 0.0
 	for i, a := range all {
 		values[i], answerable[i] = a.value, a.answerable
-		below := a.value < least
-		switch {
-		case a.answerable:
-			if out.Answerable++; below {
-				lost, withheld = lost+a.score, withheld+1
-			}
-		default:
-			if out.Unanswerable++; below {
-				abstained++
-			}
+		below := 0.0
+		if a.value < least {
+			below = 1
+		}
+		if a.answerable {
+			lost, withheld = append(lost, a.score*below), withheld+below
+		} else {
+			abstained = append(abstained, below)
 		}
 	}
-	if out.Answerable == 0 || out.Unanswerable == 0 {
+	if len(lost) == 0 || len(abstained) == 0 {
 		return Abstention{}, errors.New("abstaining: there must be answerable and unanswerable questions")
 	}
-	out.Lost, out.Withheld, out.Abstained = lost/float64(out.Answerable), withheld/float64(out.Answerable), abstained/float64(out.Unanswerable)
-	var err error
-	out.AUROC, err = confidence.AUROC(values, answerable)
-	return out, err
+	auroc, err := confidence.AUROC(values, answerable)
+	return Abstention{By: by, Least: least, Lost: stats.Bootstrap(lost, abstentionSeed), Withheld: withheld / float64(len(lost)),
+		Abstained: stats.Bootstrap(abstained, abstentionSeed), AUROC: auroc}, err
 }

@@ -147,24 +147,21 @@ func TestAbstain(t *testing.T) {
 	c, file := line()
 	answerable := file("answerable", [2]float64{0.1, 0}, [2]float64{0.2, 0.1}, [2]float64{0.5, 0.5}, [2]float64{0.9, 1})
 	unanswerable := file("unanswerable", [2]float64{0.05, 0}, [2]float64{0.2, 0}, [2]float64{0.6, 0})
-	for most, want := range map[float64]Abstention{
-		0:     {Least: 0.2, Lost: 0, Withheld: 0.25, Abstained: 1. / 3},
-		0.03:  {Least: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
-		0.149: {Least: 0.5, Lost: 0.025, Withheld: 0.5, Abstained: 2. / 3},
-		0.15:  {Least: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
-		1:     {Least: 0.9, Lost: 0.15, Withheld: 0.75, Abstained: 1},
+	for most, want := range map[float64]struct{ least, lost, withheld, abstained float64 }{
+		0:     {0.2, 0, 0.25, 1. / 3},
+		0.03:  {0.5, 0.025, 0.5, 2. / 3},
+		0.149: {0.5, 0.025, 0.5, 2. / 3},
+		0.15:  {0.9, 0.15, 0.75, 1},
+		1:     {0.9, 0.15, 0.75, 1},
 	} {
-		want.By, want.AUROC, want.Answerable, want.Unanswerable = ByConfidence, 7.5/12, 4, 3
 		got, err := Abstain(c, 0, ByConfidence, Questions{answerable, unanswerable}, most)
-		if err != nil || math.Abs(got.Lost-want.Lost) > 1e-12 || math.Abs(got.AUROC-want.AUROC) > 1e-12 {
+		near := func(x, y float64) bool { return math.Abs(x-y) < 1e-12 }
+		if err != nil || got.By != ByConfidence || got.Least != want.least || !near(got.Lost.Mean, want.lost) || got.Withheld != want.withheld || !near(got.Abstained.Mean, want.abstained) ||
+			!near(got.AUROC, 7.5/12) || got.Lost.N != 4 || got.Abstained.N != 3 || got.Lost.Low > want.lost || got.Abstained.High < want.abstained {
 			t.Errorf("at most %v: %+v, %v; want %+v", most, got, err, want)
 		}
-		got.Lost, got.AUROC = want.Lost, want.AUROC
-		if got != want {
-			t.Errorf("at most %v: %+v, want %+v", most, got, want)
-		}
 	}
-	if got, err := AbstainBelow(c, 0, ByConfidence, Questions{answerable, unanswerable}, 0.5); err != nil || got.Least != 0.5 || math.Abs(got.Lost-0.025) > 1e-12 || got.Withheld != 0.5 || got.Abstained != 2./3 {
+	if got, err := AbstainBelow(c, 0, ByConfidence, Questions{answerable, unanswerable}, 0.5); err != nil || got.Least != 0.5 || math.Abs(got.Lost.Mean-0.025) > 1e-12 || got.Withheld != 0.5 || math.Abs(got.Abstained.Mean-2./3) > 1e-12 {
 		t.Errorf("below one half: %+v, %v", got, err)
 	}
 	for _, least := range []float64{-0.1, 1.1, math.NaN()} {
@@ -205,14 +202,14 @@ func TestAnswerable(t *testing.T) {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	held, err := AbstainHeldOut(c, 0, nil, q, 0.02)
-	if err != nil || held.By != ByAnswerable || held.Lost > 0.02 || held.Abstained < 0.5 || held.AUROC < 0.9 || held.Answerable != 200 || held.Unanswerable != 60 {
+	if err != nil || held.By != ByAnswerable || held.Lost.Mean > 0.02 || held.Abstained.Mean < 0.5 || held.AUROC < 0.9 || held.Lost.N != 200 || held.Abstained.N != 60 {
 		t.Errorf("held out: %+v, %v", held, err)
 	}
 	byConfidence, err := Abstain(c, 0, ByConfidence, q, 0.02)
-	if err != nil || byConfidence.Abstained > held.Abstained/2 {
+	if err != nil || byConfidence.Abstained.Mean > held.Abstained.Mean/2 {
 		t.Errorf("by confidence: %+v, %v", byConfidence, err)
 	}
-	if other, err := AbstainBelow(c, 0, ByAnswerable, mixed(2), held.Least); err != nil || other.Lost > 0.05 || other.Abstained < 0.5 {
+	if other, err := AbstainBelow(c, 0, ByAnswerable, mixed(2), held.Least); err != nil || other.Lost.Mean > 0.05 || other.Abstained.Mean < 0.5 {
 		t.Errorf("other questions: %+v, %v", other, err)
 	}
 	if some, err := AbstainHeldOut(c, 0, []string{"logprob_mean"}, q, 0.02); err != nil || some.AUROC > 0.7 {
