@@ -142,8 +142,8 @@ func (c *Calibration) checkReader(i int, r Reader) error {
 		return fmt.Errorf("field \"score\": %w", err)
 	}
 	if r.Answerable != nil {
-		if r.Answerable.Levels == nil {
-			return errors.New("field \"answerable\" has no isotonic function, without which the sum of signals is no probability")
+		if r.Answerable.Levels == nil && r.Answerable.Link == "" {
+			return errors.New("field \"answerable\" has neither a link nor an isotonic function, without which the sum of signals is no probability")
 		}
 		if err := r.Answerable.Check(); err != nil {
 			return fmt.Errorf("field \"answerable\": %w", err)

@@ -115,8 +115,7 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 	return c, c.Check()
 }
 
-// FitAnswerable fits each reader's Answerable to its answers to questions that the memory answers and to ones that it does not, each
-// question held out in turn. names are the signals to use, as in Fit. Readers without answers to both kinds have none; too few of them are
+// FitAnswerable fits each reader's Answerable to its answers to questions that the memory answers and to ones that it does not. names are the signals to use, as in Fit. Readers without answers to both kinds have none; too few of them are
 // a confidence.ErrTooFew.
 func (c *Calibration) FitAnswerable(answerable, unanswerable []Measurement, names []string) error {
 	for i := range c.Readers {
@@ -139,7 +138,7 @@ func (c *Calibration) FitAnswerable(answerable, unanswerable []Measurement, name
 			names = some
 		}
 		var err error
-		if r.Answerable, err = confidence.FitCrossed(all, names, confidence.Logistic); err != nil {
+		if r.Answerable, err = confidence.FitProbability(all, names); err != nil {
 			return fmt.Errorf("calibrate whether questions of reader %q are answerable: %w", r.Tier, err)
 		}
 	}

@@ -13,9 +13,9 @@ type Signals = map[string]float64
 
 // Estimate is an expected score as a function of signals:
 //
-//	E = f(bias + Σᵢ weightᵢ·(signalᵢ − centerᵢ)/scaleᵢ)    f isotonic
+//	E = f(bias + Σᵢ weightᵢ·(signalᵢ − centerᵢ)/scaleᵢ)    f isotonic, logistic, or none
 //
-// f is fitted to questions that the weights were not fitted to, so that it corrects what these take for certain from too few.
+// An isotonic f is fitted to questions that the weights were not fitted to, so that it corrects what these take for certain from too few.
 type Estimate struct {
 	// Signals are the names, in ascending order; the other slices have one number for each.
 	Signals []string  `json:"signals"`
@@ -23,8 +23,13 @@ type Estimate struct {
 	Scale   []float64 `json:"scale"`
 	Weights []float64 `json:"weights"`
 	Bias    float64   `json:"bias"`
-	Levels  *Isotonic `json:"isotonic,omitempty"` // nil for E = the sum
+	// Levels is the isotonic function; nil for Link, which is LogisticLink or, for E = the sum, "".
+	Levels *Isotonic `json:"isotonic,omitempty"`
+	Link   string    `json:"link,omitempty"`
 }
+
+// LogisticLink is 1/(1 + e⁻ˣ).
+const LogisticLink = "logistic"
 
 // Value is the expected score. It returns false if a signal is missing or not finite: an estimate from less than it was fitted to
 // would be made up.
@@ -33,8 +38,11 @@ func (e *Estimate) Value(s Signals) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	if e.Levels != nil {
+	switch {
+	case e.Levels != nil:
 		x = e.Levels.At(x)
+	case e.Link == LogisticLink:
+		x = 1 / (1 + math.Exp(-x))
 	}
 	return x, true
 }
@@ -66,7 +74,12 @@ func (e *Estimate) Check() error {
 	if !finite(e.Bias) {
 		return fmt.Errorf("estimate: bias is %v", e.Bias)
 	}
-	if e.Levels == nil {
+	switch {
+	case e.Link != "" && e.Link != LogisticLink:
+		return fmt.Errorf("estimate: link %q: want %q or none", e.Link, LogisticLink)
+	case e.Link != "" && e.Levels != nil:
+		return fmt.Errorf("estimate: it has a link %q and an isotonic function", e.Link)
+	case e.Levels == nil:
 		return nil
 	}
 	return e.Levels.check()
@@ -127,6 +140,18 @@ func FitCrossed(samples []Sample, names []string, loss Loss) (*Estimate, error) 
 		return nil, err
 	}
 	e.Levels = &levels
+	return e, e.Check()
+}
+
+// FitProbability fits the probability of a score of 1 among scores of 0 and 1 by a logistic regression, of which the penalty is chosen by
+// five-fold cross-validation: it rises smoothly, where steps fitted to few questions leave no choice of a threshold between them. Signals and
+// errors are those of Fit.
+func FitProbability(samples []Sample, names []string) (*Estimate, error) {
+	e, _, err := weigh(samples, samples, names, Logistic)
+	if err != nil {
+		return nil, err
+	}
+	e.Link = LogisticLink
 	return e, e.Check()
 }
 
