@@ -33,9 +33,8 @@ func newCalibrateCmd() *cobra.Command {
 
 For each way of answering, the signals of an answer (log-probabilities, agreement of samples, the evidence's margin …) are
 combined by a regression on the training questions, and made an expected score by isotonic regression on the validation
-questions. Without training questions, as where the readers were tuned on these, both use the validation questions, of which
-a fifth at a time is held out from the regression. Where the tier set routes the answer, the gain of asking each dearer tier
-too is fitted the same way; without training questions it is the regression's alone.
+questions. Without training questions, as where the readers were tuned on these, the validation questions do, by logistic
+regression alone. Where the tier set routes the answer, the gain of asking each dearer tier too is fitted the same way.
 
 The file gives answers a confidence (bmem ask --calibration FILE --min-confidence 0.4) and is a policy (--policy cascade:FILE@λ).
 With --router it is put into a router's file, as its last decision.

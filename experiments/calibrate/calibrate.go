@@ -15,8 +15,7 @@ import (
 
 // Options says what is fitted.
 type Options struct {
-	// Weights are fitted to Train, isotonic functions to Validation. With no Train, both are fitted to Validation, of which a fifth at a
-	// time is held out from the weights.
+	// Weights are fitted to Train, isotonic functions to Validation. With no Train, regressions alone are fitted to Validation.
 	Train, Validation *episodes.File
 	// Unanswerable are questions that the memories do not answer. The probability that one does is fitted to these and Validation; nil for
 	// none.

@@ -129,8 +129,8 @@ func (c *Calibration) checkReader(i int, r Reader) error {
 		return errors.New("field \"model\" is empty, and a reader without a model costs nothing")
 	case r.Score == nil:
 		return errors.New("field \"score\" is missing")
-	case r.Score.Levels == nil:
-		return errors.New("field \"score\" has no isotonic function, without which the sum of signals is no expected score")
+	case r.Score.Levels == nil && r.Score.Link == "":
+		return errors.New("field \"score\" has neither a link nor an isotonic function, without which the sum of signals is no expected score")
 	case !amount(r.Dollars) || r.Samples < 0:
 		return fmt.Errorf("it costs %v dollars with %d samples", r.Dollars, r.Samples)
 	case c.Index(r.Tier) != i:

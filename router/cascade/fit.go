@@ -46,7 +46,7 @@ func (c *Calibration) Play(m Measurement, first int, lambda float64) (score, dol
 var ErrNoSignals = errors.New("the answers come without signals")
 
 // Fit fits the estimates of readers: the weights to train, the isotonic functions to validation; without train both to validation, where
-// questions are held out in turn (see confidence.FitCrossed). names are the signals to use, of which each reader has those that its
+// they are regressions alone (see confidence.Regress). names are the signals to use, of which each reader has those that its
 // answers come with; without names, all that nine tenths of a reader's answers have. A name that no answer has is an error, and so is a
 // reader whose answers have none of them. Readers have their names set; prices, estimates and measures are filled in.
 // A reader without answers or signals is an ErrNoSignals or a confidence.ErrTooFew that names it; where too few questions were
@@ -66,7 +66,7 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 			names = some
 		}
 		if crossed {
-			return confidence.FitCrossed(of(validation), names, loss)
+			return confidence.Regress(of(validation), names, loss)
 		}
 		return confidence.Fit(of(train), of(validation), names, loss)
 	}
@@ -138,7 +138,7 @@ func (c *Calibration) FitAnswerable(answerable, unanswerable []Measurement, name
 			names = some
 		}
 		var err error
-		if r.Answerable, err = confidence.FitProbability(all, names); err != nil {
+		if r.Answerable, err = confidence.Regress(all, names, confidence.Logistic); err != nil {
 			return fmt.Errorf("calibrate whether questions of reader %q are answerable: %w", r.Tier, err)
 		}
 	}
@@ -235,7 +235,7 @@ func measured(e *confidence.Estimate, of []Measurement, reader int, crossed bool
 	for h, others := range [2][]confidence.Sample{halves[1], halves[0]} {
 		again, err := e.Recalibrate(others)
 		if crossed {
-			if fresh, unfit := confidence.FitCrossed(others, e.Signals, confidence.Logistic); !errors.Is(unfit, confidence.ErrTooFew) {
+			if fresh, unfit := confidence.Regress(others, e.Signals, confidence.Logistic); !errors.Is(unfit, confidence.ErrTooFew) {
 				again, err = fresh, unfit
 			}
 		}

@@ -188,9 +188,9 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// Without validation samples, those held out in turn calibrate. Few samples with many signals that say nothing are estimated by their
-// mean or nearly so, and samples of one group are not told by each other.
-func TestFitCrossed(t *testing.T) {
+// Few samples with many signals that say nothing are estimated by their mean or nearly so, and samples of one group are not told by each
+// other.
+func TestRegress(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	draw := func(groups, each int) []Sample {
 		var out []Sample
@@ -207,7 +207,7 @@ func TestFitCrossed(t *testing.T) {
 		return out
 	}
 	for _, samples := range [][]Sample{draw(60, 1), draw(60, 5)} {
-		e, err := FitCrossed(samples, nil, Squared)
+		e, err := Regress(samples, nil, Squared)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,11 +224,30 @@ func TestFitCrossed(t *testing.T) {
 			t.Errorf("%d samples of noise: estimates differ by %.2f from the mean", len(samples), math.Sqrt(wrong))
 		}
 	}
-	if _, err := FitCrossed(draw(19, 1), nil, Logistic); !errors.Is(err, ErrTooFew) {
+	if _, err := Regress(draw(19, 1), nil, Logistic); !errors.Is(err, ErrTooFew) {
 		t.Errorf("19 samples: %v", err)
 	}
+	// A logistic regression gives probabilities, which are near those that the samples were drawn by.
+	var samples []Sample
+	for range 2000 {
+		x := rng.NormFloat64()
+		s := Sample{Signals: Signals{"x": x}}
+		if rng.Float64() < 1/(1+math.Exp(-(2*x-1))) {
+			s.Score = 1
+		}
+		samples = append(samples, s)
+	}
+	e, err := Regress(samples, nil, Logistic)
+	if err != nil || e.Link != LogisticLink || e.Levels != nil {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	for _, x := range []float64{-100, -1, 0, 0.5, 2, 100} {
+		if v, ok := e.Value(Signals{"x": x}); !ok || math.Abs(v-1/(1+math.Exp(-(2*x-1)))) > 0.05 {
+			t.Errorf("x %v has the probability %v", x, v)
+		}
+	}
 	one := draw(1, 30)
-	if _, err := FitCrossed(one, []string{"0"}, Logistic); err != nil {
+	if _, err := Regress(one, []string{"0"}, Logistic); err != nil {
 		t.Errorf("one group: %v", err)
 	}
 }
@@ -250,6 +269,8 @@ func TestRefused(t *testing.T) {
 		"no levels":    Isotonic{}.check(),
 		"no signals":   (&Estimate{}).Check(),
 		"scale of 0":   (&Estimate{Signals: []string{"a"}, Center: []float64{0}, Scale: []float64{0}, Weights: []float64{1}}).Check(),
+		"unknown link": (&Estimate{Signals: []string{"a"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Link: "probit"}).Check(),
+		"two":          (&Estimate{Signals: []string{"a"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Link: LogisticLink, Levels: &Isotonic{X: []float64{1}, Y: []float64{0}}}).Check(),
 		"infinite":     (&Estimate{Signals: []string{"a"}, Center: []float64{0}, Scale: []float64{1}, Weights: []float64{1}, Bias: math.Inf(1)}).Check(),
 		"score beyond": errOf(Fit(slices.Repeat([]Sample{{Signals: Signals{"a": 1}, Score: 2}}, 20), slices.Repeat([]Sample{{Signals: Signals{"a": 1}, Score: 2}}, 20), []string{"a"}, Logistic)),
 	} {

@@ -9,12 +9,11 @@ var penalties = []float64{1, 3, 10, 30, 100, 300, 1000, 3000}
 // folds is the number of parts that samples are divided into for cross-validation.
 const folds = 5
 
-// ridge returns the weights with the penalty that predicts held out samples best, and for each sample what weights fitted without
-// its fold make of it. Samples of one group are held out together.
-func ridge(rows [][]float64, targets []float64, fold []int, loss Loss) (weights, heldOut []float64) {
+// ridge returns the weights with the penalty that predicts held out samples best. Samples of one group are held out together.
+func ridge(rows [][]float64, targets []float64, fold []int, loss Loss) []float64 {
 	best, penalty := math.Inf(1), penalties[0]
 	for _, p := range penalties {
-		predicted, sum := make([]float64, len(rows)), 0.0
+		sum := 0.0
 		for k := range folds {
 			var inRows [][]float64
 			var inTargets []float64
@@ -29,16 +28,15 @@ func ridge(rows [][]float64, targets []float64, fold []int, loss Loss) (weights,
 			w := regress(inRows, inTargets, loss, p)
 			for i, f := range fold {
 				if f == k {
-					predicted[i] = dot(rows[i], w)
 					sum += objective(rows[i:i+1], targets[i:i+1], w, loss, 0)
 				}
 			}
 		}
 		if sum < best {
-			best, penalty, heldOut = sum, p, predicted
+			best, penalty = sum, p
 		}
 	}
-	return regress(rows, targets, loss, penalty), heldOut
+	return regress(rows, targets, loss, penalty)
 }
 
 // foldsOf divides samples into folds, those of one group into the same one; samples without a group are each one of their own.
