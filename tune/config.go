@@ -72,26 +72,6 @@ func (c *Config) check(model *local.Config) error {
 	return errors.Join(errs...)
 }
 
-// Take takes over the shape of an adapter: rank, alpha, targets and layers, except what set reports to be chosen by the name of its flag.
-func (c *Config) Take(a *adapter.Adapter, set func(flag string) bool) {
-	layers, targets := map[int]bool{}, map[string]bool{}
-	for k := range a.Pairs {
-		layers[k.Layer], targets[k.Target] = true, true
-	}
-	if !set("rank") {
-		c.Rank = a.Rank
-	}
-	if !set("alpha") {
-		c.Alpha = a.Alpha
-	}
-	if !set("layers") {
-		c.Layers = len(layers)
-	}
-	if !set("targets") {
-		c.Targets = slices.DeleteFunc(adapter.Targets(), func(t string) bool { return !targets[t] })
-	}
-}
-
 // steps is how many steps n examples take.
 func (c *Config) steps(n int) int {
 	steps := c.Epochs * ((n + c.Batch - 1) / c.Batch)

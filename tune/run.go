@@ -14,7 +14,6 @@ import (
 
 	"github.com/budgetmem/budgetmem/internal/osmem"
 	"github.com/budgetmem/budgetmem/internal/runfolder"
-	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/local"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
 )
@@ -375,49 +374,6 @@ func (t *training) validate(ctx context.Context) (loss, token float64, err error
 func scalar(t *tensors.Tensor) float64 {
 	defer t.FinalizeAll()
 	return float64(tensors.ToScalar[float32](t))
-}
-
-// info is what the adapter notes about its making.
-func (t *training) info() (adapter.Info, error) {
-	hash, err := tiers.TunedHash(t.Config.Template)
-	i := adapter.Info{Base: t.Model, BaseSHA256: t.base.SHA256, Template: t.Config.Template, TemplateHash: hash,
-		Data: t.Data, Steps: t.at.Step, Commit: t.Commit, License: t.License}
-	if t.From == nil {
-		return i, err
-	}
-	before := t.From.Info
-	i.Data, i.Steps = slices.Concat(before.Data, t.Data), before.Steps+t.at.Step
-	switch {
-	case t.License == "":
-		i.License = before.License
-	case before.License != "" && before.License != t.License:
-		i.License = before.License + " AND " + t.License // an SPDX expression
-	}
-	return i, err
-}
-
-// checkFrom refuses an adapter that this run cannot go on from. keys are the maps that it adapts.
-func (t *training) checkFrom(keys []adapter.Key) error {
-	a := t.From
-	switch {
-	case a == nil:
-		return nil
-	case a.Info.BaseSHA256 != t.base.SHA256:
-		return fmt.Errorf("the adapter to go on from was trained on another model: %s of SHA-256 %.12s, not %.12s", a.Info.Base, a.Info.BaseSHA256, t.base.SHA256)
-	case a.Info.Template != t.Config.Template:
-		return fmt.Errorf("the adapter to go on from was trained with the prompt %q, not %q", a.Info.Template, t.Config.Template)
-	case a.Rank != t.Config.Rank || a.Alpha != t.Config.Alpha:
-		return fmt.Errorf("the adapter to go on from has rank %d and alpha %v, this run %d and %v", a.Rank, a.Alpha, t.Config.Rank, t.Config.Alpha)
-	}
-	have := len(a.Pairs) == len(keys)
-	for _, k := range keys {
-		_, ok := a.Pairs[k]
-		have = have && ok
-	}
-	if !have {
-		return fmt.Errorf("the adapter to go on from adapts %d maps, this run %d others: use its layers and targets", len(a.Pairs), len(keys))
-	}
-	return nil
 }
 
 func (t *training) result() Result {
