@@ -20,6 +20,8 @@ const (
 	readersEnd    = "<!-- end of the readers -->\n"
 	boughtBegin   = "<!-- what money buys: written by go test . -run Readers -update -->\n"
 	boughtEnd     = "<!-- end of what money buys -->\n"
+	transferBegin = "<!-- transfer: written by go test . -run Readers -update -->\n"
+	transferEnd   = "<!-- end of the transfer -->\n"
 )
 
 // The page of the readers is made from the committed traces and the calibration that was announced.
@@ -44,21 +46,34 @@ func TestReaders(t *testing.T) {
 
 	b.Reset()
 	for _, signals := range [][]string{nil, {"form_words", "logprob_mean"}} {
-		bought, err := frontier.WhatMoneyBuys(validation, frontier.BoughtOptions{Times: 3, Signals: signals, Seed: 42})
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := "all signals"
-		if signals != nil {
-			name = strings.Join(signals, ", ")
-		}
-		fmt.Fprintf(&b, "Cascades by %s:\n\n```\n", name)
-		if err := bought.WriteTable(&b); err != nil {
-			t.Fatal(err)
-		}
-		b.WriteString("```\n\n")
+		writeBought(t, &b, validation, signals)
 	}
 	checkTable(t, readersPage, boughtBegin, boughtEnd, b.String())
+
+	b.Reset()
+	hotpotqa, err := episodes.ReadFile("traces/hotpotqa-readers/train.jsonl.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeBought(t, &b, hotpotqa, nil)
+	checkTable(t, readersPage, transferBegin, transferEnd, b.String())
+}
+
+// writeBought writes what money buys, with cascades by some signals; nil for all.
+func writeBought(t *testing.T, w io.Writer, f *episodes.File, signals []string) {
+	bought, err := frontier.WhatMoneyBuys(f, frontier.BoughtOptions{Times: 3, Signals: signals, Seed: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "all signals"
+	if signals != nil {
+		name = strings.Join(signals, ", ")
+	}
+	fmt.Fprintf(w, "Cascades by %s:\n\n```\n", name)
+	if err := bought.WriteTable(w); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(w, "```\n\n")
 }
 
 // writeFamilies writes a row for each policy whose outcomes are all measured, with means over λ.
