@@ -252,6 +252,9 @@ func (m *Memory) ask(question string, opts []Option) (ask, error) {
 			return a, fmt.Errorf("%s: %w", least.name, ErrNoCalibration)
 		}
 	}
+	if a.minAnswerable != nil && !m.calibration(a.policy).KnowsAnswerable() {
+		return a, fmt.Errorf("WithMinAnswerable: %w", ErrNoAnswerable)
+	}
 	return a, a.atLambda(m.options.Embedder.ID())
 }
 

@@ -13,6 +13,10 @@ import (
 // Options.Calibration nor one of the policy's.
 var ErrNoCalibration = errors.New("answers have no confidence without a calibration")
 
+// ErrNoAnswerable: WithMinAnswerable was asked for, and the calibration has no probability that the memory answers a question: it was
+// fitted without unanswerable ones (bmem calibrate --unanswerable).
+var ErrNoAnswerable = errors.New("the calibration knows no unanswerable questions: fit it with 'bmem calibrate --unanswerable'")
+
 // cascadeSpec is the policy of the memory's own calibration, alone or with a λ behind an @.
 const cascadeSpec = "cascade"
 

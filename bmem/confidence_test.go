@@ -174,7 +174,10 @@ func TestMinAnswerable(t *testing.T) {
 		t.Errorf("a probability of NaN: %v", err)
 	}
 	calibration.Readers[0].Answerable = nil
-	if a, err := m.Ask(ctx, question, WithMinAnswerable(0)); err != nil || !a.Abstained || a.Answerable != nil || a.Confidence == nil {
+	if a, err := m.Ask(ctx, question, WithMinAnswerable(0)); !errors.Is(err, ErrNoAnswerable) {
+		t.Errorf("not measured: %+v, %v", a, err)
+	}
+	if a, err := m.Ask(ctx, question); err != nil || a.Answerable != nil || a.Confidence == nil {
 		t.Errorf("not measured: %+v, %v", a, err)
 	}
 	plain := openWith(t, Options{Client: small})

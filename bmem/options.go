@@ -144,7 +144,8 @@ func WithMinConfidence(confidence float64) Option {
 }
 
 // WithMinAnswerable abstains, as WithMinConfidence does, where Answerable, the probability that the memory answers the question at all, is
-// below a value in [0, 1]. It needs a calibration that unanswerable questions were measured for (bmem calibrate --unanswerable).
+// below a value in [0, 1]. Without a calibration Ask fails with ErrNoCalibration, with one that was fitted without unanswerable questions
+// (bmem calibrate --unanswerable) with ErrNoAnswerable.
 func WithMinAnswerable(probability float64) Option {
 	return func(a *ask) { a.minAnswerable = &probability }
 }

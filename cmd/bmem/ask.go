@@ -204,8 +204,8 @@ func printAnswer(w io.Writer, a bmem.Answer, turns []chunk.Turn, explain bool) e
 	} else {
 		fmt.Fprintln(&b, a.Text)
 	}
-	if a.Confidence != nil && !a.Abstained {
-		fmt.Fprintf(&b, "\n%s\n", sureness(a))
+	if how := sureness(a); how != "" && !a.Abstained {
+		fmt.Fprintf(&b, "\n%s\n", how)
 	}
 	if explain {
 		explainTrace(&b, a, turns)
@@ -227,10 +227,11 @@ func labels(ids []string) []string {
 
 // unsure says why an answer is withheld, and what it would have been.
 func unsure(a bmem.Answer) string {
-	if a.Confidence == nil && a.Answerable == nil {
+	how := sureness(a)
+	if how == "" {
 		return fmt.Sprintf("it is not known how sure %q is", a.Withheld)
 	}
-	return fmt.Sprintf("%q is not sure enough, %s", a.Withheld, sureness(a))
+	return fmt.Sprintf("%q is not sure enough: %s", a.Withheld, how)
 }
 
 // sureness is what is known of how good an answer is.

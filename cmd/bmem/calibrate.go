@@ -41,12 +41,12 @@ With --router it is put into a router's file, as its last decision.
 
 With --unanswerable, traces of questions that the memory cannot answer, the probability that it answers one is fitted too
 (bmem ask --min-answerable 0.7), and it says where to abstain: the highest least confidence, and the highest least probability, by which
-the validation questions lose at most --most-lost of their mean score, and how many unanswerable ones are withheld. Each question's
-probability is by estimates that were fitted to other histories.`,
+the validation questions lose at most --most-lost of their mean score, and how many unanswerable ones are withheld. Each question
+is judged by estimates that were fitted to other histories, where its id begins with one (HISTORY/QUESTION), else to other questions.`,
 		Example: `  bmem calibrate --traces traces/locomo-readers --out calibration.json
   bmem calibrate --traces train.jsonl.gz --validation-traces validation.jsonl.gz --out calibration.json
   bmem calibrate --validation-traces validation.jsonl.gz --out calibration.json
-  bmem calibrate --traces traces/locomo-readers --unanswerable unanswerable.jsonl.gz --most-lost 0.02 --out calibration.json
+  bmem calibrate --traces traces/locomo-answerable --unanswerable traces/locomo-answerable/unanswerable-validation.jsonl.gz --most-lost 0.02 --out calibration.json
   bmem calibrate --traces traces/locomo-readers --router router.safetensors --out cascading.safetensors`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,7 +73,7 @@ probability is by estimates that were fitted to other histories.`,
 				return fmt.Errorf("%s: %w", validation, err)
 			}
 			if unanswerable != "" {
-				if o.Unanswerable, err = episodes.ReadFile(unanswerable); err != nil {
+				if o.Unanswerable, err = episodes.ReadSplit(unanswerable, splits[1]); err != nil {
 					return fmt.Errorf("--unanswerable: %w", err)
 				}
 			}
@@ -83,6 +83,12 @@ probability is by estimates that were fitted to other histories.`,
 			}
 			if err != nil {
 				return err
+			}
+			said := calibrated{Calibration: c}
+			if unanswerable != "" {
+				if said.Abstention, err = calibrate.AbstainHeldOut(o, mostLost); err != nil {
+					return fmt.Errorf("--unanswerable %s: %w", unanswerable, err)
+				}
 			}
 			file, err := c.Marshal()
 			if err != nil {
@@ -101,10 +107,6 @@ probability is by estimates that were fitted to other histories.`,
 				}
 			}
 			if err := atomicfile.WriteFile(out, file, 0o644); err != nil {
-				return err
-			}
-			said := calibrated{Calibration: c}
-			if err := said.abstain(o, mostLost); err != nil {
 				return err
 			}
 			if asJSON {
@@ -174,29 +176,6 @@ func answering(h episodes.Header) (models []string, samples []int, err error) {
 type calibrated struct {
 	*cascade.Calibration
 	Abstention map[string][]calibrate.Abstention `json:"abstention,omitempty"`
-}
-
-func (c *calibrated) abstain(o calibrate.Options, most float64) error {
-	if o.Unanswerable == nil {
-		return nil
-	}
-	c.Abstention = map[string][]calibrate.Abstention{}
-	q := calibrate.Questions{Answerable: o.Validation, Unanswerable: o.Unanswerable}
-	for i, r := range c.Readers {
-		if r.Answerable == nil {
-			continue // it did not answer both kinds
-		}
-		byConfidence, err := calibrate.Abstain(c.Calibration, i, calibrate.ByConfidence, q, most)
-		if err != nil {
-			return fmt.Errorf("--unanswerable: %w", err)
-		}
-		byAnswerable, err := calibrate.AbstainHeldOut(c.Calibration, i, o.Signals, q, most)
-		if err != nil {
-			return fmt.Errorf("--unanswerable: %w", err)
-		}
-		c.Abstention[r.Tier] = []calibrate.Abstention{byConfidence, byAnswerable}
-	}
-	return nil
 }
 
 func (c calibrated) write(out io.Writer) error {

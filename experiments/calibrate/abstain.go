@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
@@ -52,8 +53,8 @@ const abstentionSeed = 42
 type Questions struct{ Answerable, Unanswerable *episodes.File }
 
 // Abstain finds, for a reader of a calibration, the highest least value of a measure by which answerable questions lose at most a mean
-// score of most, at least 0, and says what share of the unanswerable ones it abstains from. Files of other systems, and answers without
-// the measure, are errors.
+// score of most, at least 0, and says what share of the unanswerable ones it abstains from. An answer whose measure is not known is withheld.
+// Files of other systems are errors.
 func Abstain(c *cascade.Calibration, reader int, by Measure, q Questions, most float64) (Abstention, error) {
 	all, err := q.judged(c, reader, by)
 	if err != nil {
@@ -62,56 +63,84 @@ func Abstain(c *cascade.Calibration, reader int, by Measure, q Questions, most f
 	return highest(all, by, most)
 }
 
-// AbstainHeldOut is Abstain by the probability that the memory answers, with every question judged by estimates that were fitted to
-// questions about other histories, as the calibration's own have seen these. names are the signals to use; nil for all.
-func AbstainHeldOut(c *cascade.Calibration, reader int, names []string, q Questions, most float64) (Abstention, error) {
+// AbstainHeldOut is Abstain for each tier of the answer and both measures, with every question judged by a calibration that was fitted to
+// questions about other histories, or to other questions where one kind is about a single history. o.Unanswerable must be set.
+func AbstainHeldOut(o Options, most float64) (map[string][]Abstention, error) {
+	q := Questions{o.Validation, o.Unanswerable}
 	if err := q.check(); err != nil {
-		return Abstention{}, err
+		return nil, err
 	}
-	fold := q.folds()
-	part := func(f *episodes.File, in func(fold int) bool) *episodes.File {
-		return f.Where(func(e router.Episode) bool { return in(fold[e.ID]) })
-	}
-	var all []judgement
-	for k := range heldOutFolds {
-		others, held := func(f int) bool { return f != k }, func(f int) bool { return f == k }
-		fitted := *c
-		fitted.Readers = slices.Clone(c.Readers)
-		answerable, _ := Measured(part(q.Answerable, others))
-		unanswerable, _ := Measured(part(q.Unanswerable, others))
-		if err := fitted.FitAnswerable(answerable, unanswerable, names); err != nil {
-			return Abstention{}, fmt.Errorf("abstaining: without a part of the histories: %w", err)
+	measures := []Measure{ByConfidence, ByAnswerable}
+	all := map[string][][]judgement{} // by tier and measure
+	fold, n := q.folds()
+	for k := range n {
+		part := func(f *episodes.File, held bool) *episodes.File {
+			return f.Where(func(e router.Episode) bool { return (fold[e.ID] == k) == held })
 		}
-		some, err := Questions{part(q.Answerable, held), part(q.Unanswerable, held)}.judged(&fitted, reader, ByAnswerable)
+		others := o
+		others.Validation, others.Unanswerable, others.Lambdas = part(q.Answerable, false), part(q.Unanswerable, false), nil
+		c, err := Fit(others)
 		if err != nil {
-			return Abstention{}, err
+			return nil, fmt.Errorf("abstaining: without the questions that are judged: %w", err)
 		}
-		all = append(all, some...)
+		held := Questions{part(q.Answerable, true), part(q.Unanswerable, true)}
+		for i, r := range c.Readers {
+			if r.Answerable == nil {
+				continue // it did not answer both kinds
+			}
+			if all[r.Tier] == nil {
+				all[r.Tier] = make([][]judgement, len(measures))
+			}
+			for m, by := range measures {
+				some, err := held.judged(c, i, by)
+				if err != nil {
+					return nil, err
+				}
+				all[r.Tier][m] = append(all[r.Tier][m], some...)
+			}
+		}
 	}
-	byValue(all)
-	return highest(all, ByAnswerable, most)
+	out := map[string][]Abstention{}
+	for tier, byMeasure := range all {
+		for m, some := range byMeasure {
+			byValue(some)
+			a, err := highest(some, measures[m], most)
+			if err != nil {
+				return nil, err
+			}
+			out[tier] = append(out[tier], a)
+		}
+	}
+	return out, nil
 }
 
 // heldOutFolds is how many parts the histories are divided into at most.
 const heldOutFolds = 10
 
-// folds says in which part each question is: the questions about a history are in one, unless there is one history only.
-func (q Questions) folds() map[string]int {
+// folds says in which of n parts each question is.
+func (q Questions) folds() (fold map[string]int, n int) {
+	byQuestion := len(episodes.Histories(q.Answerable.IDs())) < 2 || len(episodes.Histories(q.Unanswerable.IDs())) < 2
 	ids := slices.Concat(q.Answerable.IDs(), q.Unanswerable.IDs())
-	fold := map[string]int{}
+	fold = map[string]int{}
 	about := episodes.Histories(ids)
 	for h, questions := range about {
-		for i, n := range questions {
-			fold[ids[n]] = h % heldOutFolds
-			if len(about) == 1 {
-				fold[ids[n]] = i % heldOutFolds
+		for i, at := range questions {
+			fold[ids[at]] = h % heldOutFolds
+			if byQuestion {
+				fold[ids[at]] = i % heldOutFolds
 			}
 		}
 	}
-	return fold
+	for _, f := range fold {
+		n = max(n, f+1)
+	}
+	return fold, n
 }
 
-// highest finds the highest least value that loses at most a mean score of most. all are in the order of their values.
+// unknown is the value of an answer whose measure is not known. It is withheld, as it is where a least value is asked for.
+const unknown = -1
+
+// highest finds the highest least value, of three digits, that loses at most a mean score of most. all are in the order of their values.
 func highest(all []judgement, by Measure, most float64) (Abstention, error) {
 	if !(most >= 0) {
 		return Abstention{}, fmt.Errorf("abstaining: at most %v of the mean score may be lost: must be at least 0", most)
@@ -124,11 +153,11 @@ func highest(all []judgement, by Measure, most float64) (Abstention, error) {
 	}
 	least, lost := 0.0, 0.0
 	for i, a := range all {
-		if i == 0 || a.value > all[i-1].value { // all of the answers below are counted
+		if a.value != unknown && (i == 0 || a.value > all[i-1].value) { // all of the answers below are counted
 			if lost/n > most {
 				break
 			}
-			least = a.value
+			least = math.Floor(1000*a.value) / 1000
 		}
 		if a.answerable {
 			lost += a.score
@@ -141,6 +170,9 @@ func highest(all []judgement, by Measure, most float64) (Abstention, error) {
 func AbstainBelow(c *cascade.Calibration, reader int, by Measure, q Questions, least float64) (Abstention, error) {
 	if !(least >= 0 && least <= 1) {
 		return Abstention{}, fmt.Errorf("abstaining: the least %s is %v, must be in 0 to 1", by, least)
+	}
+	if by == ByAnswerable && c.Readers[reader].Answerable == nil {
+		return Abstention{}, fmt.Errorf("abstaining: the calibration has no probability that the memory answers for answers %q: fit it with unanswerable questions", c.Readers[reader].Tier)
 	}
 	all, err := q.judged(c, reader, by)
 	if err != nil {
@@ -159,8 +191,16 @@ func byValue(all []judgement) {
 	slices.SortStableFunc(all, func(x, y judgement) int { return cmp.Compare(x.value, y.value) })
 }
 
-// check returns an error if the two kinds of questions were asked of different systems.
+// check returns an error if the two kinds of questions were asked of different systems, or are of different splits or the same.
 func (q Questions) check() error {
+	if q.Answerable.Split != q.Unanswerable.Split {
+		return fmt.Errorf("abstaining: the answerable questions are of the %s split, the unanswerable ones of %s", q.Answerable.Split, q.Unanswerable.Split)
+	}
+	for _, id := range q.Unanswerable.IDs() {
+		if slices.Contains(q.Answerable.IDs(), id) {
+			return fmt.Errorf("abstaining: question %s is among the answerable and the unanswerable ones", id)
+		}
+	}
 	a, h := q.Answerable.Header, q.Unanswerable.Header
 	h.Dataset, h.DataHash, h.Split, h.Metric = a.Dataset, a.DataHash, a.Split, a.Metric
 	if diff := episodes.Difference(a, h); diff != "" {
@@ -183,7 +223,7 @@ func (q Questions) judged(c *cascade.Calibration, reader int, by Measure) ([]jud
 			}
 			v, ok := by.of(c, cascade.Asked{Reader: reader, Signals: m.Answers[reader].Signals})
 			if !ok {
-				return nil, fmt.Errorf("abstaining: the answer to %s has no %s", m.Question, by)
+				v = unknown
 			}
 			all = append(all, judgement{v, m.Answers[reader].Score, f == q.Answerable})
 		}

@@ -197,44 +197,85 @@ func mixed(seed uint64) Questions {
 // The probability that the memory answers withholds what it does not, on other questions too, and held out as well as in sample.
 func TestAnswerable(t *testing.T) {
 	q := mixed(1)
-	c, err := Fit(Options{Validation: q.Answerable, Unanswerable: q.Unanswerable, Models: []string{"m"}})
-	if err != nil || c.Readers[0].Answerable == nil {
+	o := Options{Validation: q.Answerable, Unanswerable: q.Unanswerable, Models: []string{"m"}}
+	c, err := Fit(o)
+	if err != nil || c.Readers[0].Answerable == nil || !c.KnowsAnswerable() {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	held, err := AbstainHeldOut(c, 0, nil, q, 0.02)
-	if err != nil || held.By != ByAnswerable || held.Lost.Mean > 0.02 || held.Abstained.Mean < 0.5 || held.AUROC < 0.9 || held.Lost.N != 200 || held.Abstained.N != 60 {
-		t.Errorf("held out: %+v, %v", held, err)
+	abstain := func(o Options) (byConfidence, byAnswerable Abstention) {
+		t.Helper()
+		held, err := AbstainHeldOut(o, 0.02)
+		if err != nil || len(held[""]) != 2 || held[""][0].By != ByConfidence || held[""][1].By != ByAnswerable {
+			t.Fatalf("%+v, %v", held, err)
+		}
+		return held[""][0], held[""][1]
 	}
-	byConfidence, err := Abstain(c, 0, ByConfidence, q, 0.02)
-	if err != nil || byConfidence.Abstained.Mean > held.Abstained.Mean/2 {
-		t.Errorf("by confidence: %+v, %v", byConfidence, err)
+	byConfidence, held := abstain(o)
+	if held.Lost.Mean > 0.02 || held.Abstained.Mean < 0.5 || held.AUROC < 0.9 || held.Lost.N != 200 || held.Abstained.N != 60 || byConfidence.Abstained.Mean > held.Abstained.Mean/2 {
+		t.Errorf("held out: %+v, by confidence %+v", held, byConfidence)
 	}
 	if other, err := AbstainBelow(c, 0, ByAnswerable, mixed(2), held.Least); err != nil || other.Lost.Mean > 0.05 || other.Abstained.Mean < 0.5 {
 		t.Errorf("other questions: %+v, %v", other, err)
 	}
-	if some, err := AbstainHeldOut(c, 0, []string{"logprob_mean"}, q, 0.02); err != nil || some.AUROC > 0.7 {
-		t.Errorf("by a signal that tells nothing: %+v, %v", some, err)
+	o.Signals = []string{"logprob_mean"}
+	if _, some := abstain(o); some.AUROC > 0.7 {
+		t.Errorf("by a signal that tells nothing: %+v", some)
+	}
+	o.Signals = nil
+	// Answers without a signal are withheld, whatever the least value.
+	for i := range 3 {
+		q.Answerable.Episodes[i].AnswerSignals = nil
+	}
+	if _, some := abstain(o); some.Withheld < 3./200 || some.Abstained.Mean < 0.4 {
+		t.Errorf("three answers without signals: %+v", some)
 	}
 	for i := range q.Answerable.Episodes { // one history
 		q.Answerable.Episodes[i].ID = fmt.Sprint("h/", i)
 	}
-	for i := range q.Unanswerable.Episodes {
-		q.Unanswerable.Episodes[i].ID = fmt.Sprint("h/none", i)
+	if _, one := abstain(o); one.AUROC < 0.9 {
+		t.Errorf("one history: %+v", one)
 	}
-	if one, err := AbstainHeldOut(c, 0, nil, q, 0.02); err != nil || one.AUROC < 0.9 {
-		t.Errorf("one history: %+v, %v", one, err)
+}
+
+// What was not measured, cannot be fitted, or is of another system or split.
+func TestAnswerableRefuses(t *testing.T) {
+	fit := func(change func(q *Questions)) (*cascade.Calibration, error) {
+		q := mixed(1)
+		change(&q)
+		return Fit(Options{Validation: q.Answerable, Unanswerable: q.Unanswerable, Models: []string{"m"}})
 	}
-	// What was not measured, cannot be fitted or is of another system.
-	c.Readers[0].Answerable = nil
-	if a, err := AbstainBelow(c, 0, ByAnswerable, q, 0.5); err == nil || !strings.Contains(err.Error(), "has no answerable") {
+	for want, change := range map[string]func(q *Questions){
+		"too few":   func(q *Questions) { q.Unanswerable.Episodes = q.Unanswerable.Episodes[:5] },
+		"dim is":    func(q *Questions) { q.Unanswerable.Dim = 2 },
+		"of test":   func(q *Questions) { q.Unanswerable.Split = "test" },
+		"among the": func(q *Questions) { q.Unanswerable.Episodes[3].ID = q.Answerable.Episodes[7].ID },
+		"0 of others h": func(q *Questions) {
+			for i := range q.Unanswerable.Episodes {
+				q.Unanswerable.Episodes[i].AnswerSignals = map[string]float64{"another": 1}
+			}
+		},
+	} {
+		if c, err := fit(change); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v, %v; want %q", c, err, want)
+		}
+	}
+	c, err := fit(func(q *Questions) { q.Unanswerable.Episodes = nil })
+	if err != nil || c.Readers[0].Answerable != nil || c.KnowsAnswerable() {
+		t.Errorf("no unanswerable questions: %+v, %v", c, err)
+	}
+	if a, err := AbstainBelow(c, 0, ByAnswerable, mixed(1), 0.5); err == nil || !strings.Contains(err.Error(), "no probability") {
 		t.Errorf("%+v, %v", a, err)
 	}
-	q.Unanswerable.Episodes = q.Unanswerable.Episodes[:5]
-	if c, err := Fit(Options{Validation: traces("validation", 50, 1), Unanswerable: q.Unanswerable, Models: models}); err == nil {
-		t.Errorf("traces of another system were taken: %+v", c)
-	}
-	if c, err := Fit(Options{Validation: q.Answerable, Unanswerable: &episodes.File{Header: q.Unanswerable.Header}, Models: []string{"m"}}); err != nil || c.Readers[0].Answerable != nil {
-		t.Errorf("no unanswerable questions: %+v, %v", c, err)
+}
+
+// Few validation questions are measured as well as they can be.
+func TestFitFew(t *testing.T) {
+	for _, n := range []int{20, 25, 39, 41} {
+		q := mixed(3)
+		q.Answerable.Episodes = q.Answerable.Episodes[:n]
+		if c, err := Fit(Options{Validation: q.Answerable, Models: []string{"m"}}); err != nil || c.Readers[0].Measured.Calibrated != n {
+			t.Errorf("%d questions: %+v, %v", n, c, err)
+		}
 	}
 }
 

@@ -73,6 +73,11 @@ func (c *Calibration) Answerable(a Asked) (float64, bool) {
 	return c.share(a, func(r *Reader) *confidence.Estimate { return r.Answerable })
 }
 
+// KnowsAnswerable reports whether a reader has a probability of being answerable.
+func (c *Calibration) KnowsAnswerable() bool {
+	return slices.ContainsFunc(c.Readers, func(r Reader) bool { return r.Answerable != nil })
+}
+
 func (c *Calibration) share(a Asked, of func(*Reader) *confidence.Estimate) (float64, bool) {
 	if a.Reader < 0 || a.Reader >= len(c.Readers) {
 		return 0, false

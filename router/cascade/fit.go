@@ -115,30 +115,29 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 	return c, c.Check()
 }
 
+// leastOfKind is how many answers to questions of each kind it takes to tell them apart.
+const leastOfKind = 10
+
 // FitAnswerable fits each reader's Answerable to its answers to questions that the memory answers and to ones that it does not. names are the signals to use, as in Fit. Readers without answers to both kinds have none; too few of them are
 // a confidence.ErrTooFew.
 func (c *Calibration) FitAnswerable(answerable, unanswerable []Measurement, names []string) error {
 	for i := range c.Readers {
 		r := &c.Readers[i]
 		r.Answerable = nil
-		all := samples(answerable, i)
-		for k := range all {
-			all[k].Score = 1
-		}
-		none := samples(unanswerable, i)
-		for k := range none {
-			none[k].Score = 0
-		}
-		if len(all) == 0 || len(none) == 0 {
+		some, none := scored(samples(answerable, i), 1), scored(samples(unanswerable, i), 0)
+		if len(some) == 0 || len(none) == 0 {
 			continue
 		}
-		all = append(all, none...)
-		names := names
-		if some := among(names, confidence.Names(all)); len(some) > 0 {
-			names = some
+		usable := confidence.Usable(append(slices.Clone(some), none...), some, none)
+		if len(names) > 0 {
+			usable = among(names, usable)
 		}
-		var err error
-		if r.Answerable, err = confidence.Regress(all, names, confidence.Logistic); err != nil {
+		some, none = confidence.Complete(some, usable), confidence.Complete(none, usable)
+		err := fmt.Errorf("%w: %d of answerable questions and %d of others have %q", confidence.ErrTooFew, len(some), len(none), usable)
+		if len(usable) > 0 && min(len(some), len(none)) >= leastOfKind {
+			r.Answerable, err = confidence.Regress(append(some, none...), usable, confidence.Logistic)
+		}
+		if err != nil {
 			return fmt.Errorf("calibrate whether questions of reader %q are answerable: %w", r.Tier, err)
 		}
 	}
@@ -177,6 +176,14 @@ func samples(of []Measurement, reader int) []confidence.Sample {
 		}
 	}
 	return out
+}
+
+// scored gives all samples a score.
+func scored(all []confidence.Sample, score float64) []confidence.Sample {
+	for k := range all {
+		all[k].Score = score
+	}
+	return all
 }
 
 func meanDollars(of []Measurement, reader int) float64 {

@@ -137,10 +137,10 @@ func Regress(samples []Sample, names []string, loss Loss) (*Estimate, error) {
 // weigh fits the weights of an estimate to train.
 func weigh(train, validation []Sample, names []string, loss Loss) (*Estimate, error) {
 	if len(names) == 0 {
-		names = usable(train, validation)
+		names = Usable(train, validation)
 	}
 	names = slices.Sorted(slices.Values(names))
-	train, validation = complete(train, names), complete(validation, names)
+	train, validation = Complete(train, names), Complete(validation, names)
 	if len(names) == 0 || len(train) < minimum || len(validation) < minimum {
 		return nil, fmt.Errorf("estimate scores from the signals %q: %w: %d to fit weights, %d to calibrate; at least %d of each are needed", names, ErrTooFew, len(train), len(validation), minimum)
 	}
@@ -183,38 +183,31 @@ func (e *Estimate) Recalibrate(samples []Sample) (*Estimate, error) {
 		return nil, err
 	}
 	again := *e
-	again.Levels = &levels
+	again.Levels, again.Link = &levels, ""
 	return &again, again.Check()
 }
 
-// usable lists the signals that at least nine tenths of the samples have and that differ on train.
-func usable(train, validation []Sample) []string {
-	counts := func(samples []Sample) map[string]int {
-		n := map[string]int{}
-		for _, s := range samples {
-			for name, v := range s.Signals {
-				if finite(v) {
-					n[name]++
-				}
-			}
-		}
-		return n
-	}
+// Usable lists the signals, in ascending order, that at least nine tenths of the samples of each part have and that differ on the first
+// part.
+func Usable(parts ...[]Sample) []string {
 	var out []string
-	of := counts(validation)
-	for name, n := range counts(train) {
-		if 10*n < 9*len(train) || 10*of[name] < 9*len(validation) {
+	for _, name := range Names(parts[0]) {
+		have := true
+		for _, samples := range parts {
+			have = have && 10*len(Complete(samples, []string{name})) >= 9*len(samples)
+		}
+		if !have {
 			continue
 		}
-		if _, deviation := moments(complete(train, []string{name}), name); deviation > 0 {
+		if _, deviation := moments(Complete(parts[0], []string{name}), name); deviation > 0 {
 			out = append(out, name)
 		}
 	}
 	return out
 }
 
-// complete returns the samples that have all of the signals.
-func complete(samples []Sample, names []string) []Sample {
+// Complete returns the samples that have all of the signals.
+func Complete(samples []Sample, names []string) []Sample {
 	var out []Sample
 	for _, s := range samples {
 		if !slices.ContainsFunc(names, func(name string) bool { v, ok := s.Signals[name]; return !ok || !finite(v) }) {

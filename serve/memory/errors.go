@@ -44,6 +44,8 @@ func AsError(err error) *Error {
 		return &Error{Status: http.StatusNotFound, Message: "cursor: it is none that a page gave as next"}
 	case errors.Is(err, bmem.ErrNoCalibration):
 		return &Error{Status: http.StatusConflict, Message: "min_confidence, min_answerable: answers have no confidence here; the server needs --calibration"}
+	case errors.Is(err, bmem.ErrNoAnswerable):
+		return &Error{Status: http.StatusConflict, Message: "min_answerable: it is not known here whether the memory answers; the server needs a --calibration that was fitted with --unanswerable"}
 	case errors.Is(err, bmem.ErrNoTurns), errors.Is(err, bmem.ErrNoQuestion):
 		return &Error{Status: http.StatusBadRequest, Message: err.Error()}
 	case errors.Is(err, bmem.ErrMaxCost), errors.Is(err, llm.ErrBudget):
