@@ -78,7 +78,7 @@ func Measured(f *episodes.File) (measured []cascade.Measurement, notes [][]int) 
 		if !ok {
 			i = len(measured)
 			at[k] = i
-			measured = append(measured, cascade.Measurement{Question: e.ID, Dollars: e.ModulesDollars, Answers: make([]*cascade.Measure, readers)})
+			measured = append(measured, cascade.Measurement{Question: e.ID, History: episodes.HistoryOf(e.ID), Dollars: e.ModulesDollars, Answers: make([]*cascade.Measure, readers)})
 			notes = append(notes, others)
 		}
 		measured[i].Answers[reader] = &cascade.Measure{Signals: e.Answered().Signals, Score: e.Score, Dollars: e.AnswerDollars}

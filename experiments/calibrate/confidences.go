@@ -77,7 +77,7 @@ func Confidences(c *cascade.Calibration, f *episodes.File, models []string, samp
 		out = append(out, x)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("traces of %s %s: %w", f.Dataset, f.Split, cascade.ErrNoSignals)
+		return nil, fmt.Errorf("traces of %s %s: no answer has all signals that the calibration needs: %q", f.Dataset, f.Split, c.Readers[0].Score.Signals)
 	}
 	return out, nil
 }

@@ -190,14 +190,17 @@ func TestJoin(t *testing.T) {
 		b.Episodes[i].ID += "-test"
 	}
 	f, err := episodes.Join(a, b, a)
-	if err != nil || f.Split != "train+test" || !slices.Equal(f.Splits(), []string{"train", "test"}) || len(f.Episodes) != len(a.Episodes)+len(b.Episodes) {
-		t.Fatalf("%+v, %v", f, err)
+	if err != nil || f.Split != "test+train" || !slices.Equal(f.Splits(), []string{"test", "train"}) || len(f.Episodes) != len(a.Episodes)+len(b.Episodes) {
+		t.Fatalf("split %s, %d episodes, %v", f.Split, len(f.Episodes), err)
+	}
+	if f, err = episodes.Join(f, a); err != nil || f.Split != "test+train" {
+		t.Errorf("joined again: split %s, %v", f.Split, err)
 	}
 	if a.Split != "train" || b.Split != "test" {
 		t.Errorf("the files' own splits are %s and %s", a.Split, b.Split)
 	}
 	if f, err := episodes.Join(a, a); err != nil || f.Split != "train" {
-		t.Errorf("%+v, %v", f, err)
+		t.Errorf("split %s, %v", f.Split, err)
 	}
 	b.DataHash = "x"
 	if _, err := episodes.Join(a, b); err == nil || !strings.Contains(err.Error(), "data_hash") {

@@ -317,17 +317,19 @@ func Merge(files ...*File) (*File, error) {
 // joined by "+", which no training or comparison takes for one of them.
 func Join(files ...*File) (*File, error) {
 	var splits []string
-	in := map[string]string{}
+	in := map[string]Header{}
 	var same []*File
 	for _, f := range files {
-		if !slices.Contains(splits, f.Split) {
-			splits = append(splits, f.Split)
+		for _, split := range f.Splits() {
+			if !slices.Contains(splits, split) {
+				splits = append(splits, split)
+			}
 		}
 		for _, id := range f.IDs() {
-			if other, ok := in[id]; ok && other != f.Split {
-				return nil, fmt.Errorf("join traces: question %s is in the splits %s and %s", id, other, f.Split)
+			if other, ok := in[id]; ok && !f.Shares(other) {
+				return nil, fmt.Errorf("join traces: question %s is in the splits %s and %s", id, other.Split, f.Split)
 			}
-			in[id] = f.Split
+			in[id] = f.Header
 		}
 		of := *f
 		of.Split = files[0].Split
@@ -337,6 +339,7 @@ func Join(files ...*File) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.Sort(splits)
 	out.Split = strings.Join(splits, splitSeparator)
 	return out, nil
 }
@@ -345,6 +348,11 @@ const splitSeparator = "+"
 
 // Splits are the splits that the questions are of: one, or those of the files that were joined.
 func (h Header) Splits() []string { return strings.Split(h.Split, splitSeparator) }
+
+// Shares reports whether the questions of two files can be of one split.
+func (h Header) Shares(other Header) bool {
+	return slices.ContainsFunc(h.Splits(), func(split string) bool { return slices.Contains(other.Splits(), split) })
+}
 
 // Difference says in which fields two headers differ, "" if in none but the version and the commit.
 func Difference(a, b Header) string {

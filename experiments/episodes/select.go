@@ -54,16 +54,22 @@ func (f *File) Only(tiers ...string) (*File, error) {
 	return out, nil
 }
 
+// HistoryOf is the history that a question is about, by the beginning of its identifier before the last slash; the identifier itself
+// without one.
+func HistoryOf(id string) string {
+	if i := strings.LastIndexByte(id, '/'); i > 0 {
+		return id[:i]
+	}
+	return id
+}
+
 // Histories groups questions, by their index, whose identifiers have the same beginning before the last slash, as those about one of
 // LoCoMo's conversations have. A question without a slash is about a history of its own.
 func Histories(ids []string) [][]int {
 	var out [][]int
 	at := map[string]int{}
 	for q, id := range ids {
-		name := id
-		if i := strings.LastIndexByte(id, '/'); i > 0 {
-			name = id[:i]
-		}
+		name := HistoryOf(id)
 		h, ok := at[name]
 		if !ok {
 			h = len(out)

@@ -77,8 +77,7 @@ func (c *comparison) prepare(ctx context.Context) error {
 			continue
 		}
 		o := other.Header()
-		shared := slices.ContainsFunc(o.Splits(), func(split string) bool { return slices.Contains(t.Splits(), split) })
-		if shared && o.DataHash == t.DataHash {
+		if o.Shares(t) && o.DataHash == t.DataHash {
 			for _, id := range c.Test.IDs() {
 				if slices.Contains(other.IDs(), id) {
 					return fmt.Errorf("question %s is in both %s and test: choose settings on other questions than those that are reported", id, name)

@@ -3,6 +3,7 @@ package frontier
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
@@ -20,8 +21,13 @@ func ReadCascade(dir, calibration, chosen, reported string) (Options, error) {
 	if o.Validation, err = readReplay(filepath.Join(dir, chosen)); err != nil {
 		return Options{}, err
 	}
-	o.Test, err = readReplay(filepath.Join(dir, reported))
-	return o, err
+	if o.Test, err = readReplay(filepath.Join(dir, reported)); err != nil {
+		return Options{}, err
+	}
+	if h := o.Validation.Header(); slices.Contains(h.Splits(), "test") {
+		return Options{}, fmt.Errorf("%s has test questions: choose on others", filepath.Join(dir, chosen))
+	}
+	return o, nil
 }
 
 func readReplay(path string) (*episodes.Replay, error) {

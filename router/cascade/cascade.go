@@ -48,8 +48,8 @@ type Measured struct {
 	Calibrated int `json:"calibrated"`
 	// Score is the mean score of the calibrated ones.
 	Score float64 `json:"score"`
-	// CalibrationError has ten bins and is cross-validated over questions: half of the answers are measured by the isotonic function
-	// fitted to the other half. AUROC tells answers that score at least one half from others; nil if all or none do.
+	// CalibrationError has ten bins, AUROC tells answers that score at least one half from others; nil if all or none do. Both are
+	// cross-validated: half of the histories, or of the questions about a single one, is judged by what was fitted to the other half.
 	CalibrationError float64  `json:"calibration_error"`
 	AUROC            *float64 `json:"auroc,omitempty"`
 }

@@ -10,8 +10,9 @@ import (
 
 // Measurement holds the answers of several readers to one question from the same notes.
 type Measurement struct {
-	// Question identifies the question; several measurements of one have different notes.
-	Question string
+	// Question identifies the question; several measurements of one have different notes. History is what it is about; "" if that is its
+	// own.
+	Question, History string
 	// Dollars is the price of the notes.
 	Dollars float64
 	// Answers has one entry for each reader, nil for those that were not asked.
@@ -209,37 +210,25 @@ func gains(of []Measurement, first, second int) []confidence.Sample {
 	return out
 }
 
-// measured measures an estimate on the answers that it was calibrated on, the calibration error by two halves of the questions. One
-// whose weights were fitted to them too (crossed) is fitted to each half anew.
+// measured measures an estimate by two halves of the histories, or of the questions if there is one history: each half is judged by an
+// isotonic function fitted to the other one, or where the weights were fitted to the same questions (crossed) by an estimate of its own.
 func measured(e *confidence.Estimate, of []Measurement, reader int, crossed bool) (Measured, error) {
-	halves := [2][]confidence.Sample{}
-	half := map[string]int{}
+	var m Measured
+	halves := half(samples(of, reader), of)
+	for _, h := range halves {
+		for _, s := range confidence.Complete(h, e.Signals) {
+			m.Calibrated++
+			m.Score += s.Score
+		}
+	}
+	m.Score /= float64(max(m.Calibrated, 1))
 	var confidences, scores []float64
 	var right []bool
-	m := Measured{}
-	for _, q := range of {
-		a := q.Answers[reader]
-		if a == nil {
+	for h, others := range [2][]confidence.Sample{halves[1], halves[0]} {
+		held := confidence.Complete(halves[h], e.Signals)
+		if len(held) == 0 {
 			continue
 		}
-		h, seen := half[q.Question]
-		if !seen {
-			h = len(half) % 2
-			half[q.Question] = h
-		}
-		if v, ok := e.Value(a.Signals); ok {
-			halves[h] = append(halves[h], confidence.Sample{Signals: a.Signals, Score: a.Score, Group: q.Question})
-			confidences, right = append(confidences, v), append(right, a.Score >= 0.5)
-			m.Score += a.Score
-		}
-	}
-	m.Calibrated = len(confidences)
-	m.Score /= float64(max(m.Calibrated, 1))
-	if auroc, err := confidence.AUROC(confidences, right); err == nil { // else all are right or all wrong
-		m.AUROC = &auroc
-	}
-	confidences = nil
-	for h, others := range [2][]confidence.Sample{halves[1], halves[0]} {
 		again, err := e.Recalibrate(others)
 		if crossed {
 			if fresh, unfit := confidence.Regress(others, e.Signals, confidence.Logistic); !errors.Is(unfit, confidence.ErrTooFew) {
@@ -249,12 +238,39 @@ func measured(e *confidence.Estimate, of []Measurement, reader int, crossed bool
 		if err != nil {
 			return m, err
 		}
-		for _, s := range halves[h] {
+		for _, s := range held {
 			v, _ := again.Value(s.Signals) // it has all that e needs
-			confidences, scores = append(confidences, min(max(v, 0), 1)), append(scores, s.Score)
+			confidences, scores, right = append(confidences, min(max(v, 0), 1)), append(scores, s.Score), append(right, s.Score >= 0.5)
 		}
+	}
+	if auroc, err := confidence.AUROC(confidences, right); err == nil { // else all are right or all wrong
+		m.AUROC = &auroc
 	}
 	var err error
 	m.CalibrationError, err = confidence.CalibrationError(confidences, scores, confidence.Bins)
 	return m, err
+}
+
+// half divides samples into two halves by the histories that the questions of measurements are about, or by question.
+func half(all []confidence.Sample, of []Measurement) (halves [2][]confidence.Sample) {
+	history := map[string]string{}
+	histories := map[string]bool{}
+	for _, m := range of {
+		history[m.Question] = m.History
+		histories[m.History] = true
+	}
+	at := map[string]int{}
+	for _, s := range all {
+		by := history[s.Group]
+		if len(histories) < 2 || by == "" {
+			by = s.Group
+		}
+		n, seen := at[by]
+		if !seen {
+			n = len(at) % 2
+			at[by] = n
+		}
+		halves[n] = append(halves[n], s)
+	}
+	return halves
 }
