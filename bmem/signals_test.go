@@ -1,14 +1,18 @@
 package bmem
 
 import (
+	"maps"
 	"math"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm"
+	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
 func TestNotesSignals(t *testing.T) {
@@ -57,8 +61,6 @@ func TestSpeakerSignals(t *testing.T) {
 		{"What did Ben adopt?", []string{"1"}, 0, 0, -1},
 		{"What was adopted?", []string{"1", "2"}, 1, 1, 1}, // nobody is named
 		{"What did Ann and Ben adopt?", []string{"2"}, 1, 1, 1},
-		{"What did Ben adopt?", []string{"4"}, 1, 0, -1}, // quoted is what nobody said
-		{"Ann?", []string{}, 1, 0, 0},
 	} {
 		got := map[string]float64{}
 		speakerSignals("", c.question, hits, c.quoted, got)
@@ -67,13 +69,43 @@ func TestSpeakerSignals(t *testing.T) {
 		}
 	}
 	got := map[string]float64{}
-	if speakerSignals("", "What did Ann adopt?", hits, nil, got); len(got) != 2 {
-		t.Errorf("notes that quote nothing: %v", got)
+	for _, quoted := range [][]string{nil, {}, {"4"}} { // 4 is what nobody said
+		clear(got)
+		if speakerSignals("", "What did Ann adopt?", hits, quoted, got); len(got) != 2 {
+			t.Errorf("notes that quote %v: %v", quoted, got)
+		}
 	}
 	clear(got)
 	hits[0].Turns, hits[1].Turns = nil, hits[1].Turns[1:]
 	if speakerSignals("", "What did Ann adopt?", hits, []string{"4"}, got); len(got) != 0 {
 		t.Errorf("documents: %v", got)
+	}
+}
+
+func TestNamedSpeakers(t *testing.T) {
+	for _, c := range []struct {
+		question string
+		speakers []string
+		want     string
+	}{
+		{"What did Ann adopt?", []string{"Ann", "Ben"}, "Ann"},
+		{"what did ann's sister say to BEN?", []string{"Ann", "Ben"}, "Ann Ben"},
+		{"What did she adopt?", []string{"Ann", "Ben"}, ""},
+		{"What did Ann Lee adopt?", []string{"Ann Lee", "Ben Lee"}, "Ann Lee"},
+		{"What did the Lees adopt?", []string{"Ann Lee", "Ben Lee"}, "Ann Lee Ben Lee"},
+		{"What did Speaker 2 adopt?", []string{"Speaker 1", "Speaker 2"}, "Speaker 2"},
+		{"What did Will adopt?", []string{"Will", "Ben"}, "Will"},
+		{"Will Ben come?", []string{"Will", "Ben"}, "Ben"},
+		{"When will Ben come?", []string{"Will", "Ben"}, "Ben"},
+		{"小红养了什么?", []string{"小红", "小明"}, "小红"},
+	} {
+		speakers := map[string]bool{}
+		for _, s := range c.speakers {
+			speakers[s] = true
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(namedSpeakers(text.English, c.question, speakers))), " "); got != c.want {
+			t.Errorf("%s names %q, want %q", c.question, got, c.want)
+		}
 	}
 }
 

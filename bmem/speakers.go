@@ -4,16 +4,17 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// The signals of who said what. Where a question names somebody who speaks in the memory, the turns of that speaker should answer it; if
-// another speaker's match it better, it may ask the one for what the other said, which the memory does not answer. Where it names
-// nobody who speaks, all turns count as those of whom it means. Known where turns have speakers.
+// The signals of who said what. Where a question names somebody who speaks in the retrieved turns, the turns of that speaker should answer
+// it; if another speaker's match it better, it may ask the one for what the other said, which the memory does not answer. Where it names
+// nobody who speaks there, all turns count as those of whom it means. Known where turns have speakers.
 const (
-	// SpeakerShare is the share of the quoted turns that those whom the question means said; known where the notes quote turns.
+	// SpeakerShare is the share of the quoted turns that those whom the question means said; known where the notes quote such turns.
 	SpeakerShare = "speaker_share"
 	// SpeakerWords is the share of the question's content words that the best retrieved turn of theirs has, the words weighted by their
 	// rarity among the retrieved turns, and SpeakerLead by how much it is above that of the best turn of another speaker.
@@ -40,15 +41,12 @@ func speakerSignals(l text.Language, question string, hits []retrieve.Hit, quote
 	if len(turns) == 0 {
 		return
 	}
-	asked := l.Stems(question)
-	meant := map[string]bool{} // by speaker
+	speakers := map[string]bool{}
 	for _, t := range turns {
-		for s := range l.Stems(t.speaker) {
-			if asked[s] {
-				meant[t.speaker] = true
-			}
-		}
+		speakers[t.speaker] = true
 	}
+	meant := namedSpeakers(l, question, speakers)
+	asked := l.Stems(question)
 	for speaker := range meant {
 		for s := range l.Stems(speaker) {
 			delete(asked, s)
@@ -77,9 +75,49 @@ func speakerSignals(l text.Language, question string, hits []retrieve.Hit, quote
 	known[SpeakerWords], known[SpeakerLead] = own, own-others
 	if all > 0 {
 		known[SpeakerShare] = said / all
-	} else if quoted != nil {
-		known[SpeakerShare] = 1
 	}
+}
+
+// namedSpeakers are the speakers whom a question names: by a word that no other speaker's name has, or where it has none of these, by any word
+// of the name. A name that is a stop word, such as Will, has a capital and does not begin the question; one in a script without spaces is
+// found anywhere.
+func namedSpeakers(l text.Language, question string, speakers map[string]bool) map[string]bool {
+	asked := map[string]bool{}
+	for i, w := range text.Tokens(question) {
+		lower := strings.ToLower(w)
+		if !l.IsStop(lower) || i > 0 && w != lower {
+			asked[l.Stem(lower)] = true
+		}
+	}
+	having := map[string]int{} // how many names have a word
+	words := map[string][]string{}
+	for speaker := range speakers {
+		for _, w := range text.Words(speaker) {
+			if s := l.Stem(w); !slices.Contains(words[speaker], s) {
+				words[speaker] = append(words[speaker], s)
+				having[s]++
+			}
+		}
+	}
+	own, shared := map[string]bool{}, map[string]bool{}
+	for speaker, of := range words {
+		if text.Unspaced(speaker) && strings.Contains(question, speaker) {
+			own[speaker] = true
+		}
+		for _, w := range of {
+			switch {
+			case !asked[w] || text.Unspaced(speaker):
+			case having[w] == 1:
+				own[speaker] = true
+			default:
+				shared[speaker] = true
+			}
+		}
+	}
+	if len(own) > 0 {
+		return own
+	}
+	return shared
 }
 
 // rarities weighs words by the logarithm of how few of the turns have them; total is at least a little above 0.

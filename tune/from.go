@@ -1,8 +1,10 @@
 package tune
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/budgetmem/budgetmem/tiers"
 	"github.com/budgetmem/budgetmem/tiers/llm/local/adapter"
@@ -38,25 +40,47 @@ func (t *training) info() (adapter.Info, error) {
 	}
 	before := t.From.Info
 	i.Data, i.Steps = slices.Concat(before.Data, t.Data), before.Steps+t.at.Step
-	switch {
-	case t.License == "":
-		i.License = before.License
-	case before.License != "" && before.License != t.License:
-		i.License = before.License + " AND " + t.License // an SPDX expression
-	}
+	i.License = both(before.License, t.License)
 	return i, err
+}
+
+// both is the SPDX expression of two licences, each of which may be "".
+func both(a, b string) string {
+	const and = " AND "
+	if a == "" || a == b {
+		return b
+	}
+	if b == "" || slices.Contains(strings.Split(a, and), b) {
+		return a
+	}
+	group := func(l string) string {
+		if strings.Contains(l, " OR ") {
+			return "(" + l + ")"
+		}
+		return l
+	}
+	return group(a) + and + group(b)
 }
 
 // checkFrom refuses an adapter that this run cannot go on from. keys are the maps that it adapts.
 func (t *training) checkFrom(keys []adapter.Key) error {
 	a := t.From
-	switch {
-	case a == nil:
+	if a == nil {
 		return nil
+	}
+	hash, err := tiers.TunedHash(t.Config.Template)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.Info.BaseSHA256 == "":
+		return errors.New("the adapter to go on from does not say which model file it was trained on: only adapters of 'bmem tune' do")
 	case a.Info.BaseSHA256 != t.base.SHA256:
 		return fmt.Errorf("the adapter to go on from was trained on another model: %s of SHA-256 %.12s, not %.12s", a.Info.Base, a.Info.BaseSHA256, t.base.SHA256)
 	case a.Info.Template != t.Config.Template:
 		return fmt.Errorf("the adapter to go on from was trained with the prompt %q, not %q", a.Info.Template, t.Config.Template)
+	case a.Info.TemplateHash != hash:
+		return fmt.Errorf("the adapter to go on from was trained with another wording of the prompt %q", a.Info.Template)
 	case a.Rank != t.Config.Rank || a.Alpha != t.Config.Alpha:
 		return fmt.Errorf("the adapter to go on from has rank %d and alpha %v, this run %d and %v", a.Rank, a.Alpha, t.Config.Rank, t.Config.Alpha)
 	}

@@ -58,6 +58,8 @@ func TestRunGoesOnFromAnAdapter(t *testing.T) {
 		t.Error(err)
 	}
 	for want, change := range map[string]func(*Run, *adapter.Adapter){
+		"does not say which model":   func(_ *Run, a *adapter.Adapter) { a.Info.BaseSHA256 = "" },
+		"another wording":            func(_ *Run, a *adapter.Adapter) { a.Info.TemplateHash = "x" },
 		"trained on another model":   func(_ *Run, a *adapter.Adapter) { a.Info.BaseSHA256 = "x" },
 		"with the prompt":            func(_ *Run, a *adapter.Adapter) { a.Info.Template = "x" },
 		"rank 4 and alpha 8":         func(r *Run, _ *adapter.Adapter) { r.Config.Rank = 8 },
@@ -71,8 +73,13 @@ func TestRunGoesOnFromAnAdapter(t *testing.T) {
 		}
 	}
 	next.From = nil
-	if _, err := next.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "other settings") {
+	if _, err := next.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "began with another adapter") {
 		t.Errorf("resumed without the adapter: %v", err)
+	}
+	for _, l := range [][3]string{{"", "MIT", "MIT"}, {"MIT", "", "MIT"}, {"MIT", "MIT", "MIT"}, {"CC0 AND MIT", "MIT", "CC0 AND MIT"}, {"MIT OR X", "CC0", "(MIT OR X) AND CC0"}} {
+		if got := both(l[0], l[1]); got != l[2] {
+			t.Errorf("%q and %q are %q, want %q", l[0], l[1], got, l[2])
+		}
 	}
 	c := Defaults()
 	if c.Take(from, func(flag string) bool { return flag == "alpha" }); c.Rank != 4 || c.Alpha != 32 || c.Layers != 2 || len(c.Targets) != 7 {

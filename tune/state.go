@@ -100,6 +100,9 @@ func (t *training) compareSettings() error {
 	if bytes.Equal(before, text) {
 		return nil
 	}
+	if from := []byte(`"from_sha256"`); bytes.Contains(before, from) != bytes.Contains(text, from) {
+		return fmt.Errorf("%s was written by a run that began with another adapter, or with none; give another folder", path)
+	}
 	a, b := bytes.Split(before, []byte("\n")), bytes.Split(text, []byte("\n"))
 	for i := range min(len(a), len(b)) {
 		if !slices.Equal(a[i], b[i]) {

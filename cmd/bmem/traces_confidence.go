@@ -36,8 +36,9 @@ func newTracesConfidenceCmd() *cobra.Command {
 For each way of answering: the mean score and the mean confidence, the expected calibration error (ten bins), and how well the
 confidence tells answers that score at least one half from others. With --unanswerable, and --min-confidence or --min-answerable, also
 what withholding answers below that does to questions that have an answer and to those that have none.`,
-		Example: `  bmem traces confidence traces/locomo-readers/test.jsonl.gz --calibration traces/locomo-readers/words.json`,
-		Args:    cobra.MinimumNArgs(1),
+		Example: `  bmem traces confidence traces/locomo-readers/test.jsonl.gz --calibration traces/locomo-readers/words.json
+  bmem traces confidence traces/locomo-answerable/test.jsonl.gz --calibration traces/locomo-answerable/answerable.json --unanswerable traces/locomo-answerable/unanswerable-test.jsonl.gz --min-answerable 0.6`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limits := least.limits(cmd); (unanswerable == "") == (len(limits) > 0) {
 				return errors.New("--unanswerable and --min-confidence or --min-answerable: give both or none")
