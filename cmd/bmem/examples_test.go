@@ -140,7 +140,7 @@ func exampleWorld(t *testing.T) string {
 	for to, from := range map[string]string{"train.jsonl.gz": "train", "validation.jsonl.gz": "validation", "test.jsonl.gz": "test", "test200.jsonl.gz": "train", "test60.jsonl.gz": "test", "v.jsonl.gz": "validation", "t.jsonl.gz": "test"} {
 		copyFile(t, filepath.Join(made, from+".jsonl.gz"), to)
 	}
-	for _, folder := range []string{"traces/locomo-implementation", "traces/hotpotqa-implementation", "traces/locomo-readers", "notebooks"} {
+	for _, folder := range []string{"traces/locomo-implementation", "traces/hotpotqa-implementation", "traces/locomo-readers", "traces/locomo-answerable", "notebooks"} {
 		if err := os.CopyFS(folder, os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
 		}
