@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/budgetmem/budgetmem/experiments/calibrate"
@@ -24,13 +23,7 @@ const (
 
 // The calibration that comes with the program is what its committed traces give, and the page says what it is worth.
 func TestShippedCalibration(t *testing.T) {
-	read := func(name string) *episodes.File {
-		f, err := episodes.ReadFile(filepath.Join(confidenceTraces, name+".jsonl.gz"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
+	read := func(name string) *episodes.File { return readTraces(t, confidenceTraces, name) }
 	validation, unanswerable := read("validation"), read("unanswerable")
 	c, err := calibrate.Fit(calibrate.Options{Train: read("train"), Validation: validation, Models: []string{confidenceModel}, Samples: []int{0}, Note: confidenceTraces})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,12 +52,18 @@ func TestReaders(t *testing.T) {
 	checkTable(t, readersPage, boughtBegin, boughtEnd, b.String())
 
 	b.Reset()
-	hotpotqa, err := episodes.ReadFile("traces/hotpotqa-readers/train.jsonl.gz")
+	writeBought(t, &b, readTraces(t, "traces/hotpotqa-readers", "train"), nil)
+	checkTable(t, readersPage, transferBegin, transferEnd, b.String())
+}
+
+// readTraces reads a file of a folder of traces.
+func readTraces(t *testing.T, folder, name string) *episodes.File {
+	t.Helper()
+	f, err := episodes.ReadFile(filepath.Join(folder, name+".jsonl.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeBought(t, &b, hotpotqa, nil)
-	checkTable(t, readersPage, transferBegin, transferEnd, b.String())
+	return f
 }
 
 // writeBought writes what money buys, with cascades by some signals; nil for all.

@@ -21,13 +21,7 @@ const (
 // The page on unanswerable questions is made from the committed traces and the calibration that was announced: on validation each question
 // is judged by estimates of the other conversation, and the least probability is chosen; on test it is used.
 func TestUnanswerable(t *testing.T) {
-	read := func(name string) *episodes.File {
-		f, err := episodes.ReadFile(filepath.Join(unanswerableTraces, name+".jsonl.gz"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
+	read := func(name string) *episodes.File { return readTraces(t, unanswerableTraces, name) }
 	c, err := cascade.ReadFile(filepath.Join(unanswerableTraces, "answerable.json"))
 	if err != nil {
 		t.Fatal(err)

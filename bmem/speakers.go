@@ -31,19 +31,17 @@ type spoken struct {
 // speakerSignals adds the signals of who said what to known.
 func speakerSignals(l text.Language, question string, hits []retrieve.Hit, quoted []string, known map[string]float64) {
 	var turns []spoken
+	speakers := map[string]bool{}
 	for _, h := range hits {
 		for _, t := range h.Turns {
 			if t.Speaker != "" {
 				turns = append(turns, spoken{t.ID, t.Speaker, l.Stems(t.Text)})
+				speakers[t.Speaker] = true
 			}
 		}
 	}
 	if len(turns) == 0 {
 		return
-	}
-	speakers := map[string]bool{}
-	for _, t := range turns {
-		speakers[t.speaker] = true
 	}
 	meant := namedSpeakers(l, question, speakers)
 	asked := l.Stems(question)

@@ -56,11 +56,10 @@ type Questions struct{ Answerable, Unanswerable *episodes.File }
 // score of most, at least 0, and says what share of the unanswerable ones it abstains from. An answer whose measure is not known is withheld.
 // Files of other systems are errors.
 func Abstain(c *cascade.Calibration, reader int, by Measure, q Questions, most float64) (Abstention, error) {
-	all, err := q.judged(c, reader, by)
-	if err != nil {
+	if err := q.check(); err != nil {
 		return Abstention{}, err
 	}
-	return highest(all, by, most)
+	return highest(q.judged(c, reader, by), by, most)
 }
 
 // AbstainHeldOut is Abstain for each tier of the answer and both measures, with every question judged by a calibration that was fitted to
@@ -92,11 +91,7 @@ func AbstainHeldOut(o Options, most float64) (map[string][]Abstention, error) {
 				all[r.Tier] = make([][]judgement, len(measures))
 			}
 			for m, by := range measures {
-				some, err := held.judged(c, i, by)
-				if err != nil {
-					return nil, err
-				}
-				all[r.Tier][m] = append(all[r.Tier][m], some...)
+				all[r.Tier][m] = append(all[r.Tier][m], held.judged(c, i, by)...)
 			}
 		}
 	}
@@ -174,11 +169,10 @@ func AbstainBelow(c *cascade.Calibration, reader int, by Measure, q Questions, l
 	if by == ByAnswerable && c.Readers[reader].Answerable == nil {
 		return Abstention{}, fmt.Errorf("abstaining: the calibration has no probability that the memory answers for answers %q: fit it with unanswerable questions", c.Readers[reader].Tier)
 	}
-	all, err := q.judged(c, reader, by)
-	if err != nil {
+	if err := q.check(); err != nil {
 		return Abstention{}, err
 	}
-	return withhold(all, by, least)
+	return withhold(q.judged(c, reader, by), by, least)
 }
 
 // judgement is an answer with its value of the measure, and whether the question has an answer.
@@ -196,8 +190,9 @@ func (q Questions) check() error {
 	if q.Answerable.Split != q.Unanswerable.Split {
 		return fmt.Errorf("abstaining: the answerable questions are of the %s split, the unanswerable ones of %s", q.Answerable.Split, q.Unanswerable.Split)
 	}
+	ids := q.Answerable.IDs()
 	for _, id := range q.Unanswerable.IDs() {
-		if slices.Contains(q.Answerable.IDs(), id) {
+		if slices.Contains(ids, id) {
 			return fmt.Errorf("abstaining: question %s is among the answerable and the unanswerable ones", id)
 		}
 	}
@@ -210,10 +205,7 @@ func (q Questions) check() error {
 }
 
 // judged has a reader's answers to both kinds of questions, those of the least value first.
-func (q Questions) judged(c *cascade.Calibration, reader int, by Measure) ([]judgement, error) {
-	if err := q.check(); err != nil {
-		return nil, err
-	}
+func (q Questions) judged(c *cascade.Calibration, reader int, by Measure) []judgement {
 	var all []judgement
 	for _, f := range []*episodes.File{q.Answerable, q.Unanswerable} {
 		measured, _ := Measured(f)
@@ -229,7 +221,7 @@ func (q Questions) judged(c *cascade.Calibration, reader int, by Measure) ([]jud
 		}
 	}
 	byValue(all)
-	return all, nil
+	return all
 }
 
 // withhold withholds the answers below a least value. Without questions of both kinds it fails.

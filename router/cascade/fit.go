@@ -119,8 +119,8 @@ func Fit(readers []Reader, train, validation []Measurement, reward *Reward, name
 // leastOfKind is how many answers to questions of each kind it takes to tell them apart.
 const leastOfKind = 10
 
-// FitAnswerable fits each reader's Answerable to its answers to questions that the memory answers and to ones that it does not. names are the signals to use, as in Fit. Readers without answers to both kinds have none; too few of them are
-// a confidence.ErrTooFew.
+// FitAnswerable fits each reader's Answerable to its answers to questions that the memory answers and to ones that it does not. names are
+// the signals to use, as in Fit. Readers without answers to both kinds have none; too few of them are a confidence.ErrTooFew.
 func (c *Calibration) FitAnswerable(answerable, unanswerable []Measurement, names []string) error {
 	for i := range c.Readers {
 		r := &c.Readers[i]
