@@ -25,6 +25,8 @@ func (named) Chat(context.Context, llm.Request) (llm.Response, error) {
 }
 
 // Every calibration that comes with the program is for a shipped tier set and the model in its name, and is given to nothing else.
+//
+// What it measures of itself is held out by history, and LoCoMo's validation has two, so that one conversation calibrates the other: its error is larger than that of the whole, which all of the questions calibrate.
 func TestShippedCalibrations(t *testing.T) {
 	files, err := fs.Glob(calibrations, "calibrations/*/*.json")
 	if err != nil || len(files) == 0 {
@@ -40,8 +42,10 @@ func TestShippedCalibrations(t *testing.T) {
 		if err != nil || c == nil || len(c.Readers) != 1 || c.Readers[0].Model != model || c.Readers[0].Tier != "" {
 			t.Fatalf("%s: %+v, %v", file, c, err)
 		}
-		if m := c.Readers[0].Measured; m.Calibrated < 200 || m.CalibrationError > 0.1 || m.AUROC == nil || *m.AUROC < 0.6 {
-			t.Errorf("%s: %+v", file, m)
+		if m := c.Readers[0].Measured; m.AUROC == nil {
+			t.Errorf("%s: no AUROC", file)
+		} else if m.Calibrated < 200 || m.CalibrationError > 0.12 || *m.AUROC < 0.6 {
+			t.Errorf("%s: calibrated on %d questions, error %.3f, AUROC %.3f", file, m.Calibrated, m.CalibrationError, *m.AUROC)
 		}
 		for name, other := range map[string]func() (any, error){
 			"an endpoint's model": func() (any, error) {
