@@ -22,23 +22,23 @@ func New(s *memory.Service, scope memory.Scope, version string, log *slog.Logger
 	yes, no := true, false
 	reads := &sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true, DestructiveHint: &no, OpenWorldHint: &no}
 	asks := &sdk.ToolAnnotations{ReadOnlyHint: true, DestructiveHint: &no, OpenWorldHint: &no}
-	tool(server, log, scope, "add_memory", "Adds what was said to a memory, which is made if need be. It can be asked about at once.",
+	tool(server, s.Budgets(), log, scope, "add_memory", "Adds what was said to a memory, which is made if need be. It can be asked about at once.",
 		&sdk.ToolAnnotations{DestructiveHint: &no, OpenWorldHint: &no}, s.Add)
-	tool(server, log, scope, "search_memories", "Finds the turns of a memory that fit a query, without asking a language model.", reads, s.Search)
-	tool(server, log, scope, "get_memory", "Reads the turns of a memory in their order, page by page.", reads, s.Get)
-	tool(server, log, scope, "list_memories", "Lists the memories and how large they are.", reads,
+	tool(server, s.Budgets(), log, scope, "search_memories", "Finds the turns of a memory that fit a query, without asking a language model.", reads, s.Search)
+	tool(server, s.Budgets(), log, scope, "get_memory", "Reads the turns of a memory in their order, page by page.", reads, s.Get)
+	tool(server, s.Budgets(), log, scope, "list_memories", "Lists the memories and how large they are.", reads,
 		func(ctx context.Context, scope memory.Scope, _ struct{}) (memory.ListResult, error) {
 			return s.List(ctx, scope)
 		})
-	tool(server, log, scope, "delete_memory", "Forgets a turn, a session, everything of a speaker, or a whole memory, for good.",
+	tool(server, s.Budgets(), log, scope, "delete_memory", "Forgets a turn, a session, everything of a speaker, or a whole memory, for good.",
 		&sdk.ToolAnnotations{DestructiveHint: &yes, OpenWorldHint: &no}, s.Delete)
-	tool(server, log, scope, "ask_memory", "Answers a question from a memory; says what the answer rests on and what it cost in tokens, dollars and milliseconds.", asks, s.Ask)
+	tool(server, s.Budgets(), log, scope, "ask_memory", "Answers a question from a memory; says what the answer rests on and what it cost in tokens, dollars and milliseconds.", asks, s.Ask)
 	return server
 }
 
 // tool adds a tool that is a call of the service. A refusal becomes a result that the model reads.
-func tool[In, Out any](server *sdk.Server, log *slog.Logger, scope memory.Scope, name, description string, hints *sdk.ToolAnnotations, call func(context.Context, memory.Scope, In) (Out, error)) {
-	t := &sdk.Tool{Name: name, Description: description, Annotations: hints, InputSchema: memory.RequestSchema[In](), OutputSchema: memory.Schema[Out]()}
+func tool[In, Out any](server *sdk.Server, budgets []string, log *slog.Logger, scope memory.Scope, name, description string, hints *sdk.ToolAnnotations, call func(context.Context, memory.Scope, In) (Out, error)) {
+	t := &sdk.Tool{Name: name, Description: description, Annotations: hints, InputSchema: memory.RequestSchema[In](budgets), OutputSchema: memory.Schema[Out]()}
 	sdk.AddTool(server, t, func(ctx context.Context, _ *sdk.CallToolRequest, in In) (*sdk.CallToolResult, Out, error) {
 		out, err := call(ctx, scope, in)
 		if err != nil {

@@ -175,8 +175,9 @@ func (s *Service) optionsOf(scope Scope, memory, text, before, after string) (na
 	return name, opts, nil
 }
 
-// budgets are the tiers that AskRequest.Budget names.
-var budgets = []string{"low", "mid", "high"}
+// Budgets are what AskRequest.Budget may name: the tiers that all modules of the memory's tier set have, "low", "mid" and "high" in the
+// shipped ones.
+func (s *Service) Budgets() []string { return s.mem.Space().Uniform() }
 
 // Ask answers a question within what the scope's account has left.
 func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskResult, err error) {
@@ -185,8 +186,8 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 		return AskResult{}, err
 	}
 	if r.Budget != "" {
-		if !slices.Contains(budgets, r.Budget) {
-			return AskResult{}, bad("budget: %.40q: want low, mid or high", r.Budget)
+		if budgets := s.Budgets(); !slices.Contains(budgets, r.Budget) {
+			return AskResult{}, bad("budget: %.40q: want one of %v", r.Budget, budgets)
 		}
 		opts = append(opts, bmem.WithTiers(r.Budget))
 	} else {

@@ -30,27 +30,29 @@ type parameter struct {
 // named is the schema of a type.
 type named struct {
 	name   string
-	schema func() *jsonschema.Schema
+	schema func(budgets []string) *jsonschema.Schema
 }
 
 // resolved returns the schema ready to validate; nil where there is none.
-func (n named) resolved() *jsonschema.Resolved {
+func (n named) resolved(budgets []string) *jsonschema.Resolved {
 	if n.schema == nil {
 		return nil
 	}
-	r, err := n.schema().Resolve(nil)
+	r, err := n.schema(budgets).Resolve(nil)
 	if err != nil {
 		panic(err) // a schema of this package that is wrong
 	}
 	return r
 }
 
-func schemaOf[T any]() named { return named{reflect.TypeFor[T]().Name(), Schema[T]} }
+func schemaOf[T any]() named {
+	return named{reflect.TypeFor[T]().Name(), func([]string) *jsonschema.Schema { return Schema[T]() }}
+}
 
 // requestOf is the schema of a body. The path names the memory.
 func requestOf[T any]() named {
-	return named{reflect.TypeFor[T]().Name(), func() *jsonschema.Schema {
-		s := RequestSchema[T]()
+	return named{reflect.TypeFor[T]().Name(), func(budgets []string) *jsonschema.Schema {
+		s := RequestSchema[T](budgets)
 		delete(s.Properties, "memory")
 		s.PropertyOrder = nil
 		return s
@@ -94,10 +96,10 @@ func between(low, high float64) *jsonschema.Schema {
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
 // openAPI describes the operations, in OpenAPI 3.1.
-func openAPI() map[string]any {
+func openAPI(budgets []string) map[string]any {
 	schemas := map[string]any{"ErrorBody": Schema[ErrorBody]()}
 	ref := func(n named) map[string]any {
-		schemas[n.name] = n.schema()
+		schemas[n.name] = n.schema(budgets)
 		return content(n.name)
 	}
 	paths := map[string]map[string]any{}

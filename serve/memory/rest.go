@@ -37,14 +37,14 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 		maxBody = DefaultMaxBody
 	}
 	h := &rest{s, scope, maxBody, log}
-	description, err := json.MarshalIndent(openAPI(), "", " ")
+	description, err := json.MarshalIndent(openAPI(s.Budgets()), "", " ")
 	if err != nil {
 		panic(err) // it is made of maps and strings
 	}
 	mux := http.NewServeMux()
 	allowed := map[string][]string{} // by path
 	for _, o := range operations {
-		in := o.in.resolved()
+		in := o.in.resolved(s.Budgets())
 		mux.HandleFunc(o.method+" "+o.path, func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, o, in) })
 		allowed[o.path] = append(allowed[o.path], o.method)
 	}

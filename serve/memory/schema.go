@@ -39,17 +39,17 @@ func memoryName(s *jsonschema.Schema) {
 
 const namePattern = `^[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f])?$`
 
-// RequestSchema is the Schema of a request, with the limits of its fields.
-func RequestSchema[T any]() *jsonschema.Schema {
+// RequestSchema is the Schema of a request, with the limits of its fields. budgets are those that questions may name (Service.Budgets).
+func RequestSchema[T any](budgets []string) *jsonschema.Schema {
 	s := Schema[T]()
 	if s.Properties == nil {
 		s.Properties = map[string]*jsonschema.Schema{} // some clients want to see that there are none
 	}
-	limit(s)
+	limit(s, budgets)
 	return s
 }
 
-func limit(s *jsonschema.Schema) {
+func limit(s *jsonschema.Schema, budgets []string) {
 	one, most, turns := 1, maxAsking/4, MaxTurns
 	zero := 0.0
 	for name, p := range s.Properties {
@@ -62,13 +62,16 @@ func limit(s *jsonschema.Schema) {
 			p.Pattern = `\S`
 		case "turns":
 			p.MinItems, p.MaxItems = &one, &turns
-			limit(p.Items)
+			limit(p.Items, budgets)
 		case "limit":
 			p.Minimum, p.Maximum = ptr(1.0), ptr(float64(MaxFound))
 			if _, pages := s.Properties["cursor"]; pages {
 				p.Maximum = ptr(float64(MaxTurns))
 			}
 		case "budget":
+			if len(budgets) == 0 { // an empty list of values is no schema
+				delete(s.Properties, name)
+			}
 			for _, b := range budgets {
 				p.Enum = append(p.Enum, b)
 			}

@@ -4,9 +4,10 @@ import { bar, count, dollars, make, said, table, turn } from "./dom.js";
 // question asks one question under two budgets and shows what each took, side by side.
 export async function question(ask, chosen) {
   const list = (await ask("memories")).memories;
+  const tiers = (await ask("openapi.json")).components.schemas.AskRequest.properties.budget?.enum ?? [];
   const where = make("select", { id: "where" }, ...list.map((m) => make("option", { value: m.name, selected: m.name === chosen }, m.name)));
   const text = make("textarea", { id: "text", rows: 2, maxlength: 2000, required: true });
-  const sides = ["A", "B"].map((side, i) => budget(side, ["low", "high"][i]));
+  const sides = [budget("A", tiers, tiers[0]), budget("B", tiers, tiers.at(-1))];
   const results = make("div", { class: "pair", "aria-live": "polite" });
   const button = make("button", { disabled: !list.length }, "Ask under both");
   const form = make("form", { submit }, make("p", {}, make("label", { for: "where" }, "Memory"), where), make("label", { for: "text" }, "Question"), text,
@@ -31,8 +32,8 @@ export async function question(ask, chosen) {
 }
 
 // budget is one side of the form.
-function budget(name, level) {
-  const tiers = make("select", { id: "tiers" + name }, ...["", "low", "mid", "high"].map((l) => make("option", { value: l, selected: l === level }, l || "as the server decides")));
+function budget(name, levels, level) {
+  const tiers = make("select", { id: "tiers" + name }, ...["", ...levels].map((l) => make("option", { value: l, selected: l === level }, l || "as the server decides")));
   const most = make("input", { id: "most" + name, type: "number", min: 0, step: "any", inputmode: "decimal" });
   const fields = make("fieldset", {}, make("legend", {}, "Budget " + name), make("label", { for: tiers.id }, "Tiers"), tiers, make("br"), make("label", { for: most.id }, "At most, in dollars"), most);
   return { name, fields, request: () => ({ ...(tiers.value && { budget: tiers.value }), ...(most.value && { max_dollars: Number(most.value) }) }) };
