@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/score"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/tune"
@@ -161,7 +162,11 @@ func predictions(t *testing.T, file string) map[string]tune.Prediction {
 	t.Helper()
 	z := unzipped(t, file)
 	dataset, _, _ := strings.Cut(filepath.Base(file), "-")
-	metric, err := score.Lookup(dataset)
+	about, err := datasets.Describe(dataset, datasets.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	metric, err := score.Lookup(about.Metric)
 	if err != nil {
 		t.Fatal(err)
 	}

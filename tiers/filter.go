@@ -9,11 +9,12 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// The filter keeps at most TopK of the retrieved chunks.
+// The filter keeps at most TopK of the retrieved chunks; all keeps each.
 //
 //	keywords    share of the question's content words that occur in the chunk; chunks with none are dropped
 //	evidence    the probability that some turn of the chunk is evidence, 1 − ∏(1 − p), where retrieval gives each turn's p;
 //	            without those, 0.7 · cosine(question, chunk) + 0.3 · that share, kept if at least 0.3
+//	all         every chunk, the likeliest first, for a summary that chooses turns itself
 //	likelihood  a language model's likelihoods rank each chunk's best turns (see rankTurns); llm, if it gives none
 //	reranked    as evidence, where a cross-encoder that has read the question and each of the likeliest turns corrects p, also for
 //	            the summary that quotes turns by it
@@ -46,6 +47,16 @@ func (tb *toolbox) filterEvidence(_ context.Context, in Input, step *Step) (Outp
 		scores[i] = cosineWeight*max(cos, 0) + (1-cosineWeight)*scores[i]
 	}
 	return keep(in, scores, func(s float64) bool { return s >= midThreshold }, step), nil
+}
+
+func (tb *toolbox) filterAll(_ context.Context, in Input, step *Step) (Output, error) {
+	step.Method = "all"
+	scores, ok := evidenceProbabilities(in)
+	if !ok {
+		scores = keywordShares(in)
+	}
+	in.TopK = 0
+	return keep(in, scores, func(float64) bool { return true }, step), nil
 }
 
 // evidenceProbabilities returns, for every item, the probability that at least one of its turns is evidence, the turns taken as

@@ -26,6 +26,7 @@ var methods = [NumModules]map[string]method{
 	Filter: {
 		"keywords":     {make: func(tb *toolbox) runFunc { return tb.filterKeywords }},
 		evidenceMethod: {make: func(tb *toolbox) runFunc { return tb.filterEvidence }},
+		"all":          {make: func(tb *toolbox) runFunc { return tb.filterAll }},
 		"likelihood":   {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }, func(tb *toolbox) planFunc { return tb.filterScoring }},
 		rerankedMethod: {func(tb *toolbox) runFunc { return tb.filterReranked }, func(tb *toolbox) planFunc { return tb.rerankPlan }},
 		"llm":          {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }, func(tb *toolbox) planFunc { return oneCall(tb.marksRequest) }},
@@ -38,6 +39,7 @@ var methods = [NumModules]map[string]method{
 		"headings":   {make: func(tb *toolbox) runFunc { return tb.summaryHeadings }},
 		"quotes":     {make: func(tb *toolbox) runFunc { return tb.summaryQuotes }},
 		"brief":      {make: func(tb *toolbox) runFunc { return tb.summaryBrief }},
+		"wide":       {make: func(tb *toolbox) runFunc { return tb.summaryWide }},
 		"likelihood": {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }, func(tb *toolbox) planFunc { return tb.summaryScoring }},
 		"llm":        {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }, func(tb *toolbox) planFunc { return oneCall(tb.linesRequest) }},
 		"prose":      {func(tb *toolbox) runFunc { return tb.summaryProse }, func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},
@@ -80,8 +82,8 @@ func planned(req llm.Request, err error) (plan, error) {
 
 // Methods lists the names of the methods that a module has, in alphabetical order:
 //
-//	filter    keywords, evidence, likelihood, reranked, llm
+//	filter    keywords, evidence, all, likelihood, reranked, llm
 //	entity, temporal, topic    rules, grammar, llm
-//	summary   plain, headings, quotes, brief, likelihood, llm, prose
+//	summary   plain, headings, quotes, brief, wide, likelihood, llm, prose
 //	answer    rules, reply, mbr
 func Methods(m Module) []string { return slices.Sorted(maps.Keys(methods[m])) }

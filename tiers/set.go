@@ -66,6 +66,10 @@ const QuotesSet = "quotes"
 // that less than its High.
 const ReadersSet = "readers"
 
+// BreadthSet is the shipped tier set that routes how many turns the notes quote, and the answer as ReadersSet does. No language model
+// is asked before the answer.
+const BreadthSet = "breadth"
+
 // RerankedSet is the shipped tier set whose filter at high asks a trained reranker, in the role "reranker".
 const RerankedSet = "reranked"
 
@@ -76,7 +80,7 @@ func (s Spec) Routed() []Module {
 
 // Axes lists the shipped tier sets.
 func Axes() []string {
-	return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet, ReadersSet, RerankedSet}
+	return []string{ImplementationAxis, ReasoningAxis, CapacityAxis, QuotesSet, ReadersSet, BreadthSet, RerankedSet}
 }
 
 //go:embed sets/*.yaml

@@ -231,7 +231,7 @@ func FuzzParseSpec(f *testing.F) {
 // The hash of a set is part of every trace that was collected with it.
 func TestHashesAreKept(t *testing.T) {
 	for name, want := range map[string]string{ImplementationAxis: "3c4860c405c6", ReasoningAxis: "75e7f6cf6e9d", CapacityAxis: "34cfab56ac55",
-		QuotesSet: "6723a2dab317", "../examples/mixed.yaml": "044372a6f3a8", "../examples/four_tiers.yaml": "bdd011f0860b"} {
+		QuotesSet: "6723a2dab317", ReadersSet: "7d98ba442ed0", BreadthSet: "fd09e5b3a469", "../examples/mixed.yaml": "044372a6f3a8", "../examples/four_tiers.yaml": "bdd011f0860b"} {
 		s, err := LoadSpec(name)
 		if err != nil || s.Hash() != want {
 			t.Errorf("%s has the hash %s, %v; want %s", name, s.Hash(), err, want)
