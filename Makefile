@@ -250,6 +250,7 @@ tune: setup ## train the shipped adapters again, from the examples beside them; 
 	  mkdir -p $(TUNED)/$$(dirname $$file) && gunzip -c adapters/$$file.jsonl.gz > $(TUNED)/$$file.jsonl || exit 1; done
 	$(BMEM) tune run $(TUNED)/locomo-0.5b/examples.jsonl --model $(SMALL) --dir $(TUNED)/locomo-0.5b/run --epochs 1 --validate-every 0 --license CC-BY-NC-4.0
 	$(BMEM) tune run $(TUNED)/locomo-1.5b/examples.jsonl --model $(LARGE) --dir $(TUNED)/locomo-1.5b/run --epochs 1 --validate-every 0 --learning-rate 5e-4 --license CC-BY-NC-4.0
+	@echo "Those of HotpotQA go on from the shipped ones of LoCoMo."
 	$(BMEM) tune run $(TUNED)/hotpotqa-0.5b/examples.jsonl --model $(SMALL)+locomo-0.5b --dir $(TUNED)/hotpotqa-0.5b/run --epochs 2 --learning-rate 3e-4 \
 	  --valid $(TUNED)/hotpotqa-0.5b/validation.jsonl --validate-every 32 --license CC-BY-SA-4.0
 	$(BMEM) tune run $(TUNED)/hotpotqa-0.5b/examples.jsonl --model $(LARGE)+locomo-1.5b --dir $(TUNED)/hotpotqa-1.5b/run --epochs 1 --validate-every 0 --learning-rate 3e-4 --license CC-BY-SA-4.0

@@ -54,6 +54,9 @@ func TestShippedAdapters(t *testing.T) {
 		if a.Info.License != licences[set] || !strings.Contains(string(list), "`"+filepath.Base(dir)+"`") {
 			t.Errorf("%s has the licence %q, and adapters/README.md should list it", dir, a.Info.License)
 		}
+		if want := map[string]int{"locomo": 1, "hotpotqa": 2}[set]; len(a.Info.Data) != want {
+			t.Errorf("%s was made from %d files of examples, want %d", dir, len(a.Info.Data), want)
+		}
 		for _, d := range a.Info.Data {
 			if examples[d.SHA256] != d.Examples {
 				t.Errorf("%s was made from %+v, which no adapter has beside it", dir, d)

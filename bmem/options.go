@@ -158,7 +158,7 @@ func WithTiers(spec string) Option { return func(a *ask) { a.policySpec = spec }
 // WithTopK sets how many chunks are retrieved (default 5).
 func WithTopK(k int) Option { return func(a *ask) { a.topK = k } }
 
-// WithKeepK sets how many chunks the filter may keep (default 3).
+// WithKeepK sets how many chunks the filter may keep (default 3); a filter by the method "all" keeps each.
 func WithKeepK(k int) Option { return func(a *ask) { a.keepK = k } }
 
 // WithRetrieval sets how chunks are found: retrieve.Hybrid (the default), retrieve.Dense or retrieve.BM25.

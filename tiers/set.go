@@ -153,9 +153,9 @@ func (s Spec) check() error {
 }
 
 func (t TierSpec) check(m Module) error {
-	// Policies are written as names joined by commas, with "random" and "router:FILE" among them.
-	if t.Tier == "" || t.Tier == "random" || strings.ContainsAny(t.Tier, ",:+ \t\n") {
-		return fmt.Errorf("tier %q: give a name without commas, colons, plus signs and spaces, other than \"random\"", t.Tier)
+	// Policies are written as names joined by commas, with "random", "cascade@0.3" and "router:FILE" among them.
+	if t.Tier == "" || t.Tier == "random" || t.Tier == "cascade" || strings.ContainsAny(t.Tier, ",:+@ \t\n") {
+		return fmt.Errorf("tier %q: give a name without commas, colons, plus signs, at signs and spaces, other than \"random\" and \"cascade\"", t.Tier)
 	}
 	names := Methods(m)
 	if !slices.Contains(names, t.Method) {

@@ -183,6 +183,8 @@ func TestParseSpecSaysWhatIsWrong(t *testing.T) {
 		{"  summary:", "  sumary:"}:                                `did you mean "summary"?`,
 		{"tier: cosine", "tier: rules"}:                            `module filter, tier 2: the name "rules" is taken`,
 		{"tier: cosine", "tier: \"a,b\""}:                          "give a name without commas",
+		{"tier: cosine", "tier: cascade"}:                          "give a name without commas",
+		{"tier: cosine", "tier: a@0.3"}:                            "give a name without commas",
 		{"method: keywords}", "method: keywords, x: 1}"}:           "x",
 		{"method: keywords}", "method: keywords, model: small}"}:   "asks no model",
 		{"    - {tier: short, method: prose, model: small}\n", ""}: "module summary has 1 tiers",

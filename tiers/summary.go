@@ -17,7 +17,7 @@ import (
 //	            likeliest to be evidence, the likeliest last
 //	quotes      the turns of headings alone, without guidance and lists: what a model tuned to read them needs
 //	brief       the first few of these
-//	wide        the likeliest turns, as many as there may be: where facts have to be joined, the second is seldom likely by itself
+//	wide        the likeliest turns, as many as there may be and as fit: where facts have to be joined, the second is seldom likely by itself
 //	likelihood  the most relevant dated facts, then the few turns that a language model's likelihoods find to matter, quoted
 //	            whole with their dates, what matters most last; llm, if it gives none
 //	llm         the same, where what a language model finds is the numbers of lines that it writes

@@ -60,7 +60,7 @@ type Input struct {
 	QueryDate string
 	// Items are the retrieved chunks (filter) or the kept ones (all others), best first.
 	Items []Item
-	// TopK is the most items the filter may keep.
+	// TopK is the most items the filter may keep; its method "all" keeps each.
 	TopK int
 	// Entity, Temporal and Topic are what the relation modules returned (summary only).
 	Entity, Temporal, Topic []string
@@ -71,7 +71,7 @@ type Input struct {
 
 // Output is what a module returns. Each module fills its own field.
 type Output struct {
-	Kept  []Item   `json:"-"`               // filter: at most TopK, best first
+	Kept  []Item   `json:"-"`               // filter: at most TopK unless it keeps all, best first
 	Facts []string `json:"facts,omitempty"` // entity, temporal, topic
 	Text  string   `json:"text,omitempty"`  // summary
 	// Quoted holds the ids of the turns that the text quotes; nil if it is written in words of its own (summary).

@@ -175,8 +175,8 @@ func (s *Service) optionsOf(scope Scope, memory, text, before, after string) (na
 	return name, opts, nil
 }
 
-// Budgets are what AskRequest.Budget may name: the tiers that all modules of the memory's tier set have, "low", "mid" and "high" in the
-// shipped ones.
+// Budgets are what AskRequest.Budget may name, cheapest first: the tiers that all modules of the memory's tier set have, such as "low",
+// "mid" and "high"; none where the modules have no tier in common.
 func (s *Service) Budgets() []string { return s.mem.Space().Uniform() }
 
 // Ask answers a question within what the scope's account has left.
@@ -186,7 +186,9 @@ func (s *Service) Ask(ctx context.Context, scope Scope, r AskRequest) (out AskRe
 		return AskResult{}, err
 	}
 	if r.Budget != "" {
-		if budgets := s.Budgets(); !slices.Contains(budgets, r.Budget) {
+		if budgets := s.Budgets(); len(budgets) == 0 {
+			return AskResult{}, bad("budget: the modules of this server's tier set have no tier in common; leave it out")
+		} else if !slices.Contains(budgets, r.Budget) {
 			return AskResult{}, bad("budget: %.40q: want one of %v", r.Budget, budgets)
 		}
 		opts = append(opts, bmem.WithTiers(r.Budget))

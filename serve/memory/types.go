@@ -79,7 +79,7 @@ type SearchResult struct {
 type AskRequest struct {
 	Memory     string   `json:"memory,omitempty" jsonschema:"name of the memory"`
 	Question   string   `json:"question" jsonschema:"the question, in a sentence"`
-	Budget     string   `json:"budget,omitempty" jsonschema:"how much extraction the answer is worth: the tier of every module"`
+	Budget     string   `json:"budget,omitempty" jsonschema:"how much extraction the answer is worth: the tier of every module, the cheapest is listed first"`
 	MaxDollars *float64 `json:"max_dollars,omitempty" jsonschema:"hard limit of what the answer may cost, in dollars"`
 	Before     string   `json:"before,omitempty" jsonschema:"only what was said before this day or time, such as 2025-03-03 or 2025-03-03T10:04:00Z"`
 	After      string   `json:"after,omitempty" jsonschema:"only what was said after this day or time, such as 2025-03-03"`

@@ -3,11 +3,10 @@ import { bar, count, dollars, make, said, table, turn } from "./dom.js";
 
 // question asks one question under two budgets and shows what each took, side by side.
 export async function question(ask, chosen) {
-  const list = (await ask("memories")).memories;
-  const tiers = (await ask("openapi.json")).components.schemas.AskRequest.properties.budget?.enum ?? [];
+  const [{ memories: list }, tiers] = await Promise.all([ask("memories"), budgets(ask)]);
   const where = make("select", { id: "where" }, ...list.map((m) => make("option", { value: m.name, selected: m.name === chosen }, m.name)));
   const text = make("textarea", { id: "text", rows: 2, maxlength: 2000, required: true });
-  const sides = [budget("A", tiers, tiers[0]), budget("B", tiers, tiers.at(-1))];
+  const sides = [budget("A", tiers, tiers[0]), budget("B", tiers, tiers.slice(1).at(-1) ?? "")];
   const results = make("div", { class: "pair", "aria-live": "polite" });
   const button = make("button", { disabled: !list.length }, "Ask under both");
   const form = make("form", { submit }, make("p", {}, make("label", { for: "where" }, "Memory"), where), make("label", { for: "text" }, "Question"), text,
@@ -29,6 +28,16 @@ export async function question(ask, chosen) {
     button.disabled = false;
   }
   return [make("h2", {}, "One question, two budgets"), list.length ? form : make("p", {}, "There is no memory to ask yet."), results];
+}
+
+// budgets lists the tiers that a question may name; none where the server does not describe itself.
+async function budgets(ask) {
+  try {
+    return (await ask("openapi.json")).components?.schemas?.AskRequest?.properties?.budget?.enum ?? [];
+  } catch (error) {
+    if (error.status === 401) throw error;
+    return [];
+  }
 }
 
 // budget is one side of the form.
