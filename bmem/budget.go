@@ -103,34 +103,27 @@ func (b *budget) spent() float64 {
 
 // choose returns the highest tier up to the one asked for that fits, and why it is another.
 func (b *budget) choose(ctx context.Context, m tiers.Module, asked int, in tiers.Input) (tier int, why string, err error) {
-	aside, err := b.finish(ctx, m, in)
-	if err != nil {
-		return 0, "", err
-	}
-	tier, worst, err := b.highest(ctx, m, asked, in, aside)
-	switch {
-	case err != nil:
-		return 0, "", err
-	case tier < 0:
-		return 0, "", b.tooLow(worst + aside)
-	case tier < asked:
-		why = b.mayNotFit(aside)
-	}
-	b.cap.SetAside(aside)
-	return tier, why, nil
-}
-
-// highest returns the highest tier up to the one asked for whose worst case fits beside what is set aside, and that worst case; −1
-// and the lowest tier's if none fits.
-func (b *budget) highest(ctx context.Context, m tiers.Module, asked int, in tiers.Input, aside float64) (tier int, worst float64, err error) {
 	b.cap.SetAside(0)
-	left := b.cap.Left()
+	left, need := b.cap.Left(), 0.0
 	for tier = asked; tier >= 0; tier-- {
-		if worst, err = b.set[m][tier].WorstCase(ctx, in); err != nil || worst+aside <= left {
-			return tier, worst, err
+		aside, err := b.finish(ctx, m, tier, in)
+		if err != nil {
+			return 0, "", err
 		}
+		worst, err := b.set[m][tier].WorstCase(ctx, in)
+		if err != nil {
+			return 0, "", err
+		}
+		if need = worst + aside; need > left {
+			continue
+		}
+		if tier < asked {
+			why = b.mayNotFit(aside)
+		}
+		b.cap.SetAside(aside)
+		return tier, why, nil
 	}
-	return -1, worst, nil
+	return 0, "", b.tooLow(need)
 }
 
 func (b *budget) mayNotFit(aside float64) string {
@@ -141,12 +134,16 @@ func (b *budget) tooLow(need float64) error {
 	return &MaxCostError{Max: b.max, Spent: b.cap.Spent(), Need: b.cap.Spent() + need}
 }
 
-// finish is the worst case of the lowest tiers of all modules after m, and of the answer. What is not known yet is assumed:
-// the longest chunks are kept, and each relation module finds some facts of some length.
-func (b *budget) finish(ctx context.Context, m tiers.Module, in tiers.Input) (float64, error) {
+// finish is the worst case of the lowest tiers of all modules after m, which runs at a tier, and of the answer. What is not known yet is
+// assumed: the longest chunks are kept, and each relation module finds some facts of some length.
+func (b *budget) finish(ctx context.Context, m tiers.Module, tier int, in tiers.Input) (float64, error) {
 	if m == tiers.Filter {
+		keep := b.keep
+		if k, ok := b.set[m][tier].(tiers.Keeper); ok && k.KeepsAll() {
+			keep = len(in.Items)
+		}
 		in.Items = slices.SortedStableFunc(slices.Values(in.Items), func(x, y tiers.Item) int { return cmp.Compare(length(y), length(x)) })
-		in.Items = in.Items[:min(b.keep, len(in.Items))]
+		in.Items = in.Items[:min(keep, len(in.Items))]
 	}
 	if m < tiers.Summary {
 		facts := make([]string, 10)
@@ -192,9 +189,15 @@ type fitting struct {
 // fit returns the highest tier of the answer up to the one asked for that can afford the notes. If even the lowest cannot, it
 // gets as much of them as it can afford.
 func (b *budget) fit(ctx context.Context, asked int, in tiers.Input) (fitting, error) {
-	tier, _, err := b.highest(ctx, tiers.Answering, asked, in, 0)
-	if err != nil {
-		return fitting{}, err
+	b.cap.SetAside(0)
+	left := b.cap.Left()
+	tier := asked
+	for ; tier >= 0; tier-- {
+		if worst, err := b.set[tiers.Answering][tier].WorstCase(ctx, in); err != nil {
+			return fitting{}, err
+		} else if worst <= left {
+			break
+		}
 	}
 	f := fitting{tier: max(tier, 0), notes: in.Notes}
 	if f.tier < asked {
@@ -203,7 +206,6 @@ func (b *budget) fit(ctx context.Context, asked int, in tiers.Input) (fitting, e
 	if tier >= 0 {
 		return f, nil
 	}
-	left := b.cap.Left()
 	worst := func(bytes int) (float64, error) {
 		cut := in
 		cut.Notes = prefix(in.Notes, bytes)

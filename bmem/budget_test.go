@@ -359,6 +359,56 @@ func TestMaxCostOnEveryAxis(t *testing.T) {
 	}
 }
 
+// Where a filter that keeps every chunk leaves too little for what follows, a narrower one serves.
+func TestMaxCostOfAFilterThatKeepsAll(t *testing.T) {
+	spec, err := tiers.ParseSpec("all", []byte(`
+modules:
+  filter:
+    - {tier: low, method: keywords}
+    - {tier: high, method: all}
+  summary:
+    - {tier: low, method: prose}
+    - {tier: high, method: prose, prompt: steps}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &biller{rng: rand.New(rand.NewPCG(4, 4)), price: llm.Price{In: 1, Out: 2}}
+	stack, err := llm.Stack(b, llm.StackOptions{Prices: llm.DefaultPrices().Set(map[string]llm.Price{"biller": b.price})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(context.Background(), Options{Path: filepath.Join(t.TempDir(), "m.db"), Embedder: &embedtest.Words{}, Tokenizer: &embedtest.Words{}, Client: stack, Tiers: spec.Build, ChunkTokens: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var turns []chunk.Turn
+	for i := range 10 {
+		turns = append(turns, chunk.Turn{ID: fmt.Sprint(i), Session: "1", Speaker: "Ann", Text: strings.Repeat("I moved to Bern. ", 40)})
+	}
+	if _, err := m.Add(context.Background(), DefaultMemory, turns); err != nil {
+		t.Fatal(err)
+	}
+	low, high := 0, 0
+	for limit := 0.001; limit < 0.03; limit += 0.0005 {
+		b.billed = 0
+		a, err := m.Ask(context.Background(), "When did Ann move?", WithMaxCost(limit), WithTiers("high"), WithTopK(10), WithKeepK(1))
+		_, least := m.Ask(context.Background(), "When did Ann move?", WithMaxCost(limit), WithTiers("low"), WithTopK(10), WithKeepK(1))
+		if err != nil && least == nil {
+			t.Errorf("limit %v: low answers, and high is refused: %v", limit, err)
+		}
+		if err == nil && a.Trace.Modules[0].Served == "low" {
+			low++
+		} else if err == nil {
+			high++
+		}
+	}
+	if low == 0 || high == 0 {
+		t.Errorf("%d limits had a narrower filter, %d the one asked for", low, high)
+	}
+}
+
 func TestLambdaFollowsTheCurve(t *testing.T) {
 	m := open(t, Options{})
 	info := portable.Info{Dim: 2, Embedder: m.options.Embedder.ID(), Modules: m.Space(), Lambda: portable.Range{Min: 0, Max: 1},

@@ -19,6 +19,8 @@ type method struct {
 	make func(*toolbox) runFunc
 	// plan names the calls of the language model; nil if the method needs none.
 	plan func(*toolbox) planFunc
+	// keepsAll says of a method of the filter that it keeps every chunk.
+	keepsAll bool
 }
 
 // methods lists the ways of each module by their names in tier sets. What each does stands in the module's file.
@@ -26,10 +28,10 @@ var methods = [NumModules]map[string]method{
 	Filter: {
 		"keywords":     {make: func(tb *toolbox) runFunc { return tb.filterKeywords }},
 		evidenceMethod: {make: func(tb *toolbox) runFunc { return tb.filterEvidence }},
-		"all":          {make: func(tb *toolbox) runFunc { return tb.filterAll }},
-		"likelihood":   {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }, func(tb *toolbox) planFunc { return tb.filterScoring }},
-		rerankedMethod: {func(tb *toolbox) runFunc { return tb.filterReranked }, func(tb *toolbox) planFunc { return tb.rerankPlan }},
-		"llm":          {func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }, func(tb *toolbox) planFunc { return oneCall(tb.marksRequest) }},
+		"all":          {make: func(tb *toolbox) runFunc { return tb.filterAll }, keepsAll: true},
+		"likelihood":   {make: func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksByLikelihood) }, plan: func(tb *toolbox) planFunc { return tb.filterScoring }},
+		rerankedMethod: {make: func(tb *toolbox) runFunc { return tb.filterReranked }, plan: func(tb *toolbox) planFunc { return tb.rerankPlan }},
+		"llm":          {make: func(tb *toolbox) runFunc { return tb.filterAsked(tb.marksWritten) }, plan: func(tb *toolbox) planFunc { return oneCall(tb.marksRequest) }},
 	},
 	Entity:   relationMethods(Entity, entityRules{}, func(tb *toolbox) extractor { return entityGrammar{tagger: tb.tagger} }),
 	Temporal: relationMethods(Temporal, temporalRules{}, func(tb *toolbox) extractor { return temporalGrammar{tagger: tb.tagger} }),
@@ -40,9 +42,9 @@ var methods = [NumModules]map[string]method{
 		"quotes":     {make: func(tb *toolbox) runFunc { return tb.summaryQuotes }},
 		"brief":      {make: func(tb *toolbox) runFunc { return tb.summaryBrief }},
 		"wide":       {make: func(tb *toolbox) runFunc { return tb.summaryWide }},
-		"likelihood": {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }, func(tb *toolbox) planFunc { return tb.summaryScoring }},
-		"llm":        {func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }, func(tb *toolbox) planFunc { return oneCall(tb.linesRequest) }},
-		"prose":      {func(tb *toolbox) runFunc { return tb.summaryProse }, func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},
+		"likelihood": {make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }, plan: func(tb *toolbox) planFunc { return tb.summaryScoring }},
+		"llm":        {make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }, plan: func(tb *toolbox) planFunc { return oneCall(tb.linesRequest) }},
+		"prose":      {make: func(tb *toolbox) runFunc { return tb.summaryProse }, plan: func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},
 	},
 	Answering: {
 		extractMethod: {make: func(tb *toolbox) runFunc { return tb.answerExtracted }},
@@ -54,13 +56,13 @@ var methods = [NumModules]map[string]method{
 // mbrMethod is the method of Answering that samples.
 const mbrMethod = "mbr"
 
-var answerMethod = method{func(tb *toolbox) runFunc { return tb.answerer().run }, func(tb *toolbox) planFunc { return tb.answerer().plan }}
+var answerMethod = method{make: func(tb *toolbox) runFunc { return tb.answerer().run }, plan: func(tb *toolbox) planFunc { return tb.answerer().plan }}
 
 func relationMethods(m Module, rules extractor, grammar func(*toolbox) extractor) map[string]method {
 	return map[string]method{
 		"rules":   {make: func(tb *toolbox) runFunc { return tb.extracted(rules) }},
 		"grammar": {make: func(tb *toolbox) runFunc { return tb.extracted(grammar(tb)) }},
-		"llm": {func(tb *toolbox) runFunc { return tb.relationAsked(m) }, func(tb *toolbox) planFunc {
+		"llm": {make: func(tb *toolbox) runFunc { return tb.relationAsked(m) }, plan: func(tb *toolbox) planFunc {
 			return func(_ context.Context, in Input) (plan, error) { return planned(tb.relationRequest(m, in)) }
 		}},
 	}

@@ -108,6 +108,11 @@ type Tier interface {
 	WorstCase(ctx context.Context, in Input) (dollars float64, err error)
 }
 
+// Keeper is a Tier of the filter that says whether it keeps every chunk, however many Input.TopK allows.
+type Keeper interface {
+	KeepsAll() bool
+}
+
 // Set holds the tiers of every module, cheapest first: Set[Filter][0] is the filter's lowest tier. A module that the set does
 // without has none.
 type Set [NumModules][]Tier

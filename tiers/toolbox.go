@@ -143,7 +143,7 @@ type planFunc func(ctx context.Context, in Input) (plan, error)
 
 // tier gives a method its name and its Step.
 func (tb *toolbox) tier(m Module, name string, how method) Tier {
-	t := &timed{module: m, name: name, client: tb.Client, run: how.make(tb)}
+	t := &timed{module: m, name: name, client: tb.Client, run: how.make(tb), keepsAll: how.keepsAll}
 	if how.plan != nil {
 		t.plan = how.plan(tb)
 	}
@@ -156,6 +156,8 @@ type timed struct {
 	client llm.Client // the one that run may ask
 	run    runFunc
 	plan   planFunc // nil if run asks no model
+	// keepsAll says of a filter that it keeps every chunk.
+	keepsAll bool
 }
 
 func (t *timed) Name() string { return t.name }
@@ -182,6 +184,9 @@ func (t *timed) Run(ctx context.Context, in Input) (Output, error) {
 	}
 	return out, err
 }
+
+// KeepsAll implements Keeper.
+func (t *timed) KeepsAll() bool { return t.keepsAll }
 
 // WorstCase implements Tier.
 func (t *timed) WorstCase(ctx context.Context, in Input) (float64, error) {
