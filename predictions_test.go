@@ -30,10 +30,16 @@ func TestPredictions(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no predictions (%v)", err)
 	}
-	groups := map[string][]reading{}
+	groups, metrics := map[string][]reading{}, map[string]score.Metric{}
 	for _, file := range files {
-		r := reading{name: strings.TrimSuffix(filepath.Base(file), ".jsonl.gz"), answers: predictions(t, file)}
-		parts := strings.SplitN(r.name, "-", 3)
+		name := strings.TrimSuffix(filepath.Base(file), ".jsonl.gz")
+		parts := strings.SplitN(name, "-", 3)
+		metric, ok := metrics[parts[0]]
+		if !ok {
+			metric = metricOf(t, parts[0])
+			metrics[parts[0]] = metric
+		}
+		r := reading{name: name, answers: predictions(t, file, metric)}
 		groups[parts[0]+"-"+parts[1]] = append(groups[parts[0]+"-"+parts[1]], r)
 	}
 	for name, group := range groups {
@@ -157,11 +163,9 @@ func unzipped(t *testing.T, file string) io.Reader {
 	return z
 }
 
-// predictions reads a file. Each prediction is scored again, which must give the score that the file has.
-func predictions(t *testing.T, file string) map[string]tune.Prediction {
+// metricOf is the metric of a data set, whose files are hashed for it.
+func metricOf(t *testing.T, dataset string) score.Metric {
 	t.Helper()
-	z := unzipped(t, file)
-	dataset, _, _ := strings.Cut(filepath.Base(file), "-")
 	about, err := datasets.Describe(dataset, datasets.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +174,13 @@ func predictions(t *testing.T, file string) map[string]tune.Prediction {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return metric
+}
+
+// predictions reads a file. Each prediction is scored again, which must give the score that the file has.
+func predictions(t *testing.T, file string, metric score.Metric) map[string]tune.Prediction {
+	t.Helper()
+	z := unzipped(t, file)
 	out := map[string]tune.Prediction{}
 	for in := json.NewDecoder(z); ; {
 		var p tune.Prediction

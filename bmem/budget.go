@@ -103,27 +103,47 @@ func (b *budget) spent() float64 {
 
 // choose returns the highest tier up to the one asked for that fits, and why it is another.
 func (b *budget) choose(ctx context.Context, m tiers.Module, asked int, in tiers.Input) (tier int, why string, err error) {
-	b.cap.SetAside(0)
-	left, need := b.cap.Left(), 0.0
-	for tier = asked; tier >= 0; tier-- {
-		aside, err := b.finish(ctx, m, tier, in)
-		if err != nil {
-			return 0, "", err
-		}
-		worst, err := b.set[m][tier].WorstCase(ctx, in)
-		if err != nil {
-			return 0, "", err
-		}
-		if need = worst + aside; need > left {
-			continue
-		}
-		if tier < asked {
-			why = b.mayNotFit(aside)
-		}
-		b.cap.SetAside(aside)
-		return tier, why, nil
+	tier, worst, aside, err := b.highest(ctx, m, asked, in)
+	switch {
+	case err != nil:
+		return 0, "", err
+	case tier < 0:
+		return 0, "", b.tooLow(worst + aside)
+	case tier < asked:
+		why = b.mayNotFit(aside)
 	}
-	return 0, "", b.tooLow(need)
+	b.cap.SetAside(aside)
+	return tier, why, nil
+}
+
+// highest returns the highest tier up to the one asked for whose worst case fits beside what is set aside for what follows, and both;
+// −1 and those of the lowest tier if none fits.
+func (b *budget) highest(ctx context.Context, m tiers.Module, asked int, in tiers.Input) (tier int, worst, aside float64, err error) {
+	b.cap.SetAside(0)
+	left, kept := b.cap.Left(), -1
+	for tier = asked; tier >= 0; tier-- {
+		if keep := b.keeps(m, tier, in); keep != kept {
+			if aside, err = b.finish(ctx, m, keep, in); err != nil {
+				return tier, 0, 0, err
+			}
+			kept = keep
+		}
+		if worst, err = b.set[m][tier].WorstCase(ctx, in); err != nil || worst+aside <= left {
+			return tier, worst, aside, err
+		}
+	}
+	return -1, worst, aside, nil
+}
+
+// keeps is how many of the chunks are there after a module at a tier, at most.
+func (b *budget) keeps(m tiers.Module, tier int, in tiers.Input) int {
+	if m != tiers.Filter {
+		return len(in.Items)
+	}
+	if k, ok := b.set[m][tier].(tiers.Keeper); ok && k.KeepsAll() {
+		return len(in.Items)
+	}
+	return min(b.keep, len(in.Items))
 }
 
 func (b *budget) mayNotFit(aside float64) string {
@@ -134,16 +154,15 @@ func (b *budget) tooLow(need float64) error {
 	return &MaxCostError{Max: b.max, Spent: b.cap.Spent(), Need: b.cap.Spent() + need}
 }
 
-// finish is the worst case of the lowest tiers of all modules after m, which runs at a tier, and of the answer. What is not known yet is
-// assumed: the longest chunks are kept, and each relation module finds some facts of some length.
-func (b *budget) finish(ctx context.Context, m tiers.Module, tier int, in tiers.Input) (float64, error) {
+// finish is the worst case of the lowest tiers of all modules after m, which keeps some chunks, and of the answer; nothing follows the
+// answer itself. What is not known yet is assumed: the longest chunks are kept, and each relation module finds some facts of some length.
+func (b *budget) finish(ctx context.Context, m tiers.Module, keep int, in tiers.Input) (float64, error) {
+	if m == tiers.Answering {
+		return 0, nil
+	}
 	if m == tiers.Filter {
-		keep := b.keep
-		if k, ok := b.set[m][tier].(tiers.Keeper); ok && k.KeepsAll() {
-			keep = len(in.Items)
-		}
 		in.Items = slices.SortedStableFunc(slices.Values(in.Items), func(x, y tiers.Item) int { return cmp.Compare(length(y), length(x)) })
-		in.Items = in.Items[:min(keep, len(in.Items))]
+		in.Items = in.Items[:keep]
 	}
 	if m < tiers.Summary {
 		facts := make([]string, 10)
@@ -189,15 +208,9 @@ type fitting struct {
 // fit returns the highest tier of the answer up to the one asked for that can afford the notes. If even the lowest cannot, it
 // gets as much of them as it can afford.
 func (b *budget) fit(ctx context.Context, asked int, in tiers.Input) (fitting, error) {
-	b.cap.SetAside(0)
-	left := b.cap.Left()
-	tier := asked
-	for ; tier >= 0; tier-- {
-		if worst, err := b.set[tiers.Answering][tier].WorstCase(ctx, in); err != nil {
-			return fitting{}, err
-		} else if worst <= left {
-			break
-		}
+	tier, _, _, err := b.highest(ctx, tiers.Answering, asked, in)
+	if err != nil {
+		return fitting{}, err
 	}
 	f := fitting{tier: max(tier, 0), notes: in.Notes}
 	if f.tier < asked {
@@ -206,6 +219,7 @@ func (b *budget) fit(ctx context.Context, asked int, in tiers.Input) (fitting, e
 	if tier >= 0 {
 		return f, nil
 	}
+	left := b.cap.Left()
 	worst := func(bytes int) (float64, error) {
 		cut := in
 		cut.Notes = prefix(in.Notes, bytes)

@@ -39,9 +39,9 @@ var methods = [NumModules]map[string]method{
 	Summary: {
 		plainMethod:  {make: func(tb *toolbox) runFunc { return tb.summaryPlain }},
 		"headings":   {make: func(tb *toolbox) runFunc { return tb.summaryHeadings }},
-		"quotes":     {make: func(tb *toolbox) runFunc { return tb.summaryQuotes }},
-		"brief":      {make: func(tb *toolbox) runFunc { return tb.summaryBrief }},
-		"wide":       {make: func(tb *toolbox) runFunc { return tb.summaryWide }},
+		"quotes":     {make: func(tb *toolbox) runFunc { return tb.quoting("quotes", tb.Options) }},
+		"brief":      {make: func(tb *toolbox) runFunc { return tb.quoting("brief", tb.Options.brief()) }},
+		"wide":       {make: func(tb *toolbox) runFunc { return tb.quoting("wide", tb.Options.wide()) }},
 		"likelihood": {make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesByLikelihood) }, plan: func(tb *toolbox) planFunc { return tb.summaryScoring }},
 		"llm":        {make: func(tb *toolbox) runFunc { return tb.summaryQuoted(tb.linesChosen) }, plan: func(tb *toolbox) planFunc { return oneCall(tb.linesRequest) }},
 		"prose":      {make: func(tb *toolbox) runFunc { return tb.summaryProse }, plan: func(tb *toolbox) planFunc { return oneCall(tb.proseRequest) }},

@@ -74,34 +74,27 @@ func (tb *toolbox) summaryHeadings(ctx context.Context, in Input, step *Step) (O
 	return Output{Text: b.text(), Quoted: turnIDs(chosen)}, nil
 }
 
-func (tb *toolbox) summaryQuotes(ctx context.Context, in Input, step *Step) (Output, error) {
-	step.Method = "quotes"
-	lines, err := tb.turnsByRetrieval(ctx, in)
-	if err != nil {
-		return Output{}, err
+// quoting is a method that quotes the likeliest turns and nothing else, as many as the options say.
+func (tb *toolbox) quoting(method string, o Options) runFunc {
+	with := *tb
+	with.Options = o
+	return func(ctx context.Context, in Input, step *Step) (Output, error) {
+		step.Method = method
+		lines, err := with.turnsByRetrieval(ctx, in)
+		if err != nil {
+			return Output{}, err
+		}
+		chosen := with.likeliest(lines, in, o.MidTokens, step)
+		return Output{Text: strings.Join(quote(bestLast(chosen)), "\n"), Quoted: turnIDs(chosen)}, nil
 	}
-	chosen := tb.likeliest(lines, in, tb.Options.MidTokens, step)
-	return Output{Text: strings.Join(quote(bestLast(chosen)), "\n"), Quoted: turnIDs(chosen)}, nil
 }
 
 // briefTurns is the most turns that a brief summary quotes.
 const briefTurns = 3
 
-func (tb *toolbox) summaryBrief(ctx context.Context, in Input, step *Step) (Output, error) {
-	brief := *tb
-	brief.Options.Turns = min(briefTurns, tb.Options.Turns)
-	out, err := brief.summaryQuotes(ctx, in, step)
-	step.Method = "brief"
-	return out, err
-}
-
-func (tb *toolbox) summaryWide(ctx context.Context, in Input, step *Step) (Output, error) {
-	wide := *tb
-	wide.Options.Coverage = 1
-	out, err := wide.summaryQuotes(ctx, in, step)
-	step.Method = "wide"
-	return out, err
-}
+// brief are options for a few turns, wide ones for as many as there may be.
+func (o Options) brief() Options { o.Turns = min(briefTurns, o.Turns); return o }
+func (o Options) wide() Options  { o.Coverage = 1; return o }
 
 // likeliest returns the best lines that fit into the tokens, best first.
 func (tb *toolbox) likeliest(lines []turnRef, in Input, tokens int, step *Step) []turnRef {

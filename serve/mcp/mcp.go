@@ -19,20 +19,21 @@ const instructions = "Long-term memory. add_memory keeps what was said, ask_memo
 // New returns a server of the tools for one scope. An error that callers cannot mend goes to log.
 func New(s *memory.Service, scope memory.Scope, version string, log *slog.Logger) *sdk.Server {
 	server := sdk.NewServer(&sdk.Implementation{Name: "budgetmem", Title: "BudgetMem", Version: version}, &sdk.ServerOptions{Instructions: instructions})
+	budgets := s.Budgets()
 	yes, no := true, false
 	reads := &sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true, DestructiveHint: &no, OpenWorldHint: &no}
 	asks := &sdk.ToolAnnotations{ReadOnlyHint: true, DestructiveHint: &no, OpenWorldHint: &no}
-	tool(server, s.Budgets(), log, scope, "add_memory", "Adds what was said to a memory, which is made if need be. It can be asked about at once.",
+	tool(server, budgets, log, scope, "add_memory", "Adds what was said to a memory, which is made if need be. It can be asked about at once.",
 		&sdk.ToolAnnotations{DestructiveHint: &no, OpenWorldHint: &no}, s.Add)
-	tool(server, s.Budgets(), log, scope, "search_memories", "Finds the turns of a memory that fit a query, without asking a language model.", reads, s.Search)
-	tool(server, s.Budgets(), log, scope, "get_memory", "Reads the turns of a memory in their order, page by page.", reads, s.Get)
-	tool(server, s.Budgets(), log, scope, "list_memories", "Lists the memories and how large they are.", reads,
+	tool(server, budgets, log, scope, "search_memories", "Finds the turns of a memory that fit a query, without asking a language model.", reads, s.Search)
+	tool(server, budgets, log, scope, "get_memory", "Reads the turns of a memory in their order, page by page.", reads, s.Get)
+	tool(server, budgets, log, scope, "list_memories", "Lists the memories and how large they are.", reads,
 		func(ctx context.Context, scope memory.Scope, _ struct{}) (memory.ListResult, error) {
 			return s.List(ctx, scope)
 		})
-	tool(server, s.Budgets(), log, scope, "delete_memory", "Forgets a turn, a session, everything of a speaker, or a whole memory, for good.",
+	tool(server, budgets, log, scope, "delete_memory", "Forgets a turn, a session, everything of a speaker, or a whole memory, for good.",
 		&sdk.ToolAnnotations{DestructiveHint: &yes, OpenWorldHint: &no}, s.Delete)
-	tool(server, s.Budgets(), log, scope, "ask_memory", "Answers a question from a memory; says what the answer rests on and what it cost in tokens, dollars and milliseconds.", asks, s.Ask)
+	tool(server, budgets, log, scope, "ask_memory", "Answers a question from a memory; says what the answer rests on and what it cost in tokens, dollars and milliseconds.", asks, s.Ask)
 	return server
 }
 

@@ -37,14 +37,15 @@ func Handler(s *Service, scope func(*http.Request) Scope, maxBody int64, log *sl
 		maxBody = DefaultMaxBody
 	}
 	h := &rest{s, scope, maxBody, log}
-	description, err := json.MarshalIndent(openAPI(s.Budgets()), "", " ")
+	budgets := s.Budgets()
+	description, err := json.MarshalIndent(openAPI(budgets), "", " ")
 	if err != nil {
 		panic(err) // it is made of maps and strings
 	}
 	mux := http.NewServeMux()
 	allowed := map[string][]string{} // by path
 	for _, o := range operations {
-		in := o.in.resolved(s.Budgets())
+		in := o.in.resolved(budgets)
 		mux.HandleFunc(o.method+" "+o.path, func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, o, in) })
 		allowed[o.path] = append(allowed[o.path], o.method)
 	}
