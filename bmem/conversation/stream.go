@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/budgetmem/budgetmem/internal/filelock"
 )
@@ -71,12 +73,32 @@ func openPipe(ctx context.Context, path string) (*File, error) {
 		defer o.f.Close()
 		return OpenStream(ctx, o.f, path)
 	case <-ctx.Done():
+		ended := make(chan struct{})
 		go func() {
+			defer close(ended)
 			if o := <-opened; o.err == nil {
 				o.f.Close()
 			}
 		}()
+		endWait(path, ended)
 		return nil, fmt.Errorf("read %s: %w", path, context.Cause(ctx))
+	}
+}
+
+// endWait gives a reader that waits in open a writer. One that stays would take what the pipe's next writer writes.
+func endWait(path string, ended <-chan struct{}) {
+	for range 100 {
+		w, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			defer w.Close()
+		} else if !errors.Is(err, syscall.ENXIO) { // no reader is there yet
+			return // nobody may write to it
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
