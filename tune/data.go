@@ -69,6 +69,37 @@ type Made struct {
 	Examples   map[string]int `json:"examples"`    // by variant
 	NoEvidence int            `json:"no_evidence"` // questions whose data set names no evidence
 	Unseen     int            `json:"unseen"`      // questions whose retrieved notes hold no gold evidence
+	// Evidence has how much of it the examples hold, by variant, where the data set names any.
+	Evidence map[string]EvidenceShares `json:"evidence,omitempty"`
+}
+
+// EvidenceShares are means over examples, from 0 to 1.
+type EvidenceShares struct {
+	Evidence
+	Whole float64 `json:"whole"` // examples whose notes quote all of their question's evidence
+}
+
+// evidenceShares are the means of each variant's examples.
+func evidenceShares(examples []Example) map[string]EvidenceShares {
+	out, n := map[string]EvidenceShares{}, map[string]float64{}
+	for _, e := range examples {
+		if e.Evidence == nil {
+			continue
+		}
+		s := out[e.Variant]
+		s.Retrieved += e.Evidence.Retrieved
+		s.Quoted += e.Evidence.Quoted
+		if e.Evidence.Quoted == 1 {
+			s.Whole++
+		}
+		out[e.Variant] = s
+		n[e.Variant]++
+	}
+	for v, s := range out {
+		s.Retrieved, s.Quoted, s.Whole = s.Retrieved/n[v], s.Quoted/n[v], s.Whole/n[v]
+		out[v] = s
+	}
+	return out
 }
 
 // MakeExamples makes the examples: for each question all variants side by side, in the order of the questions.
@@ -133,7 +164,9 @@ func MakeExamples(ctx context.Context, c DataConfig) ([]Example, Made, error) {
 			made.Examples[e.Variant]++
 		}
 	}
-	return slices.Concat(all...), made, nil
+	examples := slices.Concat(all...)
+	made.Evidence = evidenceShares(examples)
+	return examples, made, nil
 }
 
 // history is a conversation that questions are about, in a memory that runs of experiments share.

@@ -1,6 +1,7 @@
 package tune
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,23 @@ func TestEvidence(t *testing.T) {
 	}
 	if got := evidence(nil, nil, []bmem.Found{{Turns: []string{"1"}}}, gold); got != nil {
 		t.Errorf("without known evidence: %v", got)
+	}
+}
+
+// The shares are means over the examples of a variant that have known evidence.
+func TestEvidenceShares(t *testing.T) {
+	got := evidenceShares([]Example{
+		{Variant: Retrieved, Evidence: &Evidence{Retrieved: 1, Quoted: 1}},
+		{Variant: Retrieved, Evidence: &Evidence{Retrieved: 0.5, Quoted: 0.25}},
+		{Variant: GoldOnly, Evidence: &Evidence{Retrieved: 0, Quoted: 1}},
+		{Variant: Retrieved}, // of a question without known evidence
+	})
+	want := map[string]EvidenceShares{
+		Retrieved: {Evidence{Retrieved: 0.75, Quoted: 0.625}, 0.5},
+		GoldOnly:  {Evidence{Retrieved: 0, Quoted: 1}, 1},
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

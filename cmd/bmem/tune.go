@@ -133,7 +133,11 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	fmt.Fprintf(out, "%s: %d examples of %d questions\n", f.out, len(examples), made.Questions)
 	for _, v := range tune.Variants() {
 		if n := made.Examples[v]; n > 0 {
-			fmt.Fprintf(out, "  %-12s %d\n", v, n)
+			line := fmt.Sprintf("  %-12s %d", v, n)
+			if s, ok := made.Evidence[v]; ok {
+				line += fmt.Sprintf("; of the evidence %.3f is retrieved and %.3f quoted, all of it in %.3f of them", s.Retrieved, s.Quoted, s.Whole)
+			}
+			fmt.Fprintln(out, line)
 		}
 	}
 	fmt.Fprintf(out, "%d questions whose retrieved notes hold no evidence, %d without known evidence\n", made.Unseen, made.NoEvidence)
