@@ -23,7 +23,6 @@ import (
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/experiments/stats"
 	"github.com/budgetmem/budgetmem/internal/private"
-	"github.com/budgetmem/budgetmem/router"
 )
 
 func newTracesCmd() *cobra.Command {
@@ -305,74 +304,4 @@ func mergeTraces(paths []string) (*episodes.File, error) {
 		return nil, err
 	}
 	return episodes.Merge(files...)
-}
-
-func newTracesSelectCmd() *cobra.Command {
-	var names, categories []string
-	var without, out string
-	cmd := &cobra.Command{
-		Use:   "select FILE",
-		Short: "Write a part of a trace file: fewer tiers, some of the questions",
-		Long: `Write a part of a trace file, for ablations: the outcomes of a system with fewer tiers, the questions of
-some categories, or those that another file does not have.
-
-With --tiers, what is left are the combinations that need no other tiers, and a router that is trained on them knows no
-others. Of random:6 combinations of three tiers, some one in eight needs two of them alone.`,
-		Example: `  bmem traces select traces/locomo-implementation/train.jsonl.gz --tiers low,high --out two/train.jsonl.gz
-  bmem traces select traces/locomo-implementation/test.jsonl.gz --category temporal --out temporal.jsonl.gz
-  bmem traces select test200.jsonl.gz --without test60.jsonl.gz --out new.jsonl.gz`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(names)+len(categories)+len(without) == 0 {
-				return errors.New("say what to keep: --tiers, --category or --without")
-			}
-			f, err := episodes.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			if len(categories) > 0 {
-				there := map[string]bool{}
-				for _, t := range f.Episodes {
-					there[t.Category] = true
-				}
-				for _, c := range categories {
-					if !there[c] {
-						return fmt.Errorf("--category: %s has no questions of %q; there are %s", args[0], c, strings.Join(slices.Sorted(maps.Keys(there)), ", "))
-					}
-				}
-				f = f.Where(func(t router.Episode) bool { return slices.Contains(categories, t.Category) })
-			}
-			if without != "" {
-				other, err := episodes.ReadFile(without)
-				if err != nil {
-					return fmt.Errorf("--without: %w", err)
-				}
-				asked := other.IDs()
-				if f = f.Where(func(t router.Episode) bool { return !slices.Contains(asked, t.ID) }); len(f.Episodes) == 0 {
-					return fmt.Errorf("--without: %s has every question of %s", without, args[0])
-				}
-			}
-			if len(names) > 0 {
-				if f, err = f.Only(names...); err != nil {
-					return fmt.Errorf("--tiers: %s: %w", args[0], err)
-				}
-			}
-			if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-				return err
-			}
-			if err := f.WriteFile(out); err != nil {
-				return err
-			}
-			return writeTracesInfo(cmd.OutOrStdout(), out, f)
-		},
-	}
-	flags := cmd.Flags()
-	flags.StringSliceVar(&names, "tiers", nil, "keep the combinations of these `tiers` alone, joined by commas")
-	flags.StringSliceVar(&categories, "category", nil, "keep the questions of these `categories`, joined by commas")
-	flags.StringVar(&without, "without", "", "leave out the questions that this trace `file` has")
-	flags.StringVar(&out, "out", "", "the `file` to write")
-	if err := cmd.MarkFlagRequired("out"); err != nil {
-		panic(err) // a flag of another name
-	}
-	return cmd
 }
