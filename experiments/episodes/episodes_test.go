@@ -193,6 +193,15 @@ func TestJoin(t *testing.T) {
 	if err != nil || f.Split != "test+train" || !slices.Equal(f.Splits(), []string{"test", "train"}) || len(f.Episodes) != len(a.Episodes)+len(b.Episodes) {
 		t.Fatalf("split %s, %d episodes, %v", f.Split, len(f.Episodes), err)
 	}
+	path := filepath.Join(t.TempDir(), "joined.gz")
+	if err := f.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	for split, want := range map[string]bool{"test": true, "train": false, "validation": false, "test+train": true} {
+		if _, err := episodes.ReadSplit(path, split); (err == nil) != want {
+			t.Errorf("read as %s: %v", split, err)
+		}
+	}
 	if f, err = episodes.Join(f, a); err != nil || f.Split != "test+train" {
 		t.Errorf("joined again: split %s, %v", f.Split, err)
 	}

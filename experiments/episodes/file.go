@@ -38,14 +38,15 @@ func ReadFile(path string) (*File, error) {
 	return Parse(path, f)
 }
 
-// ReadSplit reads a trace file that must hold traces of the given split, and some. A file that is not there is an
-// fs.ErrNotExist; another split, no traces, and what Parse refuses are errors.
+// ReadSplit reads a trace file that must hold traces of the given split, and some. One that was joined of test and other splits is of
+// test too: its questions are reported on. A file that is not there is an fs.ErrNotExist; another split, no traces, and what Parse
+// refuses are errors.
 func ReadSplit(path, split string) (*File, error) {
 	f, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if f.Split != split {
+	if reported := split == testSplit && slices.Contains(f.Splits(), split); f.Split != split && !reported {
 		return nil, fmt.Errorf("%s holds traces of the %s split, not of %s", path, f.Split, split)
 	}
 	if err := f.Usable(); err != nil {
@@ -314,7 +315,7 @@ func Merge(files ...*File) (*File, error) {
 }
 
 // Join is Merge for files whose splits may differ, as long as no question is in two of them: the file's split is then their names
-// joined by "+", which no training or comparison takes for one of them.
+// joined by "+", which nothing is trained or chosen on.
 func Join(files ...*File) (*File, error) {
 	var splits []string
 	in := map[string]Header{}
@@ -344,7 +345,10 @@ func Join(files ...*File) (*File, error) {
 	return out, nil
 }
 
-const splitSeparator = "+"
+const (
+	splitSeparator = "+"
+	testSplit      = "test"
+)
 
 // Splits are the splits that the questions are of: one, or those of the files that were joined.
 func (h Header) Splits() []string { return strings.Split(h.Split, splitSeparator) }
