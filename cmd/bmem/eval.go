@@ -191,7 +191,9 @@ func newRunProgress(w io.Writer) (show func(run.Progress), end func()) {
 			if p.Dollars > 0 {
 				s += fmt.Sprintf(", about $%.5f in all", p.Dollars*float64(p.Total)/float64(p.Done))
 			}
-			s += fmt.Sprintf(", about %s left", left.Round(time.Second))
+			if 50*now >= p.Total-before { // the first answers wait for memories and models
+				s += fmt.Sprintf(", about %s left", left.Round(time.Second))
+			}
 		}
 		if p.Failed > 0 {
 			s += fmt.Sprintf(", %d failed", p.Failed)

@@ -67,7 +67,7 @@ With --tiers, what is left are the combinations that need no other tiers, and a 
 others. Of random:6 combinations of three tiers, some one in eight needs two of them alone.`,
 		Example: `  bmem traces select traces/locomo-implementation/train.jsonl.gz --tiers low,high --out two/train.jsonl.gz
   bmem traces select traces/locomo-implementation/test.jsonl.gz --category temporal --out temporal.jsonl.gz
-  bmem traces select test200.jsonl.gz --without test60.jsonl.gz --without predictions.jsonl.gz --out new.jsonl.gz`,
+  bmem traces select test200.jsonl.gz --without test60.jsonl.gz --without predictions.jsonl --out new.jsonl.gz`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(names)+len(categories)+len(without) == 0 {
