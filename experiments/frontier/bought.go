@@ -20,8 +20,8 @@ import (
 type Bought struct {
 	// Policies are ordered by price, the cheapest first.
 	Policies []Priced `json:"policies"`
-	// Base is the index of the cheapest one that costs something, Times the multiple of its price that may be spent, and Best the index
-	// of the one that earns most for it.
+	// Base is the index of the cheapest one on the frontier that costs something, Times the multiple of its price that may be spent, and
+	// Best the index of the one that earns most for it.
 	Base  int     `json:"base"`
 	Times float64 `json:"times"`
 	Best  int     `json:"best"`
@@ -101,7 +101,6 @@ func WhatMoneyBuys(f *episodes.File, o BoughtOptions) (*Bought, error) {
 		b.Policies = append(b.Policies, crossed.shown()...)
 	}
 	slices.SortStableFunc(b.Policies, func(x, y Priced) int { return cmp.Compare(x.Dollars, y.Dollars) })
-	b.Base = max(0, slices.IndexFunc(b.Policies, func(c Priced) bool { return c.Dollars > 0 }))
 	top := -1.0
 	for i := range b.Policies {
 		c := &b.Policies[i]
@@ -111,6 +110,7 @@ func WhatMoneyBuys(f *episodes.File, o BoughtOptions) (*Bought, error) {
 			top, c.Pareto = c.Score.Mean, true
 		}
 	}
+	b.Base = b.base()
 	all := make([]int, len(ids))
 	for i := range all {
 		all[i] = i
@@ -126,6 +126,16 @@ func differences(x, y []float64) []float64 {
 		out[i] = x[i] - y[i]
 	}
 	return out
+}
+
+// base is the index of the cheapest policy that costs something and is worth it: one that scores less than a free one says nothing about
+// what more money buys. Where no paid policy is worth its price it is the cheapest paid one.
+func (b *Bought) base() int {
+	paid := func(c Priced) bool { return c.Dollars > 0 }
+	if i := slices.IndexFunc(b.Policies, func(c Priced) bool { return paid(c) && c.Pareto }); i >= 0 {
+		return i
+	}
+	return max(0, slices.IndexFunc(b.Policies, paid))
 }
 
 // best is the index of the policy within the price that earns most on some questions.

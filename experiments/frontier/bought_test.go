@@ -69,6 +69,18 @@ func TestWhatMoneyBuysAboveWhatIsFree(t *testing.T) {
 	if !strings.Contains(b.String(), "25 times the price of "+b.Policies[b.Base].Name) {
 		t.Error(b)
 	}
+	// Nor does one count that costs next to nothing and scores less than what is free.
+	for i, e := range f.Episodes {
+		if e.Choices[0] == 0 && e.Choices[1] == 1 {
+			f.Episodes[i].ModulesDollars, f.Episodes[i].AnswerDollars, f.Episodes[i].Score = 0, 1e-9, 0
+		}
+	}
+	if b, err = WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if base := b.Policies[b.Base]; base.Name == "low,mid" || !base.Pareto {
+		t.Errorf("base %+v", base)
+	}
 }
 
 func TestWhatMoneyBuysRefuses(t *testing.T) {
