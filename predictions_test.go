@@ -18,6 +18,7 @@ import (
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/datasets/score"
 	"github.com/budgetmem/budgetmem/experiments/stats"
+	"github.com/budgetmem/budgetmem/router"
 	"github.com/budgetmem/budgetmem/tune"
 )
 
@@ -200,16 +201,39 @@ func predictions(t *testing.T, file string, metric score.Metric) map[string]tune
 
 // writePair writes the difference of two readers' scores on the questions that both were asked.
 func writePair(w io.Writer, name, other string, a, b map[string]tune.Prediction) {
-	var differences []float64
-	var dollars [2]float64
+	var both []string
 	for _, id := range slices.Sorted(maps.Keys(a)) {
-		if p, ok := b[id]; ok {
-			differences = append(differences, a[id].Score-p.Score)
-			dollars[0], dollars[1] = dollars[0]+a[id].Dollars, dollars[1]+p.Dollars
+		if _, ok := b[id]; ok {
+			both = append(both, id)
 		}
 	}
-	d := stats.Bootstrap(differences, 42)
-	fmt.Fprintf(w, "| %s | %s | %d | %+.3f | [%+.3f, %+.3f] | %.2f |\n", name, other, d.N, d.Mean, d.Low, d.High, dollars[0]/dollars[1])
+	outcomes := func(answers map[string]tune.Prediction) func(string) router.Outcome {
+		return func(id string) router.Outcome {
+			return router.Outcome{Score: answers[id].Score, Dollars: answers[id].Dollars}
+		}
+	}
+	p := pair(both, outcomes(a), outcomes(b))
+	d := p.difference
+	fmt.Fprintf(w, "| %s | %s | %d | %+.3f | [%+.3f, %+.3f] | %.2f |\n", name, other, d.N, d.Mean, d.Low, d.High, p.price)
+}
+
+// paired compares two outcomes of each question.
+type paired struct {
+	here, there float64 // mean scores
+	difference  stats.Interval
+	price       float64 // over the other's
+}
+
+// pair compares the outcomes a and b of the questions ids.
+func pair(ids []string, a, b func(id string) router.Outcome) paired {
+	var here, there, differences []float64
+	var dollars [2]float64
+	for _, id := range ids {
+		x, y := a(id), b(id)
+		here, there, differences = append(here, x.Score), append(there, y.Score), append(differences, x.Score-y.Score)
+		dollars[0], dollars[1] = dollars[0]+x.Dollars, dollars[1]+y.Dollars
+	}
+	return paired{stats.Mean(here), stats.Mean(there), stats.Bootstrap(differences, 42), dollars[0] / dollars[1]}
 }
 
 // writeReader writes a row for all questions, and one for each category. Differences are to the reader first, on the same

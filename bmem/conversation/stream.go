@@ -92,7 +92,7 @@ func endWait(path string, ended <-chan struct{}) {
 		if err == nil {
 			defer w.Close()
 		} else if !errors.Is(err, syscall.ENXIO) { // no reader is there yet
-			return // nobody may write to it
+			return // this user may not write to it
 		}
 		select {
 		case <-ended:

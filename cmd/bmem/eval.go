@@ -187,11 +187,11 @@ func newRunProgress(w io.Writer) (show func(run.Progress), end func()) {
 		}
 		s := fmt.Sprintf("$%.5f", p.Dollars)
 		if now := p.Done - before; now > 0 && p.Done < p.Total {
-			left := time.Since(started) * time.Duration(p.Total-p.Done) / time.Duration(now)
 			if p.Dollars > 0 {
 				s += fmt.Sprintf(", about $%.5f in all", p.Dollars*float64(p.Total)/float64(p.Done))
 			}
 			if 50*now >= p.Total-before { // the first answers wait for memories and models
+				left := time.Since(started) * time.Duration(p.Total-p.Done) / time.Duration(now)
 				s += fmt.Sprintf(", about %s left", left.Round(time.Second))
 			}
 		}

@@ -39,7 +39,7 @@ The last line says how far the return of cascades is above that of fixed choices
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the table")
-	cmd.Flags().Float64Var(&o.Times, "times", 3, "multiple of that price that may be spent")
+	cmd.Flags().Float64Var(&o.Times, "times", 3, "multiple of the price of the cheapest paid policy on the frontier that may be spent")
 	cmd.Flags().StringSliceVar(&o.Signals, "signals", nil, "`names` of the signals that cascades use, joined by commas (default all that nine tenths of the answers have)")
 	cmd.Flags().Int64Var(&o.Seed, "seed", 42, "draws the halves, the folds of cascades, and the bootstrap")
 	return cmd

@@ -49,7 +49,7 @@ type Priced struct {
 
 // BoughtOptions says what WhatMoneyBuys compares.
 type BoughtOptions struct {
-	// Times is the multiple of the price of the cheapest policy that costs something, up to which may be spent; at least 1, and finite.
+	// Times is the multiple of the price of Bought.Base, up to which may be spent; at least 1, and finite.
 	Times float64
 	// Signals are the names of the signals that cascades use; nil uses all that nine tenths of the answers have. With names, that there
 	// can be no cascades is an error.
