@@ -254,6 +254,39 @@ func TestContextHoldsSourcesOnly(t *testing.T) {
 	}
 }
 
+// A notebook and a command's example work in an image as they do in the project.
+func TestContextHoldsTracesThatAreRead(t *testing.T) {
+	read := map[string]string{} // a folder of traces and who reads it
+	named := regexp.MustCompile(`traces/[a-z0-9-]+`)
+	for _, pattern := range []string{"notebooks/*.ipynb", "cmd/bmem/*.go", "README.md"} {
+		sources, err := filepath.Glob(filepath.Join(project, pattern))
+		if err != nil || len(sources) == 0 {
+			t.Fatalf("no file matches %s (%v)", pattern, err)
+		}
+		for _, source := range sources {
+			data, err := os.ReadFile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, folder := range named.FindAllString(string(data), -1) {
+				read[folder] = source
+			}
+		}
+	}
+	ignored := ignore(t)
+	for folder, source := range read {
+		files, err := filepath.Glob(filepath.Join(project, folder, "*.jsonl.gz"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files { // none where the example is about traces of one's own
+			if name := filepath.ToSlash(strings.TrimPrefix(file, project+string(filepath.Separator))); ignored(name) {
+				t.Errorf(".dockerignore keeps out %s, which %s reads", name, source)
+			}
+		}
+	}
+}
+
 func TestMakeTargetsAreThere(t *testing.T) {
 	made := map[string]bool{}
 	for _, engine := range engines {
