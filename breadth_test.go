@@ -8,17 +8,40 @@ import (
 	"testing"
 
 	"github.com/budgetmem/budgetmem/experiments/episodes"
+	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/router"
 )
 
 const (
 	breadthTraces = "traces/hotpotqa-breadth"
+	freshBegin    = "<!-- breadth, fresh: written by go test . -run Breadth -update -->\n"
+	freshEnd      = "<!-- end of the breadth, fresh -->\n"
+	wholeBegin    = "<!-- breadth, all of test: written by go test . -run Breadth -update -->\n"
+	wholeEnd      = "<!-- end of the breadth, all of test -->\n"
 	chosenBegin   = "<!-- breadth, validation: written by go test . -run Breadth -update -->\n"
 	chosenEnd     = "<!-- end of the breadth, validation -->\n"
 )
 
-// The section about notes of two widths is made from the committed traces.
+// The section about notes of two widths is made from the committed traces and the calibration that was announced.
 func TestBreadth(t *testing.T) {
+	for _, c := range []struct{ file, begin, end string }{{"fresh", freshBegin, freshEnd}, {"test", wholeBegin, wholeEnd}} {
+		o, err := frontier.ReadCascade(breadthTraces, "forms.json", "validation.jsonl.gz", c.file+".jsonl.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Seed = 42
+		r, err := frontier.Compare(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked, _ := o.Test.Snapshot()
+		var b bytes.Buffer
+		writeFamilies(&b, r)
+		writeLambdas(t, &b, r, "cascade forms")
+		writeConfidences(t, &b, o.Cascades[0].Calibration, asked)
+		writeDifferences(&b, asked)
+		checkTable(t, readersPage, c.begin, c.end, b.String())
+	}
 	var b bytes.Buffer
 	f := readTraces(t, breadthTraces, "validation")
 	for _, signals := range [][]string{nil, {"form_option", "form_yes", "logprob_min"}} {
