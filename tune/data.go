@@ -73,15 +73,16 @@ type Made struct {
 	Evidence map[string]EvidenceShares `json:"evidence,omitempty"`
 }
 
-// EvidenceShares are means over examples, from 0 to 1.
+// EvidenceShares are means over the examples whose evidence is known, from 0 to 1.
 type EvidenceShares struct {
+	Examples int `json:"examples"` // whose evidence is known
 	Evidence
 	Whole float64 `json:"whole"` // examples whose notes quote all of their question's evidence
 }
 
 // evidenceShares are the means of each variant's examples.
 func evidenceShares(examples []Example) map[string]EvidenceShares {
-	out, n := map[string]EvidenceShares{}, map[string]float64{}
+	out := map[string]EvidenceShares{}
 	for _, e := range examples {
 		if e.Evidence == nil {
 			continue
@@ -92,11 +93,12 @@ func evidenceShares(examples []Example) map[string]EvidenceShares {
 		if e.Evidence.Quoted == 1 {
 			s.Whole++
 		}
+		s.Examples++
 		out[e.Variant] = s
-		n[e.Variant]++
 	}
 	for v, s := range out {
-		s.Retrieved, s.Quoted, s.Whole = s.Retrieved/n[v], s.Quoted/n[v], s.Whole/n[v]
+		n := float64(s.Examples)
+		s.Retrieved, s.Quoted, s.Whole = s.Retrieved/n, s.Quoted/n, s.Whole/n
 		out[v] = s
 	}
 	return out

@@ -69,8 +69,8 @@ func TestEvidenceShares(t *testing.T) {
 		{Variant: Retrieved}, // of a question without known evidence
 	})
 	want := map[string]EvidenceShares{
-		Retrieved: {Evidence{Retrieved: 0.75, Quoted: 0.625}, 0.5},
-		GoldOnly:  {Evidence{Retrieved: 0, Quoted: 1}, 1},
+		Retrieved: {2, Evidence{Retrieved: 0.75, Quoted: 0.625}, 0.5},
+		GoldOnly:  {1, Evidence{Retrieved: 0, Quoted: 1}, 1},
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)

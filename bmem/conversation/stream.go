@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"github.com/budgetmem/budgetmem/internal/filelock"
 )
@@ -56,50 +54,12 @@ func keep(ctx context.Context, r io.Reader, name string) (*File, error) {
 
 // openPipe is OpenStream for a named pipe, or what a shell gives as <(command).
 func openPipe(ctx context.Context, path string) (*File, error) {
-	type result struct {
-		f   *os.File
-		err error
+	f, err := openReader(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	opened := make(chan result, 1)
-	go func() {
-		f, err := os.Open(path) // waits for a writer
-		opened <- result{f, err}
-	}()
-	select {
-	case o := <-opened:
-		if o.err != nil {
-			return nil, o.err
-		}
-		defer o.f.Close()
-		return OpenStream(ctx, o.f, path)
-	case <-ctx.Done():
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if o := <-opened; o.err == nil {
-				o.f.Close()
-			}
-		}()
-		endWait(path, ended)
-		return nil, fmt.Errorf("read %s: %w", path, context.Cause(ctx))
-	}
-}
-
-// endWait gives a reader that waits in open a writer. One that stays would take what the pipe's next writer writes.
-func endWait(path string, ended <-chan struct{}) {
-	for range 100 {
-		w, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		if err == nil {
-			defer w.Close()
-		} else if !errors.Is(err, syscall.ENXIO) { // no reader is there yet
-			return // this user may not write to it
-		}
-		select {
-		case <-ended:
-			return
-		case <-time.After(time.Millisecond):
-		}
-	}
+	defer f.Close()
+	return OpenStream(ctx, f, path)
 }
 
 // removeLeft removes temporary files that nobody holds, as their process was killed.

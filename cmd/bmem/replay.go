@@ -188,6 +188,9 @@ func (f *replayFlags) replay(cmd *cobra.Command, split, path string, cfg run.Con
 		if file, err = episodes.ReadSplit(path, split); err != nil {
 			return nil, nil, errors.Join(err, f.notCollected(err, split))
 		}
+		if all := file.Splits(); len(all) > 1 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s holds questions of %s: a router or calibration that was fitted on any of them is not measured by it\n", path, strings.Join(all, " and "))
+		}
 		if cmd.Flags().Changed("dataset") {
 			data, err := datasets.Open(f.dataset, datasets.Options{DataDir: f.dataDir})
 			if err != nil {

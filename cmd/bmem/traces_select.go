@@ -38,7 +38,10 @@ func questionIDs(name string) (map[string]bool, error) {
 	}
 	ids := map[string]bool{}
 	for n := 1; ; n++ {
-		var line struct{ ID string }
+		var line struct {
+			ID     string
+			Vector json.RawMessage // of a question of traces, on a line of its own
+		}
 		if err := lines.Decode(&line); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
@@ -46,6 +49,8 @@ func questionIDs(name string) (map[string]bool, error) {
 		}
 		if line.ID != "" {
 			ids[line.ID] = true
+		} else if n > 1 && line.Vector == nil { // the first line of traces is about the file
+			return nil, fmt.Errorf("%s: record %d has no \"id\"; give traces, predictions or examples", name, n)
 		}
 	}
 	if len(ids) == 0 {
@@ -94,9 +99,11 @@ others. Of random:6 combinations of three tiers, some one in eight needs two of 
 				if err != nil {
 					return fmt.Errorf("--without: %w", err)
 				}
+				before := len(f.IDs())
 				if f = f.Where(func(t router.Episode) bool { return !asked[t.ID] }); len(f.Episodes) == 0 {
 					return fmt.Errorf("--without: %s has every question of %s that is left", name, args[0])
 				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "without %s: %d of %d questions left out\n", name, before-len(f.IDs()), before)
 			}
 			if len(names) > 0 {
 				if f, err = f.Only(names...); err != nil {

@@ -135,7 +135,7 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 		if n := made.Examples[v]; n > 0 {
 			line := fmt.Sprintf("  %-12s %d", v, n)
 			if s, ok := made.Evidence[v]; ok {
-				line += fmt.Sprintf("; of the evidence %.3f is retrieved and %.3f quoted, all of it in %.3f of them", s.Retrieved, s.Quoted, s.Whole)
+				line += fmt.Sprintf("; of the evidence %.3f is retrieved and %.3f quoted, all of it in %.3f of the %d examples with known evidence", s.Retrieved, s.Quoted, s.Whole, s.Examples)
 			}
 			fmt.Fprintln(out, line)
 		}

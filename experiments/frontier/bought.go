@@ -20,8 +20,9 @@ import (
 type Bought struct {
 	// Policies are ordered by price, the cheapest first.
 	Policies []Priced `json:"policies"`
-	// Base is the index of the cheapest one on the frontier that costs something, Times the multiple of its price that may be spent, and
-	// Best the index of the one that earns most for it.
+	// Base is the index of the cheapest combination that costs something and scores more than all cheaper ones, or, where there is none,
+	// of the cheapest that costs something; Times is the multiple of its price that may be spent, and Best the index of the policy that
+	// earns most for it. A cascade is not the base: a file would have as many as there are sets of signals.
 	Base  int     `json:"base"`
 	Times float64 `json:"times"`
 	Best  int     `json:"best"`
@@ -43,6 +44,8 @@ type Priced struct {
 	Versus stats.Interval `json:"versus_cheapest"`
 	// Pareto says that no cheaper one earns as much.
 	Pareto bool `json:"pareto"`
+	// Cascade says that it is a cascade, not a combination of tiers for all questions.
+	Cascade bool `json:"cascade,omitempty"`
 
 	scores, dollars []float64 // in the order of the questions
 }
@@ -100,7 +103,9 @@ func WhatMoneyBuys(f *episodes.File, o BoughtOptions) (*Bought, error) {
 		b.Routed = crossed.advantage(b.Policies, o.Seed)
 		b.Policies = append(b.Policies, crossed.shown()...)
 	}
-	slices.SortStableFunc(b.Policies, func(x, y Priced) int { return cmp.Compare(x.Dollars, y.Dollars) })
+	slices.SortStableFunc(b.Policies, func(x, y Priced) int {
+		return cmp.Or(cmp.Compare(x.Dollars, y.Dollars), cmp.Compare(stats.Mean(y.scores), stats.Mean(x.scores)))
+	})
 	top := -1.0
 	for i := range b.Policies {
 		c := &b.Policies[i]
@@ -128,14 +133,22 @@ func differences(x, y []float64) []float64 {
 	return out
 }
 
-// base is the index of the cheapest policy that costs something and is worth it: one that scores less than a free one says nothing about
-// what more money buys. Where no paid policy is worth its price it is the cheapest paid one.
+// base is the index of the policy that Bought.Base describes.
 func (b *Bought) base() int {
-	paid := func(c Priced) bool { return c.Dollars > 0 }
-	if i := slices.IndexFunc(b.Policies, func(c Priced) bool { return paid(c) && c.Pareto }); i >= 0 {
-		return i
+	cheapest, top := -1, -1.0
+	for i, c := range b.Policies {
+		if c.Cascade {
+			continue
+		}
+		if c.Dollars > 0 && c.Score.Mean > top {
+			return i
+		}
+		if c.Dollars > 0 && cheapest < 0 {
+			cheapest = i
+		}
+		top = max(top, c.Score.Mean)
 	}
-	return max(0, slices.IndexFunc(b.Policies, paid))
+	return max(0, cheapest)
 }
 
 // best is the index of the policy within the price that earns most on some questions.
@@ -173,6 +186,10 @@ func (b *Bought) gain(seed int64) stats.Interval {
 // String is the result in one sentence.
 func (b *Bought) String() string {
 	base, best := b.Policies[b.Base], b.Policies[b.Best]
+	if best.Dollars < base.Dollars {
+		return fmt.Sprintf("Nothing up to %g times the price of %s (%.2f µ$ a question) scores above %s for %.2f µ$, on %d questions.",
+			b.Times, base.Name, 1e6*base.Dollars, best.Name, 1e6*best.Dollars, b.Gain.N)
+	}
 	return fmt.Sprintf("Up to %g times the price of %s (%.2f µ$ a question) buys %+.4f %s of score on %d questions (chosen on one half, measured on the other); best on all is %s for %.2f µ$.",
 		b.Times, base.Name, 1e6*base.Dollars, b.Gain.Mean, spread(b.Gain, "%+.4f"), b.Gain.N,
 		best.Name, 1e6*best.Dollars)

@@ -81,6 +81,36 @@ func TestWhatMoneyBuysAboveWhatIsFree(t *testing.T) {
 	if base := b.Policies[b.Base]; base.Name == "low,mid" || !base.Pareto {
 		t.Errorf("base %+v", base)
 	}
+	// Where nothing that costs is worth it, the sentence says so.
+	for i, e := range f.Episodes {
+		if e.Outcome().Dollars > 0 {
+			f.Episodes[i].Score = 0
+		}
+	}
+	if b, err = WhatMoneyBuys(f, BoughtOptions{Times: 25, Seed: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.String(); !strings.HasPrefix(s, "Nothing up to 25 times the price of low,mid") || !strings.Contains(s, "scores above low,low for 0.00 µ$") {
+		t.Error(s)
+	}
+}
+
+// Of policies at one price the one that scores most is on the frontier.
+func TestWhatMoneyBuysAtOnePrice(t *testing.T) {
+	f := answersFile("validation", 60, 1)
+	for i, e := range f.Episodes {
+		f.Episodes[i].ModulesDollars, f.Episodes[i].AnswerDollars = 0, 1e-6
+		f.Episodes[i].Score = float64(e.Choices[0]+e.Choices[1]) / 4
+	}
+	b, err := WhatMoneyBuys(f, BoughtOptions{Times: 1, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range b.Policies {
+		if !p.Cascade && p.Pareto != (i == b.Base) || p.Score.Mean > b.Policies[b.Base].Score.Mean {
+			t.Errorf("%d: %s scores %v, frontier %t; base %d", i, p.Name, p.Score.Mean, p.Pareto, b.Base)
+		}
+	}
 }
 
 func TestWhatMoneyBuysRefuses(t *testing.T) {

@@ -115,7 +115,7 @@ func crossCascades(f *episodes.File, ids []string, o BoughtOptions) (*crossed, e
 func (x *crossed) shown() []Priced {
 	var out []Priced
 	for _, lambda := range []float64{0, 0.1, 0.2, 0.4} {
-		p := Priced{Name: fmt.Sprintf("cascade at λ %g", lambda)}
+		p := Priced{Name: fmt.Sprintf("cascade at λ %g", lambda), Cascade: true}
 		for _, m := range x.played[slices.Index(x.lambdas, lambda)] {
 			p.scores, p.dollars = append(p.scores, m.score), append(p.dollars, m.dollars)
 			p.Dollars += m.dollars / float64(len(x.fold))
