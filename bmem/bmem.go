@@ -156,8 +156,11 @@ func (m *Memory) cutter() store.Cutter {
 	return store.Cutter{Count: m.options.Tokenizer.Count, MaxTokens: m.options.ChunkTokens}
 }
 
-// embedNew embeds what was added, now and not in the first question.
+// embedNew embeds what was added, now and not in the first question, if the mode of retrieval needs all vectors.
 func (m *Memory) embedNew(ctx context.Context, memory string) error {
+	if !m.options.Retrieval.EmbedsAll() {
+		return nil
+	}
 	return m.store.Embed(ctx, memory, m.options.Embedder, m.options.Retrieval == retrieve.Hybrid, m.progress(memory))
 }
 

@@ -161,7 +161,8 @@ func WithTopK(k int) Option { return func(a *ask) { a.topK = k } }
 // WithKeepK sets how many chunks the filter may keep (default 3); a filter by the method "all" keeps each.
 func WithKeepK(k int) Option { return func(a *ask) { a.keepK = k } }
 
-// WithRetrieval sets how chunks are found: retrieve.Hybrid (the default), retrieve.Dense or retrieve.BM25.
+// WithRetrieval sets how chunks are found: retrieve.Hybrid (the default), retrieve.Rerank, retrieve.Dense or
+// retrieve.BM25. The mode in Options says whether turns are embedded when they are added.
 func WithRetrieval(m retrieve.Mode) Option { return func(a *ask) { a.retrieval = m } }
 
 // WithBefore asks the memory as it was before a time: turns from then on are not seen. The time of a turn is that of its

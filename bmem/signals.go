@@ -65,7 +65,7 @@ func notesSignals(a ask, l text.Language, hits []retrieve.Hit, notes tiers.Outpu
 		form := text.QuestionForm(a.question)
 		known[AsksList], known[AsksDate], known[AsksYesNo] = indicator(form.List), indicator(form.Date), indicator(form.YesNo)
 	}
-	if a.retrieval == retrieve.Hybrid && len(hits) > 0 {
+	if (a.retrieval == retrieve.Hybrid || a.retrieval == retrieve.Rerank) && len(hits) > 0 {
 		both := 0.0
 		for _, h := range hits {
 			both += indicator(h.ByVectors && h.ByWords)

@@ -1,6 +1,7 @@
 package retrieve
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -59,7 +60,7 @@ func (b *base) sees(q Query, c, turn int) bool {
 // hit makes the hit of a chunk, without the turns that the question may not see; ok is false if it may see none.
 func (b *base) hit(c int, score float64, q Query, turnScores []float64) (h Hit, ok bool) {
 	h = Hit{Chunk: b.chunks[c], Score: score, TurnScores: turnScores}
-	if b.vectors != nil {
+	if c < len(b.vectors) {
 		h.Vector = b.vectors[c]
 	}
 	if q.Sees == nil {
@@ -101,7 +102,9 @@ func (b *base) hits(scores []float64, q Query, k int) []Hit {
 // dense is the mode Dense: exact search, no approximation.
 type dense struct{ base }
 
-func (d *dense) rank(q Query, k int) []Hit { return d.hits(dots(q.Vector, d.vectors), q, k) }
+func (d *dense) rank(_ context.Context, q Query, k int) ([]Hit, error) {
+	return d.hits(dots(q.Vector, d.vectors), q, k), nil
+}
 
 // bm25 is the mode BM25. Chunks that share no word with the question score 0 and come last.
 type bm25 struct {
@@ -121,12 +124,12 @@ func (b *bm25) grow(c store.IndexedChunk, fresh bool, from int) {
 	}
 }
 
-func (b *bm25) rank(q Query, k int) []Hit {
+func (b *bm25) rank(_ context.Context, q Query, k int) ([]Hit, error) {
 	var stems []int32
 	for _, w := range b.vocabulary.language.ContentWords(q.Text) {
 		if s := b.vocabulary.find(w); !slices.Contains(stems, s) {
 			stems = append(stems, s)
 		}
 	}
-	return b.hits(b.inChunks.bm25(stems), q, k)
+	return b.hits(b.inChunks.bm25(stems), q, k), nil
 }

@@ -15,7 +15,7 @@ import (
 // a turn. It grows at its end.
 type corpus struct {
 	turns   []turnFacts
-	vectors [][]float32 // of the turns
+	vectors [][]float32 // of the turns; empty where they are embedded for a question
 	first   []int       // number of each chunk's first turn, and the number of turns at the end
 
 	vocabulary *vocabulary
@@ -37,7 +37,7 @@ type corpus struct {
 type turnFacts struct {
 	chunk, session int32
 	prev, next     int32   // neighbours in the session, -1 at its ends
-	pairNorm       float64 // length of the sum of this turn's vector and the previous one's
+	pairNorm       float64 // length of the sum of this turn's vector and the previous one's, where both are embedded
 	speaker        int32   // in corpus.speakers
 	date           int32   // of the session, in corpus.dates
 	size           float64 // ln(1 + words)
@@ -75,8 +75,8 @@ type stemsOf struct {
 	stems                []int32
 }
 
-// grow adds turns, with their vectors and what they say, to the last chunk, or to a new one. It returns the stems, which are
-// to be indexed.
+// grow adds turns, with their vectors (nil where they are not embedded) and what they say, to the last chunk, or to a new one. It
+// returns the stems, which are to be indexed.
 func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors [][]float32, read []readTurn) []stemsOf {
 	stems := make([]stemsOf, 0, len(turns)+2)
 	if fresh {
@@ -103,8 +103,9 @@ func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors []
 		u := len(c.turns)
 		if f.prev >= 0 {
 			c.turns[f.prev].next = int32(u)
-			// |a + b|² = 2 + 2 a·b for unit vectors.
-			f.pairNorm = math.Sqrt(max(1e-6, 2+2*dot(c.vectors[f.prev], vectors[i])))
+			if vectors != nil {
+				f.pairNorm = pairNorm(c.vectors[f.prev], vectors[i])
+			}
 		}
 		c.last[s] = u
 		ids := make([]int32, 0, len(read[i].words))
@@ -115,12 +116,18 @@ func (c *corpus) grow(fresh bool, session string, turns []chunk.Turn, vectors []
 				ids = append(ids, stem)
 			}
 		}
-		c.turns, c.vectors = append(c.turns, f), append(c.vectors, vectors[i])
+		c.turns = append(c.turns, f)
+		if vectors != nil {
+			c.vectors = append(c.vectors, vectors[i])
+		}
 		stems = append(stems, stemsOf{u, at, s, ids})
 	}
 	c.first[len(c.first)-1] = len(c.turns)
 	return stems
 }
+
+// pairNorm is the length of the sum of two unit vectors: |a + b|² = 2 + 2 a·b.
+func pairNorm(a, b []float32) float64 { return math.Sqrt(max(1e-6, 2+2*dot(a, b))) }
 
 // reserve makes room in an empty corpus.
 func (c *corpus) reserve(chunks, turns int) {

@@ -71,7 +71,8 @@ type view struct {
 	*corpus
 	question Query
 	query    parsedQuery
-	visible  []bool // by turn; nil for all
+	visible  []bool      // by turn; nil for all
+	embedded [][]float32 // by turn; nil for those that are not embedded
 
 	cos, pair, bm         []float64 // by turn
 	cosChunk, bmChunk     []float64
@@ -87,39 +88,79 @@ type view struct {
 
 // look prepares a question. chunkVectors are the unit embeddings of the chunks; visible says which turns may be seen, nil for all.
 func (c *corpus) look(question Query, chunkVectors [][]float32, visible []bool) *view {
-	q := c.parse(question.Text)
-	v := &view{corpus: c, question: question, query: q, visible: visible, pair: make([]float64, len(c.turns))}
+	v := c.view(question, visible)
 	var words sync.WaitGroup
-	words.Go(func() {
-		v.bm = c.inTurns.bm25(q.stems)
-		v.bmChunk, v.bmSession = c.inChunks.bm25(q.stems), c.inSessions.bm25(q.stems)
-		v.cover = c.cover(q)
-	})
-	v.cos = dots(question.Vector, c.vectors)
-	for i, t := range c.turns {
-		v.pair[i] = v.cos[i]
-		if t.prev >= 0 {
-			v.pair[i] = (v.cos[t.prev] + v.cos[i]) / t.pairNorm
-		}
-	}
-	v.meanCos = mean(v.cos)
-	v.cosChunk = dots(question.Vector, chunkVectors)
-	v.cosSession = c.bestThree(v.cos)
+	words.Go(v.compareWords)
+	v.compareVectors(chunkVectors, c.vectors)
 	words.Wait()
 	v.feedback()
+	return v
+}
+
+// view is the corpus before anything is compared with the question.
+func (c *corpus) view(question Query, visible []bool) *view {
+	v := &view{corpus: c, question: question, query: c.parse(question.Text), visible: visible}
 	v.said = make([]float64, len(c.speakers))
 	for i, name := range c.speakers {
 		for s := range name {
-			v.said[i] = max(v.said[i], indicator(q.speakers[s]))
+			v.said[i] = max(v.said[i], indicator(v.query.speakers[s]))
 		}
 	}
 	v.dateMatch = make([]float64, len(c.dates))
 	for i, parts := range c.dates {
-		for p := range q.dates {
-			v.dateMatch[i] += indicator(parts[p]) / float64(len(q.dates))
+		for p := range v.query.dates {
+			v.dateMatch[i] += indicator(parts[p]) / float64(len(v.query.dates))
 		}
 	}
 	return v
+}
+
+func (v *view) compareWords() {
+	stems := v.query.stems
+	v.bm = v.inTurns.bm25(stems)
+	v.bmChunk, v.bmSession = v.inChunks.bm25(stems), v.inSessions.bm25(stems)
+	v.cover = v.corpus.cover(v.query)
+}
+
+// compareVectors takes the vectors of chunks and turns, nil for those that are not embedded, which count as one like any other.
+func (v *view) compareVectors(chunks, turns [][]float32) {
+	v.embedded = turns
+	v.cos, v.pair = dots(v.question.Vector, turns), make([]float64, len(turns))
+	v.meanCos = fill(v.cos, turns)
+	for i, t := range v.turns {
+		v.pair[i] = v.cos[i]
+		if t.prev < 0 {
+			continue
+		}
+		norm := t.pairNorm
+		if norm == 0 && turns[t.prev] != nil && turns[i] != nil {
+			norm = pairNorm(turns[t.prev], turns[i])
+		}
+		if norm > 0 {
+			v.pair[i] = (v.cos[t.prev] + v.cos[i]) / norm
+		}
+	}
+	v.cosChunk = dots(v.question.Vector, chunks)
+	fill(v.cosChunk, chunks)
+	v.cosSession = v.bestThree(v.cos)
+}
+
+// fill gives values without a vector the mean of the others, which it returns.
+func fill(values []float64, vectors [][]float32) float64 {
+	sum, n := 0.0, 0
+	for i, v := range vectors {
+		if v != nil {
+			sum += values[i]
+			n++
+		}
+	}
+	mean := sum / float64(max(1, n))
+	for i, v := range vectors {
+		if v == nil {
+			values[i] = mean
+		}
+	}
+	return mean
 }
 
 // features returns one row of featureNames for each of the turns.
@@ -139,7 +180,7 @@ func (v *view) features(turns []int) [][]float64 {
 		}
 		other := indicator(len(q.speakers) > 0 && t.speaker > 0 && v.said[t.speaker] == 0)
 		rows[n] = append(flat[n*len(featureNames):n*len(featureNames):(n+1)*len(featureNames)],
-			v.cos[i], cosPrev, cosNext, v.pair[i], v.cosChunk[t.chunk], v.cosSession[t.session], dot(v.centre, v.vectors[i])/v.centreNorm,
+			v.cos[i], cosPrev, cosNext, v.pair[i], v.cosChunk[t.chunk], v.cosSession[t.session], dot(v.centre, v.embedded[i])/v.centreNorm,
 			v.bm[i]/10, bmPrev/10, bmNext/10, v.bmChunk[t.chunk]/10, v.bmSession[t.session]/10,
 			v.cover.turn[i], v.cover.window[i], v.cover.chunk[t.chunk], v.cover.session[t.session],
 			v.said[t.speaker], other, v.said[prev.speaker],
@@ -170,15 +211,15 @@ func (c *corpus) bestThree(scores []float64) []float64 {
 	return out
 }
 
-// feedback finds the mean of the five visible turns that score best by standardised cosine plus BM25.
+// feedback finds the mean of the five visible turns with a vector that score best by standardised cosine plus BM25.
 func (v *view) feedback() {
 	if len(v.turns) == 0 {
 		return
 	}
 	v.lookFirst()
-	v.centre = make([]float32, len(v.vectors[0]))
+	v.centre = make([]float32, len(v.question.Vector))
 	for _, i := range top(v.firstSight, 5) {
-		for j, x := range v.vectors[i] {
+		for j, x := range v.embedded[i] {
 			v.centre[j] += x
 		}
 	}
@@ -191,8 +232,8 @@ func (v *view) lookFirst() {
 	for i, s := range standardise(v.bm) {
 		v.firstSight[i] += s
 	}
-	for i := range v.visible {
-		if !v.visible[i] {
+	for i, vector := range v.embedded {
+		if vector == nil || v.visible != nil && !v.visible[i] {
 			v.firstSight[i] = math.Inf(-1)
 		}
 	}

@@ -127,7 +127,11 @@ func (e *example) rank(t *testing.T, m *model) []Hit {
 	t.Helper()
 	h := *e.hybrid
 	h.model = m
-	return h.rank(e.query, 1<<20)
+	hits, err := h.rank(t.Context(), e.query, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hits
 }
 
 // fitModel maximises the likelihood of the evidence, then calibrates the probabilities.

@@ -12,7 +12,7 @@ import (
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
-// hybrid is the mode Hybrid. Turns are ranked by a model of about thirty features of words, vectors, speakers and dates; a chunk's score
+// hybrid is the modes Hybrid and Rerank. Turns are ranked by a model of about thirty features of words, vectors, speakers and dates; a chunk's score
 // is the probability that at least one of its turns is evidence, taking turns as independent: 1 − Π(1 − p).
 //
 // Of a long history only candidates are ranked so: the chunks that are best by words, by vectors, or by both.
@@ -28,6 +28,8 @@ type hybrid struct {
 	exhaustive int
 	// perRanking is how many chunks each of the rankings by words and vectors gives.
 	perRanking int
+	// embed, if not nil, embeds what is ranked when it is: no vectors are there before, and candidates are chosen by words alone.
+	embed EmbedFunc
 }
 
 const (
@@ -35,6 +37,8 @@ const (
 	exhaustiveTurns = 4096
 	// candidateChunks is hybrid.perRanking but in tests.
 	candidateChunks = 256
+	// rerankedChunks is hybrid.perRanking where candidates are embedded for a question.
+	rerankedChunks = 16
 	// sampleTurns is how many of the other turns are looked at to estimate their share of the evidence.
 	sampleTurns = 1024
 )
@@ -101,11 +105,15 @@ func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {
 // growRead is grow with what the turns say by themselves. It returns the stems, which are to be indexed.
 func (h *hybrid) growRead(c store.IndexedChunk, fresh bool, from int, read []readTurn) []stemsOf {
 	h.base.grow(c, fresh, from)
-	return h.corpus.grow(fresh, c.Session, c.Turns[from:], c.TurnVectors[from:], read)
+	var vectors [][]float32
+	if h.embed == nil {
+		vectors = c.TurnVectors[from:]
+	}
+	return h.corpus.grow(fresh, c.Session, c.Turns[from:], vectors, read)
 }
 
 // rank sets ByVectors and ByWords, and TurnScores to the probability of each turn to be evidence, between 0 and 1.
-func (h *hybrid) rank(q Query, k int) []Hit {
+func (h *hybrid) rank(ctx context.Context, q Query, k int) ([]Hit, error) {
 	var visible []bool
 	if q.Sees != nil {
 		visible = make([]bool, 0, len(h.corpus.turns))
@@ -115,8 +123,10 @@ func (h *hybrid) rank(q Query, k int) []Hit {
 			}
 		}
 	}
-	v := h.corpus.look(q, h.vectors, visible)
-	chunks := h.candidates(v)
+	v, chunks, vectors, err := h.look(ctx, q, visible, k)
+	if err != nil {
+		return nil, err
+	}
 	var turns []int
 	for _, c := range chunks {
 		for u := h.corpus.first[c]; u < h.corpus.first[c+1]; u++ {
@@ -124,7 +134,11 @@ func (h *hybrid) rank(q Query, k int) []Hit {
 		}
 	}
 	logits := h.model.logits(v.features(turns))
-	rest, weight := h.rest(v, chunks, len(turns))
+	var rest []float64
+	weight := 0.0
+	if h.embed == nil {
+		rest, weight = h.rest(v, chunks, len(turns))
+	}
 	p := h.model.probabilities(hide(logits, turns, visible), rest, weight)
 
 	scores, parts := make([]float64, len(chunks)), make([][]float64, len(chunks))
@@ -144,11 +158,41 @@ func (h *hybrid) rank(q Query, k int) []Hit {
 			break
 		}
 		if hit, ok := h.hit(chunks[i], scores[i], q, parts[i]); ok {
+			hit.Vector = vectors[chunks[i]]
 			hit.ByVectors, hit.ByWords = slices.Contains(byVectors, chunks[i]), slices.Contains(byWords, chunks[i])
 			found = append(found, hit)
 		}
 	}
-	return found
+	return found, nil
+}
+
+// look prepares a question. It returns the chunks to rank, of which there are at least k, in their order, and the vectors by chunk.
+func (h *hybrid) look(ctx context.Context, q Query, visible []bool, k int) (v *view, candidates []int, vectors [][]float32, err error) {
+	if h.embed == nil {
+		v = h.corpus.look(q, h.vectors, visible)
+		return v, h.candidates(v, k), h.vectors, nil
+	}
+	v = h.corpus.view(q, visible)
+	v.compareWords()
+	candidates = h.best(k, v.bmChunk, h.bestTurn(v.bm), h.bestTurn(v.cover.window))
+	texts := []string{}
+	for _, c := range candidates {
+		texts = append(append(texts, h.chunks[c].Text()), TurnTexts(h.chunks[c:c+1])...)
+	}
+	found, err := h.embed(ctx, texts)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("embed %d chunks that are best by words: %w", len(candidates), err)
+	}
+	vectors, turns := make([][]float32, len(h.chunks)), make([][]float32, len(h.corpus.turns))
+	for _, c := range candidates {
+		n := h.corpus.first[c+1] - h.corpus.first[c]
+		vectors[c] = found[0]
+		copy(turns[h.corpus.first[c]:], found[1:n+1])
+		found = found[n+1:]
+	}
+	v.compareVectors(vectors, turns)
+	v.feedback()
+	return v, candidates, vectors, nil
 }
 
 // hide takes the turns that may not be seen out of the competition.
@@ -162,7 +206,7 @@ func hide(logits []float64, turns []int, visible []bool) []float64 {
 }
 
 // candidates returns the chunks to rank, in their order.
-func (h *hybrid) candidates(v *view) []int {
+func (h *hybrid) candidates(v *view, k int) []int {
 	n := len(h.chunks)
 	if len(h.corpus.turns) <= h.exhaustive {
 		all := make([]int, n)
@@ -171,18 +215,23 @@ func (h *hybrid) candidates(v *view) []int {
 		}
 		return all
 	}
-	// The best turn of each chunk by vectors, by words, and by both at first sight; and the chunk itself.
-	scores := [][]float64{v.cosChunk, v.bmChunk, nil, nil, nil, nil}
-	for i, ofTurns := range [][]float64{v.pair, v.bm, v.firstSight, v.cover.window} {
-		best := make([]float64, n)
-		for c := range best {
-			best[c] = slices.Max(ofTurns[h.corpus.first[c]:h.corpus.first[c+1]])
-		}
-		scores[2+i] = best
+	return h.best(k, v.cosChunk, v.bmChunk, h.bestTurn(v.pair), h.bestTurn(v.bm), h.bestTurn(v.firstSight), h.bestTurn(v.cover.window))
+}
+
+// bestTurn is the highest score of a turn of each chunk.
+func (h *hybrid) bestTurn(scores []float64) []float64 {
+	best := make([]float64, len(h.chunks))
+	for c := range best {
+		best[c] = slices.Max(scores[h.corpus.first[c]:h.corpus.first[c+1]])
 	}
-	chosen := make([]bool, n)
-	for _, s := range scores {
-		for _, c := range top(s, h.perRanking) {
+	return best
+}
+
+// best returns the chunks that are among the first ones of any ranking, at least k, in their order.
+func (h *hybrid) best(k int, rankings ...[]float64) []int {
+	chosen := make([]bool, len(h.chunks))
+	for _, scores := range rankings {
+		for _, c := range top(scores, max(k, h.perRanking)) {
 			chosen[c] = true
 		}
 	}

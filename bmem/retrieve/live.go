@@ -38,14 +38,17 @@ type LoadOptions struct {
 	Progress func(done, total int)
 }
 
-// Load returns a retriever over a stored memory. Chunks and, for Hybrid, turns that have no stored vector are embedded now. The
-// memory is one of s; ErrNoMemory of package store if it is not there.
+// Load returns a retriever over a stored memory. Of modes that need all vectors, chunks and, for Hybrid, turns that have none are
+// embedded now. The memory is one of s; ErrNoMemory of package store if it is not there.
 func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, mode Mode, o LoadOptions) (*Live, error) {
 	mode, err := ParseMode(string(mode))
 	if err != nil {
 		return nil, err
 	}
 	l := &Live{Retriever: &Retriever{mode: mode}, store: s, embedder: e, memory: memory, options: o, generation: -1}
+	if !mode.EmbedsAll() {
+		l.Retriever.embed = l.embed
+	}
 	if err := l.Refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -62,13 +65,13 @@ func (l *Live) Refresh(ctx context.Context) error {
 			return err
 		}
 	}
-	ix, err := l.store.ReadIndex(ctx, l.memory, l.embedder, l.mode == Hybrid, l.generation, l.options.Progress)
+	ix, err := l.read(ctx, l.generation)
 	if err != nil {
 		return err
 	}
 	l.generation = -1 // until all is taken up: what is noted on the way is not of the ranker that is there
 	if !ix.Whole && !l.extend(ix) {
-		if ix, err = l.store.ReadIndex(ctx, l.memory, l.embedder, l.mode == Hybrid, -1, l.options.Progress); err != nil {
+		if ix, err = l.read(ctx, -1); err != nil {
 			return err
 		}
 	}
@@ -81,6 +84,19 @@ func (l *Live) Refresh(ctx context.Context) error {
 	return nil
 }
 
+// read reads what has changed since a generation.
+func (l *Live) read(ctx context.Context, since int64) (store.Index, error) {
+	if !l.mode.EmbedsAll() {
+		return l.store.ReadIndex(ctx, l.memory, nil, false, since, nil)
+	}
+	return l.store.ReadIndex(ctx, l.memory, l.embedder, l.mode == Hybrid, since, l.options.Progress)
+}
+
+// embed returns the vectors of texts of the memory, with which they are forgotten.
+func (l *Live) embed(ctx context.Context, texts []string) ([][]float32, error) {
+	return l.store.Vectors(ctx, l.memory, l.embedder, texts)
+}
+
 // rebuild begins with all chunks of the memory.
 func (l *Live) rebuild(ctx context.Context, ix store.Index) error {
 	l.detector = text.Detector{}
@@ -90,7 +106,7 @@ func (l *Live) rebuild(ctx context.Context, ix store.Index) error {
 		}
 	}
 	l.prepare(ix.Chunks, true)
-	fresh, err := newRanker(l.mode, l.detector.Language())
+	fresh, err := newRanker(l.mode, l.detector.Language(), l.embed)
 	if err != nil {
 		return err
 	}

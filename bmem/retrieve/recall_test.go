@@ -227,18 +227,22 @@ func (b *bench) measure(t *testing.T, d datasets.Dataset, split datasets.Split, 
 	qs := questions(t, d, split)
 	byCategory = map[string]*recalls{}
 	retrievers := map[string]*Retriever{}
+	k := 1 << 20
+	if mode == Rerank { // which ranks at least k chunks
+		k = slices.Max(chunkDepths)
+	}
 	for i, query := range b.queries(t, qs) {
 		q := qs[i]
 		if retrievers[q.History] == nil {
 			retrievers[q.History] = b.retriever(t, d, q.History, mode)
-			if h, ok := retrievers[q.History].ranker.(*hybrid); ok && b.perRanking > 0 {
+			if h, ok := retrievers[q.History].ranker.(*hybrid); ok && mode == Hybrid && b.perRanking > 0 {
 				h.exhaustive, h.perRanking = 0, b.perRanking
 			}
 			all.longest = max(all.longest, retrievers[q.History].turns())
 			all.turnsOf += retrievers[q.History].turns()
 			all.histories++
 		}
-		ranked, err := retrievers[q.History].Retrieve(t.Context(), query, 1<<20)
+		ranked, err := retrievers[q.History].Retrieve(t.Context(), query, k)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,6 +270,9 @@ func TestRecall(t *testing.T) {
 	}
 	if hybrid, dense := inTop5[Hybrid], inTop5[Dense]; hybrid < 0.88 || hybrid < dense+0.3 {
 		t.Errorf("evidence recall in the top 5 chunks is %.3f, of dense retrieval %.3f; want at least 0.88, and 0.3 more than dense", hybrid, dense)
+	}
+	if rerank, hybrid := inTop5[Rerank], inTop5[Hybrid]; rerank < hybrid-0.05 {
+		t.Errorf("evidence recall in the top 5 chunks is %.3f by rerank, %.3f by hybrid; want at most 0.05 less", rerank, hybrid)
 	}
 	b.compareCandidates(t, d, whole)
 	for name := range strings.SplitSeq(os.Getenv(envRecall), ",") {

@@ -28,7 +28,7 @@ type Query struct {
 // Hit is a retrieved chunk.
 type Hit struct {
 	chunk.Chunk
-	// Vector is the chunk's unit embedding [d] float32.
+	// Vector is the chunk's unit embedding [d] float32; nil where New was given neither vectors nor Index.Embed.
 	Vector []float32
 	// Score is the mode's own score; larger is better.
 	Score float64
@@ -40,8 +40,9 @@ type Hit struct {
 
 // Retriever ranks the chunks of one memory. It is safe for concurrent use.
 type Retriever struct {
-	mode Mode
-	mu   sync.RWMutex
+	mode  Mode
+	embed EmbedFunc // what is found and has no vector; nil leaves it so
+	mu    sync.RWMutex
 	ranker
 }
 
@@ -50,7 +51,7 @@ type ranker interface {
 	// grow takes the next chunk if it is fresh, else the last one with more turns, those from a number on.
 	grow(c store.IndexedChunk, fresh bool, from int)
 	// rank returns at most k hits, best first; ties are broken by the chunks' order.
-	rank(q Query, k int) []Hit
+	rank(ctx context.Context, q Query, k int) ([]Hit, error)
 	size() int
 	width() int // of the vectors
 	lang() text.Language
@@ -77,7 +78,39 @@ func (r *Retriever) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error)
 	if w := r.width(); w > 0 && r.mode != BM25 && len(q.Vector) != w {
 		return nil, fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), w)
 	}
-	return r.rank(q, k), ctx.Err()
+	hits, err := r.rank(ctx, q, k)
+	if err == nil {
+		err = r.complete(ctx, hits)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return hits, ctx.Err()
+}
+
+// complete embeds the hits that have no vectors.
+func (r *Retriever) complete(ctx context.Context, hits []Hit) error {
+	if r.embed == nil {
+		return nil
+	}
+	var at []int
+	var texts []string
+	for i, h := range hits {
+		if h.Vector == nil {
+			at, texts = append(at, i), append(texts, h.Text())
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	vectors, err := r.embed(ctx, texts)
+	if err != nil {
+		return fmt.Errorf("embed %d chunks that were found: %w", len(texts), err)
+	}
+	for i, v := range vectors {
+		hits[at[i]].Vector = v
+	}
+	return nil
 }
 
 // Mode is a way of ranking.
@@ -87,14 +120,20 @@ type Mode string
 const (
 	// Dense ranks by the inner product of the question's and the chunk's vector, the paper's way.
 	Dense Mode = "dense"
-	// BM25 ranks by the words that question and chunk share, by their stems (Robertson and Zaragoza 2009).
+	// BM25 ranks by the words that question and chunk share, by their stems (Robertson and Zaragoza 2009). Only what is found is embedded.
 	BM25 Mode = "bm25"
+	// Rerank is Hybrid among the chunks that are best by words. Only they are embedded, when the first question finds them, so that a
+	// long history costs next to nothing before it is asked.
+	Rerank Mode = "rerank"
 	// Hybrid estimates for every turn the probability that it is evidence, from words and vectors, and ranks chunks by that.
 	Hybrid Mode = "hybrid"
 )
 
 // Modes lists all modes, the default last.
-func Modes() []Mode { return []Mode{Dense, BM25, Hybrid} }
+func Modes() []Mode { return []Mode{Dense, BM25, Rerank, Hybrid} }
+
+// EmbedsAll says whether the mode needs the vectors of a whole memory.
+func (m Mode) EmbedsAll() bool { return m == Dense || m == Hybrid }
 
 // ParseMode returns the mode of that name; "" is Hybrid. An unknown name is refused with the list.
 func ParseMode(name string) (Mode, error) {
@@ -115,9 +154,14 @@ type Index struct {
 	Vectors [][]float32
 	// TurnVectors are the unit embeddings of TurnTexts(Chunks): [turns of all chunks, d] float32. Only Hybrid needs them.
 	TurnVectors [][]float32
+	// Embed embeds what is ranked by Rerank, which needs it, and what BM25 finds.
+	Embed EmbedFunc
 	// Language is the language of the memory; see DetectLanguage.
 	Language text.Language
 }
+
+// EmbedFunc returns the unit embeddings [n, d] float32 of n texts.
+type EmbedFunc func(ctx context.Context, texts []string) ([][]float32, error)
 
 // TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors.
 func TurnTexts(chunks []chunk.Chunk) []string {
@@ -136,7 +180,7 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode != BM25 || ix.Vectors != nil {
+	if mode.EmbedsAll() || ix.Vectors != nil {
 		if err := checkVectors("chunk", ix.Vectors, len(ix.Chunks)); err != nil {
 			return nil, err
 		}
@@ -146,7 +190,10 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 			return nil, err
 		}
 	}
-	ranker, err := newRanker(mode, ix.Language)
+	if mode == Rerank && ix.Embed == nil {
+		return nil, fmt.Errorf("retrieval mode %s needs Index.Embed", mode)
+	}
+	ranker, err := newRanker(mode, ix.Language, ix.Embed)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +212,7 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 	if err := build(ctx, ranker, chunks); err != nil {
 		return nil, err
 	}
-	return &Retriever{mode: mode, ranker: ranker}, nil
+	return &Retriever{mode: mode, embed: ix.Embed, ranker: ranker}, nil
 }
 
 // build gives an empty ranker all chunks of a memory.
@@ -182,14 +229,19 @@ func build(ctx context.Context, r ranker, chunks []store.IndexedChunk) error {
 	return nil
 }
 
-func newRanker(mode Mode, l text.Language) (ranker, error) {
+// newRanker returns an empty ranker; embed is for Rerank.
+func newRanker(mode Mode, l text.Language, embed EmbedFunc) (ranker, error) {
 	switch mode {
 	case Dense:
 		return &dense{base{language: l}}, nil
 	case BM25:
 		return newBM25(l), nil
 	}
-	return newHybrid(l)
+	h, err := newHybrid(l)
+	if err == nil && mode == Rerank {
+		h.embed, h.perRanking = embed, rerankedChunks
+	}
+	return h, err
 }
 
 // DetectLanguage returns the language that most of the chunks' turns are in.

@@ -122,7 +122,7 @@ func TestModesFindTheTurn(t *testing.T) {
 				if at < 0 || !reflect.DeepEqual(h.Chunk, m.Chunks[at]) || len(h.Vector) != 32 || i > 0 && h.Score > hits[i-1].Score {
 					t.Errorf("%s %q: hit %d is %+v", mode, question, i, h)
 				}
-				if mode != Hybrid && mode != "" {
+				if mode == Dense || mode == BM25 {
 					if h.TurnScores != nil {
 						t.Errorf("%s ranks no turns, but gave %v", mode, h.TurnScores)
 					}
@@ -142,7 +142,7 @@ func TestModesFindTheTurn(t *testing.T) {
 					t.Errorf("chunk score %v of turns %v", h.Score, h.TurnScores)
 				}
 			}
-			if mode == Hybrid {
+			if mode == Hybrid || mode == Rerank {
 				best := slices.Index(hits[0].TurnScores, slices.Max(hits[0].TurnScores))
 				if got := hits[0].Turns[best].ID; got != want {
 					t.Errorf("%q: best turn %s, want %s", question, got, want)
@@ -213,11 +213,12 @@ func TestRefusals(t *testing.T) {
 		ix   Index
 		want string
 	}{
-		{"fuzzy", Index{}, `"fuzzy" is unknown; the modes are [dense bm25 hybrid]`},
+		{"fuzzy", Index{}, `"fuzzy" is unknown; the modes are [dense bm25 rerank hybrid]`},
 		{Dense, Index{Chunks: chunks}, "0 chunk vectors, want 1"},
 		{Hybrid, Index{Chunks: chunks, Vectors: unit}, "0 turn vectors, want 2"},
 		{Hybrid, Index{Chunks: chunks, Vectors: unit, TurnVectors: [][]float32{{1, 0}, {1}}}, "turn vector 1 is of width 1"},
 		{BM25, Index{Chunks: chunks, Vectors: [][]float32{}}, "0 chunk vectors, want 1"},
+		{Rerank, Index{Chunks: chunks}, "needs Index.Embed"},
 	} {
 		if _, err := New(t.Context(), tt.mode, tt.ix); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.mode, err, tt.want)
@@ -333,10 +334,10 @@ func TestCandidatesFindWhatAllFind(t *testing.T) {
 	same, asked := 0, 0
 	for i := range 40 {
 		q := ask(t, fmt.Sprintf("When did Ann mention item %d and thing%d of group %d?", i*211, i*5%211, i%37))
-		candidates := h.rank(q, 5)
+		candidates := ranked(t, h, q)
 		whole := *h
 		whole.exhaustive = len(turns)
-		for j, hit := range whole.rank(q, 5) {
+		for j, hit := range ranked(t, &whole, q) {
 			asked++
 			if slices.ContainsFunc(candidates, func(c Hit) bool { return c.ID == hit.ID }) {
 				same++
@@ -349,4 +350,14 @@ func TestCandidatesFindWhatAllFind(t *testing.T) {
 	if share := float64(same) / float64(asked); share < 0.99 {
 		t.Errorf("candidates hold %.3f of the five best chunks, want 0.99", share)
 	}
+}
+
+// ranked returns the five best hits.
+func ranked(t *testing.T, r ranker, q Query) []Hit {
+	t.Helper()
+	hits, err := r.rank(t.Context(), q, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hits
 }

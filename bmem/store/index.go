@@ -43,11 +43,14 @@ type Index struct {
 }
 
 // ReadIndex reads what has changed of a memory since a generation, -1 for all of it. If more has changed than turns being added
-// at the end, it is the whole memory. What is not embedded yet is embedded first; see Embed.
+// at the end, it is the whole memory. What is not embedded yet is embedded first; see Embed. Without an embedder (nil) nothing is,
+// and chunks come without vectors.
 func (s *Store) ReadIndex(ctx context.Context, name string, e embed.Embedder, turns bool, since int64, progress func(done, total int)) (Index, error) {
 	for {
-		if err := s.Embed(ctx, name, e, turns, progress); err != nil {
-			return Index{}, err
+		if e != nil {
+			if err := s.Embed(ctx, name, e, turns, progress); err != nil {
+				return Index{}, err
+			}
 		}
 		ix, err := s.readIndex(ctx, name, e, turns, since)
 		if errors.Is(err, errUnembedded) {
@@ -87,6 +90,13 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 			return err
 		}
 		ix.Whole = since < 0 || since < rewritten
+		if e == nil {
+			if ix.Whole {
+				since = -1
+			}
+			ix.Chunks, err = readPlain(tx, memory, since)
+			return err
+		}
 		from, args, chunks := byChunk+" AND c.generation > ?3", []any{since}, 0
 		if ix.Whole {
 			if from, args, chunks, err = whole(tx, memory); err != nil {
@@ -99,12 +109,26 @@ func (s *Store) readIndex(ctx context.Context, name string, e embed.Embedder, tu
 			return err
 		}
 		defer rows.Close() // its error is that of Err
-		if ix.Chunks, err = unpackRows(rows, e.Dim(), turns); err == nil && len(ix.Chunks) < chunks {
+		if ix.Chunks, err = unpackRows(rows, scanPacked, e.Dim(), turns); err == nil && len(ix.Chunks) < chunks {
 			err = errUnembedded
 		}
 		return err
 	})
 	return ix, err
+}
+
+// readPlain reads the chunks of a memory that have changed since a generation, without vectors.
+func readPlain(tx Tx, memory, since int64) ([]IndexedChunk, error) {
+	rows, err := tx.Query("SELECT id, first, part, generation, source, body, sum FROM chunk WHERE memory = ? AND generation > ?", memory, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() // its error is that of Err
+	scan := func(rows Rows) (c packedChunk, err error) {
+		err = rows.Scan(&c.row, &c.first, &c.part, &c.generation, &c.source, &c.body.text, &c.body.sum)
+		return c, err
+	}
+	return unpackRows(rows, scan, 0, false)
 }
 
 // Two ways to the chunks of the memory ?2 with their vectors by the embedder ?1: chunk by chunk, and in the order of the vectors
@@ -129,8 +153,8 @@ func whole(tx Tx, memory int64) (from string, args []any, chunks int, err error)
 	return byChunk, nil, chunks, err
 }
 
-// unpackRows unpacks the chunks of rows while the next ones are read, and puts them in order.
-func unpackRows(rows Rows, dim int, turns bool) ([]IndexedChunk, error) {
+// unpackRows unpacks the chunks of rows while the next ones are read, and puts them in order. A dim of 0 is for chunks without vectors.
+func unpackRows(rows Rows, scan func(Rows) (packedChunk, error), dim int, turns bool) ([]IndexedChunk, error) {
 	const share = 256
 	var parts [][]IndexedChunk
 	var read []packedChunk
@@ -151,7 +175,7 @@ func unpackRows(rows Rows, dim int, turns bool) ([]IndexedChunk, error) {
 	var failed error
 	for failed == nil && ctx.Err() == nil && rows.Next() {
 		var c packedChunk
-		if c, failed = scanPacked(rows); failed == nil {
+		if c, failed = scan(rows); failed == nil {
 			read = append(read, c)
 		}
 		if len(read) == share {
@@ -209,6 +233,9 @@ func (p packedChunk) unpack(dim int, turns bool) (IndexedChunk, error) {
 	c.Added = make([]time.Time, len(st.Added))
 	for i, at := range st.Added {
 		c.Added[i] = fromSeconds(at)
+	}
+	if dim == 0 {
+		return c, nil
 	}
 	all, want := p.vectors, 1
 	if turns {
