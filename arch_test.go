@@ -25,7 +25,7 @@ var rooms = map[string][]string{
 	"bmem/quick":           {"bmem", "bmem/chunk", "bmem/conversation", "bmem/setup", "bmem/setup/served"},
 	"bmem/rerank":          {"internal", "internal/bert", "tiers/llm"},
 	"bmem/retrieve":        {"bmem/chunk", "bmem/embed", "bmem/store", "internal", "tiers/text"},
-	"bmem/setup":           {"router/cascade", "bmem", "bmem/embed", "bmem/store", "bmem/store/postgres", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
+	"bmem/setup":           {"router/cascade", "bmem", "bmem/embed", "bmem/retrieve", "bmem/store", "bmem/store/postgres", "tiers", "tiers/text", "tiers/llm", "tiers/llm/openai", "internal"},
 	"bmem/setup/inprocess": {"bmem/embed", "bmem/rerank", "bmem/setup", "tiers/llm", "tiers/llm/local", "internal"},
 	"bmem/setup/served":    {"bmem/embed", "bmem/setup", "serve/api", "serve/registry", "tiers/llm", "tiers/llm/local/adapter", "tiers/llm/openai"},
 	"bmem/store":           {"bmem/chunk", "bmem/embed", "internal"},

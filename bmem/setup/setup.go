@@ -17,6 +17,7 @@ import (
 
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/embed"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/internal/closers"
 	"github.com/budgetmem/budgetmem/internal/models"
 	"github.com/budgetmem/budgetmem/router/cascade"
@@ -67,6 +68,8 @@ type Spec struct {
 	// Prices is a file of prices over the built-in ones. AllowUnpriced lets a model without a price count as free.
 	Prices        string
 	AllowUnpriced bool
+	// Retrieval is how chunks are found where a question does not say; "" is retrieve.Hybrid. It says what is embedded when turns are added.
+	Retrieval retrieve.Mode
 	// CacheDir keeps memories and replies; "" means what EnvCache names.
 	CacheDir string
 	// Store is where memories lie; see OpenStore. Replies and what else is in CacheDir stay there.
@@ -250,7 +253,7 @@ func (sys *System) open(ctx context.Context) (err error) {
 	sys.Backend = cmp.Or(s.Engine.Name(), "none")
 	handedOver = true
 	sys.Memory, err = bmem.Open(ctx, bmem.Options{Store: memories, Embedder: embedder, Tokenizer: tokenizer,
-		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Dates: dates, AnswerSamples: s.AnswerSamples, Calibration: calibration, LogProbs: s.LogProbs, TierOptions: s.TierOptions, Progress: s.Progress, Observer: observerOf(s.Observer)})
+		Client: sys.Client, Models: clients, Replies: sys.cache, Tiers: sys.Tiers.Build, ChunkTokens: s.ChunkTokens, Retrieval: s.Retrieval, Dates: dates, AnswerSamples: s.AnswerSamples, Calibration: calibration, LogProbs: s.LogProbs, TierOptions: s.TierOptions, Progress: s.Progress, Observer: observerOf(s.Observer)})
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/budgetmem/budgetmem/bmem"
 	"github.com/budgetmem/budgetmem/bmem/chunk"
 	"github.com/budgetmem/budgetmem/bmem/conversation"
-	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/tiers/text"
 )
 
@@ -80,7 +79,7 @@ When the file has changed, what is gone from it is forgotten. A memory of 'bmem 
 				}
 			}
 			opts := []bmem.Option{bmem.WithMemory(memory), bmem.WithPolicy(chosen), bmem.WithTopK(flags.topK), bmem.WithKeepK(flags.keepK),
-				bmem.WithRetrieval(retrieve.Mode(flags.retrieval)), bmem.WithQuestionDate(date)}
+				bmem.WithRetrieval(flags.spec.Retrieval), bmem.WithQuestionDate(date)}
 			if cmd.Flags().Changed("max-cost") {
 				opts = append(opts, bmem.WithMaxCost(maxCost))
 			}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
@@ -130,7 +129,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string, asked ...string) (*
 	return sys, run.Config{
 		Executor: executor,
 		Dir:      dir, Dataset: data, Split: f.split, Questions: f.questions, Sample: run.Sample(f.sample), Seed: f.seed, Memory: sys.Memory,
-		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: retrieve.Mode(f.system.retrieval), InFlight: inFlight,
+		TopK: f.system.topK, KeepK: f.system.keepK, Retrieval: f.system.spec.Retrieval, InFlight: inFlight,
 		System: run.Describe(sys, spec.TierOptions),
 	}, nil
 }
@@ -139,7 +138,7 @@ func (f *benchFlags) open(cmd *cobra.Command, prefix string, asked ...string) (*
 // setting or prompt makes a run of its own.
 func (f *benchFlags) defaultName(data datasets.Dataset, set tiers.Spec) string {
 	s := f.system
-	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), set.Hash(), s.spec.Roles, s.topK, s.keepK, s.retrieval, s.spec.Model, s.spec.Endpoints}))
+	h := sha256.Sum256(fmt.Appendf(nil, "%q", []any{data.Hash(), tiers.PromptHash(), set.Hash(), s.spec.Roles, s.topK, s.keepK, s.spec.Retrieval, s.spec.Model, s.spec.Endpoints}))
 	model := strings.TrimSuffix(filepath.Base(cmp.Or(s.spec.Model, "default")), ".gguf")
 	axis := strings.TrimSuffix(filepath.Base(set.Name), filepath.Ext(set.Name))
 	return fmt.Sprintf("%s-%s-%s-%s-seed%d-%.2x", data.Name(), f.split, axis, model, f.seed, h)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/experiments/episodes"
 	"github.com/budgetmem/budgetmem/experiments/frontier"
 	"github.com/budgetmem/budgetmem/experiments/run"
@@ -265,7 +266,7 @@ func (f *demoFlags) system() error {
 	text := func(name string) string { s, _ := h.System[name].(string); return s }
 	number := func(name string) int { n, _ := h.System[name].(float64); return int(n) }
 	b.dataset, b.system.spec.Tiers, b.system.spec.Model = h.Dataset, text("axis"), text("model")
-	b.system.topK, b.system.keepK, b.system.retrieval = number("top_k"), number("keep_k"), text("retrieval")
+	b.system.topK, b.system.keepK, b.system.spec.Retrieval = number("top_k"), number("keep_k"), retrieve.Mode(text("retrieval"))
 	b.system.spec.CacheDir = cmp.Or(b.system.spec.CacheDir, filepath.Join(f.dir(), "cache"))
 	if h.System["roles"] != nil {
 		return fmt.Errorf("--traces %s: they were answered by several models, which only --questions 0 can show", f.traces)

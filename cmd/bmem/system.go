@@ -26,15 +26,14 @@ import (
 
 // systemFlags are the flags of every verb that answers questions.
 type systemFlags struct {
-	spec      setup.Spec
-	backend   string
-	topK      int
-	keepK     int
-	retrieval string
-	settings  string   // file
-	set       []string // field=value
-	session   string   // name of a header; "" for none
-	watch     *watch   // shared by the copies of the flags
+	spec     setup.Spec
+	backend  string
+	topK     int
+	keepK    int
+	settings string   // file
+	set      []string // field=value
+	session  string   // name of a header; "" for none
+	watch    *watch   // shared by the copies of the flags
 }
 
 func (f *systemFlags) bind(flags *pflag.FlagSet) {
@@ -63,7 +62,7 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.LogProbs, "answer-logprobs", false, "ask for the log-probabilities of answers also where the tier set does not route the answer, as traces to calibrate on need them")
 	flags.IntVar(&f.topK, "top-k", bmem.DefaultTopK, "chunks to retrieve")
 	flags.IntVar(&f.keepK, "keep", bmem.DefaultKeepK, "chunks the filter may keep")
-	flags.StringVar(&f.retrieval, "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25, rerank or hybrid; bm25 and rerank embed only what is found")
+	flags.StringVar((*string)(&f.spec.Retrieval), "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25, rerank or hybrid; bm25 and rerank embed only what is found")
 }
 
 // calibrated makes the calibration that comes with the program the default, for verbs that answer people and agents.
@@ -75,7 +74,7 @@ func (f *systemFlags) calibrated(flags *pflag.FlagSet) {
 
 // check finds flags that cannot work before anything slow is done.
 func (f *systemFlags) check() error {
-	if _, err := retrieve.ParseMode(f.retrieval); err != nil {
+	if _, err := retrieve.ParseMode(string(f.spec.Retrieval)); err != nil {
 		return err
 	}
 	if err := inprocess.Check(f.backend); err != nil {

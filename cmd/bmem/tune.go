@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/budgetmem/budgetmem/bmem"
-	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
 	"github.com/budgetmem/budgetmem/kernel/display"
@@ -117,7 +116,7 @@ func (f *tuneDataFlags) run(cmd *cobra.Command) (err error) {
 	examples, made, err := tune.MakeExamples(cmd.Context(), tune.DataConfig{
 		Dataset: data, Memory: sys.Memory, Questions: questions, Test: f.split == run.TestSplit, Policy: f.tier, Variants: f.variants, Unseen: f.unseen,
 		Seed: f.seed, Progress: func(done, total int) { bar.Set(done, total, "") },
-		Ask: []bmem.Option{bmem.WithTopK(f.system.topK), bmem.WithKeepK(f.system.keepK), bmem.WithRetrieval(retrieve.Mode(f.system.retrieval))},
+		Ask: []bmem.Option{bmem.WithTopK(f.system.topK), bmem.WithKeepK(f.system.keepK), bmem.WithRetrieval(f.system.spec.Retrieval)},
 	})
 	bar.End(err)
 	if err != nil {
