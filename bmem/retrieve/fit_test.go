@@ -23,8 +23,9 @@ type example struct {
 	datasets.Question
 	query    Query
 	hybrid   *hybrid
-	rows     [][]float64
-	evidence []int // turns
+	rows     [][]float64 // of the turns that are ranked
+	evidence []int       // rows
+	weight   float64     // in the objective
 }
 
 // TestFitWeights is the program that made weights.json: go test ./bmem/retrieve -tags fit -run TestFitWeights -v
@@ -34,7 +35,7 @@ type example struct {
 func TestFitWeights(t *testing.T) {
 	b := newBench(t)
 	d := dataset(t, "locomo")
-	train, validation := b.examples(t, d, datasets.Train), b.examples(t, d, datasets.Validation)
+	train, validation := b.examples(t, d, datasets.Train, Hybrid), b.examples(t, d, datasets.Validation, Hybrid)
 
 	var histories []string
 	for _, e := range train {
@@ -77,11 +78,55 @@ func TestFitWeights(t *testing.T) {
 		"held_out":   rounded(held),
 		"validation": rounded(final),
 	}
+	writeModel(t, "weights.json", m)
+}
+
+// TestFitRerank is the program that made rerank.json: BUDGETMEM_DATA=FOLDER go test ./bmem/retrieve -tags fit -run TestFitRerank -v -timeout 1h
+//
+// The folder has LongMemEval's training and validation histories. It fits on training questions of LoCoMo and LongMemEval, which count the
+// same together, and prints recall on validation questions of both. Nothing in it is random.
+func TestFitRerank(t *testing.T) {
+	b := newBench(t)
+	about := map[string]any{
+		"made_by":   "BUDGETMEM_DATA=FOLDER go test ./bmem/retrieve -tags fit -run TestFitRerank",
+		"embedder":  b.embedder.ID(),
+		"objective": "as in weights.json, over the turns of the candidates, both data sets together of the same weight",
+		"penalty":   penalty, "recall_of": "evidence turns inside the top 2, 5, 10 chunks",
+	}
+	var train []*example
+	var sets []datasets.Dataset
+	for _, name := range []string{"locomo", "longmemeval"} {
+		d := dataset(t, name)
+		examples := slices.DeleteFunc(b.examples(t, d, datasets.Train, Rerank), func(e *example) bool { return len(e.evidence) == 0 })
+		for _, e := range examples {
+			e.weight = 1000 / float64(len(examples))
+		}
+		about[name] = map[string]any{"data": d.Hash(), "chunks": d.ChunkTokens(), "questions": len(examples)}
+		train, sets = append(train, examples...), append(sets, d)
+	}
+	m := fitModel(t, train)
+	for _, d := range sets {
+		var final recalls
+		for _, e := range b.examples(t, d, datasets.Validation, Rerank) {
+			final.add(e.Question, e.rank(t, m))
+		}
+		t.Logf("%-12s validation %v", d.Name(), final)
+		about[d.Name()].(map[string]any)["validation"] = rounded(final)
+	}
+	for _, line := range calibration(train, m) {
+		t.Log(line)
+	}
+	m.About = about
+	writeModel(t, "rerank.json", m)
+}
+
+func writeModel(t *testing.T, file string, m *model) {
+	t.Helper()
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := atomicfile.WriteFile("weights.json", append(data, '\n'), 0o644); err != nil {
+	if err := atomicfile.WriteFile(file, append(data, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -94,8 +139,11 @@ func rounded(r recalls) []float64 {
 	return out
 }
 
-// examples computes the features of a split's questions.
-func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split) []*example {
+// mostHistories is of how many histories examples are made; data sets with a history for each question have hundreds of long ones.
+const mostHistories = 120
+
+// examples computes the features of a split's questions, of all turns or, for Rerank, of those of the candidates.
+func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split, mode Mode) []*example {
 	t.Helper()
 	qs := questions(t, d, split)
 	retrievers := map[string]*hybrid{}
@@ -104,30 +152,45 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split)
 		q := qs[i]
 		h := retrievers[q.History]
 		if h == nil {
-			h = b.retriever(t, d, q.History, Hybrid).ranker.(*hybrid)
+			if len(retrievers) == mostHistories {
+				continue
+			}
+			h = b.retriever(t, d, q.History, mode).ranker.(*hybrid)
 			retrievers[q.History] = h
 		}
-		e := &example{Question: q, query: query, hybrid: h, rows: h.corpus.look(query, h.vectors, nil).features(all(len(h.corpus.turns)))}
-		n := 0
-		for _, c := range h.chunks {
-			for _, turn := range c.Turns {
+		e := &example{Question: q, query: query, hybrid: h, weight: 1}
+		v, chunks, _, err := h.look(t.Context(), query, nil, deepest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var turns []int
+		for _, c := range chunks {
+			for at, turn := range h.chunks[c].Turns {
 				if slices.Contains(q.Evidence, turn.ID) {
-					e.evidence = append(e.evidence, n)
+					e.evidence = append(e.evidence, len(turns))
 				}
-				n++
+				turns = append(turns, h.corpus.first[c]+at)
 			}
 		}
+		e.rows = v.features(turns)
 		out = append(out, e)
 	}
 	return out
 }
+
+// deepest is how many chunks are ranked at least.
+var deepest = slices.Max(chunkDepths)
 
 // rank orders the example's memory by a model.
 func (e *example) rank(t *testing.T, m *model) []Hit {
 	t.Helper()
 	h := *e.hybrid
 	h.model = m
-	hits, err := h.rank(t.Context(), e.query, 1<<20)
+	k := 1 << 20
+	if h.embed != nil {
+		k = deepest
+	}
+	hits, err := h.rank(t.Context(), e.query, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +222,7 @@ func fitModel(t *testing.T, examples []*example) *model {
 			logs := m.shares(m.logits(e.rows), nil, 0)
 			each := 1 / float64(len(e.evidence))
 			for _, u := range e.evidence {
-				total -= each * logs[u]
+				total -= e.weight * each * logs[u]
 			}
 			if gradient == nil {
 				continue
@@ -170,7 +233,7 @@ func fitModel(t *testing.T, examples []*example) *model {
 					p -= each
 				}
 				for j, v := range row {
-					gradient[j] += p * (v - means[j]) / scales[j]
+					gradient[j] += e.weight * p * (v - means[j]) / scales[j]
 				}
 			}
 		}
@@ -218,7 +281,7 @@ func platt(examples []*example, m *model) (slope, offset float64) {
 		for _, e := range examples {
 			for u, s := range m.shares(m.logits(e.rows), nil, 0) {
 				p := 1 / (1 + math.Exp(-slope*s-offset))
-				r, w := indicator(slices.Contains(e.evidence, u))-p, p*(1-p)
+				r, w := e.weight*(indicator(slices.Contains(e.evidence, u))-p), e.weight*p*(1-p)
 				g0, g1 = g0+r, g1+r*s
 				h00, h01, h11 = h00+w, h01+w*s, h11+w*s*s
 			}

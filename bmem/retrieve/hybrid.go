@@ -17,8 +17,9 @@ import (
 //
 // Of a long history only candidates are ranked so: the chunks that are best by words, by vectors, or by both.
 //
-// The probabilities are calibrated on LoCoMo, where an average question has about 1.5 evidence turns in 600. Where evidence is denser, as in
-// ten paragraphs of HotpotQA, they rank as well but are too low. The weights belong to all-MiniLM-L6-v2: another embedder has other
+// The probabilities of Hybrid are calibrated on LoCoMo, where an average question has about 1.5 evidence turns in 600. Where evidence is denser, as in
+// ten paragraphs of HotpotQA, they rank as well but are too low; where turns are long, as an assistant's are, they rank worse than words
+// alone. Rerank has weights of its own, from LoCoMo and LongMemEval. The weights belong to all-MiniLM-L6-v2: another embedder has other
 // cosines.
 type hybrid struct {
 	base
@@ -44,11 +45,19 @@ const (
 )
 
 func newHybrid(l text.Language) (*hybrid, error) {
-	m, err := fitted()
+	m, err := fittedHybrid()
 	if err != nil {
 		return nil, err
 	}
 	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, exhaustive: exhaustiveTurns, perRanking: candidateChunks}, nil
+}
+
+func newRerank(l text.Language, embed EmbedFunc) (*hybrid, error) {
+	m, err := fittedRerank()
+	if err != nil {
+		return nil, err
+	}
+	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, perRanking: rerankedChunks, embed: embed}, nil
 }
 
 // build takes all chunks of a memory. Reading what turns say runs beside numbering their words.

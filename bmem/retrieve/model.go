@@ -11,7 +11,7 @@ import (
 // model turns the features of all turns of a memory into probabilities.
 //
 // A turn's score is s = Σ weight·feature. Among the turns of the memory, e^s/Σe^s is the share that the turn has of the evidence (the
-// weights were fitted by maximum likelihood of that softmax). The probability that the turn itself is evidence is
+// weights were fitted by maximum likelihood of that softmax). For Rerank the turns are those of the candidates. The probability that the turn itself is evidence is
 // 1/(1 + e^−(slope·ln share + offset)).
 type model struct {
 	// About says how the weights were made; it is for readers.
@@ -29,8 +29,14 @@ type weight struct {
 //go:embed weights.json
 var weightsFile []byte
 
-// fitted returns the shipped model. TestFitWeights made it; with -fit it makes it again.
-var fitted = sync.OnceValues(func() (*model, error) { return parseModel(weightsFile) })
+//go:embed rerank.json
+var rerankFile []byte
+
+// The shipped models, of Hybrid and of Rerank, which TestFitWeights and TestFitRerank made.
+var (
+	fittedHybrid = sync.OnceValues(func() (*model, error) { return parseModel(weightsFile) })
+	fittedRerank = sync.OnceValues(func() (*model, error) { return parseModel(rerankFile) })
+)
 
 // parseModel reads a model and checks that it is for these features.
 func parseModel(data []byte) (*model, error) {

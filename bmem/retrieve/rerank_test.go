@@ -66,13 +66,16 @@ func TestEmbedsWhatIsFound(t *testing.T) {
 	}
 }
 
-// With every chunk a candidate, Rerank is Hybrid.
+// With every chunk a candidate and Hybrid's weights, Rerank is Hybrid.
 func TestRerankOfAllIsHybrid(t *testing.T) {
 	s := newStore(t, talk())
 	var found [2][]Hit
 	for i, mode := range []Mode{Hybrid, Rerank} {
 		r, err := Load(t.Context(), s, bagEmbedder{}, "m", mode, LoadOptions{})
 		if err != nil {
+			t.Fatal(err)
+		}
+		if r.ranker.(*hybrid).model, err = fittedHybrid(); err != nil {
 			t.Fatal(err)
 		}
 		if found[i], err = r.Retrieve(t.Context(), ask(t, "What did Ann make in the pottery class?"), 100); err != nil {

@@ -122,8 +122,8 @@ const (
 	Dense Mode = "dense"
 	// BM25 ranks by the words that question and chunk share, by their stems (Robertson and Zaragoza 2009). Only what is found is embedded.
 	BM25 Mode = "bm25"
-	// Rerank is Hybrid among the chunks that are best by words. Only they are embedded, when the first question finds them, so that a
-	// long history costs next to nothing before it is asked.
+	// Rerank ranks the chunks that are best by words as Hybrid does, by weights of its own. Only they are embedded, when the first question
+	// finds them, so that a long history costs next to nothing before it is asked.
 	Rerank Mode = "rerank"
 	// Hybrid estimates for every turn the probability that it is evidence, from words and vectors, and ranks chunks by that.
 	Hybrid Mode = "hybrid"
@@ -236,12 +236,10 @@ func newRanker(mode Mode, l text.Language, embed EmbedFunc) (ranker, error) {
 		return &dense{base{language: l}}, nil
 	case BM25:
 		return newBM25(l), nil
+	case Rerank:
+		return newRerank(l, embed)
 	}
-	h, err := newHybrid(l)
-	if err == nil && mode == Rerank {
-		h.embed, h.perRanking = embed, rerankedChunks
-	}
-	return h, err
+	return newHybrid(l)
 }
 
 // DetectLanguage returns the language that most of the chunks' turns are in.
