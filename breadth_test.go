@@ -2,8 +2,11 @@ package budgetmem
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +41,7 @@ func TestBreadth(t *testing.T) {
 		var b bytes.Buffer
 		writeFamilies(&b, r)
 		writeLambdas(t, &b, r, "cascade forms")
+		writeHindsight(&b, readTraces(t, breadthTraces, "validation"), asked)
 		writeConfidences(t, &b, o.Cascades[0].Calibration, asked)
 		writeDifferences(&b, asked)
 		checkTable(t, readersPage, c.begin, c.end, b.String())
@@ -49,6 +53,35 @@ func TestBreadth(t *testing.T) {
 	}
 	writeDifferences(&b, f)
 	checkTable(t, readersPage, chosenBegin, chosenEnd, b.String())
+}
+
+// writeHindsight compares the fixed choices that are best at each λ on validation with those that are best on the reported questions
+// themselves, which cannot be known before.
+func writeHindsight(w io.Writer, validation, reported *episodes.File) {
+	reward := validation.Reward(true)
+	returns := func(f *episodes.File, lambda float64) map[string]float64 { // means by tiers
+		sums := map[string]float64{}
+		for _, e := range f.Episodes {
+			sums[strings.Join(e.Served, ",")] += reward.Return(e.Outcome(), lambda) / float64(len(f.IDs()))
+		}
+		return sums
+	}
+	best := func(returns map[string]float64) string {
+		return slices.MaxFunc(slices.Sorted(maps.Keys(returns)), func(a, b string) int { return cmp.Compare(returns[a], returns[b]) })
+	}
+	var before, after float64
+	var changed []string
+	lambdas := frontier.DefaultLambdas()
+	for _, lambda := range lambdas {
+		here := returns(reported, lambda)
+		chosen, hindsight := best(returns(validation, lambda)), best(here)
+		before, after = before+here[chosen]/float64(len(lambdas)), after+here[hindsight]/float64(len(lambdas))
+		if chosen != hindsight {
+			changed = append(changed, fmt.Sprintf("%s instead of %s at λ %g (%.4f, %.4f)", hindsight, chosen, lambda, here[hindsight], here[chosen]))
+		}
+	}
+	fmt.Fprintf(w, "\nThe fixed choices that are best on these questions themselves, which nobody can know before, return %.4f, those of validation %.4f: %s.\n",
+		after, before, strings.Join(changed, ", "))
 }
 
 // writeDifferences compares readers and widths of notes, question by question.
