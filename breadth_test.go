@@ -66,8 +66,8 @@ func writeHindsight(w io.Writer, validation, reported *episodes.File) {
 		}
 		return sums
 	}
-	best := func(returns map[string]float64) string {
-		return slices.MaxFunc(slices.Sorted(maps.Keys(returns)), func(a, b string) int { return cmp.Compare(returns[a], returns[b]) })
+	best := func(returns map[string]float64) string { // the later name of two that are level, as both of what is free
+		return slices.MaxFunc(slices.Sorted(maps.Keys(returns)), func(a, b string) int { return cmp.Or(cmp.Compare(returns[a], returns[b]), cmp.Compare(a, b)) })
 	}
 	var before, after float64
 	var changed []string

@@ -90,6 +90,11 @@ func (o Options) withDefaults() (Options, error) {
 	if _, err := text.ParseDateOrder(string(o.Dates)); err != nil {
 		return o, fmt.Errorf("Options.Dates: %w", err)
 	}
+	mode, err := retrieve.ParseMode(string(o.Retrieval))
+	if err != nil {
+		return o, fmt.Errorf("Options.Retrieval: %w", err)
+	}
+	o.Retrieval = mode
 	if o.Tiers == nil {
 		o.Tiers = tiers.Implementation
 	}
@@ -97,7 +102,6 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.OpenChunks, DefaultOpenChunks)
 	setDefault(&o.TopK, DefaultTopK)
 	setDefault(&o.KeepK, DefaultKeepK)
-	setDefault(&o.Retrieval, retrieve.Hybrid)
 	return o, nil
 }
 

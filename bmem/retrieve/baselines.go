@@ -1,7 +1,6 @@
 package retrieve
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -102,7 +101,7 @@ func (b *base) hits(scores []float64, q Query, k int) []Hit {
 // dense is the mode Dense: exact search, no approximation.
 type dense struct{ base }
 
-func (d *dense) rank(_ context.Context, q Query, k int) ([]Hit, error) {
+func (d *dense) rank(q Query, k int, _ map[string][]float32) ([]Hit, []string) {
 	return d.hits(dots(q.Vector, d.vectors), q, k), nil
 }
 
@@ -124,7 +123,7 @@ func (b *bm25) grow(c store.IndexedChunk, fresh bool, from int) {
 	}
 }
 
-func (b *bm25) rank(_ context.Context, q Query, k int) ([]Hit, error) {
+func (b *bm25) rank(q Query, k int, _ map[string][]float32) ([]Hit, []string) {
 	var stems []int32
 	for _, w := range b.vocabulary.language.ContentWords(q.Text) {
 		if s := b.vocabulary.find(w); !slices.Contains(stems, s) {

@@ -51,7 +51,7 @@ func TestFitWeights(t *testing.T) {
 		m := fitModel(t, slices.DeleteFunc(slices.Clone(train), isOut))
 		for _, e := range train {
 			if isOut(e) {
-				held.add(e.Question, e.rank(t, m))
+				held.add(e.Question, b.rank(t, e, m))
 			}
 		}
 	}
@@ -59,7 +59,7 @@ func TestFitWeights(t *testing.T) {
 	m := fitModel(t, train)
 	var final recalls
 	for _, e := range validation {
-		final.add(e.Question, e.rank(t, m))
+		final.add(e.Question, b.rank(t, e, m))
 	}
 	t.Logf("validation                           %v", final)
 	for _, line := range calibration(validation, m) {
@@ -108,7 +108,7 @@ func TestFitRerank(t *testing.T) {
 	for _, d := range sets {
 		var final recalls
 		for _, e := range b.examples(t, d, datasets.Validation, Rerank) {
-			final.add(e.Question, e.rank(t, m))
+			final.add(e.Question, b.rank(t, e, m))
 		}
 		t.Logf("%-12s validation %v", d.Name(), final)
 		about[d.Name()].(map[string]any)["validation"] = rounded(final)
@@ -159,10 +159,12 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split,
 			retrievers[q.History] = h
 		}
 		e := &example{Question: q, query: query, hybrid: h, weight: 1}
-		v, chunks, _, err := h.look(t.Context(), query, nil, deepest)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var v *view
+		var chunks []int
+		b.embedded(t, func(known map[string][]float32) (missing []string) {
+			v, chunks, _, missing = h.look(query, nil, deepest, known)
+			return missing
+		})
 		var turns []int
 		for _, c := range chunks {
 			for at, turn := range h.chunks[c].Turns {
@@ -182,19 +184,34 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split,
 var deepest = slices.Max(chunkDepths)
 
 // rank orders the example's memory by a model.
-func (e *example) rank(t *testing.T, m *model) []Hit {
+func (b *bench) rank(t *testing.T, e *example, m *model) (hits []Hit) {
 	t.Helper()
 	h := *e.hybrid
 	h.model = m
 	k := 1 << 20
-	if h.embed != nil {
+	if h.byWords {
 		k = deepest
 	}
-	hits, err := h.rank(t.Context(), e.query, k)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.embedded(t, func(known map[string][]float32) (missing []string) {
+		hits, missing = h.rank(e.query, k, known)
+		return missing
+	})
 	return hits
+}
+
+// embedded calls f with what it misses.
+func (b *bench) embedded(t *testing.T, f func(known map[string][]float32) (missing []string)) {
+	t.Helper()
+	known := map[string][]float32{}
+	for missing := f(known); len(missing) > 0; missing = f(known) {
+		vectors, err := b.store.Vectors(t.Context(), "", b.embedder, missing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, text := range missing {
+			known[text] = vectors[i]
+		}
+	}
 }
 
 // fitModel maximises the likelihood of the evidence, then calibrates the probabilities.

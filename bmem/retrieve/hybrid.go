@@ -29,8 +29,8 @@ type hybrid struct {
 	exhaustive int
 	// perRanking is how many chunks each of the rankings by words and vectors gives.
 	perRanking int
-	// embed, if not nil, embeds what is ranked when it is: no vectors are there before, and candidates are chosen by words alone.
-	embed EmbedFunc
+	// byWords says that candidates are chosen by words alone, since no vectors are there before a question asks for them.
+	byWords bool
 }
 
 const (
@@ -52,12 +52,12 @@ func newHybrid(l text.Language) (*hybrid, error) {
 	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, exhaustive: exhaustiveTurns, perRanking: candidateChunks}, nil
 }
 
-func newRerank(l text.Language, embed EmbedFunc) (*hybrid, error) {
+func newRerank(l text.Language) (*hybrid, error) {
 	m, err := fittedRerank()
 	if err != nil {
 		return nil, err
 	}
-	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, perRanking: rerankedChunks, embed: embed}, nil
+	return &hybrid{base: base{language: l}, corpus: newCorpus(l), model: m, perRanking: rerankedChunks, byWords: true}, nil
 }
 
 // build takes all chunks of a memory. Reading what turns say runs beside numbering their words.
@@ -115,14 +115,14 @@ func (h *hybrid) grow(c store.IndexedChunk, fresh bool, from int) {
 func (h *hybrid) growRead(c store.IndexedChunk, fresh bool, from int, read []readTurn) []stemsOf {
 	h.base.grow(c, fresh, from)
 	var vectors [][]float32
-	if h.embed == nil {
+	if !h.byWords {
 		vectors = c.TurnVectors[from:]
 	}
 	return h.corpus.grow(fresh, c.Session, c.Turns[from:], vectors, read)
 }
 
 // rank sets ByVectors and ByWords, and TurnScores to the probability of each turn to be evidence, between 0 and 1.
-func (h *hybrid) rank(ctx context.Context, q Query, k int) ([]Hit, error) {
+func (h *hybrid) rank(q Query, k int, known map[string][]float32) ([]Hit, []string) {
 	var visible []bool
 	if q.Sees != nil {
 		visible = make([]bool, 0, len(h.corpus.turns))
@@ -132,9 +132,9 @@ func (h *hybrid) rank(ctx context.Context, q Query, k int) ([]Hit, error) {
 			}
 		}
 	}
-	v, chunks, vectors, err := h.look(ctx, q, visible, k)
-	if err != nil {
-		return nil, err
+	v, chunks, vectors, missing := h.look(q, visible, k, known)
+	if len(missing) > 0 {
+		return nil, missing
 	}
 	var turns []int
 	for _, c := range chunks {
@@ -145,7 +145,7 @@ func (h *hybrid) rank(ctx context.Context, q Query, k int) ([]Hit, error) {
 	logits := h.model.logits(v.features(turns))
 	var rest []float64
 	weight := 0.0
-	if h.embed == nil {
+	if !h.byWords {
 		rest, weight = h.rest(v, chunks, len(turns))
 	}
 	p := h.model.probabilities(hide(logits, turns, visible), rest, weight)
@@ -175,33 +175,35 @@ func (h *hybrid) rank(ctx context.Context, q Query, k int) ([]Hit, error) {
 	return found, nil
 }
 
-// look prepares a question. It returns the chunks to rank, of which there are at least k, in their order, and the vectors by chunk.
-func (h *hybrid) look(ctx context.Context, q Query, visible []bool, k int) (v *view, candidates []int, vectors [][]float32, err error) {
-	if h.embed == nil {
+// look prepares a question. It returns the chunks to rank, of which there are at least k that may be seen if there are so many, in their
+// order, and the vectors by chunk; or the texts whose vectors are not known.
+func (h *hybrid) look(q Query, visible []bool, k int, known map[string][]float32) (v *view, candidates []int, vectors [][]float32, missing []string) {
+	if !h.byWords {
 		v = h.corpus.look(q, h.vectors, visible)
 		return v, h.candidates(v, k), h.vectors, nil
 	}
 	v = h.corpus.view(q, visible)
 	v.compareWords()
-	candidates = h.best(k, v.bmChunk, h.bestTurn(v.bm), h.bestTurn(v.cover.window))
-	texts := []string{}
-	for _, c := range candidates {
-		texts = append(append(texts, h.chunks[c].Text()), TurnTexts(h.chunks[c:c+1])...)
-	}
-	found, err := h.embed(ctx, texts)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("embed %d chunks that are best by words: %w", len(candidates), err)
-	}
+	candidates = h.best(k, h.seen(v, v.bmChunk), h.bestTurn(v, v.bm), h.bestTurn(v, v.cover.window))
 	vectors, turns := make([][]float32, len(h.chunks)), make([][]float32, len(h.corpus.turns))
-	for _, c := range candidates {
-		n := h.corpus.first[c+1] - h.corpus.first[c]
-		vectors[c] = found[0]
-		copy(turns[h.corpus.first[c]:], found[1:n+1])
-		found = found[n+1:]
+	look := func(text string) []float32 {
+		vector, ok := known[text]
+		if !ok {
+			missing = append(missing, text)
+		}
+		return vector
 	}
-	v.compareVectors(vectors, turns)
-	v.feedback()
-	return v, candidates, vectors, nil
+	for _, c := range candidates {
+		vectors[c] = look(h.chunks[c].Text())
+		for i, text := range TurnTexts(h.chunks[c : c+1]) {
+			turns[h.corpus.first[c]+i] = look(text)
+		}
+	}
+	if len(missing) == 0 {
+		v.compareVectors(vectors, turns)
+		v.feedback()
+	}
+	return v, candidates, vectors, missing
 }
 
 // hide takes the turns that may not be seen out of the competition.
@@ -224,16 +226,35 @@ func (h *hybrid) candidates(v *view, k int) []int {
 		}
 		return all
 	}
-	return h.best(k, v.cosChunk, v.bmChunk, h.bestTurn(v.pair), h.bestTurn(v.bm), h.bestTurn(v.firstSight), h.bestTurn(v.cover.window))
+	return h.best(k, h.seen(v, v.cosChunk), h.seen(v, v.bmChunk), h.bestTurn(v, v.pair), h.bestTurn(v, v.bm), h.bestTurn(v, v.firstSight), h.bestTurn(v, v.cover.window))
 }
 
-// bestTurn is the highest score of a turn of each chunk.
-func (h *hybrid) bestTurn(scores []float64) []float64 {
+// bestTurn is the highest score of a turn of each chunk, -∞ where none may be seen.
+func (h *hybrid) bestTurn(v *view, scores []float64) []float64 {
 	best := make([]float64, len(h.chunks))
 	for c := range best {
-		best[c] = slices.Max(scores[h.corpus.first[c]:h.corpus.first[c+1]])
+		best[c] = math.Inf(-1)
+		for u := h.corpus.first[c]; u < h.corpus.first[c+1]; u++ {
+			if v.visible == nil || v.visible[u] {
+				best[c] = max(best[c], scores[u])
+			}
+		}
 	}
 	return best
+}
+
+// seen is the score of each chunk, -∞ where no turn of it may be seen.
+func (h *hybrid) seen(v *view, scores []float64) []float64 {
+	if v.visible == nil {
+		return scores
+	}
+	seen := slices.Clone(scores)
+	for c := range seen {
+		if !slices.Contains(v.visible[h.corpus.first[c]:h.corpus.first[c+1]], true) {
+			seen[c] = math.Inf(-1)
+		}
+	}
+	return seen
 }
 
 // best returns the chunks that are among the first ones of any ranking, at least k, in their order.
@@ -241,7 +262,7 @@ func (h *hybrid) best(k int, rankings ...[]float64) []int {
 	chosen := make([]bool, len(h.chunks))
 	for _, scores := range rankings {
 		for _, c := range top(scores, max(k, h.perRanking)) {
-			chosen[c] = true
+			chosen[c] = chosen[c] || !math.IsInf(scores[c], -1)
 		}
 	}
 	var out []int

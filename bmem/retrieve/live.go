@@ -106,7 +106,7 @@ func (l *Live) rebuild(ctx context.Context, ix store.Index) error {
 		}
 	}
 	l.prepare(ix.Chunks, true)
-	fresh, err := newRanker(l.mode, l.detector.Language(), l.embed)
+	fresh, err := newRanker(l.mode, l.detector.Language())
 	if err != nil {
 		return err
 	}

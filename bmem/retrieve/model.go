@@ -42,14 +42,14 @@ var (
 func parseModel(data []byte) (*model, error) {
 	var m model
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("weights of hybrid retrieval: %w", err)
+		return nil, fmt.Errorf("weights of retrieval: %w", err)
 	}
 	if len(m.Weights) != len(featureNames) {
-		return nil, fmt.Errorf("weights of hybrid retrieval: %d features, this program has %d; fit them again", len(m.Weights), len(featureNames))
+		return nil, fmt.Errorf("weights of retrieval: %d features, this program has %d; fit them again", len(m.Weights), len(featureNames))
 	}
 	for i, w := range m.Weights {
 		if w.Feature != featureNames[i] {
-			return nil, fmt.Errorf("weights of hybrid retrieval: feature %d is %q, want %q; fit them again", i, w.Feature, featureNames[i])
+			return nil, fmt.Errorf("weights of retrieval: feature %d is %q, want %q; fit them again", i, w.Feature, featureNames[i])
 		}
 	}
 	return &m, nil

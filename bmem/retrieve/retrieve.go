@@ -34,7 +34,8 @@ type Hit struct {
 	Score float64
 	// TurnScores holds for each turn of the chunk the probability in [0,1] that it is evidence; nil in modes that rank chunks only.
 	TurnScores []float64
-	// ByVectors and ByWords say whether the chunk is as near the top by its vector alone and by its words alone; only Hybrid tells.
+	// ByVectors and ByWords say whether the chunk is as near the top by its vector alone and by its words alone; only Hybrid and, among its
+	// candidates, Rerank tell.
 	ByVectors, ByWords bool
 }
 
@@ -50,8 +51,9 @@ type Retriever struct {
 type ranker interface {
 	// grow takes the next chunk if it is fresh, else the last one with more turns, those from a number on.
 	grow(c store.IndexedChunk, fresh bool, from int)
-	// rank returns at most k hits, best first; ties are broken by the chunks' order.
-	rank(ctx context.Context, q Query, k int) ([]Hit, error)
+	// rank returns at most k hits, best first; ties are broken by the chunks' order. known has vectors of texts that were embedded for the
+	// question; where more are needed, it returns these texts and no hits.
+	rank(q Query, k int, known map[string][]float32) (hits []Hit, missing []string)
 	size() int
 	width() int // of the vectors
 	lang() text.Language
@@ -71,46 +73,54 @@ func (r *Retriever) Lang() text.Language {
 	return r.lang()
 }
 
-// Retrieve returns at most k hits, best first; ties are broken by the chunks' order.
+// Retrieve returns at most k hits, best first; ties are broken by the chunks' order. What has to be embedded for the question is
+// embedded beside other questions and changes of the memory.
 func (r *Retriever) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if w := r.width(); w > 0 && r.mode != BM25 && len(q.Vector) != w {
-		return nil, fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), w)
-	}
-	hits, err := r.rank(ctx, q, k)
-	if err == nil {
-		err = r.complete(ctx, hits)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return hits, ctx.Err()
-}
-
-// complete embeds the hits that have no vectors.
-func (r *Retriever) complete(ctx context.Context, hits []Hit) error {
-	if r.embed == nil {
-		return nil
-	}
-	var at []int
-	var texts []string
-	for i, h := range hits {
-		if h.Vector == nil {
-			at, texts = append(at, i), append(texts, h.Text())
+	known := map[string][]float32{}
+	for {
+		hits, missing, err := r.try(q, k, known)
+		if err != nil {
+			return nil, err
+		}
+		if len(missing) == 0 {
+			return hits, ctx.Err()
+		}
+		vectors, err := r.embed(ctx, missing)
+		if err != nil {
+			return nil, fmt.Errorf("embed %d texts that are best by words: %w", len(missing), err)
+		}
+		for i, text := range missing {
+			known[text] = vectors[i]
 		}
 	}
-	if len(texts) == 0 {
-		return nil
+}
+
+// try ranks with the vectors of texts that are known. It returns the texts whose vectors are missing.
+func (r *Retriever) try(q Query, k int, known map[string][]float32) (hits []Hit, missing []string, err error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	w := r.width()
+	for _, v := range known {
+		w = len(v)
+		break
 	}
-	vectors, err := r.embed(ctx, texts)
-	if err != nil {
-		return fmt.Errorf("embed %d chunks that were found: %w", len(texts), err)
+	if w > 0 && r.mode != BM25 && len(q.Vector) != w {
+		return nil, nil, fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), w)
 	}
-	for i, v := range vectors {
-		hits[at[i]].Vector = v
+	hits, missing = r.rank(q, k, known)
+	if r.embed == nil {
+		return hits, nil, nil
 	}
-	return nil
+	for i, h := range hits {
+		if h.Vector != nil {
+			continue
+		}
+		text := h.Text()
+		if hits[i].Vector = known[text]; hits[i].Vector == nil {
+			missing = append(missing, text)
+		}
+	}
+	return hits, missing, nil
 }
 
 // Mode is a way of ranking.
@@ -163,7 +173,7 @@ type Index struct {
 // EmbedFunc returns the unit embeddings [n, d] float32 of n texts.
 type EmbedFunc func(ctx context.Context, texts []string) ([][]float32, error)
 
-// TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors.
+// TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors and by Rerank.
 func TurnTexts(chunks []chunk.Chunk) []string {
 	var texts []string
 	for _, c := range chunks {
@@ -193,7 +203,7 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 	if mode == Rerank && ix.Embed == nil {
 		return nil, fmt.Errorf("retrieval mode %s needs Index.Embed", mode)
 	}
-	ranker, err := newRanker(mode, ix.Language, ix.Embed)
+	ranker, err := newRanker(mode, ix.Language)
 	if err != nil {
 		return nil, err
 	}
@@ -229,15 +239,14 @@ func build(ctx context.Context, r ranker, chunks []store.IndexedChunk) error {
 	return nil
 }
 
-// newRanker returns an empty ranker; embed is for Rerank.
-func newRanker(mode Mode, l text.Language, embed EmbedFunc) (ranker, error) {
+func newRanker(mode Mode, l text.Language) (ranker, error) {
 	switch mode {
 	case Dense:
 		return &dense{base{language: l}}, nil
 	case BM25:
 		return newBM25(l), nil
 	case Rerank:
-		return newRerank(l, embed)
+		return newRerank(l)
 	}
 	return newHybrid(l)
 }

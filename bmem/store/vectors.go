@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -138,10 +139,20 @@ func (s *Store) putVectors(ctx context.Context, memory string, e embed.Embedder,
 	}
 	slices.SortFunc(order, func(i, j int) int { return strings.Compare(keys[i], keys[j]) })
 	return s.keep(ctx, func(tx Tx) error {
+		var of any // the memory
+		if memory != "" {
+			var id int64
+			if err := row(tx, []any{&id}, "SELECT id FROM memory WHERE name = ?", memory); errors.Is(err, sql.ErrNoRows) {
+				return nil // it was forgotten meanwhile, and its vectors with it
+			} else if err != nil {
+				return err
+			}
+			of = id
+		}
 		for _, i := range order {
 			value := pack(vectors[i], len(vectors[i]))
-			err := tx.Exec("INSERT INTO vector (embedder, hash, value, sum, memory) VALUES (?, ?, ?, ?, (SELECT id FROM memory WHERE name = ?)) ON CONFLICT DO NOTHING",
-				e.ID(), []byte(keys[i]), value, value.sum, memory)
+			err := tx.Exec("INSERT INTO vector (embedder, hash, value, sum, memory) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+				e.ID(), []byte(keys[i]), value, value.sum, of)
 			if err != nil {
 				return err
 			}

@@ -30,6 +30,7 @@ func (f *ingestFlags) bind(cmd *cobra.Command) {
 	bindWhere(cmd, &s.CacheDir, &s.Store)
 	flags.StringVar(&f.system.backend, "backend", "", "what computes local models: "+inprocess.Backends+" (default $BUDGETMEM_BACKEND, else auto)")
 	flags.StringVar(&s.Embedder, "embedder", "", "embed at an endpoint, given as `NAME@URL` (default "+setup.Embedder+" on this machine)")
+	bindRetrieval(flags, s)
 	flags.StringArrayVar(&s.KeyEnv, "api-key-env", nil, "URL=NAME: environment `variable` with the key of the embedder's endpoint")
 	flags.StringVar(&s.Prices, "prices", "", "YAML file with prices over the built-in ones")
 	flags.BoolVar(&s.AllowUnpriced, "allow-unpriced", false, "count a model without a price as free instead of refusing it")

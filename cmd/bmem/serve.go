@@ -76,6 +76,7 @@ SIGTERM or an interrupt lets it finish what is in flight and end.`,
 	flags.StringVar(&f.system.spec.Tiers, "axis", tiers.ImplementationAxis, "what tiers of questions to memories differ in: "+strings.Join(tiers.Axes(), ", ")+", or a YAML `file` with a tier set of your own")
 	flags.StringToStringVar(&f.system.spec.Roles, "role", nil, "model of a role that the tier set names, such as large=`NAME` of another --model, or NAME@URL of an endpoint; may be repeated")
 	flags.StringArrayVar(&f.system.spec.KeyEnv, "api-key-env", nil, "environment `variable` that holds the key of a role's endpoint, as URL=NAME; may be repeated")
+	bindRetrieval(flags, &f.system.spec)
 	flags.StringVar(&f.system.spec.Calibration, "calibration", "", "`file` of 'bmem calibrate', by which answers from memories get a confidence")
 	f.system.calibrated(flags)
 	f.routed.bind(flags)

@@ -62,10 +62,14 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.LogProbs, "answer-logprobs", false, "ask for the log-probabilities of answers also where the tier set does not route the answer, as traces to calibrate on need them")
 	flags.IntVar(&f.topK, "top-k", bmem.DefaultTopK, "chunks to retrieve")
 	flags.IntVar(&f.keepK, "keep", bmem.DefaultKeepK, "chunks the filter may keep")
-	flags.StringVar((*string)(&f.spec.Retrieval), "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25, rerank or hybrid; bm25 and rerank embed only what is found")
+	bindRetrieval(flags, s)
 }
 
 // calibrated makes the calibration that comes with the program the default, for verbs that answer people and agents.
+func bindRetrieval(flags *pflag.FlagSet, s *setup.Spec) {
+	flags.StringVar((*string)(&s.Retrieval), "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25, rerank or hybrid; bm25 and rerank embed only what is found")
+}
+
 func (f *systemFlags) calibrated(flags *pflag.FlagSet) {
 	flag := flags.Lookup("calibration")
 	f.spec.Calibration, flag.DefValue = setup.ShippedCalibration, setup.ShippedCalibration

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/retrieve"
 	"github.com/budgetmem/budgetmem/bmem/setup"
 	"github.com/budgetmem/budgetmem/datasets"
 	"github.com/budgetmem/budgetmem/experiments/run"
@@ -34,6 +35,7 @@ type opens struct {
 	Roles         map[string]string `json:"roles,omitempty"`
 	Tiers         string            `json:"tiers"`
 	Embedder      string            `json:"embedder,omitempty"`
+	Retrieval     retrieve.Mode     `json:"retrieval,omitempty"`
 	AnswerSamples int               `json:"answer_samples"`
 	AllowUnpriced bool              `json:"allow_unpriced,omitempty"`
 	Fallback      []string          `json:"fallback,omitempty"`
@@ -108,7 +110,7 @@ func (f *benchFlags) disconnect() {
 // opensFor tells workers to open what sys has.
 func (f *benchFlags) opensFor(sys *setup.System) opens {
 	s := f.system.spec
-	o := opens{Dataset: f.dataset, Model: s.Model, Endpoints: s.Endpoints, Roles: s.Roles, Tiers: s.Tiers, Embedder: s.Embedder,
+	o := opens{Dataset: f.dataset, Model: s.Model, Endpoints: s.Endpoints, Roles: s.Roles, Tiers: s.Tiers, Embedder: s.Embedder, Retrieval: s.Retrieval,
 		AnswerSamples: s.AnswerSamples, AllowUnpriced: s.AllowUnpriced, Fallback: s.Fallback, Hedge: s.Hedge}
 	if o.Model == "" {
 		o.Model = sys.Client.Model() // the best here may not be the best there
@@ -221,6 +223,7 @@ func (f *workerFlags) spec(flags *pflag.FlagSet, o opens) (systemFlags, error) {
 		"endpoint":       func() { s.Endpoints = o.Endpoints },
 		"axis":           func() { s.Tiers = o.Tiers },
 		"embedder":       func() { s.Embedder = o.Embedder },
+		"retrieval":      func() { s.Retrieval = o.Retrieval },
 		"answer-samples": func() { s.AnswerSamples = o.AnswerSamples },
 		"allow-unpriced": func() { s.AllowUnpriced = o.AllowUnpriced },
 		"fallback":       func() { s.Fallback = o.Fallback },

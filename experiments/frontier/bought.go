@@ -52,7 +52,7 @@ type Priced struct {
 
 // BoughtOptions says what WhatMoneyBuys compares.
 type BoughtOptions struct {
-	// Times is the multiple of the price of Bought.Base, up to which may be spent; at least 1, and finite.
+	// Times is the multiple of the price of Bought.Base, up to which may be spent, and a hundredth more; at least 1, and finite.
 	Times float64
 	// Signals are the names of the signals that cascades use; nil uses all that nine tenths of the answers have. With names, that there
 	// can be no cascades is an error.
@@ -151,11 +151,15 @@ func (b *Bought) base() int {
 	return max(0, cheapest)
 }
 
+// priceTolerance is how far above the multiple a price may be. A model of three times the price costs three times as much but for the
+// tokens that it writes.
+const priceTolerance = 1.01
+
 // best is the index of the policy within the price that earns most on some questions.
 func (b *Bought) best(questions []int) int {
 	best, top := 0, -1.0
 	for i, c := range b.Policies {
-		if c.Dollars > b.Times*b.Policies[b.Base].Dollars {
+		if c.Dollars > b.Times*b.Policies[b.Base].Dollars*priceTolerance {
 			break
 		}
 		sum := 0.0
@@ -187,8 +191,8 @@ func (b *Bought) gain(seed int64) stats.Interval {
 func (b *Bought) String() string {
 	base, best := b.Policies[b.Base], b.Policies[b.Best]
 	if best.Dollars < base.Dollars {
-		return fmt.Sprintf("Nothing up to %g times the price of %s (%.2f µ$ a question) scores above %s for %.2f µ$, on %d questions.",
-			b.Times, base.Name, 1e6*base.Dollars, best.Name, 1e6*best.Dollars, b.Gain.N)
+		return fmt.Sprintf("Nothing up to %g times the price of %s (%.2f µ$ a question) scores above %s for %.2f µ$, on %d questions: chosen on one half and measured on the other %+.4f %s against the first.",
+			b.Times, base.Name, 1e6*base.Dollars, best.Name, 1e6*best.Dollars, b.Gain.N, b.Gain.Mean, spread(b.Gain, "%+.4f"))
 	}
 	return fmt.Sprintf("Up to %g times the price of %s (%.2f µ$ a question) buys %+.4f %s of score on %d questions (chosen on one half, measured on the other); best on all is %s for %.2f µ$.",
 		b.Times, base.Name, 1e6*base.Dollars, b.Gain.Mean, spread(b.Gain, "%+.4f"), b.Gain.N,

@@ -41,7 +41,7 @@ func TestWhatMoneyBuys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if best := b.Policies[b.Best]; best.Dollars > 2.1*b.Policies[0].Dollars {
+		if best := b.Policies[b.Best]; best.Dollars > 2.1*priceTolerance*b.Policies[0].Dollars {
 			t.Errorf("%s costs %v, more than twice the cheapest", best.Name, best.Dollars)
 		}
 		gains += b.Gain.Mean / 6
