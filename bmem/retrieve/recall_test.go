@@ -153,6 +153,7 @@ func (b *bench) queries(t *testing.T, qs []datasets.Question) []Query {
 var (
 	chunkDepths = []int{1, 2, 5, 10}
 	turnDepths  = []int{5, 10, 20, 40}
+	deepest     = slices.Max(chunkDepths)
 )
 
 // recalls is the mean recall of evidence turns inside the best chunks and among the best turns, and of evidence sessions inside the best
@@ -228,8 +229,8 @@ func (b *bench) measure(t *testing.T, d datasets.Dataset, split datasets.Split, 
 	byCategory = map[string]*recalls{}
 	retrievers := map[string]*Retriever{}
 	k := 1 << 20
-	if mode == Rerank { // which ranks at least k chunks
-		k = slices.Max(chunkDepths)
+	if !mode.EmbedsAll() { // what is found is embedded
+		k = deepest
 	}
 	for i, query := range b.queries(t, qs) {
 		q := qs[i]
