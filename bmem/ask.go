@@ -272,13 +272,13 @@ func (m *Memory) retrieve(ctx context.Context, a ask, e *meter, t *Trace) ([]ret
 	if err != nil {
 		return fail(fmt.Errorf("embed the question: %w", err))
 	}
-	start := time.Now()
-	query := retrieve.Query{Text: a.question, Vector: vecs[0], Sees: bounds(a.after, a.before)}
+	start, embedding := time.Now(), t.Embedding.MS
+	query := retrieve.Query{Text: a.question, Vector: vecs[0], Sees: bounds(a.after, a.before), Embed: e.Embed}
 	hits, err := retriever.Retrieve(ctx, query, a.topK)
 	if err != nil {
 		return fail(err)
 	}
-	t.RetrievalMS = msSince(start)
+	t.RetrievalMS = max(0, msSince(start)-(t.Embedding.MS-embedding))
 	for _, h := range hits {
 		t.Retrieved = append(t.Retrieved, found(h.Chunk, h.Score))
 	}

@@ -55,12 +55,13 @@ type Trace struct {
 	// Answer is the answer call, and Drafts are the other ones of a cascade, whose answers do not count.
 	Answer Call   `json:"answer_call"`
 	Drafts []Call `json:"drafts,omitempty"`
-	// Embedding counts what was embedded for this question (its text, and facts where the policy looked at them).
+	// Embedding counts what was embedded for this question (its text, what retrieval embeds when it finds
+	// it, and facts where the policy looked at them).
 	Embedding Embedding `json:"embedding"`
 	// AtMost is the most that the question can have cost, in dollars, where WithMaxCost limits that: its Usage, and the worst case
 	// of failed calls that may be billed.
 	AtMost float64 `json:"at_most,omitempty"`
-	// RetrievalMS is the time of the search, in milliseconds, the embedding of the question left out.
+	// RetrievalMS is the time of the search, in milliseconds, embedding left out.
 	RetrievalMS float64 `json:"retrieval_ms"`
 	// WallMS is the time that Ask took now, in milliseconds, replies from the cache included at what they took now.
 	WallMS float64 `json:"wall_ms"`

@@ -51,7 +51,7 @@ func TestFitWeights(t *testing.T) {
 		m := fitModel(t, slices.DeleteFunc(slices.Clone(train), isOut))
 		for _, e := range train {
 			if isOut(e) {
-				held.add(e.Question, b.rank(t, e, m))
+				held.add(e.Question, e.rank(t, m))
 			}
 		}
 	}
@@ -59,7 +59,7 @@ func TestFitWeights(t *testing.T) {
 	m := fitModel(t, train)
 	var final recalls
 	for _, e := range validation {
-		final.add(e.Question, b.rank(t, e, m))
+		final.add(e.Question, e.rank(t, m))
 	}
 	t.Logf("validation                           %v", final)
 	for _, line := range calibration(validation, m) {
@@ -112,8 +112,8 @@ func TestFitRerank(t *testing.T) {
 	for _, d := range sets {
 		var final, byHybrid recalls
 		for _, e := range b.examples(t, d, datasets.Validation, Rerank) {
-			final.add(e.Question, b.rank(t, e, m))
-			byHybrid.add(e.Question, b.rank(t, e, hybrid))
+			final.add(e.Question, e.rank(t, m))
+			byHybrid.add(e.Question, e.rank(t, hybrid))
 		}
 		words, _ := b.measure(t, d, datasets.Validation, BM25)
 		t.Logf("%-12s validation %v\nby hybrid's weights     %v\nby BM25                 %v", d.Name(), final, byHybrid, words)
@@ -169,7 +169,7 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split,
 		e := &example{Question: q, query: query, hybrid: h, weight: 1}
 		var v *view
 		var chunks []int
-		b.embedded(t, func(known map[string][]float32) (missing []string) {
+		embedded(t, query, func(known map[string][]float32) (missing []string) {
 			v, chunks, _, missing = h.look(query, nil, deepest, known)
 			return missing
 		})
@@ -189,7 +189,7 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split,
 }
 
 // rank orders the example's memory by a model.
-func (b *bench) rank(t *testing.T, e *example, m *model) (hits []Hit) {
+func (e *example) rank(t *testing.T, m *model) (hits []Hit) {
 	t.Helper()
 	h := *e.hybrid
 	h.model = m
@@ -197,7 +197,7 @@ func (b *bench) rank(t *testing.T, e *example, m *model) (hits []Hit) {
 	if h.byWords {
 		k = deepest
 	}
-	b.embedded(t, func(known map[string][]float32) (missing []string) {
+	embedded(t, e.query, func(known map[string][]float32) (missing []string) {
 		hits, missing = h.rank(e.query, k, known)
 		return missing
 	})
@@ -205,11 +205,11 @@ func (b *bench) rank(t *testing.T, e *example, m *model) (hits []Hit) {
 }
 
 // embedded calls f with what it misses.
-func (b *bench) embedded(t *testing.T, f func(known map[string][]float32) (missing []string)) {
+func embedded(t *testing.T, q Query, f func(known map[string][]float32) (missing []string)) {
 	t.Helper()
 	known := map[string][]float32{}
 	for missing := f(known); len(missing) > 0; missing = f(known) {
-		vectors, err := b.store.Vectors(t.Context(), "", b.embedder, missing)
+		vectors, err := q.Embed(t.Context(), missing)
 		if err != nil {
 			t.Fatal(err)
 		}

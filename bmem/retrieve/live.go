@@ -46,9 +46,6 @@ func Load(ctx context.Context, s *store.Store, e embed.Embedder, memory string, 
 		return nil, err
 	}
 	l := &Live{Retriever: &Retriever{mode: mode}, store: s, embedder: e, memory: memory, options: o, generation: -1}
-	if !mode.EmbedsAll() {
-		l.Retriever.embed = l.embed
-	}
 	if err := l.Refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -90,11 +87,6 @@ func (l *Live) read(ctx context.Context, since int64) (store.Index, error) {
 		return l.store.ReadIndex(ctx, l.memory, nil, false, since, nil)
 	}
 	return l.store.ReadIndex(ctx, l.memory, l.embedder, l.mode == Hybrid, since, l.options.Progress)
-}
-
-// embed returns the vectors of texts of the memory, with which they are forgotten.
-func (l *Live) embed(ctx context.Context, texts []string) ([][]float32, error) {
-	return l.store.Vectors(ctx, l.memory, l.embedder, texts)
 }
 
 // rebuild begins with all chunks of the memory.

@@ -144,7 +144,7 @@ func (b *bench) queries(t *testing.T, qs []datasets.Question) []Query {
 	}
 	out := make([]Query, len(qs))
 	for i := range qs {
-		out[i] = Query{Text: texts[i], Vector: vectors[i]}
+		out[i] = Query{Text: texts[i], Vector: vectors[i], Embed: kept{b.embedder, b.store}.Embed}
 	}
 	return out
 }

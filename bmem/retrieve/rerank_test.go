@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/budgetmem/budgetmem/bmem/chunk"
+	"github.com/budgetmem/budgetmem/bmem/embed"
 	"github.com/budgetmem/budgetmem/bmem/store"
 )
 
@@ -25,6 +26,13 @@ func (c counting) Embed(ctx context.Context, texts []string) ([][]float32, error
 		c.texts[t] = true
 	}
 	return c.bagEmbedder.Embed(ctx, texts)
+}
+
+// asking is a question of the memory m, whose store keeps what e embeds.
+func asking(t *testing.T, s *store.Store, e embed.Embedder, text string) Query {
+	q := ask(t, text)
+	q.Embed = func(ctx context.Context, texts []string) ([][]float32, error) { return s.Vectors(ctx, "m", e, texts) }
+	return q
 }
 
 // Nothing is embedded before there is a question, then what it finds, once. What it finds is forgotten with the memory.
@@ -43,7 +51,7 @@ func TestEmbedsWhatIsFound(t *testing.T) {
 			t.Fatalf("%s: %d texts are embedded before a question (%v)", mode, len(e.texts), err)
 		}
 		for range 2 {
-			hits, err := r.Retrieve(t.Context(), ask(t, "What was item 77?"), 5)
+			hits, err := r.Retrieve(t.Context(), asking(t, s, e, "What was item 77?"), 5)
 			if err != nil || len(hits) != 5 || !slices.Contains(hits[0].TurnIDs(), "77") || len(hits[4].Vector) != e.Dim() {
 				t.Fatalf("%s: %v (%v)", mode, hits, err)
 			}
@@ -58,12 +66,12 @@ func TestEmbedsWhatIsFound(t *testing.T) {
 		clear(e.texts)
 		if again, err := Load(t.Context(), s, e, "m", mode, LoadOptions{}); err != nil {
 			t.Error(err)
-		} else if _, err := again.Retrieve(t.Context(), ask(t, "What was item 77?"), 5); err != nil || len(e.texts) > 0 {
+		} else if _, err := again.Retrieve(t.Context(), asking(t, s, e, "What was item 77?"), 5); err != nil || len(e.texts) > 0 {
 			t.Errorf("%s: %d texts are embedded again (%v)", mode, len(e.texts), err)
 		}
 		failing, cancel := context.WithCancel(t.Context())
 		cancel()
-		if hits, err := r.Retrieve(failing, ask(t, "And item 78?"), 5); !errors.Is(err, context.Canceled) || hits != nil {
+		if hits, err := r.Retrieve(failing, asking(t, s, e, "And item 78?"), 5); !errors.Is(err, context.Canceled) || hits != nil {
 			t.Errorf("%s: %d hits (%v)", mode, len(hits), err)
 		}
 	}
@@ -144,7 +152,7 @@ func TestEmbedsBesideChanges(t *testing.T) {
 		}
 		found := make(chan []Hit, 1)
 		go func() {
-			hits, err := r.Retrieve(t.Context(), ask(t, "pottery class"), 3)
+			hits, err := r.Retrieve(t.Context(), asking(t, s, e, "pottery class"), 3)
 			if err != nil {
 				t.Error(err)
 			}
@@ -172,7 +180,7 @@ func TestRerankRefusesOtherWidths(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, width := range []int{0, 16, 64} {
-		if _, err := r.Retrieve(t.Context(), Query{Text: "pottery", Vector: make([]float32, width)}, 3); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("width %d", width)) {
+		if _, err := r.Retrieve(t.Context(), Query{Text: "pottery", Vector: make([]float32, width), Embed: bagEmbedder{}.Embed}, 3); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("width %d", width)) {
 			t.Errorf("a question of width %d: %v", width, err)
 		}
 	}
@@ -190,7 +198,7 @@ func TestForgottenWhileItIsAsked(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _ = r.Retrieve(t.Context(), ask(t, "pottery class"), 3) // that it finds what was there is as well as an error
+			_, _ = r.Retrieve(t.Context(), asking(t, s, e, "pottery class"), 3) // that it finds what was there is as well as an error
 		}()
 		<-e.called
 		if _, err := s.Forget(t.Context(), store.Selection{Memory: "m", All: true}); err != nil {
@@ -206,7 +214,7 @@ func TestForgottenWhileItIsAsked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hits, err := again.Retrieve(t.Context(), ask(t, "pottery class"), 3)
+		hits, err := again.Retrieve(t.Context(), asking(t, s, fresh, "pottery class"), 3)
 		if err != nil {
 			t.Fatal(err)
 		}

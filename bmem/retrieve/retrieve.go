@@ -23,12 +23,14 @@ type Query struct {
 	Vector []float32
 	// Sees, if not nil, says which turns may be found. added is when the turn was added; zero if that is not known.
 	Sees func(t chunk.Turn, added time.Time) bool
+	// Embed returns the unit embeddings [n, d] float32 of n texts of the memory. Rerank needs it; BM25 has what is found embedded by it.
+	Embed func(ctx context.Context, texts []string) ([][]float32, error)
 }
 
 // Hit is a retrieved chunk.
 type Hit struct {
 	chunk.Chunk
-	// Vector is the chunk's unit embedding [d] float32; nil where New was given neither vectors nor Index.Embed.
+	// Vector is the chunk's unit embedding [d] float32; nil where there are neither vectors nor Query.Embed.
 	Vector []float32
 	// Score is the mode's own score; larger is better.
 	Score float64
@@ -41,9 +43,8 @@ type Hit struct {
 
 // Retriever ranks the chunks of one memory. It is safe for concurrent use.
 type Retriever struct {
-	mode  Mode
-	embed EmbedFunc // what is found and has no vector; nil leaves it so
-	mu    sync.RWMutex
+	mode Mode
+	mu   sync.RWMutex
 	ranker
 }
 
@@ -85,7 +86,10 @@ func (r *Retriever) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error)
 		if len(missing) == 0 {
 			return hits, ctx.Err()
 		}
-		vectors, err := r.embed(ctx, missing)
+		if q.Embed == nil {
+			return nil, fmt.Errorf("retrieval mode %s needs Query.Embed", r.mode)
+		}
+		vectors, err := q.Embed(ctx, missing)
 		if err != nil {
 			return nil, fmt.Errorf("embed %d texts that are best by words: %w", len(missing), err)
 		}
@@ -108,8 +112,8 @@ func (r *Retriever) try(q Query, k int, known map[string][]float32) (hits []Hit,
 		return nil, nil, fmt.Errorf("question %q has a vector of width %d, the index of width %d", strings.TrimSpace(q.Text), len(q.Vector), w)
 	}
 	hits, missing = r.rank(q, k, known)
-	if r.embed == nil {
-		return hits, nil, nil
+	if q.Embed == nil {
+		return hits, missing, nil
 	}
 	for i, h := range hits {
 		if h.Vector != nil {
@@ -164,14 +168,9 @@ type Index struct {
 	Vectors [][]float32
 	// TurnVectors are the unit embeddings of TurnTexts(Chunks): [turns of all chunks, d] float32. Only Hybrid needs them.
 	TurnVectors [][]float32
-	// Embed embeds what is ranked by Rerank, which needs it, and what BM25 finds.
-	Embed EmbedFunc
 	// Language is the language of the memory; see DetectLanguage.
 	Language text.Language
 }
-
-// EmbedFunc returns the unit embeddings [n, d] float32 of n texts.
-type EmbedFunc func(ctx context.Context, texts []string) ([][]float32, error)
 
 // TurnTexts returns the text of every turn of every chunk, in order, as it is embedded for Index.TurnVectors and by Rerank.
 func TurnTexts(chunks []chunk.Chunk) []string {
@@ -200,9 +199,6 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 			return nil, err
 		}
 	}
-	if mode == Rerank && ix.Embed == nil {
-		return nil, fmt.Errorf("retrieval mode %s needs Index.Embed", mode)
-	}
 	ranker, err := newRanker(mode, ix.Language)
 	if err != nil {
 		return nil, err
@@ -222,7 +218,7 @@ func New(ctx context.Context, mode Mode, ix Index) (*Retriever, error) {
 	if err := build(ctx, ranker, chunks); err != nil {
 		return nil, err
 	}
-	return &Retriever{mode: mode, embed: ix.Embed, ranker: ranker}, nil
+	return &Retriever{mode: mode, ranker: ranker}, nil
 }
 
 // build gives an empty ranker all chunks of a memory.

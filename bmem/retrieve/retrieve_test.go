@@ -91,7 +91,7 @@ func ask(t testing.TB, text string) Query {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Query{Text: text, Vector: v[0]}
+	return Query{Text: text, Vector: v[0], Embed: bagEmbedder{}.Embed}
 }
 
 func TestModesFindTheTurn(t *testing.T) {
@@ -218,7 +218,6 @@ func TestRefusals(t *testing.T) {
 		{Hybrid, Index{Chunks: chunks, Vectors: unit}, "0 turn vectors, want 2"},
 		{Hybrid, Index{Chunks: chunks, Vectors: unit, TurnVectors: [][]float32{{1, 0}, {1}}}, "turn vector 1 is of width 1"},
 		{BM25, Index{Chunks: chunks, Vectors: [][]float32{}}, "0 chunk vectors, want 1"},
-		{Rerank, Index{Chunks: chunks}, "needs Index.Embed"},
 	} {
 		if _, err := New(t.Context(), tt.mode, tt.ix); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.mode, err, tt.want)
@@ -230,6 +229,12 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, err := r.Retrieve(t.Context(), Query{Text: "q"}, 1); err == nil || !strings.Contains(err.Error(), "width 0") {
 		t.Errorf("a question without a vector: %v", err)
+	}
+	if r, err = New(t.Context(), Rerank, Index{Chunks: chunks}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Retrieve(t.Context(), Query{Text: "a", Vector: unit[0]}, 1); err == nil || !strings.Contains(err.Error(), "needs Query.Embed") {
+		t.Errorf("a question that embeds nothing: %v", err)
 	}
 	if _, err := Load(t.Context(), newStore(t, nil), bagEmbedder{}, "other", Dense, LoadOptions{}); !errors.Is(err, store.ErrNoMemory) {
 		t.Errorf("got %v", err)
