@@ -169,10 +169,13 @@ func (b *bench) examples(t *testing.T, d datasets.Dataset, split datasets.Split,
 		e := &example{Question: q, query: query, hybrid: h, weight: 1}
 		var v *view
 		var chunks []int
-		embedded(t, query, func(known map[string][]float32) (missing []string) {
+		err := query.embedding(t.Context(), func(known map[string][]float32) (missing []string, err error) {
 			v, chunks, _, missing = h.look(query, nil, deepest, known)
-			return missing
+			return missing, nil
 		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		var turns []int
 		for _, c := range chunks {
 			for at, turn := range h.chunks[c].Turns {
@@ -197,26 +200,14 @@ func (e *example) rank(t *testing.T, m *model) (hits []Hit) {
 	if h.byWords {
 		k = deepest
 	}
-	embedded(t, e.query, func(known map[string][]float32) (missing []string) {
+	err := e.query.embedding(t.Context(), func(known map[string][]float32) (missing []string, err error) {
 		hits, missing = h.rank(e.query, k, known)
-		return missing
+		return missing, nil
 	})
-	return hits
-}
-
-// embedded calls f with what it misses.
-func embedded(t *testing.T, q Query, f func(known map[string][]float32) (missing []string)) {
-	t.Helper()
-	known := map[string][]float32{}
-	for missing := f(known); len(missing) > 0; missing = f(known) {
-		vectors, err := q.Embed(t.Context(), missing)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, text := range missing {
-			known[text] = vectors[i]
-		}
+	if err != nil {
+		t.Fatal(err)
 	}
+	return hits
 }
 
 // fitModel maximises the likelihood of the evidence, then calibrates the probabilities.

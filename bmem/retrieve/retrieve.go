@@ -77,21 +77,31 @@ func (r *Retriever) Lang() text.Language {
 // Retrieve returns at most k hits, best first; ties are broken by the chunks' order. What has to be embedded for the question is
 // embedded beside other questions and changes of the memory.
 func (r *Retriever) Retrieve(ctx context.Context, q Query, k int) ([]Hit, error) {
+	var hits []Hit
+	err := q.embedding(ctx, func(known map[string][]float32) (missing []string, err error) {
+		hits, missing, err = r.try(q, k, known)
+		return missing, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return hits, ctx.Err()
+}
+
+// embedding calls f with the vectors of the texts that it missed before, until it misses none.
+func (q Query) embedding(ctx context.Context, f func(known map[string][]float32) (missing []string, err error)) error {
 	known := map[string][]float32{}
 	for {
-		hits, missing, err := r.try(q, k, known)
-		if err != nil {
-			return nil, err
-		}
-		if len(missing) == 0 {
-			return hits, ctx.Err()
+		missing, err := f(known)
+		if err != nil || len(missing) == 0 {
+			return err
 		}
 		if q.Embed == nil {
-			return nil, fmt.Errorf("retrieval mode %s needs Query.Embed", r.mode)
+			return fmt.Errorf("retrieval mode %s needs Query.Embed", Rerank)
 		}
 		vectors, err := q.Embed(ctx, missing)
 		if err != nil {
-			return nil, fmt.Errorf("embed %d texts that are best by words: %w", len(missing), err)
+			return fmt.Errorf("embed %d texts that are best by words: %w", len(missing), err)
 		}
 		for i, text := range missing {
 			known[text] = vectors[i]

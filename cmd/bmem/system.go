@@ -65,11 +65,12 @@ func (f *systemFlags) bind(flags *pflag.FlagSet) {
 	bindRetrieval(flags, s)
 }
 
-// calibrated makes the calibration that comes with the program the default, for verbs that answer people and agents.
+// bindRetrieval defines the flag that says how chunks are found, and so what is embedded when turns are added.
 func bindRetrieval(flags *pflag.FlagSet, s *setup.Spec) {
 	flags.StringVar((*string)(&s.Retrieval), "retrieval", string(retrieve.Hybrid), "how to find chunks: dense, bm25, rerank or hybrid; bm25 and rerank embed only what is found")
 }
 
+// calibrated makes the calibration that comes with the program the default, for verbs that answer people and agents.
 func (f *systemFlags) calibrated(flags *pflag.FlagSet) {
 	flag := flags.Lookup("calibration")
 	f.spec.Calibration, flag.DefValue = setup.ShippedCalibration, setup.ShippedCalibration

@@ -17,7 +17,7 @@ func newTracesFrontierCmd() *cobra.Command {
 
 Each is compared with the cheapest, question by question. Where the answer is routed and comes with signals, cascades stand
 beside them, each question answered by a calibration that was fitted to other questions. A line says what the best
-one within --times the price of the cheapest paid one on the frontier earns more, chosen on one half of the questions and
+one within --times the price of the cheapest paid one that scores more than all cheaper ones earns more, chosen on one half of the questions and
 measured on the other. If that is nothing, no fixed choice is worth more money; 'bmem traces learnable' says whether
 choosing by the question would be.
 The last line says how far the return of cascades is above that of fixed choices: what to expect of a comparison on test.`,
@@ -39,7 +39,7 @@ The last line says how far the return of cascades is above that of fixed choices
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON instead of the table")
-	cmd.Flags().Float64Var(&o.Times, "times", 3, "multiple of the price of the cheapest paid policy on the frontier that may be spent")
+	cmd.Flags().Float64Var(&o.Times, "times", 3, "multiple that may be spent of the price of the cheapest paid combination of tiers that scores more than all cheaper ones")
 	cmd.Flags().StringSliceVar(&o.Signals, "signals", nil, "`names` of the signals that cascades use, joined by commas (default all that nine tenths of the answers have)")
 	cmd.Flags().Int64Var(&o.Seed, "seed", 42, "draws the halves, the folds of cascades, and the bootstrap")
 	return cmd
